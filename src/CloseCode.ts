@@ -1,0 +1,265 @@
+/**
+ * Close codes (RFC 6455 §7.4): a name for every code in the IANA registry, and
+ * which codes may cross the wire.
+ *
+ * @since 0.1.0
+ */
+
+/**
+ * One entry of the IANA "WebSocket Close Code Number Registry".
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Registration {
+  readonly code: number
+  readonly name: string
+  readonly description: string
+  /**
+   * Whether the code may stand in a close frame. The codes that may not
+   * (1004, 1005, 1006, 1015) are reserved, or describe what an endpoint saw
+   * locally (RFC 6455 §7.4.1).
+   */
+  readonly onWire: boolean
+}
+
+/**
+ * The purpose of the connection has been fulfilled.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const NormalClosure = 1000
+
+/**
+ * An endpoint goes away: a server shuts down, a browser leaves the page.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const GoingAway = 1001
+
+/**
+ * The peer broke the protocol.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const ProtocolError = 1002
+
+/**
+ * The peer sent a kind of data that cannot be accepted, such as binary where
+ * only text is understood.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const UnsupportedData = 1003
+
+/**
+ * The close frame held no code. Never on the wire.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const NoStatusReceived = 1005
+
+/**
+ * The connection was cut without a close frame. Never on the wire.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const AbnormalClosure = 1006
+
+/**
+ * A message's data does not fit its type, such as text that is not UTF-8.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const InvalidPayloadData = 1007
+
+/**
+ * A message breaks a policy, when no other code is more exact.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const PolicyViolation = 1008
+
+/**
+ * A message is too big to process.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const MessageTooBig = 1009
+
+/**
+ * A client expected an extension that the server did not negotiate.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const MandatoryExtension = 1010
+
+/**
+ * The endpoint met an unexpected condition.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const InternalError = 1011
+
+/**
+ * The service restarts: come back after a random delay of 5 to 30 seconds.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const ServiceRestart = 1012
+
+/**
+ * The service is overloaded: try another address, or later.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const TryAgainLater = 1013
+
+/**
+ * A gateway got an invalid answer from the server behind it.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const BadGateway = 1014
+
+/**
+ * The TLS handshake failed. Never on the wire.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const TlsHandshake = 1015
+
+/**
+ * The endpoint must be authorized: HTTP's 401, for WebSockets.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const Unauthorized = 3000
+
+/**
+ * The endpoint is authorized, but not for this: HTTP's 403, for WebSockets.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const Forbidden = 3003
+
+/**
+ * The endpoint took too long: HTTP's 408, for WebSockets.
+ *
+ * @category codes
+ * @since 0.1.0
+ */
+export const Timeout = 3008
+
+const registration = (code: number, name: string, description: string, onWire = true): Registration => ({
+  code,
+  name,
+  description,
+  onWire
+})
+
+/**
+ * The IANA registry, in the order of the codes.
+ *
+ * @category registry
+ * @since 0.1.0
+ */
+export const registry: ReadonlyArray<Registration> = [
+  registration(NormalClosure, "NormalClosure", "the purpose of the connection has been fulfilled"),
+  registration(GoingAway, "GoingAway", "the endpoint goes away"),
+  registration(ProtocolError, "ProtocolError", "the peer broke the protocol"),
+  registration(UnsupportedData, "UnsupportedData", "this kind of data cannot be accepted"),
+  registration(1004, "Reserved", "reserved, without a meaning", false),
+  registration(NoStatusReceived, "NoStatusReceived", "the close frame held no code", false),
+  registration(AbnormalClosure, "AbnormalClosure", "the connection was cut without a close frame", false),
+  registration(InvalidPayloadData, "InvalidPayloadData", "the data does not fit the type of its message"),
+  registration(PolicyViolation, "PolicyViolation", "the message breaks a policy"),
+  registration(MessageTooBig, "MessageTooBig", "the message is too big to process"),
+  registration(MandatoryExtension, "MandatoryExtension", "an expected extension was not negotiated"),
+  registration(InternalError, "InternalError", "the endpoint met an unexpected condition"),
+  registration(ServiceRestart, "ServiceRestart", "the service restarts"),
+  registration(TryAgainLater, "TryAgainLater", "the service is overloaded"),
+  registration(BadGateway, "BadGateway", "the gateway got an invalid answer"),
+  registration(TlsHandshake, "TlsHandshake", "the TLS handshake failed", false),
+  registration(Unauthorized, "Unauthorized", "the endpoint must be authorized"),
+  registration(Forbidden, "Forbidden", "the endpoint is not allowed to do this"),
+  registration(Timeout, "Timeout", "the endpoint took too long")
+]
+
+/**
+ * Whether a code may stand in a close frame, sent or received: a registered
+ * code that is not reserved for local use, or any code from 3000 to 4999, which
+ * libraries and applications own (RFC 6455 §7.4.2).
+ *
+ * **Example** (Codes that may be sent)
+ *
+ * ```ts
+ * import { CloseCode } from "effect-ws"
+ *
+ * CloseCode.isOnWire(CloseCode.NormalClosure) // => true
+ * CloseCode.isOnWire(4321) // => true
+ * CloseCode.isOnWire(CloseCode.AbnormalClosure) // => false
+ * CloseCode.isOnWire(2999) // => false
+ * ```
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isOnWire = (code: number): boolean =>
+  Number.isInteger(code) && (
+    (code >= 3000 && code <= 4999) ||
+    (code >= 1000 && code <= 1014 && code !== 1004 && code !== NoStatusReceived && code !== AbnormalClosure)
+  )
+
+/**
+ * Whether a connection that closed with this code ended as it was meant to:
+ * 1000, 1001, or a close frame without a code (1005), which is what a browser's
+ * `close()` sends.
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isNormal = (code: number): boolean =>
+  code === NormalClosure || code === GoingAway || code === NoStatusReceived
+
+/**
+ * The name of a code: its registered name, or the range that it belongs to.
+ *
+ * **Example** (Names)
+ *
+ * ```ts
+ * import { CloseCode } from "effect-ws"
+ *
+ * CloseCode.nameOf(1009) // => "MessageTooBig"
+ * CloseCode.nameOf(3333) // => "Library"
+ * CloseCode.nameOf(4000) // => "Application"
+ * CloseCode.nameOf(2000) // => "Unassigned"
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const nameOf = (code: number): string => {
+  const registered = registry.find((entry) => entry.code === code)
+  if (registered !== undefined) return registered.name
+  if (code >= 3000 && code <= 3999) return "Library"
+  if (code >= 4000 && code <= 4999) return "Application"
+  return "Unassigned"
+}

@@ -1,0 +1,286 @@
+/**
+ * An open WebSocket connection (RFC 6455 §5 to §7), of either role, over any
+ * transport.
+ *
+ * Programs get one from `WebSocketServer` or `WebSocketClient`; `make` puts one
+ * over a transport of the caller's. It lives in a Scope: when that closes, the
+ * connection is closed with the closing handshake, within a deadline.
+ *
+ * **Example** (An echo)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Connection } from "effect-ws"
+ *
+ * const echo = Effect.gen(function*() {
+ *   const connection = yield* Connection.Connection
+ *   yield* Stream.runForEach(connection.messages, connection.send)
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type {
+  CloseReasonTooLong,
+  ConnectionClosed,
+  ControlPayloadTooLong,
+  MessageSkipped,
+  UnexpectedFragment
+} from "./ConnectionError.ts"
+import type * as Frame from "./Frame.ts"
+import type * as Handshake from "./Handshake.ts"
+import * as internal from "./internal/connection.ts"
+import type * as Message from "./Message.ts"
+import type { InvalidCloseCode } from "./ProtocolError.ts"
+import { Transport } from "./Transport.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+/**
+ * What a connection has carried so far.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Stats {
+  /** Bytes that were read from the transport. */
+  readonly bytesIn: number
+  /** Bytes of frames that were handed to the transport. */
+  readonly bytesOut: number
+  readonly framesIn: number
+  readonly framesOut: number
+  readonly messagesIn: number
+  readonly messagesOut: number
+  /** Bytes that were sent and have not left this process yet. */
+  readonly bufferedAmount: number
+  /** Bytes that were received and not taken yet, with an overhead of 64 a frame. */
+  readonly unreadAmount: number
+}
+
+/**
+ * A message that is read in fragments, as they come. Read them to the end
+ * before asking the connection for anything else: what is left of the message
+ * is skipped then, and the stream fails with `MessageSkipped`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Fragments =
+  | { readonly _tag: "Text"; readonly fragments: Stream.Stream<string, ConnectionClosed | MessageSkipped> }
+  | { readonly _tag: "Binary"; readonly fragments: Stream.Stream<Uint8Array, ConnectionClosed | MessageSkipped> }
+
+/**
+ * An open connection.
+ *
+ * Any of its effects can be interrupted at any point. An interrupted `receive`
+ * has taken nothing; an interrupted `send` that was still waiting has sent
+ * nothing; no frame is ever left half written, and the connection stays usable.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Connection extends Context.Service<Connection, {
+  /** Which end this is. */
+  readonly role: Frame.Role
+  /** The request of the opening handshake. */
+  readonly request: Handshake.Request
+  /** The headers of the response to it. */
+  readonly responseHeaders: Handshake.Headers
+  /** The subprotocol that was agreed on, if one was. */
+  readonly subprotocol: string | undefined
+
+  /**
+   * The next message. When there is none and will be none, fails with how the
+   * connection ended, be it normally. Several fibers may wait; each gets
+   * messages of its own.
+   */
+  readonly receive: Effect.Effect<Message.Message, ConnectionClosed>
+  /**
+   * The messages. Ends when the connection ends normally (1000, 1001 or no
+   * code), and fails otherwise.
+   *
+   * A run takes messages in batches, all that have come since the last one:
+   * `Stream.runForEachArray` gives them to you as they are. As with any Stream,
+   * what a run has taken is gone with it when it ends early, by `Stream.take`
+   * or an interruption. To take some messages and leave the rest, use `receive`.
+   */
+  readonly messages: Stream.Stream<Message.Message, ConnectionClosed>
+  /**
+   * The next message as a stream of its fragments, which begins before its end
+   * has come. The limits on messages hold for it too.
+   */
+  readonly receiveFragments: Effect.Effect<Fragments, ConnectionClosed>
+  /**
+   * The data frames as they come, and those control frames that are left to the
+   * program: pings with `autoPong: false`, the close frame with `autoClose:
+   * false`. Frames and messages come from the same queue; what one takes the
+   * other does not see.
+   */
+  readonly frames: Stream.Stream<Frame.Frame, ConnectionClosed>
+
+  /**
+   * Sends a message: a string as text, bytes as binary. Waits while the
+   * transport is over its mark; succeeds when the whole message was handed on.
+   * Bytes must not be changed after.
+   */
+  readonly send: (message: Message.Input) => Effect.Effect<void, ConnectionClosed>
+  /** Sends many messages in one write, none between them. */
+  readonly sendAll: (messages: ReadonlyArray<Message.Input>) => Effect.Effect<void, ConnectionClosed>
+  /**
+   * Sends a stream as one message, each of its elements a fragment that leaves
+   * when it comes: text when the first is a string, binary when it is bytes. An
+   * empty stream sends nothing. Other messages wait for the end of this one.
+   *
+   * The protocol cannot take back fragments that were sent. When the stream
+   * fails or is interrupted after its first element, the connection is closed
+   * with 1011 and the cause `MessageAborted`.
+   */
+  readonly sendFragments: <E, R>(
+    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
+  ) => Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R>
+  /**
+   * Sends a frame as it is. A frame with `fin: false` begins a message that is
+   * to be continued: others wait until its last frame was sent. A close frame
+   * begins the closing handshake.
+   */
+  readonly sendFrame: (
+    frame: Frame.Frame
+  ) => Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong | UnexpectedFragment>
+  /**
+   * Sends a ping, waits for the pong, and answers how long that took. The
+   * payload, at most 125 bytes, is made up where it is not given.
+   */
+  readonly ping: (
+    payload?: string | Uint8Array
+  ) => Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong>
+
+  /**
+   * Closes the connection (RFC 6455 §7): sends a close frame, waits for the
+   * peer's and for the end of the transport, at most `closeTimeout`, and
+   * answers how the connection ended. The code defaults to 1000; a reason takes
+   * at most 123 bytes. Once begun, closing goes on even if this is interrupted.
+   */
+  readonly close: (
+    code?: number,
+    reason?: string
+  ) => Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong>
+  /** Waits for the connection to end, and answers how. */
+  readonly closed: Effect.Effect<ConnectionClosed>
+
+  /** What the connection has carried so far. */
+  readonly stats: Effect.Effect<Stats>
+}>()("effect-ws/Connection") {}
+
+// -----------------------------------------------------------------------------
+// Options
+// -----------------------------------------------------------------------------
+
+/**
+ * How a connection behaves. All options have defaults that are safe.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Options {
+  /** The most bytes that a message may hold, over all its fragments. Default 16 MiB. */
+  readonly maxMessageSize?: number | undefined
+  /** The most fragments that a message may come in. Default 131,072. */
+  readonly maxFragments?: number | undefined
+  /** How many bytes may be unread before the peer is held back. Default 64 KiB. */
+  readonly inboundHighWaterMark?: number | undefined
+  /** How long the closing handshake may take, the end of the transport included. Default 10 seconds. */
+  readonly closeTimeout?: Duration.Input | undefined
+  /**
+   * Pings that find out whether the peer is still there: one each `interval`;
+   * the connection is closed when nothing at all has come `timeout` after one.
+   * Default 20 seconds each. `false` sends none.
+   */
+  readonly keepalive?: false | {
+    readonly interval?: Duration.Input | undefined
+    readonly timeout?: Duration.Input | undefined
+  } | undefined
+  /** Whether pings are answered with pongs. When not, they are among the `frames`. Default true. */
+  readonly autoPong?: boolean | undefined
+  /**
+   * Whether a close frame is answered with one. When not, it is the last of the
+   * `frames`, and the program is to call `close`. Default true.
+   */
+  readonly autoClose?: boolean | undefined
+  /** Whether what is sent in one turn of the event loop leaves in one write. Default true. */
+  readonly coalesceWrites?: boolean | undefined
+}
+
+/**
+ * What was agreed on in the opening handshake.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Opening {
+  readonly request: Handshake.Request
+  readonly responseHeaders: Handshake.Headers
+  readonly subprotocol: string | undefined
+}
+
+/**
+ * Options of `make`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface MakeOptions extends Options {
+  /** Which end of the connection this is. */
+  readonly role: Frame.Role
+  /** What was agreed on in the opening handshake, if there was one. */
+  readonly opening?: Opening | undefined
+}
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * Puts a connection over a transport on which the opening handshake is over, or
+ * was never needed. Closing the Scope closes the connection: with 1000 after a
+ * success, 1001 after an interruption, 1011 after a failure.
+ *
+ * **Example** (Two connections, no network)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, Transport } from "effect-ws"
+ *
+ * const program = Effect.gen(function*() {
+ *   const [left, right] = yield* Transport.makePair()
+ *   const client = yield* Connection.make(left, { role: "client" })
+ *   const server = yield* Connection.make(right, { role: "server" })
+ *   yield* client.send("hello")
+ *   const message = yield* server.receive
+ *   return message._tag === "Text" ? message.text : ""
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: (
+  transport: Transport["Service"],
+  options: MakeOptions
+) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) => internal.open(transport, options)
+
+/**
+ * Provides a connection over the transport in the context.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options: MakeOptions): Layer.Layer<Connection, never, Transport> =>
+  Layer.effect(Connection)(Effect.flatMap(Transport, (transport) => make(transport, options)))

@@ -1,0 +1,246 @@
+/**
+ * How a connection ends, and why.
+ *
+ * ```text
+ * ConnectionClosed        the one way in which every connection ends, cleanly or not
+ * └─ cause                what cut it off, where no closing handshake ended it:
+ *    ├─ any ProtocolError        the peer broke a rule
+ *    ├─ TransportError           the network failed
+ *    ├─ TransportEnded           the peer went without a close frame
+ *    ├─ CloseTimeout             the peer did not finish the closing handshake in time
+ *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
+ *    └─ MessageAborted           a message of several fragments could not be finished
+ * MessageSkipped          the rest of a message that was read in fragments was passed over
+ * SendError               what was to be sent cannot be
+ * ├─ ControlPayloadTooLong
+ * ├─ InvalidCloseCode
+ * ├─ CloseReasonTooLong
+ * └─ UnexpectedFragment
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as CloseCode from "./CloseCode.ts"
+import type { CloseFrame } from "./Frame.ts"
+import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
+
+// -----------------------------------------------------------------------------
+// Causes
+// -----------------------------------------------------------------------------
+
+/**
+ * The transport under a connection failed: a reset, a broken TLS record.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class TransportError extends Data.TaggedError("TransportError")<{
+  /** The system's name for it, such as ECONNRESET or EPIPE. */
+  readonly code: string | undefined
+  readonly cause: Error
+}> {
+  override get message(): string {
+    return `the transport failed: ${this.cause.message || this.code}`
+  }
+}
+
+/**
+ * The peer ended the transport without a close frame: its process died, its
+ * page was discarded, or a proxy in between gave up on an idle connection.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class TransportEnded extends Data.TaggedError("TransportEnded")<{}> {
+  override get message(): string {
+    return "the peer ended the connection without a close frame"
+  }
+}
+
+/**
+ * The closing handshake was begun, but the peer did not finish it in time.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class CloseTimeout extends Data.TaggedError("CloseTimeout")<{
+  readonly duration: Duration.Duration
+}> {
+  override get message(): string {
+    return `the peer did not finish the closing handshake within ${Duration.format(this.duration)}`
+  }
+}
+
+/**
+ * The peer sent nothing, not even a pong, for longer than the keepalive allows.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
+  readonly duration: Duration.Duration
+}> {
+  override get message(): string {
+    return `the peer sent nothing for ${Duration.format(this.duration)} after a keepalive ping`
+  }
+}
+
+/**
+ * A message that was being sent in fragments failed or was interrupted between
+ * two of them. The protocol has no way to take back the ones that were sent, so
+ * the connection had to be closed.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
+  override get message(): string {
+    return "a message sent in fragments was given up after its first fragment"
+  }
+}
+
+/**
+ * What can cut a connection off.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ClosedCause =
+  | ProtocolError
+  | TransportError
+  | TransportEnded
+  | CloseTimeout
+  | KeepaliveTimeout
+  | MessageAborted
+
+// -----------------------------------------------------------------------------
+// The end
+// -----------------------------------------------------------------------------
+
+/**
+ * How a connection ended: the close frame that came, the one that went, which
+ * was first, and what cut the connection off if it was not these. It is the
+ * value of `closed`, and the error of whatever cannot be done any more.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
+  /** The close frame that this end sent. */
+  readonly sent: CloseFrame | undefined
+  /** The close frame that the peer sent. */
+  readonly received: CloseFrame | undefined
+  /** Whose close frame was first; undefined where there was none. */
+  readonly first: "local" | "remote" | undefined
+  /** What cut the connection off, or made this end close it. */
+  readonly cause: ClosedCause | undefined
+}> {
+  /** The code of the close frame that came first; 1006 where there was none. */
+  get code(): number {
+    return this.deciding?.code ?? CloseCode.AbnormalClosure
+  }
+
+  /** The reason in the close frame that came first; "" where there was none. */
+  get reason(): string {
+    return this.deciding?.reason ?? ""
+  }
+
+  /** Whether the closing handshake was completed: both ends sent a close frame. */
+  get clean(): boolean {
+    return this.sent !== undefined && this.received !== undefined && this.cause === undefined
+  }
+
+  /** Whether it ended as it was meant to: cleanly, with 1000, 1001, or no code. Streams end normally on such. */
+  get normal(): boolean {
+    return this.clean && CloseCode.isNormal(this.code)
+  }
+
+  override get message(): string {
+    const code = `${this.code} (${CloseCode.nameOf(this.code)})`
+    const reason = this.reason === "" ? "" : `, ${JSON.stringify(this.reason)}`
+    const by = this.first === "local" ? " by this end" : this.first === "remote" ? " by the peer" : ""
+    return `the connection was closed${by} with ${code}${reason}${
+      this.cause === undefined ? "" : `: ${this.cause.message}`
+    }`
+  }
+
+  private get deciding(): CloseFrame | undefined {
+    return this.first === "local" ? this.sent : this.received
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Receiving
+// -----------------------------------------------------------------------------
+
+/**
+ * The rest of a message that was being read in fragments is gone, because the
+ * connection was asked for what comes after it.
+ *
+ * @category receive errors
+ * @since 0.1.0
+ */
+export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
+  override get message(): string {
+    return "the rest of this message was skipped: read its fragments to the end before you receive anything else"
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Sending
+// -----------------------------------------------------------------------------
+
+/**
+ * A ping or pong with more payload than a control frame may carry (RFC 6455
+ * §5.5).
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLong")<{
+  readonly length: number
+}> {
+  override get message(): string {
+    return `a ping or pong carries at most 125 bytes, not ${this.length}`
+  }
+}
+
+/**
+ * A close reason that takes more bytes than a close frame has room for (RFC
+ * 6455 §5.5.1).
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class CloseReasonTooLong extends Data.TaggedError("CloseReasonTooLong")<{
+  readonly length: number
+}> {
+  override get message(): string {
+    return `a close reason takes at most 123 bytes in UTF-8, not ${this.length}`
+  }
+}
+
+/**
+ * A fragment that does not fit the message being sent: a continuation of none,
+ * a new message inside another, or text among binary.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `this fragment cannot be sent here: ${this.problem}`
+  }
+}
+
+/**
+ * Why something cannot be sent, other than that the connection is closed.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type SendError = ControlPayloadTooLong | InvalidCloseCode | CloseReasonTooLong | UnexpectedFragment

@@ -1,0 +1,681 @@
+/**
+ * Frames, the units of the WebSocket protocol (RFC 6455 §5): what they are, how
+ * they are written, and a decoder that takes bytes as they come.
+ *
+ * This module does no I/O and keeps no clock. A `Connection` is built on it,
+ * and it can be used alone, wherever frames have to be read or written.
+ *
+ * **Example** (Frames to bytes and back)
+ *
+ * ```ts
+ * import { Frame } from "effect-ws"
+ *
+ * const bytes = Frame.encode(Frame.text("Hello"))
+ *
+ * const decoder = Frame.makeDecoder({ role: "client" })
+ * const { frames } = decoder.decode(bytes)
+ *
+ * frames[0].opcode === Frame.Opcode.Text // => true
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Layer from "effect/Layer"
+import { Buffer } from "node:buffer"
+import { randomFillSync } from "node:crypto"
+import * as CloseCode from "./CloseCode.ts"
+import { Pieces, worthKeeping } from "./internal/bytes.ts"
+import { maskInPlace, maskInto } from "./internal/mask.ts"
+import { Utf8Validator } from "./internal/utf8.ts"
+import * as ProtocolError from "./ProtocolError.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+/**
+ * Which end of a connection this is. A client masks what it sends; a server
+ * does not (RFC 6455 §5.1).
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Role = "client" | "server"
+
+/**
+ * The opcodes of RFC 6455 §5.2.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Opcode = {
+  Continuation: 0x0,
+  Text: 0x1,
+  Binary: 0x2,
+  Close: 0x8,
+  Ping: 0x9,
+  Pong: 0xa
+} as const
+
+/**
+ * One of the opcodes of RFC 6455 §5.2.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Opcode = typeof Opcode[keyof typeof Opcode]
+
+/**
+ * A frame, its payload unmasked.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Frame {
+  readonly opcode: Opcode
+  /** The application data, unmasked. Bytes of a received frame are yours to keep. */
+  readonly payload: Uint8Array
+  /** Whether this is the last fragment of its message; control frames always are. */
+  readonly fin: boolean
+  /** The reserved bits: RSV1 as 4, RSV2 as 2, RSV3 as 1. */
+  readonly reserved: number
+
+  constructor(opcode: Opcode, payload: Uint8Array, fin = true, reserved = 0) {
+    this.opcode = opcode
+    this.payload = payload
+    this.fin = fin
+    this.reserved = reserved
+  }
+}
+
+/**
+ * What a close frame says (RFC 6455 §5.5.1). An empty close frame is read as
+ * code 1005 without a reason.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface CloseFrame {
+  readonly code: number
+  readonly reason: string
+}
+
+/**
+ * Whether a frame is a control frame: close, ping or pong (RFC 6455 §5.5).
+ *
+ * @category predicates
+ * @since 0.1.0
+ */
+export const isControl = (frame: Frame): boolean => frame.opcode >= Opcode.Close
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * Options of a data frame. `fin: false` makes it a fragment that others follow.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DataOptions {
+  readonly fin?: boolean | undefined
+}
+
+const utf8 = new TextEncoder()
+const bytesOf = (payload: string | Uint8Array): Uint8Array => typeof payload === "string" ? utf8.encode(payload) : payload
+
+/**
+ * A text frame. Bytes must be UTF-8.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const text = (payload: string | Uint8Array, options?: DataOptions): Frame =>
+  new Frame(Opcode.Text, bytesOf(payload), options?.fin ?? true)
+
+/**
+ * A binary frame.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const binary = (payload: Uint8Array, options?: DataOptions): Frame =>
+  new Frame(Opcode.Binary, payload, options?.fin ?? true)
+
+/**
+ * A continuation frame: a fragment of a message after the first.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const continuation = (payload: string | Uint8Array, options?: DataOptions): Frame =>
+  new Frame(Opcode.Continuation, bytesOf(payload), options?.fin ?? true)
+
+const empty: Uint8Array = new Uint8Array(0)
+
+/**
+ * A ping (RFC 6455 §5.5.2). At most 125 bytes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const ping = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Ping, payload)
+
+/**
+ * A pong (RFC 6455 §5.5.3). At most 125 bytes, those of the ping it answers.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const pong = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Pong, payload)
+
+/**
+ * A close frame (RFC 6455 §5.5.1); without a code, or with 1005, an empty one.
+ * The reason is cut, between two code points, where it would take more than the
+ * 123 bytes that a close frame has room for.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const close = (code: number = CloseCode.NoStatusReceived, reason = ""): Frame => {
+  if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, empty)
+  const payload = new Uint8Array(maxControlPayload)
+  payload[0] = code >>> 8
+  payload[1] = code
+  const { written } = utf8.encodeInto(reason, payload.subarray(2))
+  return new Frame(Opcode.Close, payload.slice(0, 2 + written))
+}
+
+const utf8Decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+/**
+ * Reads the payload of a close frame (RFC 6455 §5.5.1, §7.4).
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const readClose = (payload: Uint8Array): CloseFrame | ProtocolError.CloseFrameError => {
+  if (payload.length === 0) return { code: CloseCode.NoStatusReceived, reason: "" }
+  if (payload.length === 1) return new ProtocolError.CloseFrameTooShort()
+  const code = payload[0] << 8 | payload[1]
+  if (!CloseCode.isOnWire(code)) return new ProtocolError.InvalidCloseCode({ code })
+  const reason = payload.subarray(2)
+  const validator = new Utf8Validator()
+  const invalidAt = validator.push(reason)
+  if (invalidAt >= 0 || !validator.complete) {
+    const offset = invalidAt >= 0 ? invalidAt : reason.length
+    return new ProtocolError.InvalidUtf8({ where: "close reason", offset })
+  }
+  return { code, reason: utf8Decoder.decode(reason) }
+}
+
+// -----------------------------------------------------------------------------
+// Encoding
+// -----------------------------------------------------------------------------
+
+const maxControlPayload = 125
+
+/**
+ * The size of the header of a frame with so many bytes of payload: 2, 4 or 10
+ * bytes, and 4 more with a mask.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const headerSize = (length: number, masked: boolean): number =>
+  (length < 126 ? 2 : length < 65536 ? 4 : 10) + (masked ? 4 : 0)
+
+/**
+ * Writes a frame's header to `target` at `at`, and answers where it ends. Needs
+ * `headerSize` bytes of room. With a mask key, the header says that the payload
+ * is masked; masking it is the caller's.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeHeader = (
+  target: Uint8Array,
+  at: number,
+  frame: { readonly opcode: Opcode; readonly fin: boolean; readonly reserved: number },
+  length: number,
+  maskKey: number | undefined
+): number => {
+  const mask = maskKey === undefined ? 0 : 0x80
+  target[at++] = (frame.fin ? 0x80 : 0) | frame.reserved << 4 | frame.opcode
+  if (length < 126) {
+    target[at++] = mask | length
+  } else if (length < 65536) {
+    target[at++] = mask | 126
+    target[at++] = length >>> 8
+    target[at++] = length
+  } else {
+    target[at++] = mask | 127
+    const high = Math.floor(length / 0x1_0000_0000)
+    for (let shift = 24; shift >= 0; shift -= 8) target[at++] = high >>> shift
+    for (let shift = 24; shift >= 0; shift -= 8) target[at++] = length >>> shift
+  }
+  if (maskKey !== undefined) {
+    for (let shift = 0; shift <= 24; shift += 8) target[at++] = maskKey >>> shift
+  }
+  return at
+}
+
+/**
+ * Writes a whole frame to `target` at `at`, and answers where it ends. The
+ * payload is copied, and masked on the way when there is a key; the frame's own
+ * bytes are left alone.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey?: number): number => {
+  const { payload } = frame
+  at = encodeHeader(target, at, frame, payload.length, maskKey)
+  if (maskKey === undefined) target.set(payload, at)
+  else maskInto(target, at, payload, 0, payload.length, maskKey)
+  return at + payload.length
+}
+
+/**
+ * A frame as bytes (RFC 6455 §5.2): header, and a copy of the payload. The mask
+ * key is an int32 whose low byte is the first octet on the wire; without one
+ * the frame is not masked, as a server's must be.
+ *
+ * @category encoding
+ * @since 0.1.0
+ */
+export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
+  const { length } = frame.payload
+  const bytes = new Uint8Array(headerSize(length, maskKey !== undefined) + length)
+  encodeInto(bytes, 0, frame, maskKey)
+  return bytes
+}
+
+// -----------------------------------------------------------------------------
+// Decoding
+// -----------------------------------------------------------------------------
+
+/**
+ * Options of a decoder.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface DecoderOptions {
+  /** The end that reads: a server demands masks, a client refuses them (RFC 6455 §5.1). */
+  readonly role: Role
+  /** The most bytes that a frame may declare. Default 16 MiB. */
+  readonly maxFrameSize?: number | undefined
+  /** The reserved bits that negotiated extensions use: RSV1 as 4, RSV2 as 2, RSV3 as 1. Default 0. */
+  readonly reservedBits?: number | undefined
+}
+
+/**
+ * The default of `maxFrameSize`: 16 MiB.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaultMaxFrameSize = 16 * 1024 * 1024
+
+/**
+ * The frame whose payload has not all come yet.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface PartialFrame {
+  readonly opcode: Opcode
+  readonly fin: boolean
+  readonly reserved: number
+  /** The declared length of the payload, in bytes. */
+  readonly length: number
+  /** How many of them have come. */
+  readonly received: number
+  /** Those that came with this chunk, unmasked: a view that is only good until the next chunk. */
+  readonly latest: Uint8Array
+}
+
+/**
+ * What a chunk of bytes brought.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Decoded {
+  /** The frames that this chunk completed, in order. */
+  readonly frames: ReadonlyArray<Frame>
+  /** The frame that this chunk left unfinished, if it got past its header. */
+  readonly partial: PartialFrame | undefined
+  /** The least number of bytes that the next frame still needs; 0 after an error. */
+  readonly needed: number
+  /**
+   * The first rule that the bytes broke, after `frames`. The decoder takes
+   * nothing more after this.
+   */
+  readonly error: ProtocolError.FrameError | undefined
+}
+
+/**
+ * Turns bytes into frames, in chunks of any size.
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export interface Decoder {
+  /**
+   * Decodes the next bytes. The chunk is handed over: payloads are unmasked in
+   * place and may be views of it, so give a copy of bytes that you still need.
+   */
+  readonly decode: (chunk: Uint8Array) => Decoded
+}
+
+const none: ReadonlyArray<Frame> = []
+const maxHeaderSize = 14
+
+class DecoderImpl implements Decoder {
+  private readonly masked: boolean
+  private readonly maxFrameSize: number
+  private readonly reservedBits: number
+
+  // The header being read, and where its bytes are kept while it is cut in two.
+  private opcode: Opcode = Opcode.Continuation
+  private fin = true
+  private reserved = 0
+  private length = 0
+  private maskKey = 0
+  private header: Uint8Array | undefined
+  private headerHave = 0
+  private headerNeeds = 2
+
+  // The payload being read, where it goes on past the end of a chunk.
+  private pieces: Pieces | undefined
+
+  private error: ProtocolError.FrameError | undefined
+
+  constructor(options: DecoderOptions) {
+    this.masked = options.role === "server"
+    this.maxFrameSize = options.maxFrameSize ?? defaultMaxFrameSize
+    this.reservedBits = options.reservedBits ?? 0
+  }
+
+  decode(chunk: Uint8Array): Decoded {
+    const frames: Array<Frame> = []
+    const end = chunk.length
+    let at = 0
+    let latest = empty
+    while (this.error === undefined) {
+      if (this.pieces !== undefined) {
+        const have = this.pieces.length
+        const size = Math.min(this.length - have, end - at)
+        if (this.masked) maskInPlace(chunk, at, at + size, this.maskKey, have)
+        latest = chunk.subarray(at, at + size)
+        this.pieces.push(latest)
+        at += size
+        if (this.pieces.length < this.length) break
+        frames.push(new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved))
+        this.pieces = undefined
+      } else {
+        const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)
+        if (payloadAt < 0) break
+        at = payloadAt
+        if (end - at >= this.length) {
+          frames.push(this.frameOf(chunk, at))
+          at += this.length
+        } else {
+          this.pieces = new Pieces()
+        }
+      }
+    }
+    return {
+      frames: frames.length === 0 ? none : frames,
+      partial: this.pieces === undefined ? undefined : {
+        opcode: this.opcode,
+        fin: this.fin,
+        reserved: this.reserved,
+        length: this.length,
+        received: this.pieces.length,
+        latest
+      },
+      needed: this.error !== undefined
+        ? 0
+        : this.pieces === undefined
+        ? this.headerNeeds - this.headerHave
+        : this.length - this.pieces.length,
+      error: this.error
+    }
+  }
+
+  /** A frame whose payload lies whole in `chunk` at `at`. */
+  private frameOf(chunk: Uint8Array, at: number): Frame {
+    const { length } = this
+    let payload: Uint8Array
+    if (length === 0) {
+      payload = empty
+    } else if (worthKeeping(length, chunk.buffer)) {
+      if (this.masked) maskInPlace(chunk, at, at + length, this.maskKey, 0)
+      payload = new Uint8Array(chunk.buffer, chunk.byteOffset + at, length)
+    } else {
+      payload = Buffer.allocUnsafe(length)
+      if (this.masked) maskInto(payload, 0, chunk, at, at + length, this.maskKey)
+      else payload.set(chunk.subarray(at, at + length))
+    }
+    return new Frame(this.opcode, payload, this.fin, this.reserved)
+  }
+
+  /**
+   * Reads the header in `bytes[at, end)`. Answers where the payload begins, or
+   * -1 when the header is refused (`error`) or not all here (`headerNeeds`, and
+   * what has come is kept).
+   */
+  private readHeader(bytes: Uint8Array, at: number, end: number): number {
+    const size = this.parseHeader(bytes, at, end)
+    if (size > 0) return at + size
+    if (size === 0) {
+      this.header ??= new Uint8Array(maxHeaderSize)
+      this.header.set(bytes.subarray(at, end))
+      this.headerHave = end - at
+    }
+    return -1
+  }
+
+  /** Goes on with a header whose first bytes came in an earlier chunk. */
+  private resumeHeader(chunk: Uint8Array, at: number): number {
+    const header = this.header!
+    const before = this.headerHave
+    const taken = chunk.subarray(at, at + maxHeaderSize - before)
+    header.set(taken, before)
+    this.headerHave = 0
+    const size = this.readHeader(header, 0, before + taken.length)
+    return size < 0 ? -1 : at + size - before
+  }
+
+  /** RFC 6455 §5.2. Answers the header's size, 0 when it is not all here, or -1 when it is refused. */
+  private parseHeader(bytes: Uint8Array, at: number, end: number): number {
+    const available = end - at
+    if (available < 2) return this.incomplete(2)
+    const first = bytes[at]
+    const second = bytes[at + 1]
+    const reserved = first >>> 4 & 0x7
+    const opcode = first & 0xf
+    const masked = second >= 0x80
+    this.fin = first >= 0x80
+    this.reserved = reserved
+    let length = second & 0x7f
+
+    if ((reserved & ~this.reservedBits) !== 0) {
+      return this.refuse(new ProtocolError.ReservedBits({ reserved, allowed: this.reservedBits }))
+    }
+    if (opcode > Opcode.Pong || (opcode > Opcode.Binary && opcode < Opcode.Close)) {
+      return this.refuse(new ProtocolError.ReservedOpcode({ opcode }))
+    }
+    this.opcode = opcode as Opcode
+    if (masked !== this.masked) {
+      return this.refuse(masked ? new ProtocolError.MaskedFrame() : new ProtocolError.UnmaskedFrame())
+    }
+    if (opcode >= Opcode.Close) {
+      if (!this.fin) return this.refuse(new ProtocolError.FragmentedControlFrame({ opcode }))
+      if (length > maxControlPayload) return this.refuse(new ProtocolError.ControlFrameTooLong({ opcode }))
+    }
+
+    let size = 2
+    if (length === 126) {
+      if (available < 4) return this.incomplete(masked ? 8 : 4)
+      length = bytes[at + 2] << 8 | bytes[at + 3]
+      if (length < 126) return this.refuse(new ProtocolError.NonMinimalLength({ length, bits: 16 }))
+      size = 4
+    } else if (length === 127) {
+      if (available < 10) return this.incomplete(masked ? 14 : 10)
+      const high = readUint32(bytes, at + 2)
+      const low = readUint32(bytes, at + 6)
+      if (high > 0x1f_ffff) {
+        return this.refuse(new ProtocolError.LengthOutOfRange({ length: BigInt(high) << 32n | BigInt(low) }))
+      }
+      length = high * 0x1_0000_0000 + low
+      if (length < 65536) return this.refuse(new ProtocolError.NonMinimalLength({ length, bits: 64 }))
+      size = 10
+    }
+    if (length > this.maxFrameSize) {
+      return this.refuse(new ProtocolError.FrameTooLarge({ length, limit: this.maxFrameSize }))
+    }
+    this.length = length
+    if (masked) {
+      size += 4
+      if (available < size) return this.incomplete(size)
+      this.maskKey = bytes[at + size - 4] | bytes[at + size - 3] << 8 | bytes[at + size - 2] << 16 |
+        bytes[at + size - 1] << 24
+    }
+    this.headerNeeds = 2
+    return size
+  }
+
+  private incomplete(needs: number): 0 {
+    this.headerNeeds = needs
+    return 0
+  }
+
+  private refuse(error: ProtocolError.FrameError): -1 {
+    this.error = error
+    return -1
+  }
+}
+
+const readUint32 = (bytes: Uint8Array, at: number): number =>
+  (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0
+
+/**
+ * A decoder, at the beginning of a frame.
+ *
+ * **Example** (Bytes in pieces)
+ *
+ * ```ts
+ * import { Frame } from "effect-ws"
+ *
+ * const decoder = Frame.makeDecoder({ role: "client", maxFrameSize: 1024 })
+ *
+ * decoder.decode(Uint8Array.of(0x81)).needed // => 1
+ * decoder.decode(Uint8Array.of(0x02)).needed // => 2
+ * decoder.decode(Uint8Array.of(0x48, 0x69)).frames.length // => 1
+ * decoder.decode(Uint8Array.of(0x83, 0x00)).error?._tag // => "ReservedOpcode"
+ * ```
+ *
+ * @category decoding
+ * @since 0.1.0
+ */
+export const makeDecoder = (options: DecoderOptions): Decoder => new DecoderImpl(options)
+
+// -----------------------------------------------------------------------------
+// Codec service
+// -----------------------------------------------------------------------------
+
+/**
+ * How the connections of a program read and write frames.
+ *
+ * @category codec
+ * @since 0.1.0
+ */
+export interface Codec {
+  /** A fresh mask key for each frame that a client sends, as an int32 (RFC 6455 §5.3). */
+  readonly maskKey: () => number
+  /** The most bytes that a received frame may declare, whatever a connection's own limits are. */
+  readonly maxFrameSize: number
+  /** A frame as bytes, masked with a fresh key when a client sends it. */
+  readonly encode: (frame: Frame, role: Role) => Uint8Array
+  /** A decoder whose `maxFrameSize` is at most the codec's. */
+  readonly decoder: (options: DecoderOptions) => Decoder
+}
+
+/**
+ * Options of a codec.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface CodecOptions {
+  /** Where mask keys come from. Default: the system's cryptographic source. */
+  readonly maskKey?: (() => number) | undefined
+  /**
+   * The most bytes that a received frame may declare, whatever a connection's
+   * own limits are. Default: no more than those.
+   */
+  readonly maxFrameSize?: number | undefined
+}
+
+/**
+ * Makes a codec.
+ *
+ * @category codec
+ * @since 0.1.0
+ */
+export const makeCodec = (options?: CodecOptions): Codec => {
+  const maskKey = options?.maskKey ?? randomMaskKey
+  const maxFrameSize = options?.maxFrameSize ?? Number.POSITIVE_INFINITY
+  return {
+    maskKey,
+    maxFrameSize,
+    encode: (frame, role) => encode(frame, role === "client" ? maskKey() : undefined),
+    decoder: (options) =>
+      makeDecoder({ ...options, maxFrameSize: Math.min(maxFrameSize, options.maxFrameSize ?? defaultMaxFrameSize) })
+  }
+}
+
+/**
+ * The codec in use, looked up once a connection; `makeCodec()` unless a Layer
+ * says otherwise.
+ *
+ * **Example** (Mask keys that a test can foresee)
+ *
+ * ```ts
+ * import { Frame } from "effect-ws"
+ *
+ * const predictable = Frame.layerCodec({ maskKey: () => 0x3d21fa37 })
+ * ```
+ *
+ * @category codec
+ * @since 0.1.0
+ */
+export const FrameCodec: Context.Reference<Codec> = Context.Reference<Codec>("effect-ws/FrameCodec", {
+  defaultValue: () => makeCodec()
+})
+
+/**
+ * Provides a codec to a program's connections.
+ *
+ * @category codec
+ * @since 0.1.0
+ */
+export const layerCodec = (options?: CodecOptions): Layer.Layer<never> => Layer.succeed(FrameCodec, makeCodec(options))
+
+// Mask keys must not be predictable (RFC 6455 §10.3); asking the system for many at a time makes them cheap.
+const keys = new Int32Array(2048)
+let keysUsed = keys.length
+
+const randomMaskKey = (): number => {
+  if (keysUsed === keys.length) {
+    randomFillSync(keys)
+    keysUsed = 0
+  }
+  return keys[keysUsed++]
+}

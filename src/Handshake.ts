@@ -1,0 +1,743 @@
+/**
+ * The opening handshake (RFC 6455 §4) as data, for both roles: what a client
+ * asks, what a server decides, and whether the answer is one to accept.
+ *
+ * This module does no I/O, and HTTP is parsed by others: it is given requests
+ * and responses with their headers, and gives responses and verdicts back.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
+import { createHash, randomBytes } from "node:crypto"
+import * as Extension from "./Extension.ts"
+import * as HandshakeError from "./HandshakeError.ts"
+import { fold, isFieldValue, isToken, listHas, parseTokens } from "./internal/headers.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+/**
+ * Headers by lower-case name. The values of a repeated header are joined with
+ * commas.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Headers = Readonly<Record<string, string>>
+
+/**
+ * Headers as they are on the wire: names and values, in order.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RawHeaders = ReadonlyArray<readonly [name: string, value: string]>
+
+/**
+ * Headers to send: a value a name, or several for headers such as Set-Cookie.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type HeadersInput = Readonly<Record<string, string | ReadonlyArray<string>>>
+
+/**
+ * A client's handshake request, as the client sends it and as the server reads
+ * it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Request {
+  /** The path, without the query. */
+  readonly path: string
+  readonly query: URLSearchParams
+  /** The Host header: a name and, unless it is the scheme's own, a port. */
+  readonly host: string
+  /** The Origin header, which browsers send: the page that asks for the connection. */
+  readonly origin: string | undefined
+  /** Sec-WebSocket-Key. */
+  readonly key: string
+  /** The subprotocols that the client offers, the one it likes best first. */
+  readonly protocols: ReadonlyArray<string>
+  /** The extensions that the client offers. */
+  readonly extensions: ReadonlyArray<Extension.Extension>
+  readonly headers: Headers
+  readonly rawHeaders: RawHeaders
+  /** Whether it is sent over TLS. */
+  readonly secure: boolean
+  /** The address that the request came from, where that is known. */
+  readonly remoteAddress: string | undefined
+}
+
+/**
+ * An HTTP request, as an HTTP parser gives it.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HttpRequest {
+  readonly method: string
+  /** The request target: what stands between the method and the HTTP version. */
+  readonly target: string
+  /** Such as "1.1". */
+  readonly httpVersion: string
+  readonly rawHeaders: RawHeaders
+  readonly secure?: boolean | undefined
+  readonly remoteAddress?: string | undefined
+}
+
+/**
+ * An HTTP response to write.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface HttpResponse {
+  readonly status: number
+  readonly rawHeaders: RawHeaders
+  readonly body: string | Uint8Array
+}
+
+const handshakeHeaders = new Set([
+  "connection",
+  "upgrade",
+  "sec-websocket-key",
+  "sec-websocket-accept",
+  "sec-websocket-version",
+  "sec-websocket-protocol",
+  "sec-websocket-extensions",
+  "content-length",
+  "transfer-encoding"
+])
+
+/**
+ * Headers as on the wire, by lower-case name.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const foldHeaders: (raw: RawHeaders) => Headers = fold
+
+/** The headers of a program, in a form that may be written. */
+const checkedHeaders = (
+  input: HeadersInput | undefined
+): Result.Result<Array<readonly [string, string]>, HandshakeError.InvalidHeader> => {
+  const pairs: Array<readonly [string, string]> = []
+  for (const [name, values] of Object.entries(input ?? {})) {
+    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidHeader({ name, problem }))
+    if (!isToken(name)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
+    if (handshakeHeaders.has(name.toLowerCase())) return invalid("the handshake writes this header itself")
+    for (const value of typeof values === "string" ? [values] : values) {
+      if (!isFieldValue(value)) {
+        return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
+      }
+      pairs.push([name, value])
+    }
+  }
+  return Result.succeed(pairs)
+}
+
+/**
+ * Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2).
+ *
+ * **Example** (The RFC's own)
+ *
+ * ```ts
+ * import { Handshake } from "effect-ws"
+ *
+ * Handshake.acceptKey("dGhlIHNhbXBsZSBub25jZQ==") // => "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const acceptKey = (key: string): string =>
+  createHash("sha1").update(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64")
+
+// -----------------------------------------------------------------------------
+// Server: reading a request
+// -----------------------------------------------------------------------------
+
+const keyPattern = /^[A-Za-z0-9+/]{22}==$/
+
+/**
+ * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). What it lacks comes
+ * back as an error, whose `status` is the one to answer with.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const readRequest = (http: HttpRequest): Result.Result<Request, HandshakeError.RequestError> => {
+  const headers = fold(http.rawHeaders)
+  if (http.method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method: http.method }))
+  if (!/^1\.[1-9]$/.test(http.httpVersion)) {
+    return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: http.httpVersion }))
+  }
+  const target = parseTarget(http.target)
+  if (target === undefined) return Result.fail(new HandshakeError.InvalidTarget({ target: http.target }))
+  if (!listHas(headers["upgrade"], "websocket")) {
+    return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
+  }
+  if (!listHas(headers["connection"], "upgrade")) {
+    return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
+  }
+  const version = headers["sec-websocket-version"]
+  if (version === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Version" }))
+  if (version !== "13") return Result.fail(new HandshakeError.UnsupportedVersion({ version }))
+  const key = headers["sec-websocket-key"]
+  if (key === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Key" }))
+  if (!keyPattern.test(key)) return Result.fail(new HandshakeError.InvalidKey({ key }))
+  const host = headers["host"]
+  if (host === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Host" }))
+
+  let protocols: ReadonlyArray<string> = []
+  const protocolHeader = headers["sec-websocket-protocol"]
+  if (protocolHeader !== undefined) {
+    const offered = parseTokens(protocolHeader)
+    if (offered === undefined || new Set(offered).size < offered.length) {
+      return Result.fail(new HandshakeError.InvalidProtocolHeader({ value: protocolHeader }))
+    }
+    protocols = offered
+  }
+  let extensions: ReadonlyArray<Extension.Extension> = []
+  const extensionHeader = headers["sec-websocket-extensions"]
+  if (extensionHeader !== undefined) {
+    const offered = Extension.parse(extensionHeader)
+    if (offered === undefined) {
+      return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: extensionHeader }))
+    }
+    extensions = offered
+  }
+  return Result.succeed({
+    ...target,
+    host,
+    origin: headers["origin"],
+    key,
+    protocols,
+    extensions,
+    headers,
+    rawHeaders: http.rawHeaders,
+    secure: http.secure ?? false,
+    remoteAddress: http.remoteAddress
+  })
+}
+
+/** A request target in origin form, or in absolute form as proxies write it (RFC 9112 §3.2). */
+const parseTarget = (target: string): { readonly path: string; readonly query: URLSearchParams } | undefined => {
+  if (target.startsWith("/")) {
+    const mark = target.indexOf("?")
+    return mark < 0
+      ? { path: target, query: new URLSearchParams() }
+      : { path: target.slice(0, mark), query: new URLSearchParams(target.slice(mark + 1)) }
+  }
+  if (!/^(https?|wss?):\/\//i.test(target) || !URL.canParse(target)) return undefined
+  const url = new URL(target)
+  return { path: url.pathname, query: url.searchParams }
+}
+
+/**
+ * Which pages may connect (RFC 6455 §10.2): those of the server's own host,
+ * those of the listed origins ("https://example.com"), or any. Programs that
+ * send no Origin are no pages, and are not asked. A page that may connect does
+ * so with its user's cookies: "any" is for servers that do not go by cookies.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export type OriginPolicy = "same-origin" | "any" | ReadonlyArray<string>
+
+/**
+ * Whether a policy grants a request's origin a connection.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const checkOrigin = (
+  request: Request,
+  policy: OriginPolicy
+): Result.Result<void, HandshakeError.OriginNotAllowed> => {
+  const { host, origin } = request
+  if (origin === undefined || policy === "any") return Result.void
+  const allowed = policy === "same-origin" ? isSameHost(origin, host) : policy.includes(origin)
+  return allowed ? Result.void : Result.fail(new HandshakeError.OriginNotAllowed({ origin, host }))
+}
+
+const isSameHost = (origin: string, host: string): boolean => {
+  if (!URL.canParse(origin)) return false
+  const { host: originHost, protocol } = new URL(origin)
+  const own = `${protocol}//${host}`
+  return originHost !== "" && URL.canParse(own) && new URL(own).host === originHost
+}
+
+/**
+ * The first of the server's subprotocols that the client offers.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const selectProtocol = (
+  supported: ReadonlyArray<string>,
+  offered: ReadonlyArray<string>
+): string | undefined => supported.find((protocol) => offered.includes(protocol))
+
+// -----------------------------------------------------------------------------
+// Server: the decision
+// -----------------------------------------------------------------------------
+
+/**
+ * The decision to accept a request.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export class Accept<in Services = never> {
+  readonly _tag = "Accept"
+  /** The subprotocol to speak, one that the client offers. Default: the first of the server's that it does. */
+  readonly protocol: string | undefined
+  /** Headers for the response, such as Set-Cookie. */
+  readonly headers: HeadersInput | undefined
+  /** What the decision learned, for the handler to use: a session, a user. */
+  readonly services: Context.Context<Services>
+
+  constructor(options?: {
+    readonly protocol?: string | undefined
+    readonly headers?: HeadersInput | undefined
+    readonly services?: Context.Context<Services> | undefined
+  }) {
+    this.protocol = options?.protocol
+    this.headers = options?.headers
+    this.services = options?.services ?? Context.empty() as Context.Context<Services>
+  }
+}
+
+/**
+ * The decision to reject a request.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export class Reject {
+  readonly _tag = "Reject"
+  /** From 200 to 599. */
+  readonly status: number
+  readonly headers: HeadersInput | undefined
+  readonly body: string | Uint8Array
+
+  constructor(options: {
+    readonly status: number
+    readonly headers?: HeadersInput | undefined
+    readonly body?: string | Uint8Array | undefined
+  }) {
+    this.status = options.status
+    this.headers = options.headers
+    this.body = options.body ?? ""
+  }
+}
+
+/**
+ * What a server decides about a request.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export type Decision<Services = never> = Accept<Services> | Reject
+
+/**
+ * Accepts a request.
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export const accept = <Services = never>(options?: {
+  readonly protocol?: string | undefined
+  readonly headers?: HeadersInput | undefined
+  readonly services?: Context.Context<Services> | undefined
+}): Accept<Services> => new Accept(options)
+
+/**
+ * Rejects a request.
+ *
+ * **Example** (A decision)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Handshake } from "effect-ws"
+ *
+ * const decide = (request: Handshake.Request): Effect.Effect<Handshake.Decision> =>
+ *   Effect.succeed(
+ *     request.headers["authorization"] === "Bearer let-me-in"
+ *       ? Handshake.accept()
+ *       : Handshake.reject({ status: 401, headers: { "WWW-Authenticate": "Bearer" }, body: "a token is needed" })
+ *   )
+ * ```
+ *
+ * @category decisions
+ * @since 0.1.0
+ */
+export const reject = (options: {
+  readonly status: number
+  readonly headers?: HeadersInput | undefined
+  readonly body?: string | Uint8Array | undefined
+}): Reject => new Reject(options)
+
+/**
+ * The response that accepts a request (RFC 6455 §4.2.2).
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const acceptResponse = (request: Request, options?: {
+  readonly protocol?: string | undefined
+  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
+  readonly headers?: HeadersInput | undefined
+}): Result.Result<HttpResponse, HandshakeError.ProtocolNotOffered | HandshakeError.InvalidHeader> =>
+  Result.flatMap(checkedHeaders(options?.headers), (headers) => {
+    const protocol = options?.protocol
+    if (protocol !== undefined && !request.protocols.includes(protocol)) {
+      return Result.fail(new HandshakeError.ProtocolNotOffered({ protocol, offered: request.protocols }))
+    }
+    const extensions = options?.extensions ?? []
+    return Result.succeed({
+      status: 101,
+      rawHeaders: [
+        ["Upgrade", "websocket"],
+        ["Connection", "Upgrade"],
+        ["Sec-WebSocket-Accept", acceptKey(request.key)],
+        ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
+        ...extensions.length === 0 ? [] : [["Sec-WebSocket-Extensions", Extension.format(extensions)]] as const,
+        ...headers
+      ],
+      body: ""
+    })
+  })
+
+/**
+ * The response that rejects a request. The connection is closed after it.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const rejectResponse = (
+  decision: Reject
+): Result.Result<HttpResponse, HandshakeError.InvalidHeader | HandshakeError.InvalidStatus> => {
+  const { body, headers, status } = decision
+  return Number.isInteger(status) && status >= 200 && status <= 599
+    ? Result.map(checkedHeaders(headers), (pairs) => finalResponse(status, pairs, body))
+    : Result.fail(new HandshakeError.InvalidStatus({ status }))
+}
+
+/**
+ * The response that refuses a request: the error's status, the headers that
+ * belong to it, and its message as the body.
+ *
+ * @category server
+ * @since 0.1.0
+ */
+export const errorResponse = (error: HandshakeError.RequestError): HttpResponse => {
+  switch (error._tag) {
+    case "InvalidMethod":
+      return finalResponse(error.status, [["Allow", "GET"]], error.message)
+    case "InvalidUpgradeHeader":
+      return finalResponse(error.status, [["Upgrade", "websocket"]], error.message)
+    case "UnsupportedVersion":
+      return finalResponse(error.status, [["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"]], error.message)
+    default:
+      return finalResponse(error.status, [], error.message)
+  }
+}
+
+const finalResponse = (status: number, headers: RawHeaders, body: string | Uint8Array): HttpResponse => {
+  const names = headers.map(([name]) => name.toLowerCase())
+  return {
+    status,
+    rawHeaders: [
+      // An Upgrade header must be named in Connection (RFC 9110 §7.8).
+      ["Connection", names.includes("upgrade") ? "close, Upgrade" : "close"],
+      ["Content-Length", String(typeof body === "string" ? Buffer.byteLength(body) : body.length)],
+      ...body.length === 0 || names.includes("content-type")
+        ? []
+        : [["Content-Type", "text/plain; charset=utf-8"]] as const,
+      ...headers
+    ],
+    body
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Client
+// -----------------------------------------------------------------------------
+
+/**
+ * What a client asks for.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export interface RequestOptions {
+  /** Subprotocols to offer, the one liked best first. */
+  readonly protocols?: ReadonlyArray<string> | undefined
+  /** Further headers, such as Authorization, Cookie or Origin. */
+  readonly headers?: HeadersInput | undefined
+  /** Extensions to offer. */
+  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
+}
+
+/**
+ * Makes the request of a client (RFC 6455 §4.1). The key must be fresh: 16
+ * random bytes in base64, as `Handshake.makeKey` gives. A user and password in
+ * the URL become an Authorization header.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export const makeRequest = (
+  url: string | URL,
+  key: string,
+  options?: RequestOptions
+): Result.Result<Request, HandshakeError.OptionsError> => {
+  const target = parseUrl(url)
+  if (Result.isFailure(target)) return Result.fail(target.failure)
+  const { host, password, pathname, protocol, searchParams, username } = target.success
+  const protocols = options?.protocols ?? []
+  for (const [i, protocol] of protocols.entries()) {
+    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidProtocol({ protocol, problem }))
+    if (!isToken(protocol)) return invalid("it is not a token: letters, digits and !#$%&'*+-.^_`|~")
+    if (protocols.indexOf(protocol) < i) return invalid("it is offered twice")
+  }
+  return Result.map(checkedHeaders(options?.headers), (own) => {
+    const extensions = options?.extensions ?? []
+    const given = fold(own)
+    const rawHeaders: RawHeaders = [
+      ...given["host"] !== undefined ? [] : [["Host", host]] as const,
+      ["Upgrade", "websocket"],
+      ["Connection", "Upgrade"],
+      ["Sec-WebSocket-Key", key],
+      ["Sec-WebSocket-Version", "13"],
+      ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
+      ...extensions.length === 0 ? [] : [["Sec-WebSocket-Extensions", Extension.format(extensions)]] as const,
+      ...username === "" || given["authorization"] !== undefined
+        ? []
+        : [["Authorization", basicAuthorization(username, password)]] as const,
+      ...own
+    ]
+    const headers = fold(rawHeaders)
+    return {
+      path: pathname,
+      query: searchParams,
+      host: headers["host"],
+      origin: headers["origin"],
+      key,
+      protocols,
+      extensions,
+      headers,
+      rawHeaders,
+      secure: protocol === "wss:",
+      remoteAddress: undefined
+    }
+  })
+}
+
+/**
+ * Reads a WebSocket URL (RFC 6455 §3): ws, wss, or the http and https that
+ * stand for them.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
+  const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: String(url), problem }))
+  if (!URL.canParse(String(url))) return invalid("it is not an absolute URL")
+  const parsed = new URL(String(url))
+  if (parsed.protocol === "http:") parsed.protocol = "ws:"
+  if (parsed.protocol === "https:") parsed.protocol = "wss:"
+  if (parsed.protocol !== "ws:" && parsed.protocol !== "wss:") {
+    return invalid(`its scheme is ${parsed.protocol.slice(0, -1)}, not ws or wss`)
+  }
+  if (!isPercentEncoded(parsed.username) || !isPercentEncoded(parsed.password)) {
+    return invalid("its user name or password is not percent-encoded")
+  }
+  if (parsed.hash !== "" || String(url).endsWith("#")) {
+    return invalid("it has a fragment; escape # as %23 where it belongs to the path")
+  }
+  return Result.succeed(parsed)
+}
+
+const isPercentEncoded = (text: string): boolean => {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
+}
+
+const basicAuthorization = (username: string, password: string): string =>
+  `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`
+
+/**
+ * The server accepted.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export interface Accepted {
+  readonly _tag: "Accepted"
+  /** The subprotocol that the server selected, if it did. */
+  readonly protocol: string | undefined
+  /** The extensions that the server accepted. */
+  readonly extensions: ReadonlyArray<Extension.Extension>
+  readonly headers: Headers
+}
+
+/**
+ * The server says that what is asked for is elsewhere.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export interface Redirect {
+  readonly _tag: "Redirect"
+  readonly status: number
+  /** The Location header, made absolute where it can be. */
+  readonly location: string
+  readonly headers: Headers
+}
+
+/**
+ * The server answered with some other status.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export interface Rejected {
+  readonly _tag: "Rejected"
+  readonly status: number
+  readonly headers: Headers
+  readonly body: string
+}
+
+/**
+ * What a server's response comes to.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export type Verdict = Accepted | Redirect | Rejected
+
+/**
+ * Reads the response to a request (RFC 6455 §4.1). A response that says 101 but
+ * does not answer this request is an error.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export const readResponse = (
+  request: Request,
+  response: { readonly status: number; readonly rawHeaders: RawHeaders; readonly body?: string | undefined }
+): Result.Result<Verdict, HandshakeError.ResponseError> => {
+  const { status } = response
+  const headers = fold(response.rawHeaders)
+  if (status !== 101) {
+    const location = headers["location"]
+    return Result.succeed(
+      redirects.has(status) && location !== undefined
+        ? { _tag: "Redirect", status, location: resolve(request, location), headers }
+        : { _tag: "Rejected", status, headers, body: response.body ?? "" }
+    )
+  }
+  if (!listHas(headers["upgrade"], "websocket")) {
+    return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
+  }
+  if (!listHas(headers["connection"], "upgrade")) {
+    return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
+  }
+  const actual = headers["sec-websocket-accept"]
+  if (actual === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Accept" }))
+  const expected = acceptKey(request.key)
+  if (actual !== expected) return Result.fail(new HandshakeError.InvalidAccept({ expected, actual }))
+  const protocol = headers["sec-websocket-protocol"]
+  if (protocol !== undefined && !request.protocols.includes(protocol)) {
+    return Result.fail(new HandshakeError.UnsolicitedProtocol({ protocol, offered: request.protocols }))
+  }
+  const extensionHeader = headers["sec-websocket-extensions"]
+  const extensions = extensionHeader === undefined ? [] : Extension.parse(extensionHeader)
+  if (extensions === undefined) {
+    return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: extensionHeader }))
+  }
+  const offered = request.extensions.map((extension) => extension.name)
+  const unsolicited = extensions.find((extension) => !offered.includes(extension.name))
+  if (unsolicited !== undefined) {
+    return Result.fail(new HandshakeError.UnsolicitedExtension({ extension: unsolicited.name, offered }))
+  }
+  return Result.succeed({ _tag: "Accepted", protocol, extensions, headers })
+}
+
+const redirects = new Set([301, 302, 303, 307, 308])
+
+const resolve = (request: Request, location: string): string => {
+  const base = `${request.secure ? "https" : "http"}://${request.host}${request.path}`
+  return URL.canParse(location, base) ? new URL(location, base).href : location
+}
+
+// -----------------------------------------------------------------------------
+// Policy service
+// -----------------------------------------------------------------------------
+
+/**
+ * What the handshakes of a program have in common.
+ *
+ * @category policy
+ * @since 0.1.0
+ */
+export interface Policy {
+  /** A fresh Sec-WebSocket-Key for each connection of a client. */
+  readonly makeKey: () => string
+  /** What a server decides, where its own options hold no decision. */
+  readonly decide: (request: Request) => Effect.Effect<Decision>
+}
+
+/**
+ * The policy in use, looked up once a handshake; `makePolicy()` unless a Layer
+ * says otherwise.
+ *
+ * **Example** (A key that a test can foresee)
+ *
+ * ```ts
+ * import { Handshake } from "effect-ws"
+ *
+ * const predictable = Handshake.layerPolicy({ makeKey: () => "dGhlIHNhbXBsZSBub25jZQ==" })
+ * ```
+ *
+ * @category policy
+ * @since 0.1.0
+ */
+export const Handshake: Context.Reference<Policy> = Context.Reference<Policy>("effect-ws/Handshake", {
+  defaultValue: () => makePolicy()
+})
+
+/**
+ * Makes a policy: random keys and a server that accepts, except where the
+ * options say otherwise.
+ *
+ * @category policy
+ * @since 0.1.0
+ */
+export const makePolicy = (options?: Partial<Policy>): Policy => ({
+  makeKey: options?.makeKey ?? (() => randomBytes(16).toString("base64")),
+  decide: options?.decide ?? (() => Effect.succeed(new Accept()))
+})
+
+/**
+ * Provides a policy to a program's handshakes.
+ *
+ * @category policy
+ * @since 0.1.0
+ */
+export const layerPolicy = (options?: Partial<Policy>): Layer.Layer<never> =>
+  Layer.succeed(Handshake, makePolicy(options))

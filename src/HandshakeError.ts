@@ -1,0 +1,486 @@
+/**
+ * Why an opening handshake (RFC 6455 §4) did not lead to a connection: one
+ * tagged error for each reason, with the facts as fields.
+ *
+ * ```text
+ * RequestError            a server refuses a request; `status` says with what
+ * ├─ InvalidMethod               405
+ * ├─ UnsupportedHttpVersion      505
+ * ├─ InvalidTarget               400
+ * ├─ MissingHeader               400
+ * ├─ InvalidUpgradeHeader        426
+ * ├─ InvalidConnectionHeader     400
+ * ├─ InvalidKey                  400
+ * ├─ UnsupportedVersion          426
+ * ├─ InvalidProtocolHeader       400
+ * ├─ InvalidExtensionHeader      400
+ * └─ OriginNotAllowed            403
+ * ResponseError           a client cannot accept a response that says 101
+ * ├─ MissingHeader
+ * ├─ InvalidUpgradeHeader
+ * ├─ InvalidConnectionHeader
+ * ├─ InvalidAccept
+ * ├─ InvalidExtensionHeader
+ * ├─ UnsolicitedProtocol
+ * └─ UnsolicitedExtension
+ * OptionsError            what the program asked for cannot be written
+ * ├─ InvalidUrl
+ * ├─ InvalidHeader
+ * ├─ InvalidProtocol
+ * ├─ InvalidStatus
+ * └─ ProtocolNotOffered
+ * ConnectError            a client got no connection: any ResponseError or OptionsError, or
+ * ├─ ConnectFailed               no HTTP exchange took place: DNS, TCP or TLS failed
+ * ├─ HandshakeTimeout
+ * ├─ HandshakeRedirected         a 3xx with a Location
+ * └─ HandshakeRejected           any other status
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+
+// -----------------------------------------------------------------------------
+// Requests
+// -----------------------------------------------------------------------------
+
+/**
+ * The request's method is not GET (RFC 6455 §4.1).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
+  readonly method: string
+}> {
+  readonly status = 405
+  override get message(): string {
+    return `a WebSocket handshake is a GET request, not ${this.method}`
+  }
+}
+
+/**
+ * The request is not HTTP/1.1 (RFC 6455 §4.1).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVersion")<{
+  readonly version: string
+}> {
+  readonly status = 505
+  override get message(): string {
+    return `a WebSocket handshake needs HTTP/1.1, not HTTP/${this.version}`
+  }
+}
+
+/**
+ * The request's target is neither a path nor an http URL (RFC 6455 §4.1).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
+  readonly target: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `the request target ${JSON.stringify(this.target)} is neither a path nor an http URL`
+  }
+}
+
+/**
+ * A header that a handshake must have is missing.
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class MissingHeader extends Data.TaggedError("MissingHeader")<{
+  readonly name: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `the handshake has no ${this.name} header`
+  }
+}
+
+/**
+ * The Upgrade header is missing, or does not name websocket. A plain HTTP
+ * request to a WebSocket server ends here, with 426.
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader")<{
+  readonly value: string | undefined
+}> {
+  readonly status = 426
+  override get message(): string {
+    return this.value === undefined
+      ? "there is no Upgrade header: this address speaks WebSocket, connect with a ws:// URL"
+      : `the Upgrade header ${JSON.stringify(this.value)} does not name websocket`
+  }
+}
+
+/**
+ * The Connection header is missing, or does not name upgrade. Proxies that do
+ * not know WebSocket drop it.
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnectionHeader")<{
+  readonly value: string | undefined
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `${
+      this.value === undefined
+        ? "there is no Connection header"
+        : `the Connection header ${JSON.stringify(this.value)} does not name upgrade`
+    }; a proxy in between may not pass upgrades on`
+  }
+}
+
+/**
+ * Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidKey extends Data.TaggedError("InvalidKey")<{
+  readonly key: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return "Sec-WebSocket-Key must be 16 bytes in base64"
+  }
+}
+
+/**
+ * Sec-WebSocket-Version is not 13 (RFC 6455 §4.2.2).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class UnsupportedVersion extends Data.TaggedError("UnsupportedVersion")<{
+  readonly version: string
+}> {
+  readonly status = 426
+  override get message(): string {
+    return `WebSocket version ${JSON.stringify(this.version)} is not supported; 13 is`
+  }
+}
+
+/**
+ * Sec-WebSocket-Protocol is not a list of distinct tokens (RFC 6455 §4.1).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidProtocolHeader extends Data.TaggedError("InvalidProtocolHeader")<{
+  readonly value: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return "Sec-WebSocket-Protocol must be a list of distinct tokens"
+  }
+}
+
+/**
+ * Sec-WebSocket-Extensions breaks the grammar of RFC 6455 §9.1.
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidExtensionHeader extends Data.TaggedError("InvalidExtensionHeader")<{
+  readonly value: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return "Sec-WebSocket-Extensions must be a list of extensions, each a token with parameters"
+  }
+}
+
+/**
+ * A page of another origin asked for a connection that the server's origin
+ * policy does not grant it (RFC 6455 §10.2).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class OriginNotAllowed extends Data.TaggedError("OriginNotAllowed")<{
+  readonly origin: string
+  readonly host: string
+}> {
+  readonly status = 403
+  override get message(): string {
+    return `pages of ${this.origin} may not connect to ${this.host}; ` +
+      `the server's "origin" option says which may (behind a proxy, pass the Host header on)`
+  }
+}
+
+/**
+ * Why a server refuses a request.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type RequestError =
+  | InvalidMethod
+  | UnsupportedHttpVersion
+  | InvalidTarget
+  | MissingHeader
+  | InvalidUpgradeHeader
+  | InvalidConnectionHeader
+  | InvalidKey
+  | UnsupportedVersion
+  | InvalidProtocolHeader
+  | InvalidExtensionHeader
+  | OriginNotAllowed
+
+// -----------------------------------------------------------------------------
+// Responses
+// -----------------------------------------------------------------------------
+
+/**
+ * Sec-WebSocket-Accept does not answer the key that was sent (RFC 6455 §4.1):
+ * whatever answered is no WebSocket server, or a cache.
+ *
+ * @category response errors
+ * @since 0.1.0
+ */
+export class InvalidAccept extends Data.TaggedError("InvalidAccept")<{
+  readonly expected: string
+  readonly actual: string
+}> {
+  override get message(): string {
+    return `Sec-WebSocket-Accept is ${JSON.stringify(this.actual)}, but the key asks for "${this.expected}"`
+  }
+}
+
+/**
+ * The server selected a subprotocol that was not offered (RFC 6455 §4.1).
+ *
+ * @category response errors
+ * @since 0.1.0
+ */
+export class UnsolicitedProtocol extends Data.TaggedError("UnsolicitedProtocol")<{
+  readonly protocol: string
+  readonly offered: ReadonlyArray<string>
+}> {
+  override get message(): string {
+    return `the server selected the subprotocol ${JSON.stringify(this.protocol)}; ` +
+      `offered were: ${this.offered.join(", ") || "none"}`
+  }
+}
+
+/**
+ * The server accepted an extension that was not offered (RFC 6455 §4.1).
+ *
+ * @category response errors
+ * @since 0.1.0
+ */
+export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension")<{
+  readonly extension: string
+  readonly offered: ReadonlyArray<string>
+}> {
+  override get message(): string {
+    return `the server accepted the extension ${JSON.stringify(this.extension)}; ` +
+      `offered were: ${this.offered.join(", ") || "none"}`
+  }
+}
+
+/**
+ * Why a client cannot accept a response with status 101.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ResponseError =
+  | MissingHeader
+  | InvalidUpgradeHeader
+  | InvalidConnectionHeader
+  | InvalidAccept
+  | InvalidExtensionHeader
+  | UnsolicitedProtocol
+  | UnsolicitedExtension
+
+// -----------------------------------------------------------------------------
+// Options
+// -----------------------------------------------------------------------------
+
+/**
+ * The URL is not one of a WebSocket (RFC 6455 §3).
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
+  readonly url: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `${JSON.stringify(this.url)} is not a WebSocket URL: ${this.problem}`
+  }
+}
+
+/**
+ * A header that the program wants to send cannot be written as HTTP, or belongs
+ * to the handshake itself.
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
+  readonly name: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the header ${JSON.stringify(this.name)} cannot be sent: ${this.problem}`
+  }
+}
+
+/**
+ * A subprotocol that the program offers is not a token, or is offered twice
+ * (RFC 6455 §4.1).
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
+  readonly protocol: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the subprotocol ${JSON.stringify(this.protocol)} cannot be offered: ${this.problem}`
+  }
+}
+
+/**
+ * A server's decision rejects with a status that is none: 200 to 599 are.
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
+  readonly status: number
+}> {
+  override get message(): string {
+    return `a handshake cannot be rejected with status ${this.status}; use one from 200 to 599`
+  }
+}
+
+/**
+ * A server's decision selects a subprotocol that the client did not offer (RFC
+ * 6455 §4.2.2).
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
+  readonly protocol: string
+  readonly offered: ReadonlyArray<string>
+}> {
+  override get message(): string {
+    return `the decision selects the subprotocol ${JSON.stringify(this.protocol)}; ` +
+      `the client offered: ${this.offered.join(", ") || "none"}`
+  }
+}
+
+/**
+ * What the program asked for cannot be written as a handshake.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type OptionsError = InvalidUrl | InvalidHeader | InvalidProtocol | InvalidStatus | ProtocolNotOffered
+
+// -----------------------------------------------------------------------------
+// Connecting
+// -----------------------------------------------------------------------------
+
+/**
+ * The server could not be reached, or what it speaks is not HTTP: DNS, TCP, TLS
+ * or the exchange failed before there was a response.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
+  readonly url: string
+  /** The system's or OpenSSL's name for it, such as ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED. */
+  readonly code: string | undefined
+  /** The error as Node reported it. */
+  readonly cause: Error
+}> {
+  override get message(): string {
+    return `could not connect to ${this.url}: ${this.cause.message || this.code}`
+  }
+}
+
+/**
+ * The handshake was not over in time.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
+  readonly url: string
+  readonly duration: Duration.Duration
+}> {
+  override get message(): string {
+    return `no WebSocket handshake with ${this.url} within ${Duration.format(this.duration)}; ` +
+      `raise handshakeTimeout if the server needs longer`
+  }
+}
+
+/**
+ * The server answered with a redirect.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")<{
+  readonly status: number
+  /** The Location header, made absolute. */
+  readonly location: string
+  readonly headers: Readonly<Record<string, string>>
+}> {
+  override get message(): string {
+    return `the server redirects to ${this.location} (status ${this.status}); connect there instead`
+  }
+}
+
+/**
+ * The server answered with another status than 101.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** The body as text, up to 64 KiB of it. */
+  readonly body: string
+}> {
+  override get message(): string {
+    const body = this.body.length > 200 ? `${this.body.slice(0, 200)}…` : this.body
+    return `the server rejected the handshake with status ${this.status}${body === "" ? "" : `: ${body}`}`
+  }
+}
+
+/**
+ * Why a client got no connection.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type ConnectError =
+  | OptionsError
+  | ResponseError
+  | ConnectFailed
+  | HandshakeTimeout
+  | HandshakeRedirected
+  | HandshakeRejected

@@ -1,0 +1,357 @@
+/**
+ * Messages, what applications send and receive (RFC 6455 §5.4, §5.6): text or
+ * binary, in one frame or in several.
+ *
+ * This module does no I/O. `makeCollector` makes messages of frames wherever
+ * frames are read without a `Connection`.
+ *
+ * @since 0.1.0
+ */
+import { Pieces } from "./internal/bytes.ts"
+import { isWellFormed, Utf8Validator } from "./internal/utf8.ts"
+import { Frame, isControl, Opcode, type PartialFrame } from "./Frame.ts"
+import * as ProtocolError from "./ProtocolError.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+const encoder = new TextEncoder()
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
+
+/**
+ * A text message. It holds a string or UTF-8 bytes, whichever it was made of,
+ * and makes the other when it is asked for: text that is only passed on is
+ * never turned into a string.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Text {
+  readonly _tag = "Text"
+  private string: string | undefined
+  private utf8: Uint8Array | undefined
+
+  constructor(data: string | Uint8Array) {
+    if (typeof data === "string") {
+      this.string = data
+      this.utf8 = undefined
+    } else {
+      this.string = undefined
+      this.utf8 = data
+    }
+  }
+
+  get text(): string {
+    return this.string ??= decoder.decode(this.utf8)
+  }
+
+  get bytes(): Uint8Array {
+    return this.utf8 ??= encoder.encode(this.string)
+  }
+
+  /** The message in the form that it has at no cost. */
+  get data(): string | Uint8Array {
+    return this.utf8 ?? this.string!
+  }
+
+  toJSON(): unknown {
+    return { _tag: this._tag, text: this.text }
+  }
+}
+
+/**
+ * A binary message.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Binary {
+  readonly _tag = "Binary"
+  readonly bytes: Uint8Array
+
+  constructor(bytes: Uint8Array) {
+    this.bytes = bytes
+  }
+
+  toJSON(): unknown {
+    return { _tag: this._tag, bytes: Array.from(this.bytes) }
+  }
+}
+
+/**
+ * A message: text or binary, told apart by `_tag`. Either has its `bytes`; text
+ * has `text` too.
+ *
+ * **Example** (What a message holds)
+ *
+ * ```ts
+ * import { Message } from "effect-ws"
+ *
+ * const describe = (message: Message.Message): string =>
+ *   message._tag === "Text" ? message.text : `${message.bytes.length} bytes`
+ *
+ * describe(Message.text("hello")) // => "hello"
+ * describe(Message.binary(Uint8Array.of(1, 2, 3))) // => "3 bytes"
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Message = Text | Binary
+
+/**
+ * What can be sent as a message: a string goes as text, bytes go as binary, a
+ * `Message` as what it is.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Input = string | Uint8Array | Message
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * A text message. Bytes must be UTF-8; they are not checked.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const text = (data: string | Uint8Array): Text => new Text(data)
+
+/**
+ * A binary message.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const binary = (bytes: Uint8Array): Binary => new Binary(bytes)
+
+// -----------------------------------------------------------------------------
+// From frames
+// -----------------------------------------------------------------------------
+
+/**
+ * The limits on a message.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface Limits {
+  /** The most bytes that a message may hold, over all its fragments. Default 16 MiB. */
+  readonly maxMessageSize?: number | undefined
+  /** The most fragments that a message may come in. Default 131,072. */
+  readonly maxFragments?: number | undefined
+}
+
+/**
+ * The default of `maxMessageSize`: 16 MiB.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaultMaxMessageSize = 16 * 1024 * 1024
+
+/**
+ * The default of `maxFragments`: 131,072.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const defaultMaxFragments = 128 * 1024
+
+/**
+ * Checks data frames, in the order in which they come, against the rules for
+ * messages: fragments in sequence (RFC 6455 §5.4), text in UTF-8 (§8.1), and
+ * the limits. A part of a frame can be checked before the rest has come, so that
+ * what cannot become a message is refused at once.
+ *
+ * @category checking
+ * @since 0.1.0
+ */
+export class Validator {
+  private readonly maxMessageSize: number
+  private readonly maxFragments: number
+
+  /** The kind of the unfinished message, if there is one. */
+  private message: typeof Opcode.Text | typeof Opcode.Binary | undefined
+  private size = 0
+  private fragments = 0
+  private readonly utf8 = new Utf8Validator()
+
+  /** How many bytes of the frame at hand were checked; -1 between frames. */
+  private checked = -1
+  /** Where the frame at hand begins in its message. */
+  private frameStart = 0
+
+  constructor(limits?: Limits) {
+    this.maxMessageSize = limits?.maxMessageSize ?? defaultMaxMessageSize
+    this.maxFragments = limits?.maxFragments ?? defaultMaxFragments
+  }
+
+  /** Checks a whole data frame, whose parts may have been checked before. */
+  check(frame: Frame): ProtocolError.MessageError | undefined {
+    const { payload } = frame
+    if (this.message === undefined && frame.fin && frame.opcode !== Opcode.Continuation) {
+      return this.checkUnfragmented(frame)
+    }
+    if (this.checked < 0) {
+      const error = this.begin(frame.opcode, payload.length)
+      if (error !== undefined) return error
+    }
+    const error = this.checkText(this.checked === 0 ? payload : payload.subarray(this.checked))
+    if (error !== undefined) return error
+    this.checked = -1
+    if (!frame.fin) return undefined
+    if (!this.utf8.complete) return this.invalidUtf8(this.size)
+    this.message = undefined
+    return undefined
+  }
+
+  /** Checks the part of a data frame that has just come. */
+  checkPartial(frame: PartialFrame): ProtocolError.MessageError | undefined {
+    if (this.checked < 0) {
+      const error = this.begin(frame.opcode, frame.length)
+      if (error !== undefined) return error
+    }
+    return this.checkText(frame.latest)
+  }
+
+  /** The way of nearly all messages: one frame, all of it here. */
+  private checkUnfragmented(frame: Frame): ProtocolError.MessageError | undefined {
+    const { length } = frame.payload
+    if (length > this.maxMessageSize) {
+      return new ProtocolError.MessageTooLarge({ size: length, limit: this.maxMessageSize })
+    }
+    if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload)) {
+      const at = this.utf8.push(frame.payload)
+      return this.invalidUtf8(at < 0 ? length : at)
+    }
+    return undefined
+  }
+
+  /** Takes up a frame by its header: is it in sequence, and within the limits? */
+  private begin(opcode: number, length: number): ProtocolError.MessageError | undefined {
+    if (opcode === Opcode.Continuation) {
+      if (this.message === undefined) return new ProtocolError.UnexpectedContinuation()
+      this.fragments++
+      if (this.fragments > this.maxFragments) return new ProtocolError.TooManyFragments({ limit: this.maxFragments })
+    } else {
+      if (this.message !== undefined) return new ProtocolError.UnfinishedMessage({ opcode })
+      this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
+      this.fragments = 1
+      this.size = 0
+    }
+    this.frameStart = this.size
+    this.checked = 0
+    this.size += length
+    return this.size > this.maxMessageSize
+      ? new ProtocolError.MessageTooLarge({ size: this.size, limit: this.maxMessageSize })
+      : undefined
+  }
+
+  private checkText(bytes: Uint8Array): ProtocolError.MessageError | undefined {
+    if (this.message === Opcode.Text) {
+      const at = this.utf8.push(bytes)
+      if (at >= 0) return this.invalidUtf8(this.frameStart + this.checked + at)
+    }
+    this.checked += bytes.length
+    return undefined
+  }
+
+  private invalidUtf8(offset: number): ProtocolError.InvalidUtf8 {
+    return new ProtocolError.InvalidUtf8({ where: "text message", offset })
+  }
+}
+
+/**
+ * Joins checked data frames into messages.
+ *
+ * @category checking
+ * @since 0.1.0
+ */
+export class Assembler {
+  private opcode: Opcode = Opcode.Binary
+  private pieces: Pieces | undefined
+
+  /** Whether the beginning of a message is here, and not its end. */
+  get unfinished(): boolean {
+    return this.pieces !== undefined
+  }
+
+  /**
+   * Takes the next frame. Answers the message that it completes. The rest of a
+   * message whose beginning was not seen here is passed over.
+   */
+  push(frame: Frame): Message | undefined {
+    if (this.pieces === undefined) {
+      if (frame.opcode === Opcode.Continuation) return undefined
+      if (frame.fin) return fromPayload(frame.opcode, frame.payload)
+      this.opcode = frame.opcode
+      this.pieces = new Pieces()
+    }
+    this.pieces.push(frame.payload)
+    if (!frame.fin) return undefined
+    const message = fromPayload(this.opcode, this.pieces.concat())
+    this.pieces = undefined
+    return message
+  }
+
+  /** Gives the beginning of an unfinished message back, as one frame. */
+  giveBack(): Frame | undefined {
+    if (this.pieces === undefined) return undefined
+    const beginning = new Frame(this.opcode, this.pieces.concat(), false)
+    this.pieces = undefined
+    return beginning
+  }
+}
+
+const fromPayload = (opcode: Opcode, payload: Uint8Array): Message =>
+  opcode === Opcode.Text ? new Text(payload) : new Binary(payload)
+
+/**
+ * Takes frames, and answers each message as it is completed, or the first rule
+ * that a frame broke; after that it takes nothing more. Control frames, which
+ * may stand between the fragments of a message, are passed over.
+ *
+ * @category collecting
+ * @since 0.1.0
+ */
+export interface Collector {
+  readonly push: (frame: Frame) => Message | ProtocolError.MessageError | undefined
+}
+
+/**
+ * A collector, for frames that are read without a `Connection`.
+ *
+ * **Example** (A message in two frames)
+ *
+ * ```ts
+ * import { Frame, Message } from "effect-ws"
+ *
+ * const collector = Message.makeCollector({ maxMessageSize: 1024 })
+ *
+ * collector.push(Frame.text("Hel", { fin: false })) // => undefined
+ * collector.push(Frame.ping()) // => undefined
+ * const message = collector.push(Frame.continuation("lo"))
+ *
+ * message?._tag === "Text" && message.text // => "Hello"
+ * ```
+ *
+ * @category collecting
+ * @since 0.1.0
+ */
+export const makeCollector = (limits?: Limits): Collector => {
+  const validator = new Validator(limits)
+  const assembler = new Assembler()
+  let failed: ProtocolError.MessageError | undefined
+  return {
+    push: (frame) => {
+      if (failed !== undefined || isControl(frame)) return failed
+      failed = validator.check(frame)
+      return failed ?? assembler.push(frame)
+    }
+  }
+}

@@ -1,0 +1,282 @@
+/**
+ * The byte duplex under a connection: a Node stream, or a pair in memory for
+ * tests.
+ *
+ * A transport is driven by callbacks and not by Effects, because it is on the
+ * way of every byte. Whoever writes one keeps to the contract of `Transport`
+ * and `Receiver`; whoever uses a `Connection` need not know of it.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import { Buffer } from "node:buffer"
+import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import { TransportError } from "./ConnectionError.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+/**
+ * Who is told what a transport does. The transport calls one method at a time,
+ * never while another runs, and nothing after `onClose`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Receiver {
+  /** Bytes came. They are handed over: the receiver may keep or overwrite them. */
+  readonly onData: (chunk: Uint8Array) => void
+  /** There is room again, after a `write` that answered false. */
+  readonly onDrain: () => void
+  /** The peer has ended its side: no more data will come. */
+  readonly onEnd: () => void
+  /** The transport is gone, with the error that broke it if there was one. */
+  readonly onClose: (error: TransportError | undefined) => void
+}
+
+/**
+ * A reliable, ordered stream of bytes in both directions, with an end to each.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Transport extends Context.Service<Transport, {
+  /** Begins delivery. Called once; nothing is delivered before it returns. */
+  readonly start: (receiver: Receiver) => void
+  /**
+   * Writes bytes, in order, in as few writes to the system as it can. They must
+   * not be changed after. False says that the transport is over its mark:
+   * `onDrain` follows when it is not any more. Writes after the end are dropped.
+   */
+  readonly write: (chunks: ReadonlyArray<Uint8Array>) => boolean
+  /** Holds delivery back, so that the peer is held back in turn. */
+  readonly pause: () => void
+  /** Goes on with delivery. */
+  readonly resume: () => void
+  /** Ends this side, after all that was written. */
+  readonly end: () => void
+  /** Cuts both sides at once. `onClose` follows. */
+  readonly destroy: () => void
+  /** The bytes that were written and have not left yet. */
+  readonly bufferedAmount: () => number
+}>()("effect-ws/Transport") {}
+
+// -----------------------------------------------------------------------------
+// Node streams
+// -----------------------------------------------------------------------------
+
+/**
+ * A transport over a Node stream: a TCP or TLS socket, an HTTP/2 stream, or any
+ * other Duplex of bytes. The stream's own high water mark decides when there is
+ * no room. `head` holds bytes that were read from it already.
+ *
+ * **Example** (A connection over any Duplex)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, Transport } from "effect-ws"
+ * import type { Duplex } from "node:stream"
+ *
+ * const greet = (stream: Duplex) =>
+ *   Effect.gen(function*() {
+ *     const connection = yield* Connection.make(Transport.fromDuplex(stream), { role: "server" })
+ *     yield* connection.send("hello")
+ *   }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] => ({
+  start: (receiver) => {
+    // The error comes before the close that ends everything; one may also come when nobody expects any more.
+    let error: TransportError | undefined
+    duplex.on("error", (cause: NodeJS.ErrnoException) => {
+      error ??= new TransportError({ code: cause.code, cause })
+    })
+    if (head !== undefined && head.length > 0) duplex.unshift(head)
+    duplex.on("data", receiver.onData)
+    duplex.on("drain", receiver.onDrain)
+    duplex.on("end", receiver.onEnd)
+    duplex.on("close", () => receiver.onClose(error))
+    if (isSocket(duplex)) {
+      duplex.setTimeout(0)
+      duplex.setNoDelay(true)
+    }
+    if (duplex.destroyed) queueMicrotask(() => receiver.onClose(error))
+  },
+  write: (chunks) => {
+    if (!duplex.writable) return false
+    if (chunks.length === 1) return duplex.write(chunks[0])
+    duplex.cork()
+    let room = true
+    for (const chunk of chunks) room = duplex.write(chunk)
+    duplex.uncork()
+    return room
+  },
+  pause: () => {
+    duplex.pause()
+  },
+  resume: () => {
+    duplex.resume()
+  },
+  end: () => {
+    duplex.end()
+  },
+  destroy: () => {
+    duplex.destroy()
+  },
+  bufferedAmount: () => duplex.writableLength
+})
+
+const isSocket = (duplex: Duplex): duplex is Socket => "setNoDelay" in duplex && "setTimeout" in duplex
+
+/**
+ * Provides a Node stream as the transport.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerDuplex = (duplex: Duplex, head?: Uint8Array): Layer.Layer<Transport> =>
+  Layer.sync(Transport, () => fromDuplex(duplex, head))
+
+// -----------------------------------------------------------------------------
+// In memory
+// -----------------------------------------------------------------------------
+
+/**
+ * Options of an in-memory pair.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface PairOptions {
+  /** How many bytes may be on their way before `write` answers false. Default 16 KiB. */
+  readonly highWaterMark?: number | undefined
+}
+
+/**
+ * Two transports, each other's peer, for tests without a network. What one
+ * writes is delivered to the other in a later microtask, one chunk a write.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makePair = (
+  options?: PairOptions
+): Effect.Effect<readonly [Transport["Service"], Transport["Service"]]> =>
+  Effect.sync(() => {
+    const highWaterMark = options?.highWaterMark ?? 16 * 1024
+    const left = new MemoryEnd(highWaterMark)
+    const right = new MemoryEnd(highWaterMark)
+    left.peer = right
+    right.peer = left
+    return [left.transport, right.transport]
+  })
+
+class MemoryEnd {
+  peer!: MemoryEnd
+  private readonly highWaterMark: number
+  private receiver: Receiver | undefined
+  /** What the peer wrote and this end was not given yet. */
+  private inbound: Array<Uint8Array> = []
+  private inboundBytes = 0
+  private peerWaits = false
+  private paused = false
+  private ended = false
+  private endDelivered = false
+  private closed = false
+  private scheduled = false
+
+  constructor(highWaterMark: number) {
+    this.highWaterMark = highWaterMark
+  }
+
+  readonly transport: Transport["Service"] = {
+    start: (receiver) => {
+      this.receiver = receiver
+      this.schedule()
+    },
+    write: (chunks) => {
+      if (this.ended || this.closed) return false
+      if (this.peer.closed) {
+        this.close(new TransportError({ code: "EPIPE", cause: new Error("write EPIPE") }))
+        return false
+      }
+      return this.peer.accept(chunks)
+    },
+    pause: () => {
+      this.paused = true
+    },
+    resume: () => {
+      this.paused = false
+      this.schedule()
+    },
+    end: () => {
+      this.ended = true
+      this.peer.schedule()
+      this.schedule()
+    },
+    destroy: () => this.close(undefined),
+    bufferedAmount: () => this.peer.inboundBytes
+  }
+
+  private accept(chunks: ReadonlyArray<Uint8Array>): boolean {
+    // Copied, because whoever receives a chunk may overwrite it; joined, as one write to a socket would be.
+    const chunk = Buffer.concat(chunks)
+    this.inbound.push(chunk)
+    this.inboundBytes += chunk.length
+    this.schedule()
+    if (this.inboundBytes < this.highWaterMark) return true
+    this.peerWaits = true
+    return false
+  }
+
+  private close(error: TransportError | undefined): void {
+    if (this.closed) return
+    this.closed = true
+    this.ended = true
+    this.inbound = []
+    this.inboundBytes = 0
+    this.peer.schedule()
+    queueMicrotask(() => this.receiver?.onClose(error))
+  }
+
+  private schedule(): void {
+    if (this.scheduled) return
+    this.scheduled = true
+    queueMicrotask(() => {
+      this.scheduled = false
+      this.deliver()
+    })
+  }
+
+  private deliver(): void {
+    const { receiver } = this
+    if (receiver === undefined || this.closed) return
+    if (!this.paused && this.inbound.length > 0) {
+      const chunk = this.inbound.shift()!
+      this.inboundBytes -= chunk.length
+      receiver.onData(chunk)
+      if (this.inboundBytes === 0 && this.peerWaits) {
+        this.peerWaits = false
+        this.peer.drained()
+      }
+      this.schedule()
+      return
+    }
+    if (this.inbound.length === 0 && this.peer.ended && !this.endDelivered) {
+      this.endDelivered = true
+      receiver.onEnd()
+    }
+    if (this.ended && this.endDelivered && this.peer.inbound.length === 0) this.close(undefined)
+  }
+
+  private drained(): void {
+    if (!this.closed) this.receiver?.onDrain()
+  }
+}

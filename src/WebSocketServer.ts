@@ -1,0 +1,373 @@
+/**
+ * A WebSocket server as a Layer. `layer` listens, with an HTTP server of its
+ * own; `serve` runs a handler for each connection.
+ *
+ * **Example** (An echo server)
+ *
+ * ```ts
+ * import { NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer, Stream } from "effect"
+ * import { Connection, WebSocketServer } from "effect-ws"
+ *
+ * const Echo = WebSocketServer.serve(
+ *   Effect.gen(function*() {
+ *     const connection = yield* Connection.Connection
+ *     yield* Stream.runForEach(connection.messages, connection.send)
+ *   })
+ * )
+ *
+ * const Main = Echo.pipe(Layer.provide(WebSocketServer.layer({ port: 8080 })))
+ *
+ * NodeRuntime.runMain(Layer.launch(Main))
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Http from "node:http"
+import * as Https from "node:https"
+import type { AddressInfo } from "node:net"
+import type { Duplex } from "node:stream"
+import type * as Connection from "./Connection.ts"
+import * as Handshake from "./Handshake.ts"
+import { respond, toHttpRequest, writeResponse } from "./internal/http.ts"
+import { makeServing, type Serving, type Upgrade } from "./internal/serving.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
+
+/**
+ * Where a server listens.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Address =
+  | { readonly _tag: "Tcp"; readonly host: string; readonly port: number }
+  | { readonly _tag: "Unix"; readonly path: string }
+
+/**
+ * The server could not listen: the port is taken, or may not be used.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export class ListenFailed extends Data.TaggedError("ListenFailed")<{
+  /** The system's name for it, such as EADDRINUSE or EACCES. */
+  readonly code: string | undefined
+  readonly cause: Error
+}> {
+  override get message(): string {
+    return `the server cannot listen: ${this.cause.message}`
+  }
+}
+
+/**
+ * A server that listens.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class WebSocketServer extends Context.Service<WebSocketServer, {
+  readonly address: Address
+  /** The URL of the server, as a client on the same machine would use it; for a Unix socket, "ws://localhost". */
+  readonly url: string
+  /**
+   * Runs a handler for each connection, until the Scope closes. Then each
+   * connection is closed with 1001, and what is not over within
+   * `shutdownTimeout` is cut. A server serves one handler at a time.
+   */
+  readonly serve: <A, E, R, Services = never, RD = never>(
+    handler: Effect.Effect<A, E, R>,
+    options?: ServeOptions<Services, RD>
+  ) => Effect.Effect<
+    void,
+    never,
+    Scope.Scope | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+  >
+  /** Takes a stream of bytes as if a client had connected with it: an HTTP request is to come on it. */
+  readonly accept: (duplex: Duplex) => Effect.Effect<void>
+  /** The connections that are open. */
+  readonly connections: Effect.Effect<ReadonlyArray<Connection.Connection["Service"]>>
+}>()("effect-ws/WebSocketServer") {}
+
+// -----------------------------------------------------------------------------
+// Options
+// -----------------------------------------------------------------------------
+
+/**
+ * Where and how a server listens.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ListenOptions {
+  /** The port. Default 0: any that is free. */
+  readonly port?: number | undefined
+  /** The address to listen on. Default: all of this machine's. */
+  readonly host?: string | undefined
+  /** A Unix socket to listen on, instead of a port. */
+  readonly socketPath?: string | undefined
+  /** How many connections the system may hold that were not accepted yet. Default 511. */
+  readonly backlog?: number | undefined
+  /** The path that the server answers at; others get 404. Default: all paths. */
+  readonly path?: string | undefined
+  /** TLS, for a wss server. */
+  readonly tls?: TlsOptions | undefined
+  /** How long a handshake may take, from the first byte to the decision. Default 10 seconds. */
+  readonly handshakeTimeout?: Duration.Input | undefined
+  /** The most bytes that the headers of a request may take. Default 16 KiB. */
+  readonly maxHeaderSize?: number | undefined
+}
+
+/**
+ * Options of a server.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface MakeOptions extends ListenOptions {
+  /** Answers HTTP requests that are no handshakes. Default: 426, with a word of explanation. */
+  readonly onRequest?: Http.RequestListener | undefined
+}
+
+/**
+ * The server's side of TLS, in PEM.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface TlsOptions {
+  readonly key: string | Redacted.Redacted<string>
+  readonly cert: string
+  readonly passphrase?: string | Redacted.Redacted<string> | undefined
+  /** The authorities whose client certificates are accepted. */
+  readonly ca?: string | undefined
+  /** Whether clients are asked for a certificate. Default false. */
+  readonly requestCert?: boolean | undefined
+  /** Whether clients without a valid certificate are refused, where they are asked. Default true. */
+  readonly rejectUnauthorized?: boolean | undefined
+}
+
+/**
+ * How connections are accepted and handled.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ServeOptions<Services = never, R = never> extends Connection.Options {
+  /** The subprotocols that the server speaks, the one it likes best first. */
+  readonly protocols?: ReadonlyArray<string> | undefined
+  /**
+   * Which pages may connect. Default "same-origin". Clients that are not
+   * browsers send no Origin, and are not asked.
+   */
+  readonly origin?: Handshake.OriginPolicy | undefined
+  /**
+   * Accepts or rejects a request; rejecting may also be done by failing with a
+   * `Reject`. What it accepts with, the handler gets as services. Default: what
+   * `Handshake.Handshake` decides, which is to accept.
+   */
+  readonly decide?:
+    | ((request: Handshake.Request) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, R>)
+    | undefined
+  /** How long a handler may go on after its connection has ended, before it is interrupted. Default 30 seconds. */
+  readonly handlerTimeout?: Duration.Input | undefined
+  /** How long connections and handlers have to end when the server stops. Default 10 seconds. */
+  readonly shutdownTimeout?: Duration.Input | undefined
+}
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * Listens, until the Scope closes.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const make: (
+  options?: MakeOptions
+) => Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> = Effect.fnUntraced(function*(options = {}) {
+  const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
+  const server = createServer(options, handshakeTimeout)
+  server.on("request", options.onRequest ?? answerPlainRequest)
+
+  // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
+  let serving: Serving | undefined
+  server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
+
+  yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
+  const address = addressOf(server)
+
+  return WebSocketServer.of({
+    address,
+    url: urlOf(address, options.tls !== undefined),
+    connections: Effect.sync(() => serving?.connections() ?? []),
+    accept: (duplex) =>
+      Effect.sync(() => {
+        server.emit(options.tls === undefined ? "connection" : "secureConnection", duplex)
+      }),
+    serve: (handler, serveOptions) =>
+      Effect.acquireRelease(
+        Effect.suspend(() => {
+          if (serving !== undefined) {
+            return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
+          }
+          return Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
+            serving = made
+          })
+        }),
+        () =>
+          Effect.suspend(() => {
+            const stopping = serving
+            serving = undefined
+            return stopping === undefined ? Effect.void : stopping.stop
+          })
+      )
+  })
+})
+
+/**
+ * A server with the given options.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, ListenFailed> => Layer.effect(WebSocketServer)(make(options))
+
+/**
+ * A server with options from the configuration.
+ *
+ * **Example** (Port and host from the environment)
+ *
+ * ```ts
+ * import { Config } from "effect"
+ * import { WebSocketServer } from "effect-ws"
+ *
+ * const Server = WebSocketServer.layerConfig({
+ *   port: Config.Port("PORT").pipe(Config.withDefault(8080)),
+ *   host: Config.String("HOST").pipe(Config.withDefault("127.0.0.1"))
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  options: Config.Wrap<ListenOptions>
+): Layer.Layer<WebSocketServer, ListenFailed | Config.ConfigError> =>
+  Layer.effect(WebSocketServer)(Effect.flatMap(Config.unwrap(options), make))
+
+/**
+ * Runs a handler for each connection of the server. The handler has the
+ * `Connection` and a Scope in its context, and lives as long as the connection:
+ * when it ends, the connection is closed, with 1000 after a success, and 1011
+ * after a failure, which is logged; when the connection ends, what is left of
+ * the handler has `handlerTimeout` to finish.
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const serve = <A, E, R, Services = never, RD = never>(
+  handler: Effect.Effect<A, E, R>,
+  options?: ServeOptions<Services, RD>
+): Layer.Layer<
+  never,
+  never,
+  WebSocketServer | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+> => Layer.effectDiscard(Effect.flatMap(WebSocketServer, (server) => server.serve(handler, options)))
+
+// -----------------------------------------------------------------------------
+// Listening
+// -----------------------------------------------------------------------------
+
+const defaultHandshakeTimeout = Duration.seconds(10)
+const socketHighWaterMark = 64 * 1024
+
+const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duration): Http.Server => {
+  const millis = Math.min(Duration.toMillis(handshakeTimeout), 2 ** 31 - 1)
+  const httpOptions: Http.ServerOptions = {
+    // Node's own deadline for the head of a request, which stands until the request is ours.
+    headersTimeout: millis,
+    requestTimeout: millis,
+    connectionsCheckingInterval: Math.min(millis, 1000),
+    noDelay: true,
+    highWaterMark: socketHighWaterMark,
+    ...options.maxHeaderSize === undefined ? {} : { maxHeaderSize: options.maxHeaderSize }
+  }
+  return options.tls === undefined
+    ? Http.createServer(httpOptions)
+    : Https.createServer({ ...httpOptions, ...tlsOptions(options.tls), ALPNProtocols: ["http/1.1"] })
+}
+
+const tlsOptions = (options: TlsOptions): Https.ServerOptions => {
+  const plain = (secret: string | Redacted.Redacted<string>) =>
+    Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
+  return {
+    key: plain(options.key),
+    cert: options.cert,
+    ...options.passphrase === undefined ? {} : { passphrase: plain(options.passphrase) },
+    ...options.ca === undefined ? {} : { ca: options.ca },
+    requestCert: options.requestCert ?? false,
+    rejectUnauthorized: options.rejectUnauthorized ?? true
+  }
+}
+
+const listen = (server: Http.Server, options: ListenOptions): Effect.Effect<void, ListenFailed> =>
+  Effect.callback((resume) => {
+    const onError = (cause: NodeJS.ErrnoException) => resume(Effect.fail(new ListenFailed({ code: cause.code, cause })))
+    server.once("error", onError)
+    const { backlog, host, port, socketPath } = options
+    server.listen({
+      ...socketPath === undefined ? { port: port ?? 0, host } : { path: socketPath },
+      ...backlog === undefined ? {} : { backlog }
+    }, () => {
+      server.off("error", onError)
+      resume(Effect.void)
+    })
+  })
+
+const closeServer = (server: Http.Server): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    server.close(() => resume(Effect.void))
+    server.closeAllConnections()
+  })
+
+const addressOf = (server: Http.Server): Address => {
+  const address = server.address() as AddressInfo | string
+  return typeof address === "string"
+    ? { _tag: "Unix", path: address }
+    : { _tag: "Tcp", host: address.address, port: address.port }
+}
+
+const urlOf = (address: Address, secure: boolean): string => {
+  const scheme = secure ? "wss" : "ws"
+  if (address._tag === "Unix") return `${scheme}://localhost`
+  const { host, port } = address
+  const name = host === "::" || host === "0.0.0.0" ? "localhost" : host.includes(":") ? `[${host}]` : host
+  return `${scheme}://${name}:${port}`
+}
+
+const answerPlainRequest: Http.RequestListener = (request, response) => {
+  const read = Handshake.readRequest(toHttpRequest(request))
+  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade.
+  if (Result.isFailure(read)) respond(response, Handshake.errorResponse(read.failure))
+  else response.destroy()
+}
+
+const refuseUpgrade: Upgrade = (_request, socket) => {
+  socket.on("error", () => {})
+  writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
+  socket.end(() => socket.destroy())
+}

@@ -1,0 +1,17 @@
+/**
+ * WebSockets for Effect programs.
+ *
+ * @since 0.1.0
+ */
+export * as CloseCode from "./CloseCode.ts"
+export * as Connection from "./Connection.ts"
+export * as ConnectionError from "./ConnectionError.ts"
+export * as Extension from "./Extension.ts"
+export * as Frame from "./Frame.ts"
+export * as Handshake from "./Handshake.ts"
+export * as HandshakeError from "./HandshakeError.ts"
+export * as Message from "./Message.ts"
+export * as ProtocolError from "./ProtocolError.ts"
+export * as Transport from "./Transport.ts"
+export * as WebSocketClient from "./WebSocketClient.ts"
+export * as WebSocketServer from "./WebSocketServer.ts"

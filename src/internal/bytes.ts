@@ -1,0 +1,64 @@
+/** Bytes that arrive in pieces and are wanted whole. */
+import { Buffer } from "node:buffer"
+
+const blockSize = 16 * 1024
+
+/**
+ * Whether `size` bytes of a buffer may be kept as a view: the buffer is no
+ * larger than one of Node's pooled slabs, or the view is at least half of it.
+ * Otherwise they are copied, so that a few bytes do not hold on to a whole
+ * socket read of 64 KiB.
+ */
+export const worthKeeping = (size: number, buffer: ArrayBufferLike): boolean =>
+  buffer.byteLength <= Buffer.poolSize || size * 2 >= buffer.byteLength
+
+/**
+ * Collects pieces. A piece that is most of its buffer is kept as a view; small
+ * ones are copied together into blocks, so that a message sent a byte at a time
+ * costs a little more than its bytes, and not an object a byte.
+ */
+export class Pieces {
+  private readonly parts: Array<Uint8Array> = []
+  private block: Uint8Array | undefined
+  private blockEnd = 0
+  length = 0
+
+  push(piece: Uint8Array): void {
+    this.length += piece.byteLength
+    if (piece.byteLength >= blockSize / 4 && worthKeeping(piece.byteLength, piece.buffer)) {
+      this.sealBlock()
+      this.parts.push(piece)
+      return
+    }
+    for (let from = 0; from < piece.byteLength;) {
+      if (this.block === undefined) {
+        this.block = new Uint8Array(Math.min(blockSize, Math.max(256, this.length)))
+        this.blockEnd = 0
+      }
+      const size = Math.min(this.block.length - this.blockEnd, piece.byteLength - from)
+      this.block.set(from === 0 && size === piece.byteLength ? piece : piece.subarray(from, from + size), this.blockEnd)
+      this.blockEnd += size
+      from += size
+      if (this.blockEnd === this.block.length) this.sealBlock()
+    }
+  }
+
+  /** All pieces in one array; the collection is spent after this. */
+  concat(): Uint8Array {
+    this.sealBlock()
+    if (this.parts.length === 1) return this.parts[0]
+    const whole = new Uint8Array(this.length)
+    let at = 0
+    for (const part of this.parts) {
+      whole.set(part, at)
+      at += part.byteLength
+    }
+    return whole
+  }
+
+  private sealBlock(): void {
+    if (this.block === undefined) return
+    this.parts.push(this.block.subarray(0, this.blockEnd))
+    this.block = undefined
+  }
+}

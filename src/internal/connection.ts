@@ -1,0 +1,415 @@
+/**
+ * A connection at work: bytes from the transport go through the protocol into
+ * the inbox, frames go through the outbox to the transport, and all of it is
+ * closed in order.
+ *
+ * The transport's callbacks and the program's effects meet here, on one thread,
+ * and each step is taken whole. What has to be waited for is a fiber in the
+ * connection's Scope: the keepalive, and the deadline once closing has begun.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import { Buffer } from "node:buffer"
+import * as CloseCode from "../CloseCode.ts"
+import type * as Connection from "../Connection.ts"
+import {
+  type ClosedCause,
+  CloseReasonTooLong,
+  CloseTimeout,
+  type ConnectionClosed,
+  ControlPayloadTooLong,
+  MessageAborted,
+  TransportEnded,
+  type TransportError,
+  UnexpectedFragment
+} from "../ConnectionError.ts"
+import * as Frame from "../Frame.ts"
+import type * as Handshake from "../Handshake.ts"
+import * as Message from "../Message.ts"
+import { InvalidCloseCode } from "../ProtocolError.ts"
+import type { Transport } from "../Transport.ts"
+import { decodeFragments, FragmentEncoder } from "./fragments.ts"
+import { Inbox } from "./inbox.ts"
+import { control, Outbox } from "./outbox.ts"
+import { Pings } from "./pings.ts"
+import { Protocol } from "./protocol.ts"
+
+type Shape = Connection.Connection["Service"]
+
+const defaultHighWaterMark = 64 * 1024
+const defaultCloseTimeout = Duration.seconds(10)
+const defaultKeepalive = Duration.seconds(20)
+
+/** What a connection that began without a handshake says of it. */
+const noOpening: Connection.Opening = {
+  request: {
+    path: "/",
+    query: new URLSearchParams(),
+    host: "",
+    origin: undefined,
+    key: "",
+    protocols: [],
+    extensions: [],
+    headers: {},
+    rawHeaders: [],
+    secure: false,
+    remoteAddress: undefined
+  },
+  responseHeaders: {},
+  subprotocol: undefined
+}
+
+export class ConnectionImpl implements Shape {
+  readonly role: Frame.Role
+  readonly request: Handshake.Request
+  readonly responseHeaders: Handshake.Headers
+  readonly subprotocol: string | undefined
+
+  private readonly transport: Transport["Service"]
+  private readonly protocol: Protocol
+  private readonly inbox: Inbox
+  private readonly outbox: Outbox
+  private readonly pings: Pings
+  private readonly closeTimeout: Duration.Duration
+  private readonly run: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
+
+  private readonly gone = Deferred.makeUnsafe<ConnectionClosed>()
+  private readonly onGone: (() => void) | undefined
+  private keepalive: Fiber.Fiber<void, ConnectionClosed> | undefined
+  private deadline: Fiber.Fiber<void> | undefined
+  private paused = false
+  private peerEnded = false
+  private finished = false
+  private bytesIn = 0
+  private messagesOut = 0
+
+  constructor(
+    transport: Transport["Service"],
+    options: Connection.MakeOptions,
+    codec: Frame.Codec,
+    context: Context.Context<never>,
+    onGone: (() => void) | undefined
+  ) {
+    this.onGone = onGone
+    const { opening = noOpening, role } = options
+    this.role = role
+    this.request = opening.request
+    this.responseHeaders = opening.responseHeaders
+    this.subprotocol = opening.subprotocol
+    this.transport = transport
+    this.run = Effect.runForkWith(context)
+    this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
+    this.protocol = new Protocol(role, codec, options)
+    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true)
+    this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, () => this.resume())
+    this.pings = new Pings(this.outbox)
+  }
+
+  start(keepalive: Connection.Options["keepalive"]): void {
+    this.transport.start({
+      onData: (chunk) => this.onData(chunk),
+      onDrain: () => this.onDrain(),
+      onEnd: () => this.onEnd(),
+      onClose: (error) => this.onClose(error)
+    })
+    if (keepalive === false) return
+    const interval = Duration.fromInputUnsafe(keepalive?.interval ?? defaultKeepalive)
+    const timeout = Duration.fromInputUnsafe(keepalive?.timeout ?? defaultKeepalive)
+    const peer = { heard: () => this.bytesIn, deaf: () => this.paused }
+    this.keepalive = this.run(
+      Effect.map(this.pings.keepalive(interval, timeout, peer), (silent) => {
+        this.sendClose({ code: CloseCode.InternalError, reason: silent._tag }, silent)
+        this.transport.destroy()
+      })
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // What the transport tells
+  // ---------------------------------------------------------------------------
+
+  private onData(chunk: Uint8Array): void {
+    this.bytesIn += chunk.length
+    // What this read makes anyone send leaves in one write.
+    this.outbox.hold()
+    const { answered, close, deliver, pongs } = this.protocol.receive(chunk)
+    for (const payload of answered) this.pings.answered(payload)
+    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped, because the
+    // peer's close frame stands behind it.
+    if (deliver.length > 0 && (this.protocol.sendable || !this.inbox.full)) this.inbox.push(deliver)
+    if (this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
+    if (close !== undefined) this.sendClose(close)
+    else if (this.protocol.state !== "Open") this.proceed()
+    this.outbox.release()
+    if (this.inbox.full && this.protocol.state === "Open" && !this.paused) {
+      this.paused = true
+      this.transport.pause()
+    }
+  }
+
+  private resume(): void {
+    if (!this.paused) return
+    this.paused = false
+    this.transport.resume()
+  }
+
+  private onDrain(): void {
+    this.outbox.drained()
+    this.pings.drained()
+  }
+
+  private onEnd(): void {
+    this.peerEnded = true
+    this.cut(new TransportEnded())
+    this.transport.end()
+  }
+
+  private onClose(error: TransportError | undefined): void {
+    this.cut(error ?? new TransportEnded())
+    this.deadline?.interruptUnsafe()
+    Deferred.doneUnsafe(this.gone, Exit.succeed(this.protocol.closed))
+    this.onGone?.()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Closing (RFC 6455 §7)
+  // ---------------------------------------------------------------------------
+
+  /** Sends a close frame, if none was sent yet. With a cause, the connection fails and no reply is awaited. */
+  sendClose(frame: Frame.CloseFrame, cause?: ClosedCause): void {
+    if (!this.protocol.sendable) return
+    this.protocol.close(frame, cause)
+    this.outbox.write(Frame.close(frame.code, frame.reason))
+    this.proceed()
+  }
+
+  /** Closing has begun: it goes on until the transport is gone, and has a deadline. */
+  private proceed(): void {
+    this.deadline ??= this.run(Effect.delay(
+      Effect.sync(() => {
+        this.cut(new CloseTimeout({ duration: this.closeTimeout }))
+        this.transport.destroy()
+      }),
+      this.closeTimeout
+    ))
+    // The peer's close frame has to be read even if nobody reads messages any more.
+    this.resume()
+    if (this.protocol.state === "Closed") this.finish()
+  }
+
+  private cut(cause: ClosedCause): void {
+    this.protocol.cut(cause)
+    this.finish()
+  }
+
+  /** How it ends is known: all who wait are told, and the transport is ended, by the server first (§7.1.1). */
+  private finish(): void {
+    if (this.finished) return
+    this.finished = true
+    const { closed } = this.protocol
+    this.keepalive?.interruptUnsafe()
+    this.inbox.close(closed)
+    this.outbox.close()
+    this.pings.close(closed)
+    // What was written in this turn, the close frame among it, goes before the end.
+    this.outbox.flush()
+    if (this.role === "server" || closed.cause !== undefined || this.peerEnded) this.transport.end()
+    this.resume()
+  }
+
+  // ---------------------------------------------------------------------------
+  // Receiving
+  // ---------------------------------------------------------------------------
+
+  get receive(): Effect.Effect<Message.Message, ConnectionClosed> {
+    return this.inbox.takeMessage(Effect.fail)
+  }
+
+  get messages(): Stream.Stream<Message.Message, ConnectionClosed> {
+    return Stream.fromPull(Effect.succeed(this.inbox.takeMessages(endOfStream)))
+  }
+
+  get frames(): Stream.Stream<Frame.Frame, ConnectionClosed> {
+    return Stream.fromPull(Effect.succeed(this.inbox.takeFrames(endOfStream)))
+  }
+
+  get receiveFragments(): Effect.Effect<Connection.Fragments, ConnectionClosed> {
+    return Effect.map(
+      this.inbox.takeBeginning(Effect.fail),
+      ({ first, token }) => decodeFragments(this.inbox, first, token)
+    )
+  }
+
+  // ---------------------------------------------------------------------------
+  // Sending
+  // ---------------------------------------------------------------------------
+
+  readonly send: Shape["send"] = (message) => this.outbox.send(() => this.writeMessage(message))
+
+  readonly sendAll: Shape["sendAll"] = (messages) =>
+    this.outbox.send(() => {
+      this.outbox.hold()
+      for (const message of messages) this.writeMessage(message)
+      this.outbox.release()
+    })
+
+  private writeMessage(message: Message.Input): void {
+    this.messagesOut++
+    this.outbox.write(frameOf(message))
+  }
+
+  readonly sendFragments: Shape["sendFragments"] = <E, R>(
+    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
+  ) =>
+    Effect.suspend(() => {
+      const encoder = new FragmentEncoder()
+      const sendFragment = (fragment: string | Uint8Array) => {
+        const turn = encoder.begun ? encoder : undefined
+        const frame = encoder.next(fragment)
+        if (!(frame instanceof Frame.Frame)) return Effect.fail(frame)
+        return this.outbox.send(() => {
+          this.outbox.lock(encoder)
+          this.outbox.write(frame)
+        }, turn)
+      }
+      const end = Effect.suspend(() =>
+        encoder.begun
+          ? this.outbox.send(() => {
+            this.messagesOut++
+            this.outbox.write(encoder.end())
+            this.outbox.unlock(encoder)
+          }, encoder)
+          : Effect.void
+      )
+      return Stream.runForEach(
+        fragments as Stream.Stream<string | Uint8Array, E, R>,
+        sendFragment as (fragment: string | Uint8Array) => Effect.Effect<void, ConnectionClosed | UnexpectedFragment>
+      ).pipe(
+        Effect.andThen(end),
+        Effect.ensuring(Effect.sync(() => {
+          if (!this.outbox.isLockedBy(encoder)) return
+          // Fragments are on the wire that nothing can complete (§5.4): the peer must not wait for the rest.
+          const aborted = new MessageAborted()
+          this.sendClose({ code: CloseCode.InternalError, reason: aborted._tag }, aborted)
+          this.outbox.unlock(encoder)
+        }))
+      )
+    })
+
+  readonly sendFrame: Shape["sendFrame"] = (frame) =>
+    Effect.suspend((): Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong | UnexpectedFragment> => {
+      if (Frame.isControl(frame)) return this.sendControlFrame(frame)
+      // The connection itself stands for whoever sends a message frame by frame.
+      const inside = this.outbox.isLockedBy(this)
+      if (inside !== (frame.opcode === Frame.Opcode.Continuation)) {
+        const problem = inside ? "the message before it is unfinished" : "it continues no message"
+        return Effect.fail(new UnexpectedFragment({ problem }))
+      }
+      return this.outbox.send(() => {
+        this.outbox.write(frame)
+        if (frame.fin) {
+          this.messagesOut++
+          this.outbox.unlock(this)
+        } else this.outbox.lock(this)
+      }, inside ? this : undefined)
+    })
+
+  private sendControlFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong> {
+    const { length } = frame.payload
+    if (length > 125) return Effect.fail(new ControlPayloadTooLong({ length }))
+    return this.outbox.send(() => {
+      const close = frame.opcode === Frame.Opcode.Close ? Frame.readClose(frame.payload) : undefined
+      if (close === undefined || "_tag" in close) this.outbox.write(frame)
+      else this.sendClose(close)
+    }, control)
+  }
+
+  readonly ping: Shape["ping"] = (payload) => this.pings.ping(payload)
+
+  // ---------------------------------------------------------------------------
+  // The end
+  // ---------------------------------------------------------------------------
+
+  readonly close: Shape["close"] = (code = CloseCode.NormalClosure, reason = "") =>
+    Effect.suspend((): Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong> => {
+      if (!CloseCode.isOnWire(code)) return Effect.fail(new InvalidCloseCode({ code }))
+      const length = Buffer.byteLength(reason)
+      if (length > 123) return Effect.fail(new CloseReasonTooLong({ length }))
+      return this.closeWith({ code, reason })
+    })
+
+  /** Closes the connection because its Scope is closed. */
+  closeOnExit(exit: Exit.Exit<unknown, unknown>): Effect.Effect<ConnectionClosed> {
+    const code = Exit.isSuccess(exit)
+      ? CloseCode.NormalClosure
+      : Cause.hasInterruptsOnly(exit.cause)
+      ? CloseCode.GoingAway
+      : CloseCode.InternalError
+    return this.closeWith({ code, reason: "" })
+  }
+
+  private closeWith(frame: Frame.CloseFrame): Effect.Effect<ConnectionClosed> {
+    return Effect.suspend(() => {
+      this.sendClose(frame)
+      return this.closed
+    })
+  }
+
+  /** How the connection ended, once that is known. */
+  get ended(): ConnectionClosed | undefined {
+    return this.protocol.state === "Closed" ? this.protocol.closed : undefined
+  }
+
+  get closed(): Effect.Effect<ConnectionClosed> {
+    return Deferred.await(this.gone)
+  }
+
+  get stats(): Effect.Effect<Connection.Stats> {
+    return Effect.sync(() => ({
+      bytesIn: this.bytesIn,
+      bytesOut: this.outbox.bytesOut,
+      framesIn: this.protocol.framesIn,
+      framesOut: this.outbox.framesOut,
+      messagesIn: this.protocol.messagesIn,
+      messagesOut: this.messagesOut,
+      bufferedAmount: this.outbox.bufferedAmount,
+      unreadAmount: this.inbox.unreadAmount
+    }))
+  }
+}
+
+const frameOf = (message: Message.Input): Frame.Frame =>
+  typeof message === "string"
+    ? Frame.text(message)
+    : message instanceof Message.Text
+    ? new Frame.Frame(Frame.Opcode.Text, message.bytes)
+    : new Frame.Frame(Frame.Opcode.Binary, message instanceof Message.Binary ? message.bytes : message)
+
+/** Streams end where the connection ended normally, and fail otherwise. */
+const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>
+  closed.normal ? Cause.done() : Effect.fail(closed)
+
+/** Opens a connection. `onGone` is called once, when the transport is gone. */
+export const open = (
+  transport: Transport["Service"],
+  options: Connection.MakeOptions,
+  onGone?: () => void
+): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.contextWith((context: Context.Context<never>) =>
+      Effect.sync(() => {
+        const codec = Context.get(context, Frame.FrameCodec)
+        const connection = new ConnectionImpl(transport, options, codec, context, onGone)
+        connection.start(options.keepalive)
+        return connection
+      })
+    ),
+    (connection, exit) => connection.closeOnExit(exit)
+  )

@@ -1,0 +1,116 @@
+/** HTTP header values (RFC 9110 §5), read by scanners that take time linear in their input. */
+
+const tokenCharacters = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+const tokenTable = new Uint8Array(128)
+for (let i = 0; i < tokenCharacters.length; i++) tokenTable[tokenCharacters.charCodeAt(i)] = 1
+
+export const isTokenCode = (code: number): boolean => code < 128 && tokenTable[code] === 1
+
+/** Whether `value` is a token: one character or more, none of them a delimiter (RFC 9110 §5.6.2). */
+export const isToken = (value: string): boolean => {
+  if (value.length === 0) return false
+  for (let i = 0; i < value.length; i++) {
+    if (!isTokenCode(value.charCodeAt(i))) return false
+  }
+  return true
+}
+
+/** Whether `value` may stand in a header field (RFC 9110 §5.5): no CR, LF, NUL or other control character. */
+export const isFieldValue = (value: string): boolean => {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i)
+    if ((code < 0x20 && code !== 0x09) || code === 0x7f || code > 0xff) return false
+  }
+  return true
+}
+
+/** A scanner over a header value, for grammars that are made of tokens, delimiters and white space. */
+export class Scanner {
+  private readonly value: string
+  at = 0
+
+  constructor(value: string) {
+    this.value = value
+  }
+
+  get done(): boolean {
+    return this.at >= this.value.length
+  }
+
+  /** Passes over spaces and tabs. */
+  skipSpace(): void {
+    while (this.at < this.value.length) {
+      const code = this.value.charCodeAt(this.at)
+      if (code !== 0x20 && code !== 0x09) return
+      this.at++
+    }
+  }
+
+  /** Takes `character` if it is next. */
+  take(character: string): boolean {
+    if (this.value[this.at] !== character) return false
+    this.at++
+    return true
+  }
+
+  /** Takes a token; "" where none begins. */
+  token(): string {
+    const from = this.at
+    while (this.at < this.value.length && isTokenCode(this.value.charCodeAt(this.at))) this.at++
+    return this.value.slice(from, this.at)
+  }
+
+  /** Takes the rest of a quoted string, after its opening quote; undefined where it is not closed. */
+  quoted(): string | undefined {
+    let text = ""
+    while (this.at < this.value.length) {
+      const character = this.value[this.at++]
+      if (character === "\"") return text
+      if (character === "\\") {
+        if (this.done) return undefined
+        text += this.value[this.at++]
+      } else text += character
+    }
+    return undefined
+  }
+}
+
+/**
+ * Reads `1#element`: a list with commas between its elements, of which some may
+ * be empty (RFC 9110 §5.6.1). Answers undefined where an element is not one, or
+ * there is none at all.
+ */
+export const parseList = <A>(value: string, element: (scanner: Scanner) => A | undefined): Array<A> | undefined => {
+  const scanner = new Scanner(value)
+  const elements: Array<A> = []
+  for (;;) {
+    scanner.skipSpace()
+    if (!scanner.done && !scanner.take(",")) {
+      const next = element(scanner)
+      if (next === undefined) return undefined
+      elements.push(next)
+      scanner.skipSpace()
+      if (!scanner.done && !scanner.take(",")) return undefined
+    }
+    if (scanner.done) return elements.length === 0 ? undefined : elements
+  }
+}
+
+/** A list of tokens, as in Sec-WebSocket-Protocol. */
+export const parseTokens = (value: string): Array<string> | undefined =>
+  parseList(value, (scanner) => scanner.token() || undefined)
+
+/** Whether a list such as Connection's holds `token`, in whatever case. */
+export const listHas = (value: string | undefined, token: string): boolean =>
+  value !== undefined && value.split(",").some((element) => element.trim().toLowerCase() === token)
+
+/** Headers by lower-case name; the values of a repeated one are joined as RFC 9110 §5.3 says. */
+export const fold = (pairs: ReadonlyArray<readonly [string, string]>): Record<string, string> => {
+  const headers: Record<string, string> = Object.create(null)
+  for (const [name, value] of pairs) {
+    const key = name.toLowerCase()
+    const before = headers[key]
+    headers[key] = before === undefined ? value : before + (key === "cookie" ? "; " : ", ") + value
+  }
+  return headers
+}

@@ -1,0 +1,250 @@
+/**
+ * What a connection has received and nobody has taken yet: data frames that
+ * were checked, and those control frames that the options leave to the program.
+ *
+ * Only `Connection` touches this. Frames become messages when they are taken,
+ * so that what is unread costs no more than the mark allows, however long a
+ * message is. And whatever is taken is taken in the very last step of the
+ * effect that gives it out: whoever is interrupted before that has taken
+ * nothing, and there is no after.
+ */
+import type { NonEmptyArray } from "effect/Array"
+import * as Effect from "effect/Effect"
+import { type ConnectionClosed, MessageSkipped } from "../ConnectionError.ts"
+import { Frame, isControl, Opcode } from "../Frame.ts"
+import { Assembler, type Message } from "../Message.ts"
+
+/** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
+const frameOverhead = 64
+
+/** Thrown by a take that another fiber came before; never seen outside. */
+const cameLate = Symbol("cameLate")
+
+/** What taking comes to when there is nothing left to take. */
+type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
+
+interface Waiter {
+  readonly ready: () => boolean
+  readonly go: () => void
+}
+
+/** All that `next` gives, if that is anything. */
+const some = <A>(next: () => A | undefined): NonEmptyArray<A> | undefined => {
+  const first = next()
+  if (first === undefined) return undefined
+  const all: NonEmptyArray<A> = [first]
+  for (let value = next(); value !== undefined; value = next()) all.push(value)
+  return all
+}
+
+export class Inbox {
+  private readonly highWaterMark: number
+  /** Called when an inbox that was over its mark has room again. */
+  private readonly onRoom: () => void
+
+  private frames: Array<Frame> = []
+  private head = 0
+  private bytes = 0
+
+  /** A message that is whole and not taken yet. */
+  private ready: Message | undefined
+  private readonly assembler = new Assembler()
+  /** The message that is being read in fragments, if there is one. */
+  private streamed: object | undefined
+
+  private closed: ConnectionClosed | undefined
+  private readonly waiting: Array<Waiter> = []
+
+  constructor(highWaterMark: number, onRoom: () => void) {
+    this.highWaterMark = highWaterMark
+    this.onRoom = onRoom
+  }
+
+  /** Whether the peer must be held back. */
+  get full(): boolean {
+    return this.bytes >= this.highWaterMark
+  }
+
+  /** What is here, in bytes, with an overhead for each frame. */
+  get unreadAmount(): number {
+    return this.bytes
+  }
+
+  push(frames: ReadonlyArray<Frame>): void {
+    for (const frame of frames) {
+      this.frames.push(frame)
+      this.bytes += frame.payload.length + frameOverhead
+    }
+    this.wake()
+  }
+
+  /** Nothing more will come. What is here can still be taken. */
+  close(closed: ConnectionClosed): void {
+    if (this.closed !== undefined) return
+    this.closed = closed
+    for (const waiter of this.waiting.splice(0)) waiter.go()
+  }
+
+  // -- taking ----------------------------------------------------------------
+
+  /** Takes the next message. */
+  takeMessage<E>(ended: Ended<E>): Effect.Effect<Message, E> {
+    return this.take(() => this.hasMessage(), () => this.nextMessage(), ended)
+  }
+
+  /** Takes all messages that are here, at least one. */
+  takeMessages<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Message>, E> {
+    return this.take(() => this.hasMessage(), () => some(() => this.nextMessage()), ended)
+  }
+
+  /** Takes all frames that are here, at least one. */
+  takeFrames<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
+    return this.take(() => this.hasFrame(), () => {
+      this.leaveStreamed()
+      return some(() => this.nextFrame())
+    }, ended)
+  }
+
+  /** Takes the first fragment of the next message, with a token for those that follow. */
+  takeBeginning<E>(ended: Ended<E>): Effect.Effect<{ readonly first: Frame; readonly token: object }, E> {
+    return this.take(() => this.hasBeginning(), () => {
+      const first = this.nextFrame()
+      if (first === undefined) return undefined
+      const token = {}
+      if (!first.fin) this.streamed = token
+      return { first, token }
+    }, ended)
+  }
+
+  /** Takes the next fragment of the message whose beginning came with `token`. */
+  takeFragment<E>(token: object, ended: Ended<E>): Effect.Effect<Frame, E | MessageSkipped> {
+    const skipped = () => this.streamed !== token
+    const taken = this.take(
+      () => skipped() || this.hasData(),
+      () => {
+        if (skipped()) return new MessageSkipped()
+        const frame = this.nextFrame()
+        if (frame?.fin === true) this.streamed = undefined
+        return frame
+      },
+      ended
+    )
+    return Effect.flatMap(taken, (taken) => taken instanceof Frame ? Effect.succeed(taken) : Effect.fail(taken))
+  }
+
+  /**
+   * An effect that waits until something is `ready`, and takes it in its last
+   * step, or is `ended` when nothing is there and nothing will come. A fiber
+   * that was made to yield between the check and the take may come late, and
+   * goes back to waiting.
+   */
+  private take<A, E>(ready: () => boolean, next: () => A | undefined, ended: Ended<E>): Effect.Effect<A, E> {
+    const taken = Effect.catchDefect(
+      Effect.sync(() => {
+        const value = next()
+        if (value === undefined) throw cameLate
+        return value
+      }),
+      (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
+    )
+    const takeOrWait: Effect.Effect<A, E> = Effect.suspend(() => {
+      if (ready()) return taken
+      return this.closed === undefined ? waitAndTake : ended(this.closed)
+    })
+    const waitAndTake = Effect.flatMap(
+      Effect.callback<void>((resume) => {
+        const waiter = { ready, go: () => resume(Effect.void) }
+        this.waiting.push(waiter)
+        return Effect.sync(() => {
+          const index = this.waiting.indexOf(waiter)
+          if (index >= 0) this.waiting.splice(index, 1)
+          else this.wake()
+        })
+      }),
+      () => takeOrWait
+    )
+    return takeOrWait
+  }
+
+  /** Wakes who waits for what is here, first come first served. */
+  private wake(): void {
+    while (this.waiting.length > 0) {
+      const index = this.waiting.findIndex((waiter) => waiter.ready())
+      if (index < 0) return
+      this.waiting.splice(index, 1)[0].go()
+    }
+  }
+
+  // -- messages, frames ------------------------------------------------------
+
+  /** Whether a whole message is here; it is in `ready` then. */
+  private hasMessage(): boolean {
+    while (this.ready === undefined) {
+      const frame = this.shift()
+      if (frame === undefined) return false
+      this.leaveStreamed()
+      if (!isControl(frame)) this.ready = this.assembler.push(frame)
+    }
+    return true
+  }
+
+  private nextMessage(): Message | undefined {
+    const message = this.hasMessage() ? this.ready : undefined
+    this.ready = undefined
+    return message
+  }
+
+  private hasFrame(): boolean {
+    return this.ready !== undefined || this.assembler.unfinished || this.head < this.frames.length
+  }
+
+  /** Whether a data frame is next; control frames before it are passed over. */
+  private hasData(): boolean {
+    while (this.head < this.frames.length && isControl(this.frames[this.head])) this.shift()
+    return this.hasFrame()
+  }
+
+  /** Whether the beginning of a message is next; what is left of one before it is passed over. */
+  private hasBeginning(): boolean {
+    while (this.hasData()) {
+      if (this.ready !== undefined || this.assembler.unfinished) return true
+      if (this.frames[this.head].opcode !== Opcode.Continuation) return true
+      this.leaveStreamed()
+      this.shift()
+    }
+    return false
+  }
+
+  private nextFrame(): Frame | undefined {
+    const { ready } = this
+    if (ready !== undefined) {
+      this.ready = undefined
+      return new Frame(ready._tag === "Text" ? Opcode.Text : Opcode.Binary, ready.bytes)
+    }
+    return this.assembler.giveBack() ?? this.shift()
+  }
+
+  /** Whoever asks for something else leaves the message that is being read in fragments. */
+  private leaveStreamed(): void {
+    if (this.streamed === undefined) return
+    this.streamed = undefined
+    queueMicrotask(() => this.wake())
+  }
+
+  private shift(): Frame | undefined {
+    if (this.head === this.frames.length) return undefined
+    const frame = this.frames[this.head++]
+    if (this.head === this.frames.length) {
+      this.frames = []
+      this.head = 0
+    } else if (this.head === 1024) {
+      this.frames = this.frames.slice(this.head)
+      this.head = 0
+    }
+    const before = this.bytes
+    this.bytes -= frame.payload.length + frameOverhead
+    const mark = this.highWaterMark / 2
+    if (before > mark && this.bytes <= mark) this.onRoom()
+    return frame
+  }
+}

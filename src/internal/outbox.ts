@@ -1,0 +1,244 @@
+/**
+ * What a connection writes. Frames of one turn are collected and leave in one
+ * write; data waits while the transport is over its mark, or while a message in
+ * fragments is being sent; control frames pass both.
+ *
+ * Only `Connection` touches this. A frame is taken whole and at once, so that
+ * there is no point at which an interruption could leave half of one.
+ */
+import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
+import { type Codec, encodeHeader, encodeInto, type Frame, headerSize, type Role } from "../Frame.ts"
+import type { ConnectionClosed } from "../ConnectionError.ts"
+import type { Transport } from "../Transport.ts"
+import type { Protocol } from "./protocol.ts"
+
+/** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
+const copyUpTo = 16 * 1024
+
+/** What a turn has collected beyond this is handed on at once, so that `send` learns in time that there is no room. */
+const flushFrom = 64 * 1024
+
+/**
+ * Frames are encoded into one buffer that all connections share, and copied out
+ * of it once a turn, when their number is known. Its owner is the connection
+ * that wrote to it last; another one that wants it makes the owner take its
+ * bytes out first.
+ */
+const scratch = new Uint8Array(64 * 1024)
+let scratchOwner: Outbox | undefined
+let scratchEnd = 0
+
+/** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
+export const control = "control"
+type Sender = object | typeof control
+
+export class Outbox {
+  private readonly transport: Transport["Service"]
+  private readonly protocol: Protocol
+  private readonly maskKey: (() => number) | undefined
+  private readonly coalesce: boolean
+
+  /** What leaves with the next flush, before what is in the scratch buffer. */
+  private chunks: Array<Uint8Array> = []
+  private chunkBytes = 0
+  /** Above zero, flushing waits: the end of a turn will flush. */
+  private holds = 0
+  private flushScheduled = false
+
+  /** Whether the transport is over its mark. */
+  private full = false
+  /** Who is in the middle of a message of several frames; others' data waits. */
+  private sender: object | undefined
+  /** Who waits to send, first come first served. */
+  private readonly waiting: Array<Waiter> = []
+
+  framesOut = 0
+  bytesOut = 0
+
+  constructor(transport: Transport["Service"], protocol: Protocol, role: Role, codec: Codec, coalesce: boolean) {
+    this.transport = transport
+    this.protocol = protocol
+    this.maskKey = role === "client" ? codec.maskKey : undefined
+    this.coalesce = coalesce
+  }
+
+  // -- room ------------------------------------------------------------------
+
+  /** Whether the transport is over its mark, so that no more than what is owed should be written. */
+  get congested(): boolean {
+    return this.full
+  }
+
+  /** How the connection stands, once no frame may be sent any more. */
+  get closed(): ConnectionClosed | undefined {
+    return this.protocol.sendable ? undefined : this.protocol.closed
+  }
+
+  /**
+   * Runs `write` when there is room and it is this sender's turn, in one step;
+   * fails when nothing can be sent any more.
+   */
+  send(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
+    return Effect.suspend(() => {
+      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+      if (this.hasRoom(sender)) {
+        write()
+        return Effect.void
+      }
+      return this.whenRoom(
+        Effect.suspend(() => {
+          if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+          write()
+          return Effect.void
+        }),
+        sender
+      )
+    })
+  }
+
+  private hasRoom(sender: Sender | undefined): boolean {
+    return this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
+  }
+
+  /** Runs `effect` in its turn; it need not ask for room again. */
+  private whenRoom<A, E>(effect: Effect.Effect<A, E>, sender: Sender | undefined): Effect.Effect<A, E> {
+    return Effect.callback<A, E>((resume) => {
+      const waiter: Waiter = { sender, go: () => resume(effect) }
+      this.waiting.push(waiter)
+      return Effect.sync(() => {
+        const index = this.waiting.indexOf(waiter)
+        if (index >= 0) this.waiting.splice(index, 1)
+        // It had its turn and was interrupted before it could use it.
+        else this.admit()
+      })
+    })
+  }
+
+  /** The transport has room again. */
+  drained(): void {
+    this.full = false
+    this.admit()
+  }
+
+  /** Nothing can be written any more: lets all go who wait, to find that out. */
+  close(): void {
+    for (const waiter of this.waiting.splice(0)) waiter.go()
+  }
+
+  /** Keeps others' data out while `sender` is in the middle of a message. */
+  lock(sender: object): void {
+    this.sender = sender
+  }
+
+  isLockedBy(sender: object): boolean {
+    return this.sender === sender
+  }
+
+  unlock(sender: object): void {
+    if (this.sender !== sender) return
+    this.sender = undefined
+    this.admit()
+  }
+
+  private admits(sender: Sender | undefined): boolean {
+    return !this.full && (this.sender === undefined || this.sender === sender || sender === control)
+  }
+
+  private admit(): void {
+    while (this.waiting.length > 0) {
+      const index = this.waiting.findIndex((waiter) => this.admits(waiter.sender))
+      if (index < 0) return
+      this.waiting.splice(index, 1)[0].go()
+    }
+  }
+
+  // -- writing ---------------------------------------------------------------
+
+  /** The bytes that were written and have not left yet. */
+  get bufferedAmount(): number {
+    return this.chunkBytes + (scratchOwner === this ? scratchEnd : 0) + this.transport.bufferedAmount()
+  }
+
+  /** Takes a frame. It leaves with the next flush. */
+  write(frame: Frame): void {
+    const { payload } = frame
+    const maskKey = this.maskKey?.()
+    const header = headerSize(payload.length, maskKey !== undefined)
+    const size = header + payload.length
+    this.framesOut++
+    this.bytesOut += size
+    if (payload.length <= copyUpTo) {
+      this.claimScratch(size)
+      scratchEnd = encodeInto(scratch, scratchEnd, frame, maskKey)
+    } else {
+      this.emptyScratch()
+      if (maskKey === undefined) {
+        const bytes = new Uint8Array(header)
+        encodeHeader(bytes, 0, frame, payload.length, undefined)
+        this.push(bytes)
+        this.push(payload)
+      } else {
+        const bytes = Buffer.allocUnsafe(size)
+        encodeInto(bytes, 0, frame, maskKey)
+        this.push(bytes)
+      }
+    }
+    if (this.chunkBytes >= flushFrom) return this.flush()
+    if (this.holds > 0) return
+    if (!this.coalesce) return this.flush()
+    if (!this.flushScheduled) {
+      this.flushScheduled = true
+      queueMicrotask(() => this.flush())
+    }
+  }
+
+  /** Collects all that is written until `release`. */
+  hold(): void {
+    this.holds++
+  }
+
+  release(): void {
+    if (--this.holds === 0) this.flush()
+  }
+
+  /** Hands all that was taken to the transport. */
+  flush(): void {
+    this.flushScheduled = false
+    this.emptyScratch()
+    if (this.chunks.length === 0) return
+    const { chunks } = this
+    this.chunks = []
+    this.chunkBytes = 0
+    if (!this.transport.write(chunks)) this.full = true
+  }
+
+  private push(bytes: Uint8Array): void {
+    this.chunks.push(bytes)
+    this.chunkBytes += bytes.length
+  }
+
+  private claimScratch(size: number): void {
+    if (scratchOwner !== this) {
+      scratchOwner?.emptyScratch()
+      scratchOwner = this
+    } else if (scratchEnd + size > scratch.length) {
+      this.emptyScratch()
+      scratchOwner = this
+    }
+  }
+
+  private emptyScratch(): void {
+    if (scratchOwner !== this) return
+    const bytes = Buffer.allocUnsafe(scratchEnd)
+    bytes.set(scratch.subarray(0, scratchEnd))
+    this.push(bytes)
+    scratchOwner = undefined
+    scratchEnd = 0
+  }
+}
+
+interface Waiter {
+  readonly sender: Sender | undefined
+  readonly go: () => void
+}

@@ -1,0 +1,155 @@
+/**
+ * The protocol of an open connection (RFC 6455 §5 to §7) without I/O: bytes go
+ * in, and what they mean comes out as data: frames to deliver, frames that are
+ * owed in reply, and whether the connection is over. Nothing here waits, writes
+ * or keeps time; `Connection` does.
+ */
+import { type ClosedCause, ConnectionClosed } from "../ConnectionError.ts"
+import * as Frame from "../Frame.ts"
+import * as Message from "../Message.ts"
+import * as ProtocolError from "../ProtocolError.ts"
+
+export interface ProtocolOptions extends Message.Limits {
+  /** Owe a pong for each ping; otherwise pings are delivered. Default true. */
+  readonly autoPong?: boolean | undefined
+  /** Owe a close frame for the peer's; otherwise it is delivered. Default true. */
+  readonly autoClose?: boolean | undefined
+}
+
+/** What a chunk of bytes came to. */
+export interface Received {
+  /** Frames for the program, in order. */
+  readonly deliver: Array<Frame.Frame>
+  /** Pongs that are owed, in order. */
+  readonly pongs: Array<Frame.Frame>
+  /** What the peer's pongs carried, in order. */
+  readonly answered: Array<Uint8Array>
+  /** The close frame that is owed: in reply to the peer's, or because it broke a rule. */
+  close: Frame.CloseFrame | undefined
+}
+
+/**
+ * The states of RFC 6455: open until a close frame is sent or received (§7.1.3),
+ * closed when both were, or when the connection failed or was cut (§7.1.4).
+ */
+export type State = "Open" | "Closing" | "Closed"
+
+export class Protocol {
+  private readonly autoPong: boolean
+  private readonly autoClose: boolean
+  private readonly decoder: Frame.Decoder
+  private readonly validator: Message.Validator
+
+  /** The close frame that was sent. */
+  private sent: Frame.CloseFrame | undefined
+  /** The close frame that was received. */
+  private received: Frame.CloseFrame | undefined
+  private first: "local" | "remote" | undefined
+  private cause: ClosedCause | undefined
+  private ending: ConnectionClosed | undefined
+
+  framesIn = 0
+  messagesIn = 0
+
+  constructor(role: Frame.Role, codec: Frame.Codec, options: ProtocolOptions) {
+    this.autoPong = options.autoPong ?? true
+    this.autoClose = options.autoClose ?? true
+    this.decoder = codec.decoder({ role, maxFrameSize: options.maxMessageSize })
+    this.validator = new Message.Validator(options)
+  }
+
+  get state(): State {
+    if (this.ending !== undefined) return "Closed"
+    return this.first === undefined ? "Open" : "Closing"
+  }
+
+  /** Whether frames may still be sent (§5.5.1: none after a close frame). */
+  get sendable(): boolean {
+    return this.sent === undefined && this.ending === undefined
+  }
+
+  /** How the connection stands, as an end: what there will be to say if nothing else comes. */
+  get closed(): ConnectionClosed {
+    return this.ending ??
+      new ConnectionClosed({ sent: this.sent, received: this.received, first: this.first, cause: this.cause })
+  }
+
+  /** Takes the next bytes. */
+  receive(chunk: Uint8Array): Received {
+    const received: Received = { deliver: [], pongs: [], answered: [], close: undefined }
+    // "After receiving a Close frame, a peer discards any further data received" (§1.4); and so after a failure (§7.1.7).
+    if (this.received !== undefined || this.ending !== undefined) return received
+    const { error, frames, partial } = this.decoder.decode(chunk)
+    for (const frame of frames) {
+      const broken = this.take(frame, received)
+      if (broken !== undefined) return this.fail(broken, received)
+      if (this.received !== undefined) return received
+    }
+    const broken = partial === undefined || partial.opcode >= Frame.Opcode.Close
+      ? error
+      : this.validator.checkPartial(partial)
+    return broken === undefined ? received : this.fail(broken, received)
+  }
+
+  private take(frame: Frame.Frame, received: Received): ProtocolError.ProtocolError | undefined {
+    this.framesIn++
+    switch (frame.opcode) {
+      case Frame.Opcode.Ping: {
+        if (this.autoPong) received.pongs.push(Frame.pong(frame.payload))
+        else received.deliver.push(frame)
+        return undefined
+      }
+      case Frame.Opcode.Pong: {
+        received.answered.push(frame.payload)
+        return undefined
+      }
+      case Frame.Opcode.Close: {
+        const close = Frame.readClose(frame.payload)
+        if ("_tag" in close) return close
+        this.received = close
+        this.first ??= "remote"
+        if (!this.autoClose) received.deliver.push(frame)
+        // The reply echoes the code (§5.5.1); an empty close frame is answered with one.
+        else if (this.sent === undefined) received.close = { code: close.code, reason: "" }
+        this.settle()
+        return undefined
+      }
+      default: {
+        const broken = this.validator.check(frame)
+        if (broken !== undefined) return broken
+        if (frame.fin) this.messagesIn++
+        received.deliver.push(frame)
+        return undefined
+      }
+    }
+  }
+
+  /** "Fail the WebSocket Connection" (§7.1.7), because the peer broke a rule. */
+  private fail(error: ProtocolError.ProtocolError, received: Received): Received {
+    if (this.sent === undefined) received.close = { code: ProtocolError.closeCode(error), reason: error._tag }
+    else this.cut(error)
+    this.cause ??= error
+    return received
+  }
+
+  /** A close frame is sent. With a cause, the connection fails: no reply is awaited. */
+  close(frame: Frame.CloseFrame, cause?: ClosedCause): void {
+    this.sent ??= frame
+    this.first ??= "local"
+    this.cause ??= cause
+    this.settle()
+  }
+
+  /** The transport is gone, or is to be. */
+  cut(cause: ClosedCause): void {
+    if (this.ending !== undefined) return
+    this.cause ??= cause
+    this.ending = this.closed
+  }
+
+  /** The end is known once both close frames are, or once there is a cause and this end has said so. */
+  private settle(): void {
+    if (this.ending !== undefined || this.sent === undefined) return
+    if (this.received !== undefined || this.cause !== undefined) this.ending = this.closed
+  }
+}

@@ -1,0 +1,98 @@
+/**
+ * UTF-8 (RFC 3629) checked as it arrives. RFC 6455 §8.1 lets a text message be
+ * cut anywhere, inside a code point too, so the check keeps its place between
+ * pieces, and it fails at the first byte that no valid text could have there.
+ */
+import { isUtf8 } from "node:buffer"
+
+/** Below this many bytes a loop is cheaper than a call into native code. */
+const nativeFrom = 64
+
+export class Utf8Validator {
+  /** Continuation bytes that the current code point still needs. */
+  private needed = 0
+  /** The range that the next continuation byte must lie in. */
+  private lower = 0x80
+  private upper = 0xbf
+
+  /** Whether the bytes so far end between two code points. */
+  get complete(): boolean {
+    return this.needed === 0
+  }
+
+  reset(): void {
+    this.needed = 0
+    this.lower = 0x80
+    this.upper = 0xbf
+  }
+
+  /** Takes the next bytes. Answers the index of the first impossible one, or -1. */
+  push(bytes: Uint8Array): number {
+    if (bytes.length < nativeFrom) return this.scan(bytes, 0, bytes.length)
+    // A code point may straddle either end: those few bytes are scanned, the middle is checked natively.
+    let start = 0
+    while (this.needed > 0) {
+      if (this.step(bytes[start]) === false) return start
+      start++
+    }
+    const end = completeUpTo(bytes, start)
+    const middle = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end)
+    if (!isUtf8(middle)) return this.scan(bytes, start, end)
+    return this.scan(bytes, end, bytes.length)
+  }
+
+  private scan(bytes: Uint8Array, from: number, to: number): number {
+    for (let i = from; i < to; i++) {
+      const byte = bytes[i]
+      if (this.needed === 0 && byte < 0x80) continue
+      if (this.step(byte) === false) return i
+    }
+    return -1
+  }
+
+  /** RFC 3629 §4's table, one byte at a time. */
+  private step(byte: number): boolean {
+    if (this.needed === 0) {
+      if (byte < 0x80) return true
+      if (byte >= 0xc2 && byte <= 0xdf) this.needed = 1
+      else if (byte >= 0xe0 && byte <= 0xef) {
+        this.needed = 2
+        if (byte === 0xe0) this.lower = 0xa0 // no overlong forms
+        else if (byte === 0xed) this.upper = 0x9f // no surrogates
+      } else if (byte >= 0xf0 && byte <= 0xf4) {
+        this.needed = 3
+        if (byte === 0xf0) this.lower = 0x90 // no overlong forms
+        else if (byte === 0xf4) this.upper = 0x8f // nothing above U+10FFFF
+      } else return false
+      return true
+    }
+    if (byte < this.lower || byte > this.upper) return false
+    this.lower = 0x80
+    this.upper = 0xbf
+    this.needed--
+    return true
+  }
+}
+
+/** The index, at or after `from`, at which an unfinished code point at the end of `bytes` begins. */
+const completeUpTo = (bytes: Uint8Array, from: number): number => {
+  const end = bytes.length
+  for (let i = end - 1, size = 1; i >= from && size <= 3; i--, size++) {
+    const byte = bytes[i]
+    if (byte < 0x80) return end
+    if (byte >= 0xc0) {
+      const length = byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : 2
+      return length > size ? i : end
+    }
+  }
+  return end
+}
+
+/** Whether `bytes` is UTF-8 from the first byte to the last. */
+export const isWellFormed = (bytes: Uint8Array): boolean => {
+  if (bytes.length >= nativeFrom) return isUtf8(bytes)
+  for (let i = 0; i < bytes.length; i++) {
+    if (bytes[i] >= 0x80) return isUtf8(bytes)
+  }
+  return true
+}
