@@ -274,7 +274,8 @@ export interface MakeOptions extends Options {
 export const make: (
   transport: Transport["Service"],
   options: MakeOptions
-) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) => internal.open(transport, options)
+) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) =>
+  internal.open(transport, options)
 
 /**
  * Provides a connection over the transport in the context.

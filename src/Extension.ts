@@ -85,5 +85,7 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
  */
 export const format = (extensions: ReadonlyArray<Extension>): string =>
   extensions.map(({ name, parameters }) =>
-    [name, ...parameters.map(({ name, value }) => value === undefined ? name : `${name}=${value}`)].join("; ")
+    [name, ...parameters.map(formatParameter)].join("; ")
   ).join(", ")
+
+const formatParameter = ({ name, value }: Parameter): string => value === undefined ? name : `${name}=${value}`

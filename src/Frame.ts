@@ -124,7 +124,8 @@ export interface DataOptions {
 }
 
 const utf8 = new TextEncoder()
-const bytesOf = (payload: string | Uint8Array): Uint8Array => typeof payload === "string" ? utf8.encode(payload) : payload
+const bytesOf = (payload: string | Uint8Array): Uint8Array =>
+  typeof payload === "string" ? utf8.encode(payload) : payload
 
 /**
  * A text frame. Bytes must be UTF-8.
@@ -636,8 +637,8 @@ export const makeCodec = (options?: CodecOptions): Codec => {
     maskKey,
     maxFrameSize,
     encode: (frame, role) => encode(frame, role === "client" ? maskKey() : undefined),
-    decoder: (options) =>
-      makeDecoder({ ...options, maxFrameSize: Math.min(maxFrameSize, options.maxFrameSize ?? defaultMaxFrameSize) })
+    decoder: (asked) =>
+      makeDecoder({ ...asked, maxFrameSize: Math.min(maxFrameSize, asked.maxFrameSize ?? defaultMaxFrameSize) })
   }
 }
 

@@ -453,14 +453,14 @@ export const errorResponse = (error: HandshakeError.RequestError): HttpResponse 
 }
 
 const finalResponse = (status: number, headers: RawHeaders, body: string | Uint8Array): HttpResponse => {
-  const names = headers.map(([name]) => name.toLowerCase())
+  const names = new Set(headers.map(([name]) => name.toLowerCase()))
   return {
     status,
     rawHeaders: [
       // An Upgrade header must be named in Connection (RFC 9110 §7.8).
-      ["Connection", names.includes("upgrade") ? "close, Upgrade" : "close"],
+      ["Connection", names.has("upgrade") ? "close, Upgrade" : "close"],
       ["Content-Length", String(typeof body === "string" ? Buffer.byteLength(body) : body.length)],
-      ...body.length === 0 || names.includes("content-type")
+      ...body.length === 0 || names.has("content-type")
         ? []
         : [["Content-Type", "text/plain; charset=utf-8"]] as const,
       ...headers
@@ -503,7 +503,7 @@ export const makeRequest = (
 ): Result.Result<Request, HandshakeError.OptionsError> => {
   const target = parseUrl(url)
   if (Result.isFailure(target)) return Result.fail(target.failure)
-  const { host, password, pathname, protocol, searchParams, username } = target.success
+  const { host, password, pathname, searchParams, username } = target.success
   const protocols = options?.protocols ?? []
   for (const [i, protocol] of protocols.entries()) {
     const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidProtocol({ protocol, problem }))
@@ -537,7 +537,7 @@ export const makeRequest = (
       extensions,
       headers,
       rawHeaders,
-      secure: protocol === "wss:",
+      secure: target.success.protocol === "wss:",
       remoteAddress: undefined
     }
   })

@@ -26,7 +26,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
 import * as Http from "node:http"
@@ -35,13 +35,13 @@ import type { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
 import * as Handshake from "./Handshake.ts"
 import {
-  ConnectFailed,
   type ConnectError,
+  ConnectFailed,
   HandshakeRedirected,
   HandshakeRejected,
   HandshakeTimeout
 } from "./HandshakeError.ts"
-import { pairs } from "./internal/http.ts"
+import { disclose, pairs } from "./internal/http.ts"
 import { fromDuplex } from "./Transport.ts"
 
 // -----------------------------------------------------------------------------
@@ -157,7 +157,9 @@ const connectOverNode = Effect.fnUntraced(function*(
     return restore(
       exchange(attempt, target, request, options).pipe(
         Effect.mapError((cause) => new ConnectFailed({ url: shown, code: cause.code, cause })),
-        Effect.flatMap((response) => Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)),
+        Effect.flatMap((response) =>
+          Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)
+        ),
         Effect.timeoutOrElse({
           duration,
           orElse: () => Effect.fail(new HandshakeTimeout({ url: shown, duration }))
@@ -250,14 +252,12 @@ const requestOptions = (
 })
 
 const tlsOptions = (tls: TlsOptions = {}): Https.RequestOptions => {
-  const plain = (secret: string | Redacted.Redacted<string>) =>
-    Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
   return {
     rejectUnauthorized: tls.rejectUnauthorized ?? true,
     ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
     ...tls.cert === undefined ? {} : { cert: tls.cert },
-    ...tls.key === undefined ? {} : { key: plain(tls.key) },
-    ...tls.passphrase === undefined ? {} : { passphrase: plain(tls.passphrase) },
+    ...tls.key === undefined ? {} : { key: disclose(tls.key) },
+    ...tls.passphrase === undefined ? {} : { passphrase: disclose(tls.passphrase) },
     ...tls.servername === undefined ? {} : { servername: tls.servername }
   }
 }

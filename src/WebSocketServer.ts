@@ -29,7 +29,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Redacted from "effect/Redacted"
+import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
@@ -38,7 +38,7 @@ import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import * as Handshake from "./Handshake.ts"
-import { respond, toHttpRequest, writeResponse } from "./internal/http.ts"
+import { disclose, respond, toHttpRequest, writeResponse } from "./internal/http.ts"
 import { makeServing, type Serving, type Upgrade } from "./internal/serving.ts"
 
 // -----------------------------------------------------------------------------
@@ -244,7 +244,8 @@ export const make: (
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, ListenFailed> => Layer.effect(WebSocketServer)(make(options))
+export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, ListenFailed> =>
+  Layer.effect(WebSocketServer)(make(options))
 
 /**
  * A server with options from the configuration.
@@ -312,12 +313,10 @@ const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duratio
 }
 
 const tlsOptions = (options: TlsOptions): Https.ServerOptions => {
-  const plain = (secret: string | Redacted.Redacted<string>) =>
-    Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
   return {
-    key: plain(options.key),
+    key: disclose(options.key),
     cert: options.cert,
-    ...options.passphrase === undefined ? {} : { passphrase: plain(options.passphrase) },
+    ...options.passphrase === undefined ? {} : { passphrase: disclose(options.passphrase) },
     ...options.ca === undefined ? {} : { ca: options.ca },
     requestCert: options.requestCert ?? false,
     rejectUnauthorized: options.rejectUnauthorized ?? true

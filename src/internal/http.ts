@@ -1,4 +1,5 @@
 /** Between Node's HTTP objects and the handshake's data. */
+import * as Redacted from "effect/Redacted"
 import type * as Http from "node:http"
 import { STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
@@ -38,3 +39,7 @@ export const respond = (response: Http.ServerResponse, { body, rawHeaders, statu
   response.writeHead(status, rawHeaders.flat())
   response.end(body)
 }
+
+/** A secret as Node's TLS options want it. */
+export const disclose = (secret: string | Redacted.Redacted<string>): string =>
+  Redacted.isRedacted(secret) ? Redacted.value(secret) : secret

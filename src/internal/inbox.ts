@@ -129,7 +129,7 @@ export class Inbox {
       },
       ended
     )
-    return Effect.flatMap(taken, (taken) => taken instanceof Frame ? Effect.succeed(taken) : Effect.fail(taken))
+    return Effect.flatMap(taken, (it) => it instanceof Frame ? Effect.succeed(it) : Effect.fail(it))
   }
 
   /**

@@ -125,12 +125,9 @@ const negotiate = Effect.fnUntraced(function*<Services, R>(
   options: ServeOptions<Services, R>,
   path: string | undefined
 ): Effect.fn.Return<Negotiated<Services>, Handshake.HttpResponse, R> {
-  const request = yield* Effect.fromResult(
-    Handshake.readRequest(toHttpRequest(http)).pipe(
-      Result.tap((request) => Handshake.checkOrigin(request, options.origin ?? "same-origin")),
-      Result.mapError(Handshake.errorResponse)
-    )
-  )
+  const refused = Result.mapError(Handshake.errorResponse)
+  const request = yield* Effect.fromResult(refused(Handshake.readRequest(toHttpRequest(http))))
+  yield* Effect.fromResult(refused(Handshake.checkOrigin(request, options.origin ?? "same-origin")))
   if (path !== undefined && request.path !== path) {
     return yield* rejection(Handshake.reject({ status: 404, body: `there is nothing at ${request.path}` }))
   }
