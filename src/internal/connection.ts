@@ -251,19 +251,17 @@ export class ConnectionImpl implements Shape {
   // Sending
   // ---------------------------------------------------------------------------
 
-  readonly send: Shape["send"] = (message) => this.outbox.send(() => this.writeMessage(message))
+  readonly send: Shape["send"] = (message) =>
+    this.outbox.send(() => {
+      this.messagesOut++
+      this.outbox.write(frameOf(message))
+    })
 
   readonly sendAll: Shape["sendAll"] = (messages) =>
     this.outbox.send(() => {
-      this.outbox.hold()
-      for (const message of messages) this.writeMessage(message)
-      this.outbox.release()
+      this.messagesOut += messages.length
+      this.outbox.writeAll(messages.map(frameOf))
     })
-
-  private writeMessage(message: Message.Input): void {
-    this.messagesOut++
-    this.outbox.write(frameOf(message))
-  }
 
   readonly sendFragments: Shape["sendFragments"] = <E, R>(
     fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>

@@ -41,9 +41,10 @@ export class Outbox {
 
   /** What leaves with the next flush, before what is in the scratch buffer. */
   private chunks: Array<Uint8Array> = []
-  private chunkBytes = 0
-  /** Above zero, flushing waits: the end of a turn will flush. */
-  private holds = 0
+  /** How much leaves with the next flush. */
+  private pending = 0
+  /** Whether the end of a turn will flush. */
+  private held = false
   private flushScheduled = false
 
   /** Whether the transport is over its mark. */
@@ -157,17 +158,29 @@ export class Outbox {
 
   /** The bytes that were written and have not left yet. */
   get bufferedAmount(): number {
-    return this.chunkBytes + (scratchOwner === this ? scratchEnd : 0) + this.transport.bufferedAmount()
+    return this.pending + this.transport.bufferedAmount()
   }
 
-  /** Takes a frame. It leaves with the next flush. */
+  /** Takes a frame. It leaves with this turn. */
   write(frame: Frame): void {
+    this.put(frame)
+    this.leave()
+  }
+
+  /** Takes many frames. They leave together. */
+  writeAll(frames: Iterable<Frame>): void {
+    for (const frame of frames) this.put(frame)
+    this.leave()
+  }
+
+  private put(frame: Frame): void {
     const { payload } = frame
     const maskKey = this.maskKey?.()
     const header = headerSize(payload.length, maskKey !== undefined)
     const size = header + payload.length
     this.framesOut++
     this.bytesOut += size
+    this.pending += size
     if (payload.length <= copyUpTo) {
       this.claimScratch(size)
       scratchEnd = encodeInto(scratch, scratchEnd, frame, maskKey)
@@ -176,30 +189,31 @@ export class Outbox {
       if (maskKey === undefined) {
         const bytes = new Uint8Array(header)
         encodeHeader(bytes, 0, frame, payload.length, undefined)
-        this.push(bytes)
-        this.push(payload)
+        this.chunks.push(bytes, payload)
       } else {
         const bytes = Buffer.allocUnsafe(size)
         encodeInto(bytes, 0, frame, maskKey)
-        this.push(bytes)
+        this.chunks.push(bytes)
       }
     }
-    if (this.chunkBytes >= flushFrom) return this.flush()
-    if (this.holds > 0) return
-    if (!this.coalesce) return this.flush()
-    if (!this.flushScheduled) {
+  }
+
+  private leave(): void {
+    if (!this.coalesce || this.pending >= flushFrom) this.flush()
+    else if (!this.held && !this.flushScheduled) {
       this.flushScheduled = true
       queueMicrotask(() => this.flush())
     }
   }
 
-  /** Collects all that is written until `release`. */
+  /** Collects what is written until `release`, unless it is very much. */
   hold(): void {
-    this.holds++
+    this.held = true
   }
 
   release(): void {
-    if (--this.holds === 0) this.flush()
+    this.held = false
+    this.flush()
   }
 
   /** Hands all that was taken to the transport. */
@@ -209,13 +223,8 @@ export class Outbox {
     if (this.chunks.length === 0) return
     const { chunks } = this
     this.chunks = []
-    this.chunkBytes = 0
+    this.pending = 0
     if (!this.transport.write(chunks)) this.full = true
-  }
-
-  private push(bytes: Uint8Array): void {
-    this.chunks.push(bytes)
-    this.chunkBytes += bytes.length
   }
 
   private claimScratch(size: number): void {
@@ -232,7 +241,7 @@ export class Outbox {
     if (scratchOwner !== this) return
     const bytes = Buffer.allocUnsafe(scratchEnd)
     bytes.set(scratch.subarray(0, scratchEnd))
-    this.push(bytes)
+    this.chunks.push(bytes)
     scratchOwner = undefined
     scratchEnd = 0
   }

@@ -1,0 +1,1054 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { CloseCode, Connection, Frame, Message, Transport } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { contentOf, makePair, makeRaw, opcodesOf, settle } from "./support/memory.ts"
+
+const bytes = (...values: Array<number>) => Uint8Array.from(values)
+const textOf = (frame: Frame.Frame) => Buffer.from(frame.payload).toString("utf8")
+const closeOf = (frame: Frame.Frame) => Frame.readClose(frame.payload)
+
+describe("receive (RFC 6455 §6.2)", () => {
+  it.effect("gives messages in order, text and binary", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("one"), Frame.binary(bytes(1, 2)), Frame.text(""), Frame.text("four"))
+      const got = yield* Effect.replicateEffect(connection.receive, 4)
+      assert.deepStrictEqual(got.map(contentOf), ["one", [1, 2], "", "four"])
+    }))
+
+  it.effect("joins fragments, with control frames between them (§5.4)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(
+        Frame.text("Hel", { fin: false }),
+        Frame.ping(bytes(9)),
+        Frame.continuation("lo ", { fin: false }),
+        Frame.pong(),
+        Frame.continuation("world")
+      )
+      assert.strictEqual(contentOf(yield* connection.receive), "Hello world")
+      yield* settle
+      assert.deepStrictEqual(peer.received.map((frame) => [frame.opcode, Array.from(frame.payload)]), [
+        [Frame.Opcode.Pong, [9]]
+      ])
+    }))
+
+  it.effect("waits for what has not come yet", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "client" })
+      const fiber = yield* Effect.forkChild(connection.receive)
+      yield* settle
+      assert.isUndefined(fiber.pollUnsafe())
+      peer.send(Frame.text("late"))
+      assert.strictEqual(contentOf(yield* Fiber.join(fiber)), "late")
+    }))
+
+  it.effect("gives each of several fibers messages of its own, first come first served", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fibers = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(connection.receive))
+      yield* settle
+      peer.send(Frame.text("a"), Frame.text("b"))
+      yield* settle
+      peer.send(Frame.text("c"))
+      const got = yield* Effect.forEach(fibers, Fiber.join)
+      assert.deepStrictEqual(got.map(contentOf), ["a", "b", "c"])
+    }))
+
+  it.effect("gives what came before the end, then fails with how it ended", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("last"), Frame.close(1000, "done"))
+      assert.strictEqual(contentOf(yield* connection.receive), "last")
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended._tag, "ConnectionClosed")
+      assert.deepStrictEqual(ended.received, { code: 1000, reason: "done" })
+      assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
+      assert.strictEqual(ended.first, "remote")
+      assert.isTrue(ended.clean)
+      assert.isTrue(ended.normal)
+      assert.isUndefined(ended.cause)
+    }))
+
+  it.effect("ignores what comes after a close frame (§1.4)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.close(1000), Frame.text("too late"))
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended.code, 1000)
+      assert.strictEqual((yield* connection.stats).messagesIn, 0)
+    }))
+})
+
+describe("messages", () => {
+  for (const code of [CloseCode.NormalClosure, CloseCode.GoingAway, CloseCode.NoStatusReceived]) {
+    it.effect(`end normally with ${code}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        peer.send(Frame.text("a"), Frame.text("b"), Frame.close(code))
+        const got = yield* Stream.runCollect(connection.messages)
+        assert.deepStrictEqual(got.map(contentOf), ["a", "b"])
+      }))
+  }
+
+  it.effect("fail with another code, after all messages", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const got: Array<unknown> = []
+      peer.send(Frame.text("a"), Frame.text("b"), Frame.close(4001, "why"))
+      const ended = yield* Effect.flip(
+        Stream.runForEach(connection.messages, (message) => Effect.sync(() => got.push(contentOf(message))))
+      )
+      assert.deepStrictEqual(got, ["a", "b"])
+      assert.strictEqual(ended.code, 4001)
+      assert.strictEqual(ended.reason, "why")
+    }))
+
+  it.effect("come in one array when they came in one read", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const sizes: Array<number> = []
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEachArray(connection.messages, (messages) => Effect.sync(() => sizes.push(messages.length)))
+      )
+      yield* settle
+      peer.send(...Array.from({ length: 100 }, (_, i) => Frame.text(`${i}`)))
+      yield* settle
+      peer.send(Frame.text("one more"), Frame.close(1000))
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(sizes, [100, 1])
+    }))
+})
+
+describe("send (RFC 6455 §6.1)", () => {
+  it.effect("sends strings as text, bytes as binary, messages as what they are", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* connection.send("text")
+      yield* connection.send(bytes(1, 2, 3))
+      yield* connection.send(Message.text(new TextEncoder().encode("ü")))
+      yield* connection.send(Message.binary(bytes(4)))
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [1, 2, 1, 2])
+      assert.deepStrictEqual(peer.received.map((frame) => frame.fin), [true, true, true, true])
+      assert.deepStrictEqual(peer.received.map((frame) => Array.from(frame.payload)), [
+        [116, 101, 120, 116],
+        [1, 2, 3],
+        [195, 188],
+        [4]
+      ])
+    }))
+
+  it.effect("masks as a client, with a fresh key a frame, and not as a server (§5.1)", () =>
+    Effect.gen(function*() {
+      let key = 0
+      const keys = Frame.layerCodec({ maskKey: () => ++key })
+      const client = yield* makeRaw({ role: "client" }).pipe(Effect.provide(keys))
+      yield* client.connection.sendAll(["ab", "cd"])
+      const server = yield* makeRaw({ role: "server" })
+      yield* server.connection.send("ab")
+      yield* settle
+      assert.deepStrictEqual(Array.from(Buffer.concat(client.peer.writes)), [
+        ...[0x81, 0x82, 1, 0, 0, 0, 0x61 ^ 1, 0x62],
+        ...[0x81, 0x82, 2, 0, 0, 0, 0x63 ^ 2, 0x64]
+      ])
+      assert.deepStrictEqual(Array.from(Buffer.concat(server.peer.writes)), [0x81, 0x02, 0x61, 0x62])
+    }))
+
+  it.effect("leaves the caller's bytes as they are", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "client" })
+      const small = bytes(1, 2, 3)
+      const large = new Uint8Array(100_000).fill(7)
+      yield* connection.sendAll([small, large])
+      yield* settle
+      assert.deepStrictEqual(Array.from(small), [1, 2, 3])
+      assert.isTrue(large.every((byte) => byte === 7))
+      assert.deepStrictEqual(peer.received.map((frame) => frame.payload.length), [3, 100_000])
+      assert.isTrue(peer.received[1].payload.every((byte) => byte === 7))
+    }))
+
+  it.effect("writes what one turn sends in one write, and at once without coalescing", () =>
+    Effect.gen(function*() {
+      const together = yield* makeRaw({ role: "server" })
+      const apart = yield* makeRaw({ role: "server", coalesceWrites: false })
+      for (const { connection } of [together, apart]) {
+        yield* connection.send("a")
+        yield* connection.sendAll(["b", "c"])
+        yield* connection.send("d")
+      }
+      yield* settle
+      assert.strictEqual(together.peer.writes.length, 1)
+      assert.strictEqual(apart.peer.writes.length, 3)
+      assert.deepStrictEqual(together.peer.received.map(textOf), ["a", "b", "c", "d"])
+      assert.deepStrictEqual(apart.peer.received.map(textOf), ["a", "b", "c", "d"])
+    }))
+
+  it.effect("answers all that one read brought in one write", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* Effect.forkChild(Stream.runForEach(connection.messages, connection.send))
+      yield* settle
+      peer.send(...Array.from({ length: 50 }, (_, i) => Frame.text(`${i}`)))
+      yield* settle
+      assert.strictEqual(peer.received.length, 50)
+      assert.strictEqual(peer.writes.length, 1)
+    }))
+
+  it.effect("fails once the connection is closed", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.close(1001, "bye"))
+      yield* settle
+      for (const attempt of [connection.send("x"), connection.sendAll(["x"]), connection.sendFrame(Frame.text("x"))]) {
+        const ended = yield* Effect.flip(attempt)
+        assert.strictEqual(ended._tag, "ConnectionClosed")
+      }
+      assert.strictEqual((yield* Effect.flip(connection.ping()))._tag, "ConnectionClosed")
+    }))
+
+  it.effect("carries what the two ends send each other, whole and in order", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const sizes = [0, 1, 125, 126, 65535, 65536, 200_000, 3]
+      const echo = yield* Effect.forkChild(Stream.runForEach(server.messages, server.send))
+      yield* Effect.forkChild(Effect.forEach(sizes, (size) => client.send(new Uint8Array(size).fill(size))))
+      const got = yield* Effect.replicateEffect(client.receive, sizes.length)
+      assert.deepStrictEqual(got.map((message) => message.bytes.length), sizes)
+      yield* client.close()
+      yield* Fiber.join(echo)
+    }))
+})
+
+describe("backpressure", () => {
+  it.effect("send waits while the peer reads nothing, and goes on in order when it reads", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" }, { highWaterMark: 1000 })
+      peer.transport.pause()
+      let sent = 0
+      const fiber = yield* Effect.forkChild(
+        Effect.forEach(
+          Array.from({ length: 100 }, (_, i) => i),
+          (i) => Effect.tap(connection.send(String(i).padEnd(10_000)), () => Effect.sync(() => sent++)),
+          { discard: true }
+        )
+      )
+      yield* settle
+      assert.isBelow(sent, 100)
+      const { bufferedAmount } = yield* connection.stats
+      assert.isAtLeast(bufferedAmount, 1000)
+      assert.isAtMost(bufferedAmount, 80_000)
+      peer.transport.resume()
+      yield* Fiber.join(fiber)
+      yield* settle
+      assert.deepStrictEqual(
+        peer.received.map((frame) => textOf(frame).trim()),
+        Array.from({ length: 100 }, (_, i) => String(i))
+      )
+    }))
+
+  it.effect("a waiting send that is interrupted sends nothing, and the others go on", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", coalesceWrites: false }, { highWaterMark: 10 })
+      peer.transport.pause()
+      yield* connection.send("0123456789")
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (text) => Effect.forkChild(connection.send(text)))
+      yield* settle
+      assert.deepStrictEqual(fibers.map((fiber) => fiber.pollUnsafe()), [undefined, undefined, undefined])
+      yield* Fiber.interrupt(fibers[1])
+      peer.transport.resume()
+      yield* Fiber.join(fibers[0])
+      yield* Fiber.join(fibers[2])
+      yield* settle
+      assert.deepStrictEqual(peer.received.map(textOf), ["0123456789", "a", "c"])
+    }))
+
+  it.effect("an unread connection holds the peer back, and costs no more than its mark", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair({
+        server: { inboundHighWaterMark: 10_000 },
+        transport: { highWaterMark: 10_000 }
+      })
+      const total = 1000
+      const sender = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: total }, (_, i) => i), (i) => client.send(String(i).padEnd(1000)), {
+          discard: true
+        })
+      )
+      yield* settle
+      assert.isUndefined(sender.pollUnsafe())
+      assert.isAtMost((yield* server.stats).unreadAmount, 90_000)
+      const got = yield* Effect.replicateEffect(server.receive, total)
+      assert.deepStrictEqual(
+        got.map((message) => String(contentOf(message)).trim()),
+        Array.from({ length: total }, (_, i) => String(i))
+      )
+      yield* Fiber.join(sender)
+    }))
+
+  it.effect("control frames are answered while the program reads nothing", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("unread"), Frame.ping(bytes(1)))
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [Frame.Opcode.Pong])
+      assert.isAbove((yield* connection.stats).unreadAmount, 0)
+    }))
+
+  it.effect("of many pings that cannot be answered at once, only the newest is (§5.5.3)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" }, { highWaterMark: 100 })
+      peer.transport.pause()
+      yield* connection.send(new Uint8Array(200))
+      yield* settle
+      for (let i = 0; i < 50; i++) peer.send(Frame.ping(bytes(i)))
+      yield* settle
+      assert.isAtMost((yield* connection.stats).bufferedAmount, 250)
+      peer.transport.resume()
+      yield* settle
+      assert.deepStrictEqual(peer.received.slice(1).map((frame) => [frame.opcode, frame.payload[0]]), [
+        [Frame.Opcode.Pong, 49]
+      ])
+    }))
+})
+
+describe("sendFragments (RFC 6455 §5.4)", () => {
+  it.effect("sends each element as it comes, and an empty last frame", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* connection.sendFragments(Stream.make("a", "b", "c"))
+      yield* settle
+      assert.deepStrictEqual(peer.received.map((frame) => [frame.opcode, textOf(frame), frame.fin]), [
+        [Frame.Opcode.Text, "a", false],
+        [Frame.Opcode.Continuation, "b", false],
+        [Frame.Opcode.Continuation, "c", false],
+        [Frame.Opcode.Continuation, "", true]
+      ])
+      yield* connection.sendFragments(Stream.make(bytes(1)))
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received.slice(4)), [Frame.Opcode.Binary, Frame.Opcode.Continuation])
+      assert.strictEqual((yield* connection.stats).messagesOut, 2)
+    }))
+
+  it.effect("keeps other messages out, and lets control frames through", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const slow = Stream.make("a", "b").pipe(Stream.tap(() => Effect.sleep("1 second")))
+      const fragments = yield* Effect.forkChild(connection.sendFragments(slow))
+      yield* TestClock.adjust("1 second")
+      const other = yield* Effect.forkChild(connection.send("other"))
+      const ping = yield* Effect.forkChild(connection.ping("p"))
+      yield* settle
+      peer.send(Frame.ping(bytes(7)))
+      yield* settle
+      assert.isUndefined(other.pollUnsafe())
+      assert.deepStrictEqual(opcodesOf(peer.received), [1, Frame.Opcode.Ping, Frame.Opcode.Pong])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fragments)
+      yield* Fiber.join(other)
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received.slice(3)), [0, 0, 1])
+      yield* Fiber.interrupt(ping)
+    }))
+
+  it.effect("does not lock the connection before the first element", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.sendFragments(Stream.never as Stream.Stream<string>))
+      yield* settle
+      yield* connection.send("other")
+      yield* Fiber.interrupt(fiber)
+      yield* connection.send("still usable")
+      yield* settle
+      assert.deepStrictEqual(peer.received.map(textOf), ["other", "still usable"])
+    }))
+
+  it.effect("sends nothing for an empty stream", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* connection.sendFragments(Stream.empty as Stream.Stream<string>)
+      yield* connection.send("after")
+      yield* settle
+      assert.deepStrictEqual(peer.received.map(textOf), ["after"])
+    }))
+
+  it.effect("does not tear a surrogate pair that the stream cuts in two", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      yield* client.sendFragments(Stream.make("a\ud83d", "\ude00b", "\ud83d"))
+      assert.strictEqual(contentOf(yield* server.receive), "a😀b\ufffd")
+    }))
+
+  it.effect("closes with 1011 when the stream fails after its first element", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const failing = Stream.concat(Stream.make("a"), Stream.fail("broken"))
+      assert.strictEqual(yield* Effect.flip(connection.sendFragments(failing)), "broken")
+      yield* settle
+      const last = closeOf(peer.received.at(-1)!)
+      assert.deepStrictEqual(last, { code: 1011, reason: "MessageAborted" })
+      const ended = yield* Effect.flip(connection.send("x"))
+      assert.strictEqual((ended as { cause?: { _tag: string } }).cause?._tag, "MessageAborted")
+    }))
+
+  it.effect("leaves the connection usable when the stream fails before its first element", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* Effect.flip(connection.sendFragments(Stream.fail("broken") as Stream.Stream<string, string>))
+      yield* connection.send("fine")
+      yield* settle
+      assert.deepStrictEqual(peer.received.map(textOf), ["fine"])
+    }))
+
+  it.effect("refuses text among binary", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* makeRaw({ role: "server" })
+      const mixed = Stream.make("a", bytes(1)) as Stream.Stream<string>
+      const error = yield* Effect.flip(connection.sendFragments(mixed))
+      assert.strictEqual(error._tag, "UnexpectedFragment")
+    }))
+})
+
+describe("receiveFragments", () => {
+  it.effect("gives fragments before the message is over", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.binary(bytes(1), { fin: false }))
+      const message = yield* connection.receiveFragments
+      assert.strictEqual(message._tag, "Binary")
+      const got: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(
+        Stream.runForEach(message.fragments as Stream.Stream<Uint8Array, unknown>, (part) =>
+          Effect.sync(() => got.push(Array.from(part))))
+      )
+      yield* settle
+      assert.deepStrictEqual(got, [[1]])
+      peer.send(Frame.continuation(bytes(2, 3), { fin: false }), Frame.ping(), Frame.continuation(bytes()))
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(got, [[1], [2, 3], []])
+      peer.send(Frame.text("next"))
+      assert.strictEqual(contentOf(yield* connection.receive), "next")
+    }))
+
+  it.effect("decodes text over cuts inside a code point", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const euro = new TextEncoder().encode("€")
+      peer.send(Frame.text(euro.subarray(0, 1), { fin: false }), Frame.continuation(euro.subarray(1)))
+      const message = yield* connection.receiveFragments
+      assert.strictEqual(message._tag, "Text")
+      const parts = yield* Stream.runCollect(message.fragments as Stream.Stream<string, unknown>)
+      assert.strictEqual(parts.join(""), "€")
+    }))
+
+  it.effect("gives a message of one frame as one fragment", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("whole"), Frame.text("next"))
+      const message = yield* connection.receiveFragments
+      assert.deepStrictEqual(yield* Stream.runCollect(message.fragments as Stream.Stream<string, unknown>), ["whole"])
+      assert.strictEqual(contentOf(yield* connection.receive), "next")
+    }))
+
+  it.effect("skips the rest when something else is asked for, and says so", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("a", { fin: false }))
+      const message = yield* connection.receiveFragments
+      const reader = yield* Effect.forkChild(Stream.runDrain(message.fragments as Stream.Stream<string, unknown>))
+      yield* settle
+      const next = yield* Effect.forkChild(connection.receive)
+      yield* settle
+      peer.send(Frame.continuation("b"), Frame.text("next"))
+      // The reader was first in line for the fragment, so that nothing was skipped.
+      assert.strictEqual(contentOf(yield* Fiber.join(next)), "next")
+      yield* Fiber.join(reader)
+
+      peer.send(Frame.text("a", { fin: false }), Frame.continuation("b", { fin: false }))
+      const left = yield* connection.receiveFragments
+      peer.send(Frame.continuation("c"), Frame.text("after"))
+      assert.strictEqual(contentOf(yield* connection.receive), "after")
+      const error = yield* Effect.flip(Stream.runDrain(left.fragments as Stream.Stream<string, { _tag: string }>))
+      assert.strictEqual(error._tag, "MessageSkipped")
+    }))
+
+  it.effect("fails when the connection ends in the middle, even normally", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("a", { fin: false }), Frame.close(1000))
+      const message = yield* connection.receiveFragments
+      const error = yield* Effect.flip(Stream.runDrain(message.fragments as Stream.Stream<string, { _tag: string }>))
+      assert.strictEqual(error._tag, "ConnectionClosed")
+    }))
+})
+
+describe("frames", () => {
+  it.effect("gives data frames as they come, and leaves control frames out", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(
+        Frame.text("a", { fin: false }),
+        Frame.ping(),
+        Frame.continuation("b"),
+        Frame.binary(bytes(1)),
+        Frame.close(1000)
+      )
+      const frames = yield* Stream.runCollect(connection.frames)
+      assert.deepStrictEqual(frames.map((frame) => [frame.opcode, frame.fin]), [[1, false], [0, true], [2, true]])
+    }))
+
+  it.effect("leaves pings to the program with autoPong: false", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", autoPong: false })
+      peer.send(Frame.ping(bytes(5)), Frame.text("x"), Frame.close(1000))
+      const frames = yield* Stream.runCollect(connection.frames)
+      assert.deepStrictEqual(opcodesOf(frames), [Frame.Opcode.Ping, Frame.Opcode.Text])
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [Frame.Opcode.Close])
+    }))
+
+  it.effect("leaves the close frame to the program with autoClose: false", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", autoClose: false })
+      peer.send(Frame.text("x"), Frame.close(4000, "over"))
+      const frames = yield* connection.frames.pipe(Stream.take(2), Stream.runCollect)
+      assert.deepStrictEqual(closeOf(frames[1]), { code: 4000, reason: "over" })
+      yield* settle
+      assert.deepStrictEqual(peer.received, [])
+      yield* connection.send("one more")
+      peer.transport.end()
+      const ended = yield* connection.close(4001, "indeed")
+      assert.strictEqual(ended.first, "remote")
+      assert.deepStrictEqual(ended.received, { code: 4000, reason: "over" })
+      assert.deepStrictEqual(ended.sent, { code: 4001, reason: "indeed" })
+      assert.isTrue(ended.clean)
+    }))
+
+  it.effect("share a queue with messages: what one takes the other does not see", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("a", { fin: false }), Frame.continuation("b"), Frame.text("c"), Frame.text("d"))
+      const first = yield* connection.frames.pipe(Stream.take(1), Stream.runCollect)
+      assert.strictEqual(textOf(first[0]), "a")
+    }))
+
+  it.effect("an interrupted receive gives the beginning of a message back", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("a", { fin: false }), Frame.continuation("b", { fin: false }))
+      const fiber = yield* Effect.forkChild(connection.receive)
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      const collected = yield* Effect.forkChild(Stream.runCollect(connection.frames))
+      yield* settle
+      peer.send(Frame.continuation("c"), Frame.close())
+      const frames = yield* Fiber.join(collected)
+      assert.deepStrictEqual(frames.map((frame) => [frame.opcode, textOf(frame), frame.fin]), [
+        [1, "ab", false],
+        [0, "c", true]
+      ])
+    }))
+
+  it.effect("sendFrame sends a message in frames of the program's", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* connection.sendFrame(Frame.text("a", { fin: false }))
+      const other = yield* Effect.forkChild(connection.send("other"))
+      yield* connection.sendFrame(Frame.ping(bytes(1)))
+      yield* connection.sendFrame(Frame.continuation("b"))
+      yield* Fiber.join(other)
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [1, Frame.Opcode.Ping, 0, 1])
+    }))
+
+  it.effect("sendFrame refuses what the protocol does not allow", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* makeRaw({ role: "server" })
+      const tag = <E extends { readonly _tag: string }>(effect: Effect.Effect<unknown, E>) =>
+        Effect.map(Effect.flip(effect), (error) => error._tag)
+      assert.strictEqual(yield* tag(connection.sendFrame(Frame.continuation("x"))), "UnexpectedFragment")
+      yield* connection.sendFrame(Frame.text("a", { fin: false }))
+      assert.strictEqual(yield* tag(connection.sendFrame(Frame.text("b"))), "UnexpectedFragment")
+      assert.strictEqual(
+        yield* tag(connection.sendFrame(Frame.ping(new Uint8Array(126)))),
+        "ControlPayloadTooLong"
+      )
+    }))
+
+  it.effect("sendFrame of a close frame begins the closing handshake", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* connection.sendFrame(Frame.close(4002, "frame"))
+      yield* settle
+      peer.send(Frame.close(4002))
+      peer.transport.end()
+      const ended = yield* connection.closed
+      assert.deepStrictEqual(ended.sent, { code: 4002, reason: "frame" })
+      assert.isTrue(ended.clean)
+    }))
+})
+
+describe("ping (RFC 6455 §5.5.2)", () => {
+  it.effect("answers how long the pong took", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.ping())
+      yield* settle
+      yield* TestClock.adjust("30 millis")
+      peer.send(Frame.pong(peer.received[0].payload))
+      assert.strictEqual(Duration.toMillis(yield* Fiber.join(fiber)), 30)
+    }))
+
+  it.effect("takes a payload of up to 125 bytes", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.ping("hello"))
+      yield* settle
+      assert.strictEqual(textOf(peer.received[0]), "hello")
+      peer.send(Frame.pong(peer.received[0].payload))
+      yield* Fiber.join(fiber)
+      const error = yield* Effect.flip(connection.ping(new Uint8Array(126)))
+      assert.strictEqual(error._tag, "ControlPayloadTooLong")
+    }))
+
+  it.effect("takes a pong for its own ping and all before it (§5.5.3)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fibers = yield* Effect.forEach(["a", "b", "c"], (payload) => Effect.forkChild(connection.ping(payload)))
+      yield* settle
+      peer.send(Frame.pong(new TextEncoder().encode("b")))
+      yield* Fiber.join(fibers[0])
+      yield* Fiber.join(fibers[1])
+      yield* settle
+      assert.isUndefined(fibers[2].pollUnsafe())
+      peer.send(Frame.pong(new TextEncoder().encode("c")))
+      yield* Fiber.join(fibers[2])
+    }))
+
+  it.effect("passes over pongs that answer nothing", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.pong(), Frame.pong(bytes(1, 2)), Frame.text("x"))
+      assert.strictEqual(contentOf(yield* connection.receive), "x")
+    }))
+
+  it.effect("can be interrupted, and its pong is passed over", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.ping("a"))
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      peer.send(Frame.pong(new TextEncoder().encode("a")), Frame.text("x"))
+      assert.strictEqual(contentOf(yield* connection.receive), "x")
+    }))
+
+  it.effect("fails when the connection ends before the pong", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.ping())
+      yield* settle
+      peer.transport.destroy()
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.strictEqual(error._tag, "ConnectionClosed")
+    }))
+})
+
+describe("keepalive", () => {
+  const keepalive = { interval: "10 seconds", timeout: "5 seconds" } as const
+
+  it.effect("pings each interval, and is content with a pong", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive })
+      for (let i = 1; i <= 3; i++) {
+        yield* TestClock.adjust("10 seconds")
+        yield* settle
+        assert.strictEqual(peer.received.length, i)
+        peer.send(Frame.pong(peer.received.at(-1)!.payload))
+        yield* settle
+      }
+      assert.deepStrictEqual(opcodesOf(peer.received), [9, 9, 9])
+      yield* connection.send("alive")
+    }))
+
+  it.effect("closes the connection when nothing comes", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive })
+      const fiber = yield* Effect.forkChild(connection.receive)
+      yield* TestClock.adjust("15 seconds")
+      const ended = yield* Effect.flip(Fiber.join(fiber))
+      assert.strictEqual(ended.cause?._tag, "KeepaliveTimeout")
+      assert.deepStrictEqual(ended.sent, { code: 1011, reason: "KeepaliveTimeout" })
+      assert.deepStrictEqual(yield* connection.closed, ended)
+      assert.deepStrictEqual(opcodesOf(peer.received), [9, 8])
+    }))
+
+  it.effect("takes anything that comes for a sign of life", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive })
+      yield* TestClock.adjust("10 seconds")
+      // Part of a long message, whose end is still on its way: the pong must stand behind it.
+      peer.sendBytes(bytes(0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4, 5))
+      yield* TestClock.adjust("5 seconds")
+      yield* connection.send("alive")
+    }))
+
+  it.effect("does not blame the peer while this end reads nothing", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive, inboundHighWaterMark: 100 })
+      peer.send(Frame.binary(new Uint8Array(200)))
+      yield* settle
+      yield* TestClock.adjust("60 seconds")
+      yield* connection.send("alive")
+    }))
+
+  it.effect("is on by default, each 20 seconds", () =>
+    Effect.gen(function*() {
+      const { peer } = yield* makeRaw({ role: "server", keepalive: {} })
+      yield* TestClock.adjust("19 seconds")
+      assert.strictEqual(peer.received.length, 0)
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [9])
+    }))
+})
+
+describe("close (RFC 6455 §7)", () => {
+  it.effect("sends a close frame, waits for the peer's, and says how it ended", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.close(4000, "enough"))
+      yield* settle
+      assert.deepStrictEqual(closeOf(peer.received[0]), { code: 4000, reason: "enough" })
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.isFalse(peer.sawEnd())
+      peer.send(Frame.close(4000, "fine"))
+      yield* settle
+      assert.isTrue(peer.sawEnd())
+      peer.transport.end()
+      const ended = yield* Fiber.join(fiber)
+      assert.strictEqual(ended.first, "local")
+      assert.strictEqual(ended.code, 4000)
+      assert.strictEqual(ended.reason, "enough")
+      assert.deepStrictEqual(ended.received, { code: 4000, reason: "fine" })
+      assert.isTrue(ended.clean)
+    }))
+
+  it.effect("answers the peer's close frame with the same code, and the server ends TCP first (§7.1.1)", () =>
+    Effect.gen(function*() {
+      const server = yield* makeRaw({ role: "server" })
+      server.peer.send(Frame.close(1001, "bye"))
+      yield* settle
+      assert.deepStrictEqual(closeOf(server.peer.received[0]), { code: 1001, reason: "" })
+      assert.isTrue(server.peer.sawEnd())
+
+      const client = yield* makeRaw({ role: "client" })
+      client.peer.send(Frame.close(1001, "bye"))
+      yield* settle
+      assert.deepStrictEqual(closeOf(client.peer.received[0]), { code: 1001, reason: "" })
+      assert.isFalse(client.peer.sawEnd())
+      client.peer.transport.end()
+      yield* settle
+      assert.isTrue(client.peer.sawEnd())
+      assert.strictEqual((yield* client.connection.closed).code, 1001)
+    }))
+
+  it.effect("answers an empty close frame with an empty one", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.close())
+      yield* settle
+      assert.strictEqual(peer.received[0].payload.length, 0)
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended.code, 1005)
+      assert.isTrue(ended.normal)
+    }))
+
+  it.effect("both at once comes to one outcome", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const [one, other] = yield* Effect.all([client.close(1000, "a"), server.close(1001, "b")], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual([one.sent, one.received], [other.received, other.sent])
+      assert.isTrue(one.clean && other.clean)
+      assert.deepStrictEqual([one.first, other.first], ["local", "local"])
+    }))
+
+  it.effect("twice is once", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const all = yield* Effect.all([client.close(4000), client.close(4001), client.close(4002)], {
+        concurrency: "unbounded"
+      })
+      assert.deepStrictEqual(all.map((ended) => ended.code), [4000, 4000, 4000])
+      assert.strictEqual((yield* client.close(4003)).code, 4000)
+      assert.strictEqual((yield* server.closed).code, 4000)
+    }))
+
+  it.effect("what was sent before it arrives before it", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      yield* client.send("first")
+      yield* client.close()
+      assert.strictEqual(contentOf(yield* server.receive), "first")
+    }))
+
+  it.effect("messages that come while closing are still given", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const closing = yield* Effect.forkChild(connection.close())
+      yield* settle
+      peer.send(Frame.text("on its way"), Frame.close(1000))
+      peer.transport.end()
+      assert.strictEqual(contentOf(yield* connection.receive), "on its way")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("finds the peer's close frame behind more than anybody reads", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 1000 })
+      for (let i = 0; i < 100; i++) peer.send(Frame.binary(new Uint8Array(500)))
+      yield* settle
+      const closing = yield* Effect.forkChild(connection.close())
+      yield* settle
+      peer.send(Frame.close(1000))
+      peer.transport.end()
+      assert.isTrue((yield* Fiber.join(closing)).clean)
+    }))
+
+  it.effect("gives up on a peer that never answers, after closeTimeout", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
+      const fiber = yield* Effect.forkChild(connection.close(1000))
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      const ended = yield* Fiber.join(fiber)
+      assert.strictEqual(ended.cause?._tag, "CloseTimeout")
+      assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
+      assert.isUndefined(ended.received)
+      assert.isFalse(ended.clean)
+      yield* settle
+      assert.isTrue(peer.sawEnd())
+    }))
+
+  it.effect("cuts a peer that answers but never ends TCP, and it was clean all the same", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
+      const fiber = yield* Effect.forkChild(connection.close(1000))
+      yield* settle
+      peer.send(Frame.close(1000))
+      yield* settle
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("3 seconds")
+      assert.isTrue((yield* Fiber.join(fiber)).clean)
+    }))
+
+  it.effect("goes on when it is interrupted", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const fiber = yield* Effect.forkChild(connection.close(4000))
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      peer.send(Frame.close(4000))
+      peer.transport.end()
+      assert.isTrue((yield* connection.closed).clean)
+    }))
+
+  it.effect("refuses codes and reasons that cannot be sent", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      for (const code of [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 1.5, Number.NaN]) {
+        assert.strictEqual((yield* Effect.flip(connection.close(code)))._tag, "InvalidCloseCode")
+      }
+      assert.strictEqual((yield* Effect.flip(connection.close(1000, "€".repeat(42))))._tag, "CloseReasonTooLong")
+      yield* connection.send("still open")
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [1])
+    }))
+
+  it.effect("a peer that ends without a close frame is told apart: 1006", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("last words"))
+      peer.transport.end()
+      assert.strictEqual(contentOf(yield* connection.receive), "last words")
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended.code, 1006)
+      assert.strictEqual(ended.cause?._tag, "TransportEnded")
+      assert.isUndefined(ended.first)
+      const streamed = yield* Effect.flip(Stream.runDrain(connection.messages))
+      assert.deepStrictEqual(streamed, ended)
+    }))
+
+  it.effect("a write to a peer that is gone ends the connection with the transport's error", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "client", coalesceWrites: false })
+      peer.transport.destroy()
+      yield* connection.send("into the void")
+      const ended = yield* connection.closed
+      assert.strictEqual(ended.code, 1006)
+    }))
+})
+
+describe("failing the connection (RFC 6455 §7.1.7)", () => {
+  const cases: ReadonlyArray<readonly [string, ReadonlyArray<Frame.Frame>, string, number]> = [
+    ["a reserved bit", [new Frame.Frame(1, bytes(), true, 4)], "ReservedBits", 1002],
+    ["a reserved opcode", [new Frame.Frame(3 as Frame.Opcode, bytes())], "ReservedOpcode", 1002],
+    ["a fragmented ping", [new Frame.Frame(9, bytes(), false)], "FragmentedControlFrame", 1002],
+    ["a ping of 126 bytes", [Frame.ping(new Uint8Array(126))], "ControlFrameTooLong", 1002],
+    ["a continuation of nothing", [Frame.continuation("x")], "UnexpectedContinuation", 1002],
+    [
+      "a message inside another",
+      [Frame.text("a", { fin: false }), Frame.text("b")],
+      "UnfinishedMessage",
+      1002
+    ],
+    ["text that is not UTF-8", [Frame.text(bytes(0x61, 0xff))], "InvalidUtf8", 1007],
+    [
+      "text that ends inside a code point",
+      [Frame.text(bytes(0xe2), { fin: false }), Frame.continuation(bytes(0x82))],
+      "InvalidUtf8",
+      1007
+    ],
+    ["a message over the limit", [Frame.binary(new Uint8Array(1001))], "FrameTooLarge", 1009],
+    [
+      "a fragmented message over the limit",
+      [Frame.binary(new Uint8Array(600), { fin: false }), Frame.continuation(new Uint8Array(600))],
+      "MessageTooLarge",
+      1009
+    ],
+    [
+      "fragments without end",
+      [Frame.text("", { fin: false }), ...Array.from({ length: 10 }, () => Frame.continuation("", { fin: false }))],
+      "TooManyFragments",
+      1008
+    ],
+    ["a close frame of one byte", [new Frame.Frame(8, bytes(3))], "CloseFrameTooShort", 1002],
+    ["a close code that is none", [new Frame.Frame(8, bytes(0x03, 0xee))], "InvalidCloseCode", 1002],
+    ["a close reason that is not UTF-8", [new Frame.Frame(8, bytes(0x03, 0xe8, 0xff))], "InvalidUtf8", 1007]
+  ]
+  for (const [name, frames, tag, code] of cases) {
+    it.effect(`${name}: ${tag}, ${code}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server", maxMessageSize: 1000, maxFragments: 5 })
+        peer.send(Frame.text("before"), ...frames)
+        assert.strictEqual(contentOf(yield* connection.receive), "before")
+        const ended = yield* Effect.flip(connection.receive)
+        assert.strictEqual(ended.cause?._tag, tag)
+        assert.strictEqual(ended.code, code)
+        assert.strictEqual(ended.first, "local")
+        yield* settle
+        assert.deepStrictEqual(closeOf(peer.received.at(-1)!), { code, reason: tag })
+        assert.isTrue(peer.sawEnd())
+      }))
+  }
+
+  it.effect("an unmasked frame to a server, a masked one to a client", () =>
+    Effect.gen(function*() {
+      const server = yield* makeRaw({ role: "server" })
+      server.peer.sendBytes(Frame.encode(Frame.text("x")))
+      assert.strictEqual((yield* Effect.flip(server.connection.receive)).cause?._tag, "UnmaskedFrame")
+      const client = yield* makeRaw({ role: "client" })
+      client.peer.sendBytes(Frame.encode(Frame.text("x"), 1))
+      assert.strictEqual((yield* Effect.flip(client.connection.receive)).cause?._tag, "MaskedFrame")
+    }))
+
+  it.effect("text is refused at its first impossible byte, inside a frame that is not all here", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const frame = Frame.encode(Frame.text(bytes(0x61, 0x62, 0xc0, 0x61, 0x61, 0x61)), 0)
+      peer.sendBytes(frame.subarray(0, frame.length - 3))
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended.cause?._tag, "InvalidUtf8")
+      assert.strictEqual((ended.cause as { offset: number }).offset, 2)
+    }))
+
+  it.effect("a length over the limit is refused before any of the payload has come", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", maxMessageSize: 1000 })
+      peer.sendBytes(bytes(0x82, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4))
+      const ended = yield* Effect.flip(connection.receive)
+      assert.strictEqual(ended.cause?._tag, "FrameTooLarge")
+    }))
+
+  it.effect("the peer's answer to the failure is not awaited, but the transport is drained until it ends", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
+      peer.send(Frame.continuation("x"))
+      yield* settle
+      for (let i = 0; i < 100; i++) peer.send(Frame.binary(new Uint8Array(10_000)))
+      yield* settle
+      assert.isFalse(peer.gone())
+      const closed = yield* Effect.forkChild(connection.closed)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual((yield* Fiber.join(closed)).cause?._tag, "UnexpectedContinuation")
+    }))
+})
+
+describe("the Scope", () => {
+  const closedBy = (exit: Exit.Exit<unknown, unknown>) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const [left, right] = yield* Transport.makePair()
+      yield* Connection.make(left, { role: "server" }).pipe(Scope.provide(scope))
+      const other = yield* Connection.make(right, { role: "client" })
+      yield* Scope.close(scope, exit)
+      return (yield* other.closed).code
+    })
+
+  it.effect("closes with 1000 after a success, 1001 after an interruption, 1011 after a failure", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* closedBy(Exit.void), 1000)
+      assert.strictEqual(yield* closedBy(Exit.interrupt()), 1001)
+      assert.strictEqual(yield* closedBy(Exit.fail("x")), 1011)
+      assert.strictEqual(yield* closedBy(Exit.die("x")), 1011)
+    }))
+
+  it.effect("waits for the closing handshake, no longer than closeTimeout", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const [left] = yield* Transport.makePair()
+      yield* Connection.make(left, { role: "server", closeTimeout: "2 seconds" }).pipe(Scope.provide(scope))
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* TestClock.adjust("1 second")
+      assert.isUndefined(closing.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(closing)
+    }))
+
+  it.effect("is what a layer gives a connection", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const other = yield* Connection.make(right, { role: "client" })
+      const said = Effect.flatMap(Connection.Connection, (connection) => connection.send("from the layer"))
+      yield* said.pipe(
+        Effect.provide(Connection.layer({ role: "server" })),
+        Effect.provideService(Transport.Transport, left)
+      )
+      assert.strictEqual(contentOf(yield* other.receive), "from the layer")
+      assert.strictEqual((yield* other.closed).code, 1000)
+    }))
+})
+
+describe("stats", () => {
+  it.effect("count what went in and out", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("abc", { fin: false }), Frame.continuation("def"), Frame.ping())
+      yield* connection.receive
+      yield* connection.sendAll(["x", "yy"])
+      yield* settle
+      assert.deepStrictEqual(yield* connection.stats, {
+        bytesIn: 9 + 9 + 6,
+        bytesOut: 2 + 3 + 4,
+        framesIn: 3,
+        framesOut: 3,
+        messagesIn: 1,
+        messagesOut: 2,
+        bufferedAmount: 0,
+        unreadAmount: 0
+      })
+    }))
+})
