@@ -240,14 +240,14 @@ const requestOptions = (
   request: Handshake.Request,
   { duplex, socketPath, tls }: ConnectOptions
 ): Https.RequestOptions => ({
-  agent: false,
   method: "GET",
   hostname: url.hostname.replace(/^\[|\]$/g, ""),
   port: url.port === "" ? (request.secure ? 443 : 80) : url.port,
   path: url.pathname + url.search,
   headers: request.rawHeaders.flat(),
   ...socketPath === undefined ? {} : { socketPath },
-  ...duplex === undefined ? {} : { createConnection: () => duplex },
+  // Each connection has a socket of its own, which no agent is to keep.
+  ...duplex === undefined ? { agent: false } : { createConnection: () => duplex },
   ...request.secure ? tlsOptions(tls) : {}
 })
 

@@ -34,8 +34,8 @@ export interface Serving {
 /** An upgraded socket and the fiber that deals with it, from the request to the end of the handler. */
 interface Session {
   readonly socket: Duplex
+  readonly fiber: Fiber.Fiber<unknown, unknown>
   connection: ConnectionImpl | undefined
-  fiber: Fiber.Fiber<unknown, unknown> | undefined
 }
 
 export const makeServing = <A, E, R, Services, RD>(
@@ -55,15 +55,16 @@ export const makeServing = <A, E, R, Services, RD>(
     const upgrade: Upgrade = (request, socket, head) => {
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", () => {})
-      const session: Session = { socket, connection: undefined, fiber: undefined }
-      sessions.add(session)
-      const fiber = run(handle(session, request, head))
-      session.fiber = fiber
-      fiber.addObserver(() => sessions.delete(session))
+      run(Effect.withFiber((fiber) => {
+        const session: Session = { socket, fiber, connection: undefined }
+        sessions.add(session)
+        fiber.addObserver(() => sessions.delete(session))
+        return handle(session, request, head)
+      }))
     }
 
     const handle = (session: Session, request: Http.IncomingMessage, head: Buffer) => {
-      const { socket } = session
+      const { fiber, socket } = session
       const negotiated = negotiate(request, options, path).pipe(
         Effect.timeoutOrElse({ duration: handshakeTimeout, orElse: () => Effect.fail(decisionTimedOut) }),
         whileOpen(socket)
@@ -75,8 +76,7 @@ export const makeServing = <A, E, R, Services, RD>(
           return Effect.flatMap(
             open(fromDuplex(socket, head), { ...options, role: "server", opening }, () => {
               // The connection has ended. Its handler, if it goes on, gets some time.
-              const { fiber } = session
-              if (fiber === undefined || fiber.pollUnsafe() !== undefined) return
+              if (fiber.pollUnsafe() !== undefined) return
               const deadline = run(Effect.delay(Effect.sync(() => fiber.interruptUnsafe()), handlerTimeout))
               fiber.addObserver(() => deadline.interruptUnsafe())
             }),
@@ -94,21 +94,24 @@ export const makeServing = <A, E, R, Services, RD>(
 
     const stop = Effect.gen(function*() {
       for (const { connection, fiber } of sessions) {
-        if (connection === undefined) fiber?.interruptUnsafe()
+        if (connection === undefined) fiber.interruptUnsafe()
         else connection.sendClose({ code: CloseCode.GoingAway, reason: "" })
       }
-      const fibers = Array.from(sessions, (session) => session.fiber!)
+      const fibers = Array.from(sessions, (session) => session.fiber)
       yield* Effect.timeoutOption(Fiber.awaitAll(fibers), shutdownTimeout)
       for (const { fiber, socket } of sessions) {
         socket.destroy()
-        fiber?.interruptUnsafe()
+        fiber.interruptUnsafe()
       }
       yield* Fiber.awaitAll(fibers)
     })
 
     return Effect.succeed({
       upgrade,
-      connections: () => Array.from(sessions, (session) => session.connection).filter((c) => c !== undefined),
+      connections: () =>
+        Array.from(sessions).flatMap(({ connection }) =>
+          connection === undefined || connection.ended !== undefined ? [] : [connection]
+        ),
       stop
     })
   })

@@ -1,0 +1,227 @@
+/** Each operation, interrupted at each of its steps: nothing is lost, doubled or torn, and the connection stays usable. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Stream } from "effect"
+import { Connection, Frame, Transport } from "effect-ws"
+import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "./support/memory.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
+
+const textsOf = (frames: ReadonlyArray<Frame.Frame>) =>
+  frames.map((frame) => Buffer.from(frame.payload).toString("utf8"))
+
+/** The connection still receives and sends. */
+const stillUsable = (connection: Shape, peer: RawPeer) =>
+  Effect.gen(function*() {
+    peer.send(Frame.text("to it"))
+    assert.strictEqual(contentOf(yield* connection.receive), "to it")
+    yield* connection.send("from it")
+    yield* settle
+    assert.strictEqual(textsOf(peer.received).at(-1), "from it")
+  })
+
+describe("interrupted at each step", () => {
+  it.effect("receive takes a message or leaves it, and never half", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const got: Array<unknown> = []
+        return {
+          effect: Effect.gen(function*() {
+            for (let i = 0; i < 3; i++) {
+              const message = yield* connection.receive
+              got.push(contentOf(message))
+            }
+          }),
+          events: [
+            () => peer.send(Frame.text("a", { fin: false })),
+            () => peer.send(Frame.continuation("b"), Frame.text("c")),
+            () => peer.send(Frame.text("d"))
+          ],
+          verify: () =>
+            Effect.gen(function*() {
+              while (got.length < 3) got.push(contentOf(yield* connection.receive))
+              assert.deepStrictEqual(got, ["ab", "c", "d"])
+              yield* stillUsable(connection, peer)
+            })
+        }
+      }))
+      assert.isAbove(points, 10)
+    }))
+
+  it.effect("of two that receive, the interrupted one leaves the other everything", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const got: Array<unknown> = []
+        const take = Effect.map(connection.receive, (message) => void got.push(contentOf(message)))
+        const other = yield* Effect.forkChild(take, { startImmediately: true })
+        return {
+          effect: take,
+          events: [() => peer.send(Frame.text("a")), () => peer.send(Frame.text("b"))],
+          verify: () =>
+            Effect.gen(function*() {
+              yield* Effect.forkChild(take)
+              yield* settle
+              assert.isDefined(other.pollUnsafe())
+              assert.deepStrictEqual(got.toSorted(), ["a", "b"])
+            })
+        }
+      }))
+    }))
+
+  it.effect("messages are never doubled or reordered", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const got: Array<unknown> = []
+        return {
+          effect: Stream.runForEach(
+            connection.messages,
+            (message) => Effect.sync(() => got.push(contentOf(message)))
+          ),
+          events: [
+            () => peer.send(Frame.text("1"), Frame.text("2")),
+            () => peer.send(Frame.text("3"), Frame.close(1000))
+          ],
+          verify: (exit) =>
+            Effect.gen(function*() {
+              if (Exit.isSuccess(exit)) return assert.deepStrictEqual(got, ["1", "2", "3"])
+              const rest = yield* Stream.runCollect(connection.messages)
+              const all = [...got, ...rest.map(contentOf)].map(Number)
+              assert.deepStrictEqual(all, [...new Set(all)].toSorted((a, b) => a - b))
+            })
+        }
+      }))
+    }))
+
+  it.effect("send has sent all of a message or nothing", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "client", coalesceWrites: false }, { highWaterMark: 10 })
+        peer.transport.pause()
+        yield* connection.send("0123456789")
+        return {
+          effect: connection.send("waits"),
+          events: [() => peer.transport.resume()],
+          verify: (exit) =>
+            Effect.gen(function*() {
+              const waits = textsOf(peer.received).filter((text) => text === "waits").length
+              assert.isAtMost(waits, 1)
+              if (Exit.isSuccess(exit)) assert.strictEqual(waits, 1)
+              yield* stillUsable(connection, peer)
+            })
+        }
+      }))
+      assert.isAtLeast(points, 2)
+    }))
+
+  it.effect("sendAll has sent all messages or none", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server", coalesceWrites: false }, { highWaterMark: 10 })
+        peer.transport.pause()
+        yield* connection.send("0123456789")
+        return {
+          effect: connection.sendAll(["a", "b", "c"]),
+          events: [() => peer.transport.resume()],
+          verify: (exit) =>
+            Effect.gen(function*() {
+              const sent = textsOf(peer.received).slice(1)
+              assert.deepStrictEqual(sent, Exit.isSuccess(exit) || sent.length > 0 ? ["a", "b", "c"] : [])
+              yield* stillUsable(connection, peer)
+            })
+        }
+      }))
+    }))
+
+  it.effect("a message in fragments is whole, not begun, or the end of the connection", () =>
+    Effect.gen(function*() {
+      const seen = new Set<string>()
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        return {
+          effect: connection.sendFragments(Stream.make("a", "b")),
+          events: [],
+          verify: (exit) =>
+            Effect.gen(function*() {
+              const { received } = peer
+              if (received.length === 0) {
+                assert.isTrue(Exit.isFailure(exit))
+                seen.add("not begun")
+                return yield* stillUsable(connection, peer)
+              }
+              if (received.at(-1)!.opcode === Frame.Opcode.Close) {
+                seen.add("closed")
+                const ended = yield* Effect.flip(connection.send("x"))
+                assert.strictEqual(ended.cause?._tag, "MessageAborted")
+                return
+              }
+              seen.add("whole")
+              assert.deepStrictEqual(received.map((frame) => frame.fin), [false, false, true])
+              yield* stillUsable(connection, peer)
+            })
+        }
+      }))
+      assert.deepStrictEqual([...seen].toSorted(), ["closed", "not begun", "whole"])
+    }))
+
+  it.effect("ping leaves the connection as it was", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        return {
+          effect: connection.ping("p"),
+          events: [() => peer.send(Frame.pong(new TextEncoder().encode("p")))],
+          verify: () => stillUsable(connection, peer)
+        }
+      }))
+      assert.isAbove(points, 3)
+    }))
+
+  it.effect("close has not begun, or goes on to its end", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const answer = () => {
+          if (peer.received.length === 0) return
+          peer.send(Frame.close(4000))
+          peer.transport.end()
+        }
+        return {
+          effect: connection.close(4000),
+          events: [answer],
+          verify: () =>
+            Effect.gen(function*() {
+              if (peer.received.length === 0) return yield* stillUsable(connection, peer)
+              const ended = yield* connection.closed
+              assert.strictEqual(ended.code, 4000)
+              assert.isTrue(ended.clean)
+              assert.strictEqual(peer.received.length, 1)
+            })
+        }
+      }))
+      assert.isAbove(points, 2)
+    }))
+
+  it.effect("make leaves no open transport behind", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const [left, right] = yield* Transport.makePair()
+        const peer = yield* Connection.make(right, { role: "client", keepalive: false })
+        let opened = false
+        return {
+          effect: Effect.scoped(
+            Effect.flatMap(Connection.make(left, { role: "server", keepalive: false }), (connection) => {
+              opened = true
+              return connection.receive
+            })
+          ),
+          events: [() => void Effect.runFork(peer.send("done"))],
+          verify: () =>
+            Effect.gen(function*() {
+              if (opened) assert.isTrue((yield* peer.closed).clean)
+              else left.destroy()
+            })
+        }
+      }))
+    }))
+})
