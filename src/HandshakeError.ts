@@ -118,7 +118,7 @@ export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader
   readonly status = 426
   override get message(): string {
     return this.value === undefined
-      ? "there is no Upgrade header: this address speaks WebSocket, connect with a ws:// URL"
+      ? "there is no Upgrade header; a WebSocket handshake has \"Upgrade: websocket\""
       : `the Upgrade header ${JSON.stringify(this.value)} does not name websocket`
   }
 }

@@ -1,0 +1,358 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Connection, Frame, Handshake, HandshakeError, Transport, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { readFileSync } from "node:fs"
+import * as Net from "node:net"
+import { contentOf } from "./support/memory.ts"
+import { headEnd, type RawSocket, rawServer, sampleKey, serve } from "./support/net.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
+
+const certificates = new URL("support/certificates/", import.meta.url)
+const key = readFileSync(new URL("localhost.key", certificates), "utf8")
+const cert = readFileSync(new URL("localhost.crt", certificates), "utf8")
+
+const echo = Effect.gen(function*() {
+  const connection = yield* Connection.Connection
+  yield* Stream.runForEach(connection.messages, connection.send)
+})
+
+/** The key is known, so that a raw server can answer it. */
+const connect = (url: string, options?: WebSocketClient.ConnectOptions) =>
+  WebSocketClient.connect(url, { keepalive: false, ...options }).pipe(
+    Effect.provide(Handshake.layerPolicy({ makeKey: () => sampleKey }))
+  )
+
+const accepted = (headers: Readonly<Record<string, string>> = {}) =>
+  responseText("101 Switching Protocols", {
+    Upgrade: "websocket",
+    Connection: "Upgrade",
+    "Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=",
+    ...headers
+  })
+
+const responseText = (status: string, headers: Readonly<Record<string, string>>, body = "") =>
+  [`HTTP/1.1 ${status}`, ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`), "", body].join("\r\n")
+
+/** A server that answers each request with the given bytes. */
+const answering = (answer: string | Uint8Array, then: (peer: RawSocket) => void = () => {}) =>
+  rawServer((peer) => {
+    Effect.runFork(Effect.andThen(
+      peer.until((received) => received.includes(headEnd)),
+      Effect.sync(() => {
+        peer.write(answer)
+        then(peer)
+      })
+    ))
+  })
+
+const failure = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Effect.flip(Effect.scoped(effect))
+
+describe("the request (RFC 6455 §4.1)", () => {
+  it.live("is what the RFC asks for, and what the program adds", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(accepted({ "Sec-WebSocket-Protocol": "v1" }))
+      const connection = yield* connect(`ws://127.0.0.1:${server.port}/feed?since=3`, {
+        protocols: ["v2", "v1"],
+        headers: { Authorization: "Bearer t", Cookie: "a=1" }
+      })
+      assert.deepStrictEqual(server.peers[0].received().toString("latin1").split("\r\n"), [
+        "GET /feed?since=3 HTTP/1.1",
+        `Host: 127.0.0.1:${server.port}`,
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        `Sec-WebSocket-Key: ${sampleKey}`,
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Protocol: v2, v1",
+        "Authorization: Bearer t",
+        "Cookie: a=1",
+        "",
+        ""
+      ])
+      assert.strictEqual(connection.role, "client")
+      assert.strictEqual(connection.subprotocol, "v1")
+      assert.strictEqual(connection.request.path, "/feed")
+      assert.strictEqual(connection.responseHeaders["upgrade"], "websocket")
+      server.peers[0].socket.destroy()
+    }))
+
+  it.live("has a fresh key each time", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo)
+      const one = yield* WebSocketClient.connect(server.url)
+      const two = yield* WebSocketClient.connect(server.url)
+      assert.notStrictEqual(one.request.key, two.request.key)
+      assert.strictEqual(Buffer.from(one.request.key, "base64").length, 16)
+    }))
+
+  it.live("that cannot be written fails before anything is", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer(() => {})
+      const url = `ws://127.0.0.1:${server.port}/`
+      const tags = yield* Effect.forEach([
+        connect("not a url"),
+        connect("ftp://127.0.0.1/"),
+        connect(`${url}#fragment`),
+        connect(url, { headers: { "X-A": "a\r\nX-B: b" } }),
+        connect(url, { headers: { "bad name": "x" } }),
+        connect(url, { headers: { "Sec-WebSocket-Key": "x" } }),
+        connect(url, { protocols: ["a\r\nb"] }),
+        connect(url, { protocols: ["a", "a"] })
+      ], (attempt) => Effect.map(failure(attempt), (error) => error._tag))
+      assert.deepStrictEqual(tags, [
+        "InvalidUrl",
+        "InvalidUrl",
+        "InvalidUrl",
+        "InvalidHeader",
+        "InvalidHeader",
+        "InvalidHeader",
+        "InvalidProtocol",
+        "InvalidProtocol"
+      ])
+      assert.strictEqual(server.peers.length, 0)
+    }))
+})
+
+describe("the answer", () => {
+  it.live("that is not 101 is typed, with status, headers and body", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(
+        responseText("403 Forbidden", { "Content-Length": "8", "X-Reason": "quota" }, "no more 💧".slice(0, 8))
+      )
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+      assert.strictEqual(error._tag, "HandshakeRejected")
+      assert.deepInclude(error, { status: 403, body: "no more " })
+      assert.strictEqual((error as HandshakeError.HandshakeRejected).headers["x-reason"], "quota")
+      assert.match(error.message, /403/)
+    }))
+
+  it.live("with a body that never ends is cut at 64 KiB", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(
+        responseText("500 Internal Server Error", { "Transfer-Encoding": "chunked" }),
+        (peer) => {
+          const chunk = `1000\r\n${"x".repeat(4096)}\r\n`
+          const timer = setInterval(() => peer.write(chunk), 1)
+          peer.socket.on("close", () => clearInterval(timer))
+        }
+      )
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+      assert.strictEqual((error as HandshakeError.HandshakeRejected).body.length, 64 * 1024)
+      yield* server.peers[0].ended
+    }))
+
+  it.live("whose body breaks off is reported as far as it came", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(
+        responseText("503 Service Unavailable", { "Content-Length": "100" }, "half of it"),
+        (peer) => peer.socket.end()
+      )
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+      assert.deepInclude(error, { _tag: "HandshakeRejected", status: 503, body: "half of it" })
+    }))
+
+  it.live("that redirects says where to", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(responseText("307 Temporary Redirect", { Location: "/new", "Content-Length": "0" }))
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/old`))
+      assert.deepInclude(error, {
+        _tag: "HandshakeRedirected",
+        status: 307,
+        location: `http://127.0.0.1:${server.port}/new`
+      })
+    }))
+
+  const refused: ReadonlyArray<readonly [string, string, string]> = [
+    ["a wrong accept", accepted({ "Sec-WebSocket-Accept": "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" }), "InvalidAccept"],
+    ["another upgrade", accepted({ Upgrade: "h2c" }), "InvalidUpgradeHeader"],
+    ["a subprotocol that was not offered", accepted({ "Sec-WebSocket-Protocol": "v9" }), "UnsolicitedProtocol"],
+    [
+      "an extension that was not offered",
+      accepted({ "Sec-WebSocket-Extensions": "permessage-deflate" }),
+      "UnsolicitedExtension"
+    ],
+    ["an extension header that is none", accepted({ "Sec-WebSocket-Extensions": "=" }), "InvalidExtensionHeader"]
+  ]
+  for (const [name, answer, tag] of refused) {
+    it.live(`${name}: ${tag}, and the socket is gone`, () =>
+      Effect.gen(function*() {
+        const server = yield* answering(answer)
+        const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`, { protocols: ["v1"] }))
+        assert.strictEqual(error._tag, tag)
+        yield* server.peers[0].ended
+      }))
+  }
+
+  it.live("frames right behind it, in the same segment, are not lost", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(
+        Buffer.concat([Buffer.from(accepted()), Frame.encode(Frame.text("early")), Frame.encode(Frame.text("bird"))])
+      )
+      const connection = yield* connect(`ws://127.0.0.1:${server.port}/`)
+      assert.strictEqual(contentOf(yield* connection.receive), "early")
+      assert.strictEqual(contentOf(yield* connection.receive), "bird")
+      server.peers[0].socket.destroy()
+    }))
+
+  it.live("that comes byte by byte is taken", () =>
+    Effect.gen(function*() {
+      const server = yield* answering("", (peer) => {
+        const characters = [...accepted()]
+        const next = () => {
+          const character = characters.shift()
+          if (character === undefined) return
+          peer.write(character)
+          setImmediate(next)
+        }
+        next()
+      })
+      yield* connect(`ws://127.0.0.1:${server.port}/`)
+      server.peers[0].socket.destroy()
+    }))
+})
+
+describe("what can go wrong on the way", () => {
+  const unusedPort = Effect.callback<number>((resume) => {
+    const server = Net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as Net.AddressInfo
+      server.close(() => resume(Effect.succeed(port)))
+    })
+  })
+
+  it.live("nobody listens", () =>
+    Effect.gen(function*() {
+      const error = yield* failure(connect(`ws://127.0.0.1:${yield* unusedPort}/path`))
+      assert.deepInclude(error, { _tag: "ConnectFailed", code: "ECONNREFUSED" })
+      assert.match(error.message, /could not connect to ws:\/\/127\.0\.0\.1:\d+\/path/)
+    }))
+
+  it.live("the name means nothing", () =>
+    Effect.gen(function*() {
+      const error = yield* failure(connect("ws://no-such-host.invalid/"))
+      assert.strictEqual(error._tag, "ConnectFailed")
+      assert.match((error as HandshakeError.ConnectFailed).code!, /ENOTFOUND|EAI_AGAIN/)
+    }))
+
+  it.live("the certificate is not trusted, or for another name", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { tls: { key: Redacted.make(key), cert } })
+      const untrusted = yield* failure(connect(server.url))
+      assert.deepInclude(untrusted, { _tag: "ConnectFailed", code: "DEPTH_ZERO_SELF_SIGNED_CERT" })
+      const misnamed = yield* failure(connect(server.url, { tls: { ca: cert, servername: "other.example" } }))
+      assert.deepInclude(misnamed, { _tag: "ConnectFailed", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
+      yield* Effect.scoped(connect(server.url, { tls: { rejectUnauthorized: false } }))
+      yield* Effect.scoped(connect(server.url, { tls: { ca: [cert] } }))
+    }))
+
+  it.live("the server wants a certificate of the client", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { tls: { key, cert, requestCert: true, ca: cert } })
+      const connection = yield* connect(server.url, { tls: { ca: cert, cert, key: Redacted.make(key) } })
+      yield* connection.send("it is me")
+      assert.strictEqual(contentOf(yield* connection.receive), "it is me")
+      yield* connection.close()
+      const error = yield* failure(connect(server.url, { tls: { ca: cert } }))
+      assert.strictEqual(error._tag, "ConnectFailed")
+    }))
+
+  it.live("what answers is not HTTP", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer((peer) => peer.write("220 smtp.example ESMTP ready\r\n"))
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+      assert.strictEqual(error._tag, "ConnectFailed")
+      assert.match((error as HandshakeError.ConnectFailed).code!, /^HPE_/)
+    }))
+
+  it.live("the server hangs up, before or in the middle of its answer", () =>
+    Effect.gen(function*() {
+      for (const answer of ["", "HTTP/1.1 101 Switching Protocols\r\nUpgr"]) {
+        const server = yield* answering(answer, (peer) => peer.socket.end())
+        const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+        assert.strictEqual(error._tag, "ConnectFailed")
+      }
+    }))
+
+  it.effect("the server never answers: HandshakeTimeout, and the socket is gone", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer(() => {})
+      const fiber = yield* Effect.forkChild(
+        failure(connect(`ws://127.0.0.1:${server.port}/`, { handshakeTimeout: "3 seconds" }))
+      )
+      while (server.peers.length === 0) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      yield* TestClock.adjust("3 seconds")
+      const error = yield* Fiber.join(fiber)
+      assert.strictEqual(error._tag, "HandshakeTimeout")
+      assert.isTrue(Duration.equals((error as HandshakeError.HandshakeTimeout).duration, Duration.seconds(3)))
+      yield* server.peers[0].ended
+    }))
+
+  it.live("the connection breaks right after the handshake", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(accepted(), (peer) => peer.socket.resetAndDestroy())
+      const result = yield* Effect.result(Effect.scoped(
+        Effect.flatMap(connect(`ws://127.0.0.1:${server.port}/`), (connection) => connection.closed)
+      ))
+      assert.strictEqual(result._tag === "Success" ? result.success._tag : result.failure._tag, "ConnectionClosed")
+    }))
+})
+
+describe("connect interrupted", () => {
+  it.live("at each step leaves no socket behind", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(accepted())
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const from = server.peers.length
+        return {
+          effect: Effect.scoped(
+            Effect.flatMap(
+              connect(`ws://127.0.0.1:${server.port}/`, { closeTimeout: "1 milli" }),
+              () => Effect.sleep("1 milli")
+            )
+          ),
+          events: [],
+          waits: true,
+          verify: () => Effect.forEach(server.peers.slice(from), (peer) => peer.ended, { discard: true })
+        }
+      }))
+    }), 30_000)
+
+  it.live("while it waits for the answer ends at once", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer(() => {})
+      const fiber = yield* Effect.forkChild(Effect.scoped(connect(`ws://127.0.0.1:${server.port}/`)))
+      while (server.peers.length === 0) yield* Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
+      yield* Fiber.interrupt(fiber)
+      yield* server.peers[0].ended
+      assert.isTrue(Exit.hasInterrupts(fiber.pollUnsafe()!))
+    }))
+})
+
+describe("the Scope", () => {
+  it.live("closes the connection with the closing handshake", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo)
+      yield* Effect.scoped(Effect.gen(function*() {
+        const connection = yield* connect(server.url)
+        yield* connection.send("x")
+        yield* connection.receive
+        assert.strictEqual((yield* server.connections).length, 1)
+      }))
+      assert.strictEqual((yield* server.connections).length, 0)
+    }))
+})
+
+describe("the service", () => {
+  it.effect("can be swapped, so that a program is tested without a network", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const InMemory = Layer.succeed(WebSocketClient.WebSocketClient, {
+        connect: (_url, options) => Connection.make(left, { ...options, role: "client" })
+      })
+      const program = Effect.scoped(
+        Effect.flatMap(WebSocketClient.connect("ws://wherever/"), (connection) => connection.send("hello"))
+      )
+      const server = yield* Connection.make(right, { role: "server" })
+      yield* Effect.provide(program, InMemory)
+      assert.strictEqual(contentOf(yield* server.receive), "hello")
+    }))
+})
