@@ -1,30 +1,45 @@
+/**
+ * Sends every message back.
+ *
+ *   PORT=9001 MODE=stream node build/examples/echo-server.js
+ *
+ * MODE says how: `stream` one message at a time, `batch` all that have come at
+ * once, in one write, `frames` frame by frame, as they were fragmented.
+ */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
 import { Connection, WebSocketServer } from "effect-ws"
 
-const stream = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+const handlers = {
+  stream: Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEach(connection.messages, connection.send)
+  }),
+  batch: Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEachArray(connection.messages, connection.sendAll)
+  }),
+  frames: Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEach(connection.frames, connection.sendFrame)
+  })
+}
 
-const batch = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEachArray(connection.messages, connection.sendAll)
-})
-
-const frames = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.frames, connection.sendFrame)
-})
-
-const Main = Layer.unwrap(Effect.gen(function*() {
+const Echo = Layer.unwrap(Effect.gen(function*() {
   const mode = yield* Config.Literals(["stream", "batch", "frames"], "MODE").pipe(Config.withDefault("stream"))
-  const port = yield* Config.Port("PORT").pipe(Config.withDefault(9001))
-  const announce = Effect.flatMap(WebSocketServer.WebSocketServer, () => Console.log(`LISTENING ${port}`))
-  return WebSocketServer.serve({ stream, batch, frames }[mode], { origin: "any" }).pipe(
-    Layer.merge(Layer.effectDiscard(announce)),
-    Layer.provide(WebSocketServer.layer({ port, host: "127.0.0.1", backlog: 4096 }))
-  )
+  // Nobody's cookies mean anything here, so that any page may connect.
+  return WebSocketServer.serve(handlers[mode], { origin: "any" })
 }))
 
-NodeRuntime.runMain(Layer.launch(Main))
+const Announce = Layer.effectDiscard(Effect.gen(function*() {
+  const { address } = yield* WebSocketServer.WebSocketServer
+  yield* Console.log(`LISTENING ${address._tag === "Tcp" ? address.port : address.path}`)
+}))
+
+const Server = WebSocketServer.layerConfig({
+  port: Config.Int("PORT").pipe(Config.withDefault(9001)),
+  host: Config.succeed("127.0.0.1"),
+  backlog: Config.succeed(4096)
+})
+
+NodeRuntime.runMain(Layer.launch(Layer.merge(Echo, Announce).pipe(Layer.provide(Server))))

@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { contentOf } from "./support/memory.ts"
-import { headEnd, type RawSocket, rawServer, sampleKey, serve } from "./support/net.ts"
+import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "./support/net.ts"
 import { interruptAtEachStep } from "./support/steps.ts"
 
 const certificates = new URL("support/certificates/", import.meta.url)
@@ -153,7 +153,9 @@ describe("the answer", () => {
 
   it.live("that redirects says where to", () =>
     Effect.gen(function*() {
-      const server = yield* answering(responseText("307 Temporary Redirect", { Location: "/new", "Content-Length": "0" }))
+      const server = yield* answering(
+        responseText("307 Temporary Redirect", { Location: "/new", "Content-Length": "0" })
+      )
       const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/old`))
       assert.deepInclude(error, {
         _tag: "HandshakeRedirected",

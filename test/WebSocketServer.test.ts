@@ -380,40 +380,47 @@ describe("handlers", () => {
       assert.isBelow(most, 4 * 1024 * 1024)
     }), 30_000)
 
-  it.live("a peer that reads nothing suspends send; a handler that reads nothing stops the peer", () =>
-    Effect.gen(function*() {
-      let sent = 0
-      const server = yield* serve(Effect.gen(function*() {
-        const connection = yield* Connection.Connection
-        const chunk = new Uint8Array(100_000)
-        yield* Effect.forever(Effect.tap(connection.send(chunk), () => Effect.sync(() => sent++)))
-      }), { serve: { shutdownTimeout: 0 } })
-      const peer = yield* rawHandshake(server.port)
-      peer.socket.pause()
-      const [connection] = yield* server.connections
-      let before = -1
-      while (before !== sent) {
-        before = sent
-        yield* Effect.sleep("100 millis")
-      }
-      assert.isBelow((yield* connection.stats).bufferedAmount, 1024 * 1024)
+  it.live(
+    "a peer that reads nothing suspends send; a handler that reads nothing stops the peer",
+    () =>
+      Effect.gen(function*() {
+        let sent = 0
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            const chunk = new Uint8Array(100_000)
+            yield* Effect.forever(Effect.tap(connection.send(chunk), () => Effect.sync(() => sent++)))
+          }),
+          { serve: { shutdownTimeout: 0 } }
+        )
+        const peer = yield* rawHandshake(server.port)
+        peer.socket.pause()
+        const [connection] = yield* server.connections
+        let before = -1
+        while (before !== sent) {
+          before = sent
+          yield* Effect.sleep("100 millis")
+        }
+        assert.isBelow((yield* connection.stats).bufferedAmount, 1024 * 1024)
 
-      const deaf = yield* serve(Effect.never, { serve: { shutdownTimeout: 0 } })
-      const client = yield* connect(deaf.url)
-      const sending = yield* Effect.forkChild(Effect.forever(client.send(new Uint8Array(100_000))))
-      const [unread] = yield* deaf.connections
-      let amount = -1
-      let stats = yield* unread.stats
-      while (amount !== stats.bytesIn) {
-        amount = stats.bytesIn
-        yield* Effect.sleep("100 millis")
-        stats = yield* unread.stats
-      }
-      assert.isUndefined(sending.pollUnsafe())
-      assert.isBelow(stats.unreadAmount, 1024 * 1024)
-      yield* Fiber.interrupt(sending)
-      peer.socket.destroy()
-    }), 20_000)
+        const deaf = yield* serve(Effect.never, { serve: { shutdownTimeout: 0 } })
+        const client = yield* connect(deaf.url)
+        const sending = yield* Effect.forkChild(Effect.forever(client.send(new Uint8Array(100_000))))
+        const [unread] = yield* deaf.connections
+        let amount = -1
+        let stats = yield* unread.stats
+        while (amount !== stats.bytesIn) {
+          amount = stats.bytesIn
+          yield* Effect.sleep("100 millis")
+          stats = yield* unread.stats
+        }
+        assert.isUndefined(sending.pollUnsafe())
+        assert.isBelow(stats.unreadAmount, 1024 * 1024)
+        yield* Fiber.interrupt(sending)
+        peer.socket.destroy()
+      }),
+    20_000
+  )
 })
 
 describe("shutdown", () => {
@@ -468,9 +475,10 @@ describe("shutdown", () => {
       const port = server.address._tag === "Tcp" ? server.address.port : 0
       assert.strictEqual(yield* statusOf(port, requestText()), 503)
       const scope = yield* Scope.make()
-      yield* server.serve(idle, { decide: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) }).pipe(
-        Scope.provide(scope)
-      )
+      yield* server.serve(idle, { decide: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) })
+        .pipe(
+          Scope.provide(scope)
+        )
       const peer = yield* rawConnect(port)
       peer.write(requestText())
       yield* Deferred.await(begun)

@@ -73,7 +73,10 @@ export const rawConnect = (port: number): Effect.Effect<RawSocket, never, Scope.
   Effect.map(
     Effect.acquireRelease(
       Effect.callback<Net.Socket>((resume) => {
-        const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true }, () => resume(Effect.succeed(socket)))
+        const socket = Net.connect(
+          { port, host: "127.0.0.1", allowHalfOpen: true },
+          () => resume(Effect.succeed(socket))
+        )
         socket.setNoDelay(true)
       }),
       (socket) => Effect.sync(() => socket.destroy())
@@ -86,17 +89,19 @@ export const rawServer = (
   onConnection: (peer: RawSocket) => void
 ): Effect.Effect<{ readonly port: number; readonly peers: Array<RawSocket> }, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.callback<{ readonly server: Net.Server; readonly port: number; readonly peers: Array<RawSocket> }>((resume) => {
-      const peers: Array<RawSocket> = []
-      const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
-        const peer = rawSocket(socket)
-        peers.push(peer)
-        onConnection(peer)
-      })
-      server.listen(0, "127.0.0.1", () => {
-        resume(Effect.succeed({ server, port: (server.address() as Net.AddressInfo).port, peers }))
-      })
-    }),
+    Effect.callback<{ readonly server: Net.Server; readonly port: number; readonly peers: Array<RawSocket> }>(
+      (resume) => {
+        const peers: Array<RawSocket> = []
+        const server = Net.createServer({ allowHalfOpen: true }, (socket) => {
+          const peer = rawSocket(socket)
+          peers.push(peer)
+          onConnection(peer)
+        })
+        server.listen(0, "127.0.0.1", () => {
+          resume(Effect.succeed({ server, port: (server.address() as Net.AddressInfo).port, peers }))
+        })
+      }
+    ),
     ({ peers, server }) =>
       Effect.callback<void>((resume) => {
         for (const peer of peers) peer.socket.destroy()
@@ -119,7 +124,9 @@ export const requestText = (
     "Sec-WebSocket-Version": "13",
     ...headers
   }
-  const lines = Object.entries(all).filter(([, value]) => value !== undefined).map(([name, value]) => `${name}: ${value}`)
+  const lines = Object.entries(all).filter(([, value]) => value !== undefined).map(([name, value]) =>
+    `${name}: ${value}`
+  )
   return [requestLine, ...lines, "", ""].join("\r\n")
 }
 
@@ -144,7 +151,8 @@ export const rawHandshake = (port: number, headers?: Readonly<Record<string, str
     return {
       ...peer,
       head,
-      send: (...sent: ReadonlyArray<Frame.Frame>) => peer.write(Buffer.concat(sent.map((frame) => Frame.encode(frame, 7)))),
+      send: (...sent: ReadonlyArray<Frame.Frame>) =>
+        peer.write(Buffer.concat(sent.map((frame) => Frame.encode(frame, 7)))),
       frames,
       untilFrames: (count: number) => Effect.map(peer.until(() => frames().length >= count), frames)
     }

@@ -1,0 +1,221 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Effect, Layer, Scope } from "effect"
+import { type ConnectionError, Transport } from "effect-ws"
+import * as Net from "node:net"
+import { Duplex } from "node:stream"
+import { settle } from "./support/memory.ts"
+
+type Shape = Transport.Transport["Service"]
+
+/** Starts a transport, and keeps what it tells. */
+const start = (transport: Shape) => {
+  const told: Array<string> = []
+  const chunks: Array<Uint8Array> = []
+  let error: ConnectionError.TransportError | undefined
+  transport.start({
+    onData: (chunk) => {
+      told.push(`data ${Buffer.from(chunk).toString("latin1")}`)
+      chunks.push(chunk)
+    },
+    onDrain: () => told.push("drain"),
+    onEnd: () => told.push("end"),
+    onClose: (reason) => {
+      error = reason
+      told.push("close")
+    }
+  })
+  return { told, chunks, error: () => error }
+}
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+
+describe("makePair", () => {
+  it.effect("carries bytes both ways, in order, one chunk a write, never before start returns", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      left.write([bytes("a"), bytes("b")])
+      left.write([bytes("c")])
+      const r = start(right)
+      assert.deepStrictEqual(r.told, [])
+      const l = start(left)
+      right.write([bytes("back")])
+      yield* settle
+      assert.deepStrictEqual(r.told, ["data ab", "data c"])
+      assert.deepStrictEqual(l.told, ["data back"])
+    }))
+
+  it.effect("hands over a copy: what is received may be overwritten", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const r = start(right)
+      const sent = bytes("abc")
+      left.write([sent])
+      yield* settle
+      r.chunks[0].fill(0)
+      assert.deepStrictEqual(sent, bytes("abc"))
+    }))
+
+  it.effect("answers false over its mark, and tells when there is room again", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair({ highWaterMark: 4 })
+      const l = start(left)
+      start(right)
+      right.pause()
+      assert.isTrue(left.write([bytes("abc")]))
+      assert.isFalse(left.write([bytes("d")]))
+      assert.strictEqual(left.bufferedAmount(), 4)
+      yield* settle
+      assert.deepStrictEqual(l.told, [])
+      right.resume()
+      yield* settle
+      assert.deepStrictEqual(l.told, ["drain"])
+      assert.strictEqual(left.bufferedAmount(), 0)
+      assert.isTrue(left.write([bytes("e")]))
+    }))
+
+  it.effect("holds delivery, and the end behind it, while paused", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const r = start(right)
+      right.pause()
+      left.write([bytes("a")])
+      left.end()
+      yield* settle
+      assert.deepStrictEqual(r.told, [])
+      right.resume()
+      yield* settle
+      assert.deepStrictEqual(r.told, ["data a", "end"])
+    }))
+
+  it.effect("closes when both sides have ended; each may go on writing until it ends", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const l = start(left)
+      const r = start(right)
+      left.end()
+      assert.isFalse(left.write([bytes("dropped")]))
+      yield* settle
+      right.write([bytes("still")])
+      right.end()
+      yield* settle
+      assert.deepStrictEqual(r.told, ["end", "close"])
+      assert.deepStrictEqual(l.told, ["data still", "end", "close"])
+    }))
+
+  it.effect("destroy cuts at once: the other side sees the end, and its writes break", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      const l = start(left)
+      const r = start(right)
+      left.destroy()
+      left.destroy()
+      yield* settle
+      assert.deepStrictEqual(l.told, ["close"])
+      assert.isUndefined(l.error())
+      assert.deepStrictEqual(r.told, ["end"])
+      assert.isFalse(right.write([bytes("x")]))
+      yield* settle
+      assert.deepStrictEqual(r.told, ["end", "close"])
+      assert.strictEqual(r.error()?.code, "EPIPE")
+    }))
+})
+
+/** The two ends of a TCP connection. */
+const sockets: Effect.Effect<readonly [Net.Socket, Net.Socket], never, Scope.Scope> = Effect.acquireRelease(
+  Effect.callback<readonly [Net.Socket, Net.Socket]>((resume) => {
+    const server = Net.createServer({ allowHalfOpen: true }, (accepted) => {
+      server.close()
+      resume(Effect.succeed([connected, accepted]))
+    })
+    let connected: Net.Socket
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as Net.AddressInfo
+      connected = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    })
+  }),
+  (both) => Effect.sync(() => both.forEach((socket) => socket.destroy()))
+)
+
+const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.andThen(settle, until(condition)))
+
+describe("fromDuplex", () => {
+  it.live("carries bytes over a socket, its head first", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const l = start(Transport.fromDuplex(left, bytes("head ")))
+      const transport = Transport.fromDuplex(right)
+      start(transport)
+      assert.deepStrictEqual(l.told, [])
+      yield* until(() => l.told.length > 0)
+      transport.write([bytes("a")])
+      yield* until(() => l.told.length > 1)
+      transport.write([bytes("b"), bytes("c")])
+      yield* until(() => l.told.join("").endsWith("c"))
+      assert.strictEqual(l.told.join("").replaceAll("data ", ""), "head abc")
+    }))
+
+  it.live("says when there is no room, and when there is again", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const transport = Transport.fromDuplex(left)
+      const l = start(transport)
+      const other = Transport.fromDuplex(right)
+      start(other)
+      other.pause()
+      let written = 0
+      while (transport.write([new Uint8Array(100_000)])) written++
+      assert.isAbove(transport.bufferedAmount(), 0)
+      other.resume()
+      yield* until(() => l.told.includes("drain"))
+      assert.strictEqual(transport.bufferedAmount(), 0)
+      assert.isAtLeast(written, 0)
+    }))
+
+  it.live("tells the end, and the close that follows when both have ended", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const l = start(Transport.fromDuplex(left))
+      const other = Transport.fromDuplex(right)
+      const r = start(other)
+      other.write([bytes("last")])
+      other.end()
+      yield* until(() => l.told.includes("end"))
+      assert.deepStrictEqual(l.told, ["data last", "end"])
+      left.end()
+      yield* until(() => l.told.includes("close") && r.told.includes("close"))
+      assert.isUndefined(l.error())
+    }))
+
+  it.live("tells what broke it", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const l = start(Transport.fromDuplex(left))
+      right.resetAndDestroy()
+      yield* until(() => l.told.includes("close"))
+      assert.strictEqual(l.error()?.code, "ECONNRESET")
+      assert.match(l.error()!.message, /the transport failed: .*ECONNRESET/)
+      assert.isFalse(Transport.fromDuplex(left).write([bytes("x")]))
+    }))
+
+  it.live("tells the close of a stream that was gone before", () =>
+    Effect.gen(function*() {
+      const duplex = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+      duplex.destroy()
+      yield* settle
+      const { told } = start(Transport.fromDuplex(duplex))
+      assert.deepStrictEqual(told, [])
+      yield* until(() => told.length > 0)
+      assert.deepStrictEqual(told, ["close"])
+    }))
+
+  it.live("is what layerDuplex provides", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const context = yield* Layer.build(Transport.layerDuplex(left))
+      const l = start(Context.get(context, Transport.Transport))
+      right.write("x")
+      yield* until(() => l.told.length > 0)
+      assert.deepStrictEqual(l.told, ["data x"])
+    }))
+})

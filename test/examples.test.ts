@@ -1,0 +1,149 @@
+/** The examples, built, as a user would run them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Stream } from "effect"
+import { Connection, Frame, type HandshakeError, WebSocketClient } from "effect-ws"
+import { contentOf } from "./support/memory.ts"
+import { serve } from "./support/net.ts"
+import { runExample } from "./support/process.ts"
+
+const startServer = (name: string, environment: Readonly<Record<string, string>> = {}) =>
+  Effect.gen(function*() {
+    const program = yield* runExample(name, { PORT: "0", ...environment })
+    const [, port] = yield* program.printed(/LISTENING (?:ws:\/\/127\.0\.0\.1:)?(\d+)\n/)
+    return { ...program, port: Number(port), url: `ws://127.0.0.1:${port}` }
+  })
+
+describe("echo-server", () => {
+  for (const MODE of ["stream", "batch", "frames"]) {
+    it.live(`MODE=${MODE} sends everything back`, () =>
+      Effect.gen(function*() {
+        const { url } = yield* startServer("echo-server.js", { MODE })
+        const connection = yield* WebSocketClient.connect(url)
+        yield* connection.sendAll(["one", Uint8Array.of(1, 2, 3), "x".repeat(100_000)])
+        assert.strictEqual(contentOf(yield* connection.receive), "one")
+        assert.deepStrictEqual(contentOf(yield* connection.receive), [1, 2, 3])
+        assert.strictEqual((yield* connection.receive).bytes.length, 100_000)
+        yield* connection.sendFragments(Stream.make("a", "b"))
+        assert.strictEqual(contentOf(yield* connection.receive), "ab")
+        assert.isTrue((yield* connection.close()).clean)
+      }))
+  }
+
+  it.live("frames come back as they were fragmented", () =>
+    Effect.gen(function*() {
+      const { url } = yield* startServer("echo-server.js", { MODE: "frames" })
+      const connection = yield* WebSocketClient.connect(url)
+      yield* connection.sendFrame(Frame.text("a", { fin: false }))
+      yield* connection.sendFrame(Frame.continuation("b"))
+      const frames = yield* connection.frames.pipe(Stream.take(2), Stream.runCollect)
+      assert.deepStrictEqual(frames.map((frame) => [frame.opcode, frame.fin]), [[1, false], [0, true]])
+    }))
+
+  it.live("goes with 1001 on SIGTERM", () =>
+    Effect.gen(function*() {
+      const { child, ended, url } = yield* startServer("echo-server.js")
+      const connection = yield* WebSocketClient.connect(url)
+      child.kill("SIGTERM")
+      const end = yield* connection.closed
+      assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      yield* ended
+    }))
+})
+
+describe("echo-client", () => {
+  it.live("prints what comes back", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("echo-server.js")
+      const client = yield* runExample("echo-client.js", { URL: server.url }, "alpha", "beta")
+      assert.strictEqual(yield* client.ended, 0)
+      const lines = client.output().trim().split("\n")
+      assert.match(lines[0], /^connected to ws:\/\/127\.0\.0\.1:\d+, a round trip takes [\d.]+ ms$/)
+      assert.deepStrictEqual(lines.slice(1), [
+        "alpha",
+        "beta",
+        "the connection was closed by this end with 1000 (NormalClosure)"
+      ])
+    }))
+
+  it.live("says what is wrong when nobody listens", () =>
+    Effect.gen(function*() {
+      const client = yield* runExample("echo-client.js", { URL: "ws://127.0.0.1:1" })
+      yield* client.ended
+      assert.match(client.output(), /could not connect to ws:\/\/127\.0\.0\.1:1\/.*is an echo server running\?/)
+    }))
+})
+
+describe("raw-frames", () => {
+  it.live("prints the frames of an echo server", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("echo-server.js", { MODE: "frames" })
+      const client = yield* runExample("raw-frames.js", { PORT: String(server.port) })
+      assert.strictEqual(yield* client.ended, 0)
+      const lines = client.output().trim().split("\n")
+      assert.deepStrictEqual(lines.filter((line) => !/^(pong|close)/.test(line)), [
+        "text, more to come: \"three \"",
+        "continuation, more to come: \"fragments, \"",
+        "continuation: \"one message\""
+      ])
+      assert.include(lines, "pong: \"still there?\"")
+    }))
+})
+
+describe("autobahn-client", () => {
+  it.live("runs the cases it is asked to, and echoes in each", () =>
+    Effect.gen(function*() {
+      const ran: Array<string> = []
+      const server = yield* serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        const { path, query } = connection.request
+        ran.push(path + (query.get("case") ?? ""))
+        if (path === "/getCaseCount") yield* connection.send("5")
+        if (path === "/runCase" && query.get("case") === "2") {
+          yield* connection.sendFrame(Frame.continuation("out of order")).pipe(Effect.ignore)
+          yield* connection.send("echo this")
+          assert.strictEqual(contentOf(yield* connection.receive), "echo this")
+        }
+      }))
+      const client = yield* runExample("autobahn-client.js", { URL: server.url, CASES: "1-2,5" })
+      assert.strictEqual(yield* client.ended, 0)
+      assert.deepStrictEqual(ran, ["/getCaseCount", "/runCase1", "/runCase2", "/runCase5", "/updateReports"])
+      const all = yield* runExample("autobahn-client.js", { URL: server.url })
+      yield* all.ended
+      assert.strictEqual(ran.filter((path) => path.startsWith("/runCase")).length, 3 + 5)
+    }))
+})
+
+describe("subprotocol-auth", () => {
+  it.live("lets in who has a token, and says 401 to others", () =>
+    Effect.gen(function*() {
+      const { url } = yield* startServer("subprotocol-auth.js", { TOKENS: "abc:Ada,def:Grace" })
+      const connect = (token: string, protocol: string) =>
+        WebSocketClient.connect(url, { headers: { Authorization: `Bearer ${token}` }, protocols: [protocol] })
+      const grace = yield* connect("def", "shout")
+      assert.strictEqual(contentOf(yield* grace.receive), "welcome, Grace")
+      yield* grace.send("quiet")
+      assert.strictEqual(contentOf(yield* grace.receive), "QUIET")
+      const ada = yield* connect("abc", "whisper")
+      yield* ada.receive
+      yield* ada.send("quiet")
+      assert.strictEqual(contentOf(yield* ada.receive), "quiet")
+      const refusals = yield* Effect.all([connect("nope", "shout"), WebSocketClient.connect(url)].map(Effect.flip))
+      for (const error of refusals) {
+        const { body, headers, status } = error as HandshakeError.HandshakeRejected
+        assert.deepStrictEqual([status, headers["www-authenticate"], body], [
+          401,
+          "Bearer",
+          "a valid token is needed\n"
+        ])
+      }
+    }))
+})
+
+describe("two servers at once", () => {
+  it.live("do not get in each other's way", () =>
+    Effect.gen(function*() {
+      const fibers = yield* Effect.replicateEffect(Effect.forkChild(startServer("echo-server.js")), 2)
+      const ports = (yield* Effect.forEach(fibers, Fiber.join)).map((server) => server.port)
+      assert.notStrictEqual(ports[0], ports[1])
+    }))
+})

@@ -1,0 +1,71 @@
+/** Programs of this project, run as a user runs them: the built files, on plain node. */
+import { Effect, type Scope } from "effect"
+import { type ChildProcess, spawn } from "node:child_process"
+import { fileURLToPath } from "node:url"
+
+const build = new URL("../../build/examples/", import.meta.url)
+
+export interface Program {
+  readonly child: ChildProcess
+  /** All that it has printed. */
+  readonly output: () => string
+  /** Waits until it has printed something that matches. */
+  readonly printed: (pattern: RegExp) => Effect.Effect<RegExpExecArray>
+  /** Waits for its end, and answers the exit code, or the signal. */
+  readonly ended: Effect.Effect<number | string>
+}
+
+/** Starts an example, and ends it with the Scope. */
+export const runExample = (
+  name: string,
+  environment: Readonly<Record<string, string>> = {},
+  ...args: ReadonlyArray<string>
+): Effect.Effect<Program, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.sync(() => {
+      const child = spawn(process.execPath, [fileURLToPath(new URL(name, build)), ...args], {
+        // Not the environment of the test runner, which has variables of its own.
+        env: { PATH: process.env["PATH"], ...environment },
+        stdio: ["ignore", "pipe", "pipe"]
+      })
+      let output = ""
+      let end: number | string | undefined
+      const watchers = new Set<() => void>()
+      const changed = () => watchers.forEach((watch) => watch())
+      const collect = (chunk: Buffer) => {
+        output += chunk.toString()
+        changed()
+      }
+      child.stdout.on("data", collect)
+      child.stderr.on("data", collect)
+      child.on("close", (code, signal) => {
+        end = code ?? signal ?? "?"
+        changed()
+      })
+      const wait = <A>(what: string, get: () => A | undefined): Effect.Effect<A> =>
+        Effect.callback((resume) => {
+          const watch = () => {
+            const value = get()
+            if (value !== undefined) resume(Effect.succeed(value))
+            else if (end !== undefined) {
+              resume(Effect.die(new Error(`${name} ended (${end}) before ${what}:\n${output}`)))
+            } else return
+            watchers.delete(watch)
+          }
+          watchers.add(watch)
+          watch()
+          return Effect.sync(() => watchers.delete(watch))
+        })
+      return {
+        child,
+        output: () => output,
+        printed: (pattern) => wait(`it printed ${pattern}`, () => pattern.exec(output) ?? undefined),
+        ended: wait("its end", () => end)
+      }
+    }),
+    (program) =>
+      Effect.suspend(() => {
+        program.child.kill("SIGKILL")
+        return program.ended
+      })
+  )
