@@ -1,7 +1,10 @@
 import { fileURLToPath } from "node:url"
-import { defineConfig } from "vitest/config"
+import { configDefaults, defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+/** Tests that need more than npm gives. */
+export const peers = ["test/interop/*.chromium.test.ts"]
 
 export default defineConfig({
   resolve: {
@@ -11,6 +14,7 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"]
+    include: ["test/**/*.test.ts"],
+    exclude: [...configDefaults.exclude, ...peers]
   }
 })

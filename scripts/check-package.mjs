@@ -1,0 +1,102 @@
+/**
+ * Packs the library and uses it from a project of its own: types resolve, ESM
+ * imports and CommonJS requires work, and what is internal stays so.
+ */
+import { execFileSync } from "node:child_process"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const own = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
+const consumer = mkdtempSync(join(tmpdir(), "effect-ws-consumer-"))
+const run = (command, ...args) => execFileSync(command, args, { cwd: consumer, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
+
+const files = {
+  "package.json": JSON.stringify({ private: true, type: "module" }),
+  "tsconfig.json": JSON.stringify({
+    compilerOptions: {
+      strict: true,
+      exactOptionalPropertyTypes: true,
+      module: "NodeNext",
+      target: "ES2022",
+      types: ["node"],
+      noEmit: true,
+      skipLibCheck: false
+    }
+  }),
+  "consumer.ts": `
+import { Effect, Layer, Stream } from "effect"
+import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import * as Frame from "effect-ws/Frame"
+
+export const Echo: Layer.Layer<never, WebSocketServer.ListenFailed> = WebSocketServer.serve(
+  Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEach(connection.messages, connection.send)
+  })
+).pipe(Layer.provide(WebSocketServer.layer({ port: 0 })))
+
+export const status: Effect.Effect<number> = WebSocketClient.connect("ws://127.0.0.1/").pipe(
+  Effect.as(101),
+  Effect.catchTag("HandshakeRejected", (error) => Effect.succeed(error.status)),
+  Effect.orDie,
+  Effect.scoped
+)
+
+export const bytes: Uint8Array = Frame.encode(Frame.text("x"))
+
+// @ts-expect-error: a message is a string, bytes, or a Message
+export const wrong = (connection: Connection.Connection["Service"]) => connection.send(42)
+`,
+  "esm.mjs": `
+import { Effect } from "effect"
+import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import * as Frame from "effect-ws/Frame"
+
+const program = Effect.gen(function*() {
+  const server = yield* WebSocketServer.make({ host: "127.0.0.1" })
+  yield* server.serve(Effect.flatMap(Connection.Connection, (connection) => connection.send("hello, consumer")))
+  const connection = yield* WebSocketClient.connect(server.url)
+  const message = yield* connection.receive
+  return message.text
+}).pipe(Effect.scoped)
+
+if (Frame.encode(Frame.text("x")).length !== 3) throw new Error("the subpath is another module")
+console.log(await Effect.runPromise(program))
+`,
+  "cjs.cjs": `
+const { Frame } = require("effect-ws")
+if (require("effect-ws/Frame").encode !== Frame.encode) throw new Error("the subpath is another module")
+console.log(Frame.makeDecoder({ role: "client" }).decode(Frame.encode(Frame.text("required"))).frames.length)
+`,
+  "internal.mjs": `
+const refused = await import("effect-ws/internal/mask").then(() => false, (error) => error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED")
+console.log(refused)
+`
+}
+
+const expect = (what, actual, expected) => {
+  if (actual !== expected) throw new Error(`${what}: expected ${expected}, got ${actual}`)
+  console.log(`ok  ${what}`)
+}
+
+try {
+  const [{ files: packed, filename }] = JSON.parse(
+    execFileSync("npm", ["pack", "--json", "--pack-destination", consumer], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+  )
+  const strangers = packed.map(({ path }) => path).filter((path) => !/^(dist|src)\/|^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
+  expect("nothing is packed that a user does not need", strangers.join(" "), "")
+
+  for (const [name, text] of Object.entries(files)) writeFileSync(join(consumer, name), text)
+  const versions = ["effect", "typescript", "@types/node"].map((name) => `${name}@${own.devDependencies[name]}`)
+  run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", join(consumer, filename), ...versions)
+
+  expect("types resolve", run("npx", "tsc", "--project", "tsconfig.json").trim(), "")
+  expect("ESM imports", run(process.execPath, "esm.mjs").trim(), "hello, consumer")
+  expect("CommonJS requires", run(process.execPath, "--no-warnings", "cjs.cjs").trim(), "1")
+  expect("internal modules stay internal", run(process.execPath, "internal.mjs").trim(), "true")
+} finally {
+  rmSync(consumer, { recursive: true, force: true })
+}

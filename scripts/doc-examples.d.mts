@@ -1,0 +1,5 @@
+export const writeExamples: () => ReadonlyArray<{
+  readonly name: string
+  readonly file: string
+  readonly asserts: boolean
+}>

@@ -1,0 +1,52 @@
+/**
+ * The examples in docstrings and in the documentation, as files of their own in
+ * build/doc-examples, so that they are type-checked and run like other code.
+ *
+ *   node scripts/doc-examples.mjs
+ *
+ * A line `expression // => value` becomes an assertion.
+ */
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+const target = join(root, "build/doc-examples")
+
+const sources = () => [
+  ...readdirSync(join(root, "src")).filter((name) => name.endsWith(".ts")).map((name) => join("src", name)),
+  ...readdirSync(root).filter((name) => name.endsWith(".md")),
+  ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => join("docs", name))
+]
+
+/** The ts blocks of a file. In a docstring, each line begins with an asterisk. */
+const blocks = (text, inDocstrings) => {
+  const plain = inDocstrings ? text.replaceAll(/^ *\* ?/gm, "") : text
+  return [...plain.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map((match) => match[1])
+}
+
+const toModule = (block) => {
+  let asserts = false
+  const body = block.replaceAll(/^(\s*)(.+?) \/\/ => (.+)$/gm, (_line, indent, expression, value) => {
+    asserts = true
+    return `${indent}assert.deepEqual(${expression}, ${value})`
+  })
+  return { asserts, code: (asserts ? "import { assert } from \"@effect/vitest\"\n" : "") + body + "\nexport {}\n" }
+}
+
+/** Writes all examples. Answers what was written, and whether it asserts anything. */
+export const writeExamples = () => {
+  rmSync(target, { recursive: true, force: true })
+  mkdirSync(target, { recursive: true })
+  return sources().flatMap((source) =>
+    blocks(readFileSync(join(root, source), "utf8"), source.endsWith(".ts")).map((block, i) => {
+      const { asserts, code } = toModule(block)
+      const name = `${source.replaceAll(/[/.]/g, "-")}-${i + 1}`
+      const file = join(target, `${name}.ts`)
+      writeFileSync(file, code)
+      return { name, file, asserts }
+    })
+  )
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(`${writeExamples().length} examples`)
