@@ -98,11 +98,10 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
     Effect.gen(function*() {
       const server = yield* serve(idle, { maxHeaderSize: 1024 * 1024 })
       const many = Object.fromEntries(Array.from({ length: 3000 }, (_, i) => [`X-${i}`, "1"]))
-      const { Connection: _c, Upgrade: _u, ...rest } = { Connection: "Upgrade", Upgrade: "websocket" }
-      assert.deepStrictEqual(rest, {})
       const text = requestText({ ...many, Upgrade: undefined, Connection: undefined }).slice(0, -2) +
         "Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-      assert.include([400, 426], yield* statusOf(server.port, text))
+      // Node 20 drops what is over its limit, Node 24 refuses it.
+      assert.include([426, 431], yield* statusOf(server.port, text))
       yield* rawHandshake(server.port)
     }))
 
@@ -404,7 +403,7 @@ describe("handlers", () => {
         assert.isBelow((yield* connection.stats).bufferedAmount, 1024 * 1024)
 
         const deaf = yield* serve(Effect.never, { serve: { shutdownTimeout: 0 } })
-        const client = yield* connect(deaf.url)
+        const client = yield* connect(deaf.url, { closeTimeout: "10 millis" })
         const sending = yield* Effect.forkChild(Effect.forever(client.send(new Uint8Array(100_000))))
         const [unread] = yield* deaf.connections
         let amount = -1
