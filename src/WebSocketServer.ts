@@ -208,6 +208,9 @@ export const make: (
   server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
 
   yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
+  // Such as EMFILE, when there are no file descriptors left: the server goes on, and takes connections again later.
+  const run = Effect.runForkWith(yield* Effect.context<never>())
+  server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
   const address = addressOf(server)
 
   return WebSocketServer.of({
@@ -301,8 +304,8 @@ const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duratio
   const httpOptions: Http.ServerOptions = {
     // Node's own deadline for the head of a request, which stands until the request is ours.
     headersTimeout: millis,
-    requestTimeout: millis,
-    connectionsCheckingInterval: Math.min(millis, 1000),
+    requestTimeout: Math.max(millis, 300_000),
+    connectionsCheckingInterval: 1000,
     noDelay: true,
     highWaterMark: socketHighWaterMark,
     ...options.maxHeaderSize === undefined ? {} : { maxHeaderSize: options.maxHeaderSize }

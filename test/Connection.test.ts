@@ -882,6 +882,19 @@ describe("close (RFC 6455 §7)", () => {
       assert.deepStrictEqual(streamed, ended)
     }))
 
+  it.effect("a peer that ends its side but never reads is cut after closeTimeout", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
+      yield* connection.send(new Uint8Array(100_000))
+      peer.transport.pause()
+      peer.transport.end()
+      const closed = yield* Effect.forkChild(connection.closed)
+      yield* TestClock.adjust("2 seconds")
+      assert.isUndefined(closed.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual((yield* Fiber.join(closed)).cause?._tag, "TransportEnded")
+    }))
+
   it.effect("a write to a peer that is gone ends the connection with the transport's error", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "client", coalesceWrites: false })

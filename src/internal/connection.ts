@@ -194,7 +194,8 @@ export class ConnectionImpl implements Shape {
   private proceed(): void {
     this.deadline ??= this.run(Effect.delay(
       Effect.sync(() => {
-        this.cut(new CloseTimeout({ duration: this.closeTimeout }))
+        this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
+        this.finish()
         this.transport.destroy()
       }),
       this.closeTimeout
@@ -204,9 +205,10 @@ export class ConnectionImpl implements Shape {
     if (this.protocol.state === "Closed") this.finish()
   }
 
+  /** The connection is cut off, if it has not ended before. */
   private cut(cause: ClosedCause): void {
     this.protocol.cut(cause)
-    this.finish()
+    this.proceed()
   }
 
   /** How it ends is known: all who wait are told, and the transport is ended, by the server first (§7.1.1). */
