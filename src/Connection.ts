@@ -158,9 +158,10 @@ export class Connection extends Context.Service<Connection, {
    * Sends a ping, waits for the pong, and answers how long that took. The
    * payload, at most 125 bytes, is made up where it is not given.
    */
-  readonly ping: (
-    payload?: string | Uint8Array
-  ) => Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong>
+  readonly ping: {
+    (): Effect.Effect<Duration.Duration, ConnectionClosed>
+    (payload: string | Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong>
+  }
 
   /**
    * Closes the connection (RFC 6455 §7): sends a close frame, waits for the
@@ -172,7 +173,11 @@ export class Connection extends Context.Service<Connection, {
     code?: number,
     reason?: string
   ) => Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong>
-  /** Waits for the connection to end, and answers how. */
+  /**
+   * Waits until it is known how the connection ended, and answers it: when both
+   * ends have sent a close frame, or when it was cut off. A handler's own
+   * finalizers run before its connection is closed, and must not wait for this.
+   */
   readonly closed: Effect.Effect<ConnectionClosed>
 
   /** What the connection has carried so far. */

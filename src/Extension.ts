@@ -84,8 +84,6 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
  * @since 0.1.0
  */
 export const format = (extensions: ReadonlyArray<Extension>): string =>
-  extensions.map(({ name, parameters }) =>
-    [name, ...parameters.map(formatParameter)].join("; ")
-  ).join(", ")
+  extensions.map(({ name, parameters }) => [name, ...parameters.map(formatParameter)].join("; ")).join(", ")
 
 const formatParameter = ({ name, value }: Parameter): string => value === undefined ? name : `${name}=${value}`

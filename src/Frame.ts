@@ -307,7 +307,7 @@ export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
 export interface DecoderOptions {
   /** The end that reads: a server demands masks, a client refuses them (RFC 6455 §5.1). */
   readonly role: Role
-  /** The most bytes that a frame may declare. Default 16 MiB. */
+  /** The most bytes that a data frame may declare. Default 16 MiB. */
   readonly maxFrameSize?: number | undefined
   /** The reserved bits that negotiated extensions use: RSV1 as 4, RSV2 as 2, RSV3 as 1. Default 0. */
   readonly reservedBits?: number | undefined
@@ -459,7 +459,8 @@ class DecoderImpl implements Decoder {
       if (this.masked) maskInPlace(chunk, at, at + length, this.maskKey, 0)
       payload = new Uint8Array(chunk.buffer, chunk.byteOffset + at, length)
     } else {
-      payload = Buffer.allocUnsafe(length)
+      const pooled = Buffer.allocUnsafe(length)
+      payload = new Uint8Array(pooled.buffer, pooled.byteOffset, length)
       if (this.masked) maskInto(payload, 0, chunk, at, at + length, this.maskKey)
       else payload.set(chunk.subarray(at, at + length))
     }
@@ -538,7 +539,7 @@ class DecoderImpl implements Decoder {
       if (length < 65536) return this.refuse(new ProtocolError.NonMinimalLength({ length, bits: 64 }))
       size = 10
     }
-    if (length > this.maxFrameSize) {
+    if (opcode < Opcode.Close && !(length <= this.maxFrameSize)) {
       return this.refuse(new ProtocolError.FrameTooLarge({ length, limit: this.maxFrameSize }))
     }
     this.length = length
@@ -548,7 +549,6 @@ class DecoderImpl implements Decoder {
       this.maskKey = bytes[at + size - 4] | bytes[at + size - 3] << 8 | bytes[at + size - 2] << 16 |
         bytes[at + size - 1] << 24
     }
-    this.headerNeeds = 2
     return size
   }
 

@@ -104,17 +104,19 @@ export interface HttpResponse {
   readonly body: string | Uint8Array
 }
 
+const messageHeaders = ["connection", "content-length", "transfer-encoding"]
+/** What a request, or a response that accepts it, says of itself. */
 const handshakeHeaders = new Set([
-  "connection",
+  ...messageHeaders,
   "upgrade",
   "sec-websocket-key",
   "sec-websocket-accept",
   "sec-websocket-version",
   "sec-websocket-protocol",
-  "sec-websocket-extensions",
-  "content-length",
-  "transfer-encoding"
+  "sec-websocket-extensions"
 ])
+/** What a response that does not accept says of itself. */
+const rejectionHeaders = new Set(messageHeaders)
 
 /**
  * Headers as on the wire, by lower-case name.
@@ -124,20 +126,24 @@ const handshakeHeaders = new Set([
  */
 export const foldHeaders: (raw: RawHeaders) => Headers = fold
 
-/** The headers of a program, in a form that may be written. */
+/** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
 const checkedHeaders = (
-  input: HeadersInput | undefined
+  input: HeadersInput | undefined,
+  reserved: ReadonlySet<string>
 ): Result.Result<Array<readonly [string, string]>, HandshakeError.InvalidHeader> => {
   const pairs: Array<readonly [string, string]> = []
-  for (const [name, values] of Object.entries(input ?? {})) {
-    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidHeader({ name, problem }))
-    if (!isToken(name)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
-    if (handshakeHeaders.has(name.toLowerCase())) return invalid("the handshake writes this header itself")
-    for (const value of typeof values === "string" ? [values] : values) {
+  for (const [header, given] of Object.entries(input ?? {})) {
+    const name = header.toLowerCase()
+    const values = typeof given === "string" ? [given] : given
+    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidHeader({ header, problem }))
+    if (!isToken(header)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
+    if (reserved.has(name)) return invalid("the handshake writes this header itself")
+    if (name === "host" && values.length !== 1) return invalid("a request has one Host")
+    for (const value of values) {
       if (!isFieldValue(value)) {
         return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
       }
-      pairs.push([name, value])
+      pairs.push([header, value])
     }
   }
   return Result.succeed(pairs)
@@ -188,13 +194,17 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
   }
   const version = headers["sec-websocket-version"]
-  if (version === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Version" }))
+  if (version === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Version" }))
   if (version !== "13") return Result.fail(new HandshakeError.UnsupportedVersion({ version }))
   const key = headers["sec-websocket-key"]
-  if (key === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Key" }))
+  if (key === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Key" }))
   if (!keyPattern.test(key)) return Result.fail(new HandshakeError.InvalidKey({ key }))
-  const host = headers["host"]
-  if (host === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Host" }))
+  const hostHeader = headers["host"]
+  if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
+  const host = target.host ?? hostHeader
+  if (!isHost(host) || http.rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
+    return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
+  }
 
   let protocols: ReadonlyArray<string> = []
   const protocolHeader = headers["sec-websocket-protocol"]
@@ -206,16 +216,17 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     protocols = offered
   }
   let extensions: ReadonlyArray<Extension.Extension> = []
-  const extensionHeader = headers["sec-websocket-extensions"]
-  if (extensionHeader !== undefined) {
-    const offered = Extension.parse(extensionHeader)
+  const offeredExtensions = headers["sec-websocket-extensions"]
+  if (offeredExtensions !== undefined) {
+    const offered = Extension.parse(offeredExtensions)
     if (offered === undefined) {
-      return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: extensionHeader }))
+      return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: offeredExtensions }))
     }
     extensions = offered
   }
   return Result.succeed({
-    ...target,
+    path: target.path,
+    query: target.query,
     host,
     origin: headers["origin"],
     key,
@@ -228,18 +239,31 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   })
 }
 
+interface Target {
+  readonly path: string
+  readonly query: URLSearchParams
+  /** Where the target names it, the host; the Host header does not count then (RFC 9112 §3.2.2). */
+  readonly host: string | undefined
+}
+
 /** A request target in origin form, or in absolute form as proxies write it (RFC 9112 §3.2). */
-const parseTarget = (target: string): { readonly path: string; readonly query: URLSearchParams } | undefined => {
+const parseTarget = (target: string): Target | undefined => {
+  if (target.includes("#")) return undefined
   if (target.startsWith("/")) {
     const mark = target.indexOf("?")
-    return mark < 0
-      ? { path: target, query: new URLSearchParams() }
-      : { path: target.slice(0, mark), query: new URLSearchParams(target.slice(mark + 1)) }
+    return {
+      path: mark < 0 ? target : target.slice(0, mark),
+      query: new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1)),
+      host: undefined
+    }
   }
   if (!/^(https?|wss?):\/\//i.test(target) || !URL.canParse(target)) return undefined
   const url = new URL(target)
-  return { path: url.pathname, query: url.searchParams }
+  return { path: url.pathname, query: url.searchParams, host: url.host }
 }
+
+/** A name, an IPv4 address or an IPv6 address in brackets, and maybe a port (RFC 3986 §3.2.2). */
+const isHost = (host: string): boolean => /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i.test(host)
 
 /**
  * Which pages may connect (RFC 6455 §10.2): those of the server's own host,
@@ -268,11 +292,12 @@ export const checkOrigin = (
   return allowed ? Result.void : Result.fail(new HandshakeError.OriginNotAllowed({ origin, host }))
 }
 
+/** Whether an origin (RFC 6454 §6.2: scheme, host and port) is on the host that was asked. */
 const isSameHost = (origin: string, host: string): boolean => {
-  if (!URL.canParse(origin)) return false
-  const { host: originHost, protocol } = new URL(origin)
-  const own = `${protocol}//${host}`
-  return originHost !== "" && URL.canParse(own) && new URL(own).host === originHost
+  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
+  const url = new URL(origin)
+  const own = `${url.protocol}//${host}`
+  return url.origin === origin && URL.canParse(own) && new URL(own).host === url.host
 }
 
 /**
@@ -324,7 +349,7 @@ export class Accept<in Services = never> {
  */
 export class Reject {
   readonly _tag = "Reject"
-  /** From 200 to 599. */
+  /** From 300 to 599, but not 304. */
   readonly status: number
   readonly headers: HeadersInput | undefined
   readonly body: string | Uint8Array
@@ -396,26 +421,50 @@ export const acceptResponse = (request: Request, options?: {
   readonly protocol?: string | undefined
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   readonly headers?: HeadersInput | undefined
-}): Result.Result<HttpResponse, HandshakeError.ProtocolNotOffered | HandshakeError.InvalidHeader> =>
-  Result.flatMap(checkedHeaders(options?.headers), (headers) => {
-    const protocol = options?.protocol
-    if (protocol !== undefined && !request.protocols.includes(protocol)) {
-      return Result.fail(new HandshakeError.ProtocolNotOffered({ protocol, offered: request.protocols }))
-    }
-    const extensions = options?.extensions ?? []
-    return Result.succeed({
-      status: 101,
-      rawHeaders: [
-        ["Upgrade", "websocket"],
-        ["Connection", "Upgrade"],
-        ["Sec-WebSocket-Accept", acceptKey(request.key)],
-        ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
-        ...extensions.length === 0 ? [] : [["Sec-WebSocket-Extensions", Extension.format(extensions)]] as const,
-        ...headers
-      ],
-      body: ""
-    })
-  })
+}): Result.Result<
+  HttpResponse,
+  HandshakeError.ProtocolNotOffered | HandshakeError.ExtensionNotOffered | HandshakeError.InvalidHeader
+> => {
+  const protocol = options?.protocol
+  if (protocol !== undefined && !request.protocols.includes(protocol)) {
+    return Result.fail(new HandshakeError.ProtocolNotOffered({ protocol, offered: request.protocols }))
+  }
+  const offered = request.extensions.map((extension) => extension.name)
+  const stranger = options?.extensions?.find((extension) => !offered.includes(extension.name))
+  if (stranger !== undefined) {
+    return Result.fail(new HandshakeError.ExtensionNotOffered({ extension: stranger.name, offered }))
+  }
+  const extensions = extensionHeader(options?.extensions)
+  if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
+  return Result.map(checkedHeaders(options?.headers, handshakeHeaders), (headers) => ({
+    status: 101,
+    rawHeaders: [
+      ["Upgrade", "websocket"],
+      ["Connection", "Upgrade"],
+      ["Sec-WebSocket-Accept", acceptKey(request.key)],
+      ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
+      ...extensions.success,
+      ...headers
+    ],
+    body: ""
+  }))
+}
+
+/** The Sec-WebSocket-Extensions header, where there are any. */
+const extensionHeader = (
+  extensions: ReadonlyArray<Extension.Extension> = []
+): Result.Result<RawHeaders, HandshakeError.InvalidHeader> => {
+  if (extensions.length === 0) return Result.succeed([])
+  const header = "Sec-WebSocket-Extensions"
+  const value = Extension.format(extensions)
+  const tokens = extensions.flatMap(({ name, parameters }) => [
+    name,
+    ...parameters.flatMap((parameter) => parameter.value === undefined ? [parameter.name] : Object.values(parameter))
+  ])
+  return tokens.every(isToken)
+    ? Result.succeed([[header, value]])
+    : Result.fail(new HandshakeError.InvalidHeader({ header, problem: "names and values are tokens" }))
+}
 
 /**
  * The response that rejects a request. The connection is closed after it.
@@ -427,8 +476,8 @@ export const rejectResponse = (
   decision: Reject
 ): Result.Result<HttpResponse, HandshakeError.InvalidHeader | HandshakeError.InvalidStatus> => {
   const { body, headers, status } = decision
-  return Number.isInteger(status) && status >= 200 && status <= 599
-    ? Result.map(checkedHeaders(headers), (pairs) => finalResponse(status, pairs, body))
+  return Number.isInteger(status) && status >= 300 && status <= 599 && status !== 304
+    ? Result.map(checkedHeaders(headers, rejectionHeaders), (pairs) => finalResponse(status, pairs, body))
     : Result.fail(new HandshakeError.InvalidStatus({ status }))
 }
 
@@ -510,9 +559,15 @@ export const makeRequest = (
     if (!isToken(protocol)) return invalid("it is not a token: letters, digits and !#$%&'*+-.^_`|~")
     if (protocols.indexOf(protocol) < i) return invalid("it is offered twice")
   }
-  return Result.map(checkedHeaders(options?.headers), (own) => {
-    const extensions = options?.extensions ?? []
+  if (!keyPattern.test(key)) {
+    const problem = "a key is 16 bytes in base64"
+    return Result.fail(new HandshakeError.InvalidHeader({ header: "Sec-WebSocket-Key", problem }))
+  }
+  const extensions = extensionHeader(options?.extensions)
+  if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
+  return Result.map(checkedHeaders(options?.headers, handshakeHeaders), (own) => {
     const given = fold(own)
+    const credentials = username !== "" || password !== ""
     const rawHeaders: RawHeaders = [
       ...given["host"] !== undefined ? [] : [["Host", host]] as const,
       ["Upgrade", "websocket"],
@@ -520,10 +575,10 @@ export const makeRequest = (
       ["Sec-WebSocket-Key", key],
       ["Sec-WebSocket-Version", "13"],
       ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
-      ...extensions.length === 0 ? [] : [["Sec-WebSocket-Extensions", Extension.format(extensions)]] as const,
-      ...username === "" || given["authorization"] !== undefined
-        ? []
-        : [["Authorization", basicAuthorization(username, password)]] as const,
+      ...extensions.success,
+      ...credentials && given["authorization"] === undefined
+        ? [["Authorization", basicAuthorization(username, password)]] as const
+        : [],
       ...own
     ]
     const headers = fold(rawHeaders)
@@ -534,7 +589,7 @@ export const makeRequest = (
       origin: headers["origin"],
       key,
       protocols,
-      extensions,
+      extensions: options?.extensions ?? [],
       headers,
       rawHeaders,
       secure: target.success.protocol === "wss:",
@@ -551,7 +606,9 @@ export const makeRequest = (
  * @since 0.1.0
  */
 export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
-  const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: String(url), problem }))
+  // Whoever reads the error need not know the password.
+  const shown = String(url).replace(/\/\/[^/]*@/, "//***@")
+  const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: shown, problem }))
   if (!URL.canParse(String(url))) return invalid("it is not an absolute URL")
   const parsed = new URL(String(url))
   if (parsed.protocol === "http:") parsed.protocol = "ws:"
@@ -562,7 +619,7 @@ export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.I
   if (!isPercentEncoded(parsed.username) || !isPercentEncoded(parsed.password)) {
     return invalid("its user name or password is not percent-encoded")
   }
-  if (parsed.hash !== "" || String(url).endsWith("#")) {
+  if (parsed.href.includes("#")) {
     return invalid("it has a fragment; escape # as %23 where it belongs to the path")
   }
   return Result.succeed(parsed)
@@ -651,24 +708,24 @@ export const readResponse = (
         : { _tag: "Rejected", status, headers, body: response.body ?? "" }
     )
   }
-  if (!listHas(headers["upgrade"], "websocket")) {
+  if (headers["upgrade"]?.toLowerCase() !== "websocket") {
     return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
   }
   if (!listHas(headers["connection"], "upgrade")) {
     return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
   }
   const actual = headers["sec-websocket-accept"]
-  if (actual === undefined) return Result.fail(new HandshakeError.MissingHeader({ name: "Sec-WebSocket-Accept" }))
+  if (actual === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Accept" }))
   const expected = acceptKey(request.key)
   if (actual !== expected) return Result.fail(new HandshakeError.InvalidAccept({ expected, actual }))
   const protocol = headers["sec-websocket-protocol"]
   if (protocol !== undefined && !request.protocols.includes(protocol)) {
     return Result.fail(new HandshakeError.UnsolicitedProtocol({ protocol, offered: request.protocols }))
   }
-  const extensionHeader = headers["sec-websocket-extensions"]
-  const extensions = extensionHeader === undefined ? [] : Extension.parse(extensionHeader)
+  const acceptedExtensions = headers["sec-websocket-extensions"]
+  const extensions = acceptedExtensions === undefined ? [] : Extension.parse(acceptedExtensions)
   if (extensions === undefined) {
-    return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: extensionHeader }))
+    return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: acceptedExtensions }))
   }
   const offered = request.extensions.map((extension) => extension.name)
   const unsolicited = extensions.find((extension) => !offered.includes(extension.name))

@@ -8,6 +8,7 @@
  * ├─ UnsupportedHttpVersion      505
  * ├─ InvalidTarget               400
  * ├─ MissingHeader               400
+ * ├─ InvalidHostHeader           400
  * ├─ InvalidUpgradeHeader        426
  * ├─ InvalidConnectionHeader     400
  * ├─ InvalidKey                  400
@@ -28,7 +29,8 @@
  * ├─ InvalidHeader
  * ├─ InvalidProtocol
  * ├─ InvalidStatus
- * └─ ProtocolNotOffered
+ * ├─ ProtocolNotOffered
+ * └─ ExtensionNotOffered
  * ConnectError            a client got no connection: any ResponseError or OptionsError, or
  * ├─ ConnectFailed               no HTTP exchange took place: DNS, TCP or TLS failed
  * ├─ HandshakeTimeout
@@ -97,11 +99,27 @@ export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
  * @since 0.1.0
  */
 export class MissingHeader extends Data.TaggedError("MissingHeader")<{
-  readonly name: string
+  readonly header: string
 }> {
   readonly status = 400
   override get message(): string {
-    return `the handshake has no ${this.name} header`
+    return `the handshake has no ${this.header} header`
+  }
+}
+
+/**
+ * The Host header is no host with an optional port, or there are two (RFC 9112
+ * §3.2).
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidHostHeader extends Data.TaggedError("InvalidHostHeader")<{
+  readonly value: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `the Host header ${JSON.stringify(this.value)} is not one host with an optional port`
   }
 }
 
@@ -232,6 +250,7 @@ export type RequestError =
   | UnsupportedHttpVersion
   | InvalidTarget
   | MissingHeader
+  | InvalidHostHeader
   | InvalidUpgradeHeader
   | InvalidConnectionHeader
   | InvalidKey
@@ -334,11 +353,11 @@ export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
  * @since 0.1.0
  */
 export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
-  readonly name: string
+  readonly header: string
   readonly problem: string
 }> {
   override get message(): string {
-    return `the header ${JSON.stringify(this.name)} cannot be sent: ${this.problem}`
+    return `the header ${JSON.stringify(this.header)} cannot be sent: ${this.problem}`
   }
 }
 
@@ -359,7 +378,8 @@ export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
 }
 
 /**
- * A server's decision rejects with a status that is none: 200 to 599 are.
+ * A server's decision rejects with a status that cannot do that: from 300 to
+ * 599 all can, but 304.
  *
  * @category options errors
  * @since 0.1.0
@@ -368,7 +388,7 @@ export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
   readonly status: number
 }> {
   override get message(): string {
-    return `a handshake cannot be rejected with status ${this.status}; use one from 200 to 599`
+    return `a handshake cannot be rejected with status ${this.status}; use one from 300 to 599, but not 304`
   }
 }
 
@@ -390,12 +410,34 @@ export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
 }
 
 /**
+ * A server accepts an extension that the client did not offer (RFC 6455 §9.1).
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class ExtensionNotOffered extends Data.TaggedError("ExtensionNotOffered")<{
+  readonly extension: string
+  readonly offered: ReadonlyArray<string>
+}> {
+  override get message(): string {
+    return `the server accepts the extension ${JSON.stringify(this.extension)}; ` +
+      `the client offered: ${this.offered.join(", ") || "none"}`
+  }
+}
+
+/**
  * What the program asked for cannot be written as a handshake.
  *
  * @category models
  * @since 0.1.0
  */
-export type OptionsError = InvalidUrl | InvalidHeader | InvalidProtocol | InvalidStatus | ProtocolNotOffered
+export type OptionsError =
+  | InvalidUrl
+  | InvalidHeader
+  | InvalidProtocol
+  | InvalidStatus
+  | ProtocolNotOffered
+  | ExtensionNotOffered
 
 // -----------------------------------------------------------------------------
 // Connecting

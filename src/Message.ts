@@ -222,7 +222,7 @@ export class Validator {
   /** The way of nearly all messages: one frame, all of it here. */
   private checkUnfragmented(frame: Frame): ProtocolError.MessageError | undefined {
     const { length } = frame.payload
-    if (length > this.maxMessageSize) {
+    if (!(length <= this.maxMessageSize)) {
       return new ProtocolError.MessageTooLarge({ size: length, limit: this.maxMessageSize })
     }
     if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload)) {
@@ -237,7 +237,9 @@ export class Validator {
     if (opcode === Opcode.Continuation) {
       if (this.message === undefined) return new ProtocolError.UnexpectedContinuation()
       this.fragments++
-      if (this.fragments > this.maxFragments) return new ProtocolError.TooManyFragments({ limit: this.maxFragments })
+      if (!(this.fragments <= this.maxFragments)) {
+        return new ProtocolError.TooManyFragments({ limit: this.maxFragments })
+      }
     } else {
       if (this.message !== undefined) return new ProtocolError.UnfinishedMessage({ opcode })
       this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
@@ -247,9 +249,9 @@ export class Validator {
     this.frameStart = this.size
     this.checked = 0
     this.size += length
-    return this.size > this.maxMessageSize
-      ? new ProtocolError.MessageTooLarge({ size: this.size, limit: this.maxMessageSize })
-      : undefined
+    return this.size <= this.maxMessageSize
+      ? undefined
+      : new ProtocolError.MessageTooLarge({ size: this.size, limit: this.maxMessageSize })
   }
 
   private checkText(bytes: Uint8Array): ProtocolError.MessageError | undefined {

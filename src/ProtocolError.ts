@@ -166,7 +166,7 @@ export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
 }> {
   override get message(): string {
     return `the peer sent a frame of ${this.length} bytes, over the limit of ${this.limit}; ` +
-      `raise maxMessageSize, or have the peer send less`
+      `raise maxFrameSize, or have the peer send less`
   }
 }
 

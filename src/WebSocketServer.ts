@@ -79,11 +79,11 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
  */
 export class WebSocketServer extends Context.Service<WebSocketServer, {
   readonly address: Address
-  /** The URL of the server, as a client on the same machine would use it; for a Unix socket, "ws://localhost". */
+  /** The URL of the server, as a client on the same machine would use it; for a Unix socket, that of localhost. */
   readonly url: string
   /**
    * Runs a handler for each connection, until the Scope closes. Then each
-   * connection is closed with 1001, and what is not over within
+   * connection is closed with `shutdownClose`, and what is not over within
    * `shutdownTimeout` is cut. A server serves one handler at a time.
    */
   readonly serve: <A, E, R, Services = never, RD = never>(
@@ -182,6 +182,8 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
     | undefined
   /** How long a handler may go on after its connection has ended, before it is interrupted. Default 30 seconds. */
   readonly handlerTimeout?: Duration.Input | undefined
+  /** What connections are closed with when the server stops. Default: 1001, without a reason. */
+  readonly shutdownClose?: { readonly code: number; readonly reason?: string | undefined } | undefined
   /** How long connections and handlers have to end when the server stops. Default 10 seconds. */
   readonly shutdownTimeout?: Duration.Input | undefined
 }
@@ -215,7 +217,7 @@ export const make: (
 
   return WebSocketServer.of({
     address,
-    url: urlOf(address, options.tls !== undefined),
+    url: urlOf(address, options),
     connections: Effect.sync(() => serving?.connections() ?? []),
     accept: (duplex) =>
       Effect.sync(() => {
@@ -260,7 +262,7 @@ export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, Liste
  * import { WebSocketServer } from "effect-ws"
  *
  * const Server = WebSocketServer.layerConfig({
- *   port: Config.Port("PORT").pipe(Config.withDefault(8080)),
+ *   port: Config.Int("PORT").pipe(Config.withDefault(8080)),
  *   host: Config.String("HOST").pipe(Config.withDefault("127.0.0.1"))
  * })
  * ```
@@ -269,9 +271,12 @@ export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, Liste
  * @since 0.1.0
  */
 export const layerConfig = (
-  options: Config.Wrap<ListenOptions>
+  config: Config.Wrap<ListenOptions>,
+  options?: { readonly onRequest?: Http.RequestListener | undefined }
 ): Layer.Layer<WebSocketServer, ListenFailed | Config.ConfigError> =>
-  Layer.effect(WebSocketServer)(Effect.flatMap(Config.unwrap(options), make))
+  Layer.effect(WebSocketServer)(
+    Effect.flatMap(Config.unwrap(config), (listening) => make({ ...listening, ...options }))
+  )
 
 /**
  * Runs a handler for each connection of the server. The handler has the
@@ -331,13 +336,18 @@ const listen = (server: Http.Server, options: ListenOptions): Effect.Effect<void
     const onError = (cause: NodeJS.ErrnoException) => resume(Effect.fail(new ListenFailed({ code: cause.code, cause })))
     server.once("error", onError)
     const { backlog, host, port, socketPath } = options
-    server.listen({
-      ...socketPath === undefined ? { port: port ?? 0, host } : { path: socketPath },
-      ...backlog === undefined ? {} : { backlog }
-    }, () => {
-      server.off("error", onError)
-      resume(Effect.void)
-    })
+    try {
+      server.listen({
+        ...socketPath === undefined ? { port: port ?? 0, host } : { path: socketPath },
+        ...backlog === undefined ? {} : { backlog }
+      }, () => {
+        server.off("error", onError)
+        resume(Effect.void)
+      })
+    } catch (error) {
+      // A port that is none is not an event, but an exception.
+      onError(error as NodeJS.ErrnoException)
+    }
   })
 
 const closeServer = (server: Http.Server): Effect.Effect<void> =>
@@ -353,12 +363,12 @@ const addressOf = (server: Http.Server): Address => {
     : { _tag: "Tcp", host: address.address, port: address.port }
 }
 
-const urlOf = (address: Address, secure: boolean): string => {
-  const scheme = secure ? "wss" : "ws"
-  if (address._tag === "Unix") return `${scheme}://localhost`
+const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
+  const scheme = tls === undefined ? "ws" : "wss"
+  if (address._tag === "Unix") return `${scheme}://localhost${path}`
   const { host, port } = address
   const name = host === "::" || host === "0.0.0.0" ? "localhost" : host.includes(":") ? `[${host}]` : host
-  return `${scheme}://${name}:${port}`
+  return `${scheme}://${name}:${port}${path}`
 }
 
 const answerPlainRequest: Http.RequestListener = (request, response) => {

@@ -888,11 +888,12 @@ describe("close (RFC 6455 §7)", () => {
       yield* connection.send(new Uint8Array(100_000))
       peer.transport.pause()
       peer.transport.end()
-      const closed = yield* Effect.forkChild(connection.closed)
+      assert.strictEqual((yield* connection.closed).cause?._tag, "TransportEnded")
+      const gone = yield* Effect.forkChild(connection.close())
       yield* TestClock.adjust("2 seconds")
-      assert.isUndefined(closed.pollUnsafe())
+      assert.isUndefined(gone.pollUnsafe())
       yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* Fiber.join(closed)).cause?._tag, "TransportEnded")
+      assert.strictEqual((yield* Fiber.join(gone)).cause?._tag, "TransportEnded")
     }))
 
   it.effect("a write to a peer that is gone ends the connection with the transport's error", () =>
@@ -925,7 +926,7 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
       "InvalidUtf8",
       1007
     ],
-    ["a message over the limit", [Frame.binary(new Uint8Array(1001))], "FrameTooLarge", 1009],
+    ["a message over the limit", [Frame.binary(new Uint8Array(1001))], "MessageTooLarge", 1009],
     [
       "a fragmented message over the limit",
       [Frame.binary(new Uint8Array(600), { fin: false }), Frame.continuation(new Uint8Array(600))],
@@ -983,7 +984,17 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
       const { connection, peer } = yield* makeRaw({ role: "server", maxMessageSize: 1000 })
       peer.sendBytes(bytes(0x82, 0xff, 0, 0, 0, 0, 0x40, 0, 0, 0, 1, 2, 3, 4))
       const ended = yield* Effect.flip(connection.receive)
-      assert.strictEqual(ended.cause?._tag, "FrameTooLarge")
+      assert.strictEqual(ended.cause?._tag, "MessageTooLarge")
+    }))
+
+  it.effect("a frame over the codec's own limit, whatever the limit on messages", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" }).pipe(
+        Effect.provide(Frame.layerCodec({ maxFrameSize: 10 }))
+      )
+      peer.send(Frame.ping(new Uint8Array(100)), Frame.binary(new Uint8Array(11)))
+      const ended = yield* Effect.flip(connection.receive)
+      assert.deepStrictEqual([ended.cause?._tag, ended.code], ["FrameTooLarge", 1009])
     }))
 
   it.effect("the peer's answer to the failure is not awaited, but the transport is drained until it ends", () =>

@@ -125,7 +125,7 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
     Effect.gen(function*() {
       const server = yield* serve(idle, { path: "/chat" })
       assert.strictEqual(yield* statusOf(server.port, requestText({}, "GET /other HTTP/1.1")), 404)
-      const connection = yield* connect(`${server.url}/chat?room=1`)
+      const connection = yield* connect(`${server.url}?room=1`)
       assert.strictEqual(connection.request.path, "/chat")
       assert.strictEqual(connection.request.query.get("room"), "1")
     }))
@@ -448,6 +448,18 @@ describe("shutdown", () => {
       yield* WebSocketServer.make({ host: "127.0.0.1", port: server.port })
     }))
 
+  it.live("says what shutdownClose says", () =>
+    Effect.gen(function*() {
+      const shutdownClose = { code: 1012, reason: "back in a minute" }
+      const { server, stop } = yield* stoppable(echo, { shutdownClose })
+      const client = yield* connect(server.url)
+      yield* stop
+      const end = yield* client.closed
+      assert.deepStrictEqual([end.code, end.reason], [1012, "back in a minute"])
+      const exit = yield* Effect.exit(stoppable(echo, { shutdownClose: { code: 1006 } }))
+      assert.isTrue(Exit.hasDies(exit))
+    }))
+
   it.effect("cuts what is not over within shutdownTimeout", () =>
     Effect.gen(function*() {
       const interrupted = yield* Deferred.make<void>()
@@ -506,6 +518,8 @@ describe("listening", () => {
       assert.strictEqual(error._tag, "ListenFailed")
       assert.strictEqual(error.code, "EADDRINUSE")
       assert.match(error.message, /EADDRINUSE/)
+      const noPort = yield* Effect.flip(WebSocketServer.make({ port: 70_000 }))
+      assert.deepInclude(noPort, { _tag: "ListenFailed", code: "ERR_SOCKET_BAD_PORT" })
     }))
 
   it.live("on a Unix socket", () =>
@@ -566,7 +580,8 @@ describe("listening", () => {
       const Main = WebSocketServer.serve(echo).pipe(Layer.provideMerge(Server))
       yield* Effect.gen(function*() {
         const { url } = yield* WebSocketServer.WebSocketServer
-        const connection = yield* connect(`${url}/ws`)
+        assert.match(url, /^ws:\/\/127\.0\.0\.1:\d+\/ws$/)
+        const connection = yield* connect(url)
         yield* connection.send("configured")
         assert.strictEqual(textOf(yield* connection.receive), "configured")
       }).pipe(Effect.provide(Main))

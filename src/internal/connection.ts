@@ -80,6 +80,9 @@ export class ConnectionImpl implements Shape {
   private readonly closeTimeout: Duration.Duration
   private readonly run: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
 
+  /** Done when it is known how the connection ended. */
+  private readonly over = Deferred.makeUnsafe<ConnectionClosed>()
+  /** Done when the transport is gone. */
   private readonly gone = Deferred.makeUnsafe<ConnectionClosed>()
   private readonly onGone: (() => void) | undefined
   private keepalive: Fiber.Fiber<void, ConnectionClosed> | undefined
@@ -220,6 +223,7 @@ export class ConnectionImpl implements Shape {
     this.inbox.close(closed)
     this.outbox.close()
     this.pings.close(closed)
+    Deferred.doneUnsafe(this.over, Exit.succeed(closed))
     // What was written in this turn, the close frame among it, goes before the end.
     this.outbox.flush()
     if (this.role === "server" || closed.cause !== undefined || this.peerEnded) this.transport.end()
@@ -331,7 +335,9 @@ export class ConnectionImpl implements Shape {
     }, control)
   }
 
-  readonly ping: Shape["ping"] = (payload) => this.pings.ping(payload)
+  readonly ping =
+    ((payload?: string | Uint8Array) =>
+      payload === undefined ? this.pings.ping() : this.pings.pingWith(payload)) as Shape["ping"]
 
   // ---------------------------------------------------------------------------
   // The end
@@ -358,7 +364,7 @@ export class ConnectionImpl implements Shape {
   private closeWith(frame: Frame.CloseFrame): Effect.Effect<ConnectionClosed> {
     return Effect.suspend(() => {
       this.sendClose(frame)
-      return this.closed
+      return Deferred.await(this.gone)
     })
   }
 
@@ -368,7 +374,7 @@ export class ConnectionImpl implements Shape {
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {
-    return Deferred.await(this.gone)
+    return Deferred.await(this.over)
   }
 
   get stats(): Effect.Effect<Connection.Stats> {

@@ -30,18 +30,24 @@ export class Pings {
     this.outbox = outbox
   }
 
-  /** Sends a ping when there is room, and answers how long the pong took. */
-  ping(payload?: string | Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong> {
+  /** Sends a ping with a payload of its own, when there is room, and answers how long the pong took. */
+  ping(): Effect.Effect<Duration.Duration, ConnectionClosed> {
+    return Effect.suspend(() => this.roundTrip(encoder.encode(`effect-ws ${++this.count}`)))
+  }
+
+  /** Sends a ping with a given payload. */
+  pingWith(payload: string | Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong> {
     return Effect.suspend((): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong> => {
-      const bytes = payload === undefined
-        ? encoder.encode(`effect-ws ${++this.count}`)
-        : typeof payload === "string"
-        ? encoder.encode(payload)
-        : payload
-      if (bytes.length > 125) return Effect.fail(new ControlPayloadTooLong({ length: bytes.length }))
-      const room = this.outbox.send(() => {}, control)
-      return Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(bytes)), ([duration]) => duration))
+      const bytes = typeof payload === "string" ? encoder.encode(payload) : payload
+      return bytes.length > 125
+        ? Effect.fail(new ControlPayloadTooLong({ length: bytes.length }))
+        : this.roundTrip(bytes)
     })
+  }
+
+  private roundTrip(payload: Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed> {
+    const room = this.outbox.send(() => {}, control)
+    return Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(payload)), ([duration]) => duration))
   }
 
   private exchange(payload: Uint8Array): Effect.Effect<void, ConnectionClosed> {
@@ -95,7 +101,7 @@ export class Pings {
     const alive = Effect.suspend(() => {
       const before = peer.heard()
       return Effect.map(
-        Effect.timeoutOption(Effect.catchTag(this.ping(), "ControlPayloadTooLong", Effect.die), timeout),
+        Effect.timeoutOption(this.ping(), timeout),
         (answer) => Option.isSome(answer) || peer.deaf() || peer.heard() > before
       )
     })

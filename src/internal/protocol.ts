@@ -54,7 +54,8 @@ export class Protocol {
   constructor(role: Frame.Role, codec: Frame.Codec, options: ProtocolOptions) {
     this.autoPong = options.autoPong ?? true
     this.autoClose = options.autoClose ?? true
-    this.decoder = codec.decoder({ role, maxFrameSize: options.maxMessageSize })
+    // How long a frame may be is how long its message may be; the validator sees to it, by the header.
+    this.decoder = codec.decoder({ role, maxFrameSize: Number.POSITIVE_INFINITY })
     this.validator = new Message.Validator(options)
   }
 

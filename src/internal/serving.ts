@@ -14,6 +14,7 @@ import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as CloseCode from "../CloseCode.ts"
 import { Connection, type Opening } from "../Connection.ts"
+import { InvalidCloseCode } from "../ProtocolError.ts"
 import * as Handshake from "../Handshake.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
@@ -45,6 +46,8 @@ export const makeServing = <A, E, R, Services, RD>(
   handshakeTimeout: Duration.Duration
 ): Effect.Effect<Serving, never, RD | Exclude<R, Connection | Scope.Scope | Services>> =>
   Effect.contextWith((context: Context.Context<RD | Exclude<R, Connection | Scope.Scope | Services>>) => {
+    const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
+    if (!CloseCode.isOnWire(code)) return Effect.die(new InvalidCloseCode({ code }))
     // What the handler needs besides its connection is in the context that sessions are run with.
     const inConnection = handler as Effect.Effect<A, E, Connection | Services | Scope.Scope>
     const run = Effect.runForkWith(context)
@@ -95,7 +98,7 @@ export const makeServing = <A, E, R, Services, RD>(
     const stop = Effect.gen(function*() {
       for (const { connection, fiber } of sessions) {
         if (connection === undefined) fiber.interruptUnsafe()
-        else connection.sendClose({ code: CloseCode.GoingAway, reason: "" })
+        else connection.sendClose({ code, reason })
       }
       const fibers = Array.from(sessions, (session) => session.fiber)
       yield* Effect.timeoutOption(Fiber.awaitAll(fibers), shutdownTimeout)

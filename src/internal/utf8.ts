@@ -20,12 +20,6 @@ export class Utf8Validator {
     return this.needed === 0
   }
 
-  reset(): void {
-    this.needed = 0
-    this.lower = 0x80
-    this.upper = 0xbf
-  }
-
   /** Takes the next bytes. Answers the index of the first impossible one, or -1. */
   push(bytes: Uint8Array): number {
     if (bytes.length < nativeFrom) return this.scan(bytes, 0, bytes.length)
@@ -37,8 +31,7 @@ export class Utf8Validator {
     }
     const end = completeUpTo(bytes, start)
     const middle = start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end)
-    if (!isUtf8(middle)) return this.scan(bytes, start, end)
-    return this.scan(bytes, end, bytes.length)
+    return this.scan(bytes, isUtf8(middle) ? end : start, bytes.length)
   }
 
   private scan(bytes: Uint8Array, from: number, to: number): number {
@@ -50,10 +43,9 @@ export class Utf8Validator {
     return -1
   }
 
-  /** RFC 3629 §4's table, one byte at a time. */
+  /** RFC 3629 §4's table, one byte at a time, but for ASCII. */
   private step(byte: number): boolean {
     if (this.needed === 0) {
-      if (byte < 0x80) return true
       if (byte >= 0xc2 && byte <= 0xdf) this.needed = 1
       else if (byte >= 0xe0 && byte <= 0xef) {
         this.needed = 2
