@@ -13,13 +13,14 @@ import { createHash, timingSafeEqual } from "node:crypto"
 /** Who is connected. */
 class User extends Context.Service<User, { readonly name: string }>()("example/User") {}
 
+const digest = (text: string) => createHash("sha256").update(text).digest()
+
 /** Whom a token stands for. */
 class Tokens extends Context.Service<Tokens, {
   readonly lookup: (token: string) => Effect.Effect<string | undefined>
 }>()("example/Tokens") {
   static readonly layer = Layer.effect(Tokens)(Effect.gen(function*() {
     const list = yield* Config.String("TOKENS").pipe(Config.withDefault("s3cret:Ada"))
-    const digest = (text: string) => createHash("sha256").update(text).digest()
     const known = list.split(",").map((entry) => {
       const [token, name] = entry.split(":")
       return { digest: digest(token), name }
@@ -29,7 +30,7 @@ class Tokens extends Context.Service<Tokens, {
       lookup: (token) =>
         Effect.sync(() => {
           const asked = digest(token)
-          return known.filter((entry) => timingSafeEqual(entry.digest, asked)).at(0)?.name
+          return known.find((entry) => timingSafeEqual(entry.digest, asked))?.name
         })
     }
   }))

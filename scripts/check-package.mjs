@@ -11,7 +11,8 @@ import { fileURLToPath } from "node:url"
 const root = fileURLToPath(new URL("..", import.meta.url))
 const own = JSON.parse(readFileSync(join(root, "package.json"), "utf8"))
 const consumer = mkdtempSync(join(tmpdir(), "effect-ws-consumer-"))
-const run = (command, ...args) => execFileSync(command, args, { cwd: consumer, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
+const run = (command, ...args) =>
+  execFileSync(command, args, { cwd: consumer, encoding: "utf8", stdio: ["ignore", "pipe", "inherit"] })
 
 const files = {
   "package.json": JSON.stringify({ private: true, type: "module" }),
@@ -84,14 +85,29 @@ const expect = (what, actual, expected) => {
 
 try {
   const [{ files: packed, filename }] = JSON.parse(
-    execFileSync("npm", ["pack", "--json", "--pack-destination", consumer], { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] })
+    execFileSync("npm", ["pack", "--json", "--pack-destination", consumer], {
+      cwd: root,
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"]
+    })
   )
-  const strangers = packed.map(({ path }) => path).filter((path) => !/^(dist|src)\/|^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path))
+  const strangers = packed.map(({ path }) => path).filter((path) =>
+    !/^(dist|src)\/|^(package\.json|README\.md|CHANGELOG\.md|LICENSE)$/.test(path)
+  )
   expect("nothing is packed that a user does not need", strangers.join(" "), "")
 
   for (const [name, text] of Object.entries(files)) writeFileSync(join(consumer, name), text)
   const versions = ["effect", "typescript", "@types/node"].map((name) => `${name}@${own.devDependencies[name]}`)
-  run("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error", join(consumer, filename), ...versions)
+  run(
+    "npm",
+    "install",
+    "--no-audit",
+    "--no-fund",
+    "--ignore-scripts",
+    "--loglevel=error",
+    join(consumer, filename),
+    ...versions
+  )
 
   expect("types resolve", run("npx", "tsc", "--project", "tsconfig.json").trim(), "")
   expect("ESM imports", run(process.execPath, "esm.mjs").trim(), "hello, consumer")

@@ -289,7 +289,8 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
  */
 export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
   const { length } = frame.payload
-  const bytes = new Uint8Array(headerSize(length, maskKey !== undefined) + length)
+  const pooled = Buffer.allocUnsafe(headerSize(length, maskKey !== undefined) + length)
+  const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, pooled.length)
   encodeInto(bytes, 0, frame, maskKey)
   return bytes
 }

@@ -125,7 +125,7 @@ export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Servic
     duplex.resume()
   },
   end: () => {
-    duplex.end()
+    if (!duplex.writableEnded) duplex.end()
   },
   destroy: () => {
     duplex.destroy()

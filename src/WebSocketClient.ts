@@ -26,6 +26,7 @@
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
@@ -213,7 +214,7 @@ const exchange = (
     http.on("error", (error) => resume(Effect.fail(error)))
     http.on("upgrade", (response, socket, head) => {
       // Until there is a connection that listens, an error must not end the process.
-      socket.on("error", () => {})
+      socket.on("error", constVoid)
       attempt.socket = socket
       attempt.head = head
       respond(response, "")

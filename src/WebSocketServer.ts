@@ -28,6 +28,7 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
@@ -379,7 +380,7 @@ const answerPlainRequest: Http.RequestListener = (request, response) => {
 }
 
 const refuseUpgrade: Upgrade = (_request, socket) => {
-  socket.on("error", () => {})
+  socket.on("error", constVoid)
   writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
   socket.end(() => socket.destroy())
 }

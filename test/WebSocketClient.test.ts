@@ -302,7 +302,7 @@ describe("connect interrupted", () => {
   it.live("at each step leaves no socket behind", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted())
-      yield* interruptAtEachStep(Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.sync(() => {
         const from = server.peers.length
         return {
           effect: Effect.scoped(

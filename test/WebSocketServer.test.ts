@@ -341,7 +341,7 @@ describe("handlers", () => {
         Effect.gen(function*() {
           const connection = yield* Connection.Connection
           yield* Effect.forkChild(Effect.andThen(connection.closed, Deferred.succeed(gone, undefined)))
-          yield* Effect.never
+          return yield* Effect.never
         }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
         { serve: { handlerTimeout: "7 seconds", keepalive: false } }
       )
@@ -388,7 +388,7 @@ describe("handlers", () => {
           Effect.gen(function*() {
             const connection = yield* Connection.Connection
             const chunk = new Uint8Array(100_000)
-            yield* Effect.forever(Effect.tap(connection.send(chunk), () => Effect.sync(() => sent++)))
+            return yield* Effect.forever(Effect.tap(connection.send(chunk), () => Effect.sync(() => sent++)))
           }),
           { serve: { shutdownTimeout: 0 } }
         )

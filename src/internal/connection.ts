@@ -170,12 +170,12 @@ export class ConnectionImpl implements Shape {
 
   private onEnd(): void {
     this.peerEnded = true
-    this.cut(new TransportEnded())
+    if (this.ended === undefined) this.cut(new TransportEnded())
     this.transport.end()
   }
 
   private onClose(error: TransportError | undefined): void {
-    this.cut(error ?? new TransportEnded())
+    if (this.ended === undefined) this.cut(error ?? new TransportEnded())
     this.deadline?.interruptUnsafe()
     Deferred.doneUnsafe(this.gone, Exit.succeed(this.protocol.closed))
     this.onGone?.()
@@ -208,7 +208,7 @@ export class ConnectionImpl implements Shape {
     if (this.protocol.state === "Closed") this.finish()
   }
 
-  /** The connection is cut off, if it has not ended before. */
+  /** The connection is cut off. */
   private cut(cause: ClosedCause): void {
     this.protocol.cut(cause)
     this.proceed()

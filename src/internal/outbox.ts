@@ -14,7 +14,7 @@ import type { Transport } from "../Transport.ts"
 import type { Protocol } from "./protocol.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
-const copyUpTo = 16 * 1024
+const copyUpTo = 4 * 1024
 
 /** What a turn has collected beyond this is handed on at once, so that `send` learns in time that there is no room. */
 const flushFrom = 64 * 1024

@@ -105,9 +105,9 @@ export class Pings {
         (answer) => Option.isSome(answer) || peer.deaf() || peer.heard() > before
       )
     })
-    return Effect.as(
+    return Effect.map(
       Effect.repeat(Effect.delay(alive, interval), { while: (isAlive) => isAlive }),
-      new KeepaliveTimeout({ duration: timeout })
+      () => new KeepaliveTimeout({ duration: timeout })
     )
   }
 }

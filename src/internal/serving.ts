@@ -7,6 +7,7 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
@@ -57,7 +58,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
     const upgrade: Upgrade = (request, socket, head) => {
       // From here on the socket may break at any time; nobody else listens.
-      socket.on("error", () => {})
+      socket.on("error", constVoid)
       run(Effect.withFiber((fiber) => {
         const session: Session = { socket, fiber, connection: undefined }
         sessions.add(session)

@@ -1,0 +1,54 @@
+/** Measures this library beside its peers; `npm run bench -- --help` says how. */
+import { writeFileSync } from "node:fs"
+import { chart } from "./chart.ts"
+import { benchCodec } from "./codec.ts"
+import { machine } from "./machine.ts"
+import { measure, type Measurement } from "./measure.ts"
+import { type Arguments, readArguments } from "./options.ts"
+import { notes, type Results, toTable } from "./report.ts"
+import { type Peer, scenarios } from "./scenarios.ts"
+import { render } from "./table.ts"
+
+/** All scenarios; peers take turns, so that a machine that changes its pace does so for all. */
+const benchServers = async (options: Arguments): Promise<Results> => {
+  const results = new Map<string, Map<Peer, Array<Measurement | undefined>>>()
+  for (const name of options.scenarios) {
+    const scenario = scenarios[name]
+    const peers = options.peers.filter((peer) => scenario.except?.includes(peer) !== true)
+    const rounds = new Map(peers.map((peer) => [peer, new Array<Measurement | undefined>()]))
+    results.set(name, rounds)
+    for (let round = 1; round <= options.rounds; round++) {
+      for (const [peer, measurements] of rounds) {
+        progress(`${name}, round ${round} of ${options.rounds}: ${peer}`)
+        measurements.push(await measure(scenario, peer, options).catch(failed))
+      }
+    }
+  }
+  progress("")
+  return results
+}
+
+const progress = (text: string): void => {
+  if (process.stderr.isTTY) process.stderr.write(`\r\x1b[K${text}`)
+}
+
+const failed = (error: Error): undefined => {
+  console.error(`\n${error.message}`)
+  process.exitCode = 1
+}
+
+const options = readArguments()
+const { markdown, mode, rounds, seconds } = options
+const print = (lines: ReadonlyArray<string>): void =>
+  console.log(`${lines.map((line) => markdown ? `- ${line}` : line).join("\n")}\n`)
+
+if (options.codec) {
+  print(machine())
+  console.log(render(await benchCodec(rounds), markdown))
+} else {
+  print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
+  const results = await benchServers(options)
+  console.log(`${render(toTable(results), markdown)}\n`)
+  print(notes(results))
+  if (options.svg !== undefined) writeFileSync(options.svg, chart(results))
+}

@@ -1,0 +1,92 @@
+/** The command line. */
+import { parseArgs } from "node:util"
+import { type Mode, modes, type Peer, peers, scenarios } from "./scenarios.ts"
+
+const list = (record: object): string => Object.keys(record).join(" ")
+
+const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--peers ws,effect,net] [--mode ${
+  modes.join("|")
+}]
+                [--idle 2000] [--markdown] [--svg FILE]
+npm run bench -- codec [--rounds 3] [--markdown]
+
+scenarios: ${list(scenarios)};
+           all of them where none is named, which takes about eight minutes
+peers:     ${list(peers)}
+--rounds   how often each peer is measured; the table has medians
+--seconds  how long each measurement takes, after a second to warm up
+--mode     how our server echoes: message by message, or all that have come at once
+--idle     how many connections the scenario "idle" opens
+--markdown a table for Markdown
+--svg      draws a chart of the ratios to ws`
+
+export interface Arguments {
+  readonly codec: boolean
+  readonly scenarios: ReadonlyArray<string>
+  readonly peers: ReadonlyArray<Peer>
+  readonly rounds: number
+  readonly seconds: number
+  readonly mode: Mode
+  readonly idle: number
+  readonly markdown: boolean
+  readonly svg: string | undefined
+}
+
+const fail = (problem: string): never => {
+  throw new Error(problem)
+}
+
+const number = (name: string, value: string, least: number, most: number): number => {
+  const parsed = Number(value)
+  return parsed >= least && parsed <= most ? parsed : fail(`--${name} is a number from ${least} to ${most}`)
+}
+
+const oneOf = <A extends string>(what: string, value: string, allowed: ReadonlyArray<A>): A =>
+  allowed.find((one) => one === value) ?? fail(`there is no ${what} "${value}", only ${allowed.join(", ")}`)
+
+const parse = (): Arguments => {
+  const { positionals, values } = parseArgs({
+    allowPositionals: true,
+    options: {
+      rounds: { type: "string", default: "3" },
+      seconds: { type: "string", default: "2" },
+      peers: { type: "string", default: "ws,effect,net" },
+      mode: { type: "string", default: "stream" },
+      idle: { type: "string", default: "2000" },
+      markdown: { type: "boolean", default: false },
+      svg: { type: "string" },
+      help: { type: "boolean", default: false }
+    }
+  })
+  if (values.help) {
+    console.log(usage)
+    process.exit()
+  }
+  const names = Object.keys(scenarios)
+  const codec = positionals.includes("codec")
+  if (codec && positionals.length > 1) fail("the codec is measured alone")
+  const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
+  if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws, which has to be measured")
+  return {
+    codec,
+    scenarios: codec || positionals.length === 0 ? names : positionals.map((name) => oneOf("scenario", name, names)),
+    peers: [...new Set<Peer>(["ours", ...others])],
+    rounds: Math.round(number("rounds", values.rounds, 1, 1000)),
+    // A server may ping after 20 seconds, which the load generator does not expect.
+    seconds: number("seconds", values.seconds, 0.1, 15),
+    mode: oneOf("mode", values.mode, modes),
+    idle: Math.round(number("idle", values.idle, 1, 50_000)),
+    markdown: values.markdown,
+    svg: values.svg
+  }
+}
+
+/** What was asked for; ends the process where that makes no sense. */
+export const readArguments = (): Arguments => {
+  try {
+    return parse()
+  } catch (error) {
+    console.error(`${(error as Error).message}\n"npm run bench -- --help" says what can be asked for`)
+    return process.exit(2)
+  }
+}

@@ -1,0 +1,24 @@
+import { Context, Effect, Layer, Scope, Stream } from "effect"
+import { Connection, WebSocketServer } from "effect-ws"
+import type { Mode } from "../scenarios.ts"
+
+const handlers = {
+  stream: Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEach(connection.messages, connection.send)
+  }),
+  batch: Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEachArray(connection.messages, connection.sendAll)
+  })
+}
+
+export const listen = (mode: Mode): Promise<number> => {
+  const server = WebSocketServer.layer({ port: 0, host: "127.0.0.1", backlog: 4096 })
+  const echo = Layer.provideMerge(WebSocketServer.serve(handlers[mode]), server)
+  return Effect.runPromise(Effect.gen(function*() {
+    const context = yield* Layer.buildWithScope(echo, yield* Scope.make())
+    const { address } = Context.get(context, WebSocketServer.WebSocketServer)
+    return address._tag === "Tcp" ? address.port : 0
+  }))
+}
