@@ -413,7 +413,7 @@ class DecoderImpl implements Decoder {
         const have = this.pieces.length
         const size = Math.min(this.length - have, end - at)
         if (this.masked) maskInPlace(chunk, at, at + size, this.maskKey, have)
-        latest = chunk.subarray(at, at + size)
+        latest = new Uint8Array(chunk.buffer, chunk.byteOffset + at, size)
         this.pieces.push(latest)
         at += size
         if (this.pieces.length < this.length) break

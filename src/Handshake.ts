@@ -133,13 +133,10 @@ const checkedHeaders = (
 ): Result.Result<Array<readonly [string, string]>, HandshakeError.InvalidHeader> => {
   const pairs: Array<readonly [string, string]> = []
   for (const [header, given] of Object.entries(input ?? {})) {
-    const name = header.toLowerCase()
-    const values = typeof given === "string" ? [given] : given
     const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidHeader({ header, problem }))
     if (!isToken(header)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
-    if (reserved.has(name)) return invalid("the handshake writes this header itself")
-    if (name === "host" && values.length !== 1) return invalid("a request has one Host")
-    for (const value of values) {
+    if (reserved.has(header.toLowerCase())) return invalid("the handshake writes this header itself")
+    for (const value of typeof given === "string" ? [given] : given) {
       if (!isFieldValue(value)) {
         return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
       }
@@ -202,9 +199,10 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   const hostHeader = headers["host"]
   if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
   const host = target.host ?? hostHeader
-  if (!isHost(host) || http.rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
+  if (http.rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
     return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
   }
+  if (!isHost(host)) return Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
 
   let protocols: ReadonlyArray<string> = []
   const protocolHeader = headers["sec-websocket-protocol"]
@@ -263,7 +261,8 @@ const parseTarget = (target: string): Target | undefined => {
 }
 
 /** A name, an IPv4 address or an IPv6 address in brackets, and maybe a port (RFC 3986 §3.2.2). */
-const isHost = (host: string): boolean => /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i.test(host)
+const isHost = (host: string): boolean =>
+  /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i.test(host) && URL.canParse(`http://${host}`)
 
 /**
  * Which pages may connect (RFC 6455 §10.2): those of the server's own host,
@@ -459,7 +458,7 @@ const extensionHeader = (
   const value = Extension.format(extensions)
   const tokens = extensions.flatMap(({ name, parameters }) => [
     name,
-    ...parameters.flatMap((parameter) => parameter.value === undefined ? [parameter.name] : Object.values(parameter))
+    ...parameters.flatMap((parameter) => [parameter.name, parameter.value ?? parameter.name])
   ])
   return tokens.every(isToken)
     ? Result.succeed([[header, value]])
@@ -565,7 +564,12 @@ export const makeRequest = (
   }
   const extensions = extensionHeader(options?.extensions)
   if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
-  return Result.map(checkedHeaders(options?.headers, handshakeHeaders), (own) => {
+  return Result.flatMap(checkedHeaders(options?.headers, handshakeHeaders), (own) => {
+    const hosts = own.filter(([name]) => name.toLowerCase() === "host")
+    if (hosts.length > 1 || hosts.some(([, value]) => !isHost(value))) {
+      const problem = "a request has one Host, with an optional port"
+      return Result.fail(new HandshakeError.InvalidHeader({ header: "Host", problem }))
+    }
     const given = fold(own)
     const credentials = username !== "" || password !== ""
     const rawHeaders: RawHeaders = [
@@ -582,7 +586,7 @@ export const makeRequest = (
       ...own
     ]
     const headers = fold(rawHeaders)
-    return {
+    return Result.succeed({
       path: pathname,
       query: searchParams,
       host: headers["host"],
@@ -594,7 +598,7 @@ export const makeRequest = (
       rawHeaders,
       secure: target.success.protocol === "wss:",
       remoteAddress: undefined
-    }
+    })
   })
 }
 
@@ -607,7 +611,7 @@ export const makeRequest = (
  */
 export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
   // Whoever reads the error need not know the password.
-  const shown = String(url).replace(/\/\/[^/]*@/, "//***@")
+  const shown = String(url).replace(/^(\s*(?:[a-z][a-z0-9+.-]*:)?[/\\\s]*)[^/\\?#]*@/i, "$1***@")
   const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: shown, problem }))
   if (!URL.canParse(String(url))) return invalid("it is not an absolute URL")
   const parsed = new URL(String(url))

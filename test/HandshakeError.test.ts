@@ -1,0 +1,192 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration } from "effect"
+import { HandshakeError } from "effect-ws"
+
+const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError, status: number, message: string]> = [
+  [
+    new HandshakeError.InvalidMethod({ method: "POST" }),
+    405,
+    "a WebSocket handshake is a GET request, not POST"
+  ],
+  [
+    new HandshakeError.UnsupportedHttpVersion({ version: "1.0" }),
+    505,
+    "a WebSocket handshake needs HTTP/1.1, not HTTP/1.0"
+  ],
+  [
+    new HandshakeError.InvalidTarget({ target: "a\"b" }),
+    400,
+    "the request target \"a\\\"b\" is neither a path nor an http URL"
+  ],
+  [new HandshakeError.MissingHeader({ header: "Host" }), 400, "the handshake has no Host header"],
+  [
+    new HandshakeError.InvalidHostHeader({ value: "a\"b" }),
+    400,
+    "the Host header \"a\\\"b\" is not one host with an optional port"
+  ],
+  [
+    new HandshakeError.InvalidUpgradeHeader({ value: undefined }),
+    426,
+    "there is no Upgrade header; a WebSocket handshake has \"Upgrade: websocket\""
+  ],
+  [
+    new HandshakeError.InvalidUpgradeHeader({ value: "h2c" }),
+    426,
+    "the Upgrade header \"h2c\" does not name websocket"
+  ],
+  [
+    new HandshakeError.InvalidConnectionHeader({ value: undefined }),
+    400,
+    "there is no Connection header; a proxy in between may not pass upgrades on"
+  ],
+  [
+    new HandshakeError.InvalidConnectionHeader({ value: "close" }),
+    400,
+    "the Connection header \"close\" does not name upgrade; a proxy in between may not pass upgrades on"
+  ],
+  [new HandshakeError.InvalidKey({ key: "short" }), 400, "Sec-WebSocket-Key must be 16 bytes in base64"],
+  [
+    new HandshakeError.UnsupportedVersion({ version: "8" }),
+    426,
+    "WebSocket version \"8\" is not supported; 13 is"
+  ],
+  [
+    new HandshakeError.InvalidProtocolHeader({ value: "a, a" }),
+    400,
+    "Sec-WebSocket-Protocol must be a list of distinct tokens"
+  ],
+  [
+    new HandshakeError.InvalidExtensionHeader({ value: "=" }),
+    400,
+    "Sec-WebSocket-Extensions must be a list of extensions, each a token with parameters"
+  ],
+  [
+    new HandshakeError.OriginNotAllowed({ origin: "https://evil.example", host: "example.com" }),
+    403,
+    "pages of https://evil.example may not connect to example.com; the server's \"origin\" option says which may " +
+    "(behind a proxy, pass the Host header on)"
+  ]
+]
+
+type OtherError =
+  | Exclude<HandshakeError.ResponseError, HandshakeError.RequestError>
+  | HandshakeError.OptionsError
+  | HandshakeError.ConnectFailed
+  | HandshakeError.HandshakeTimeout
+  | HandshakeError.HandshakeRedirected
+  | HandshakeError.HandshakeRejected
+
+const rejected = (status: number, body: string) => new HandshakeError.HandshakeRejected({ status, headers: {}, body })
+
+const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> = [
+  [
+    new HandshakeError.InvalidAccept({ expected: "abc=", actual: "d\"ef" }),
+    "Sec-WebSocket-Accept is \"d\\\"ef\", but the key asks for \"abc=\""
+  ],
+  [
+    new HandshakeError.UnsolicitedProtocol({ protocol: "soap", offered: ["chat", "mqtt"] }),
+    "the server selected the subprotocol \"soap\"; offered were: chat, mqtt"
+  ],
+  [
+    new HandshakeError.UnsolicitedProtocol({ protocol: "soap", offered: [] }),
+    "the server selected the subprotocol \"soap\"; offered were: none"
+  ],
+  [
+    new HandshakeError.UnsolicitedExtension({ extension: "mux", offered: ["permessage-deflate", "x-trace"] }),
+    "the server accepted the extension \"mux\"; offered were: permessage-deflate, x-trace"
+  ],
+  [
+    new HandshakeError.UnsolicitedExtension({ extension: "mux", offered: [] }),
+    "the server accepted the extension \"mux\"; offered were: none"
+  ],
+  [
+    new HandshakeError.InvalidUrl({ url: "ftp://a", problem: "its scheme is ftp, not ws or wss" }),
+    "\"ftp://a\" is not a WebSocket URL: its scheme is ftp, not ws or wss"
+  ],
+  [
+    new HandshakeError.InvalidHeader({ header: "X-\n", problem: "it is wrong" }),
+    "the header \"X-\\n\" cannot be sent: it is wrong"
+  ],
+  [
+    new HandshakeError.InvalidProtocol({ protocol: "a b", problem: "it is wrong" }),
+    "the subprotocol \"a b\" cannot be offered: it is wrong"
+  ],
+  [
+    new HandshakeError.InvalidStatus({ status: 101 }),
+    "a handshake cannot be rejected with status 101; use one from 300 to 599, but not 304"
+  ],
+  [
+    new HandshakeError.ProtocolNotOffered({ protocol: "mqtt", offered: ["chat", "soap"] }),
+    "the decision selects the subprotocol \"mqtt\"; the client offered: chat, soap"
+  ],
+  [
+    new HandshakeError.ProtocolNotOffered({ protocol: "mqtt", offered: [] }),
+    "the decision selects the subprotocol \"mqtt\"; the client offered: none"
+  ],
+  [
+    new HandshakeError.ExtensionNotOffered({ extension: "m\"ux", offered: ["permessage-deflate", "x-trace"] }),
+    "the server accepts the extension \"m\\\"ux\"; the client offered: permessage-deflate, x-trace"
+  ],
+  [
+    new HandshakeError.ExtensionNotOffered({ extension: "mux", offered: [] }),
+    "the server accepts the extension \"mux\"; the client offered: none"
+  ],
+  [
+    new HandshakeError.ConnectFailed({
+      url: "ws://localhost:1/",
+      code: "ECONNREFUSED",
+      cause: new Error("connect ECONNREFUSED 127.0.0.1:1")
+    }),
+    "could not connect to ws://localhost:1/: connect ECONNREFUSED 127.0.0.1:1"
+  ],
+  [
+    new HandshakeError.ConnectFailed({ url: "ws://localhost:1/", code: "ECONNREFUSED", cause: new Error("") }),
+    "could not connect to ws://localhost:1/: ECONNREFUSED"
+  ],
+  [
+    new HandshakeError.HandshakeTimeout({ url: "ws://slow.example/", duration: Duration.seconds(10) }),
+    "no WebSocket handshake with ws://slow.example/ within 10s; raise handshakeTimeout if the server needs longer"
+  ],
+  [
+    new HandshakeError.HandshakeRedirected({ status: 307, location: "wss://example.com/", headers: {} }),
+    "the server redirects to wss://example.com/ (status 307); connect there instead"
+  ],
+  [rejected(404, ""), "the server rejected the handshake with status 404"],
+  [rejected(401, "a token is needed"), "the server rejected the handshake with status 401: a token is needed"],
+  [rejected(500, "x".repeat(200)), `the server rejected the handshake with status 500: ${"x".repeat(200)}`],
+  [rejected(500, "x".repeat(201)), `the server rejected the handshake with status 500: ${"x".repeat(200)}…`]
+]
+
+const table = [...requestErrors.map(([error, , message]) => [error, message] as const), ...otherErrors]
+
+describe("each error", () => {
+  for (const [error, message] of table) {
+    it(`says: ${message.slice(0, 100)}`, () => {
+      assert.strictEqual(error.message, message)
+      assert.strictEqual(error.name, error._tag)
+      assert.strictEqual(String(error), `${error._tag}: ${message}`)
+      assert.instanceOf(error, Error)
+    })
+  }
+
+  it("is in this table", () => {
+    const tags = [...new Set<string>(table.map(([error]) => error._tag))]
+    assert.deepStrictEqual(tags.toSorted(), Object.keys(HandshakeError).toSorted())
+  })
+
+  it("keeps Node's error as its cause where there was no HTTP exchange", () => {
+    const cause = new Error("getaddrinfo ENOTFOUND nowhere")
+    assert.strictEqual(
+      new HandshakeError.ConnectFailed({ url: "ws://nowhere/", code: "ENOTFOUND", cause }).cause,
+      cause
+    )
+  })
+})
+
+describe("the status that refuses a request (RFC 6455 §4.2.2, RFC 9110 §15)", () => {
+  for (const [error, status, message] of requestErrors) {
+    it(`is ${status} for ${error._tag}: ${message.slice(0, 60)}`, () => {
+      assert.strictEqual(error.status, status)
+    })
+  }
+})

@@ -1,0 +1,152 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary } from "effect"
+import { Pieces, worthKeeping } from "../../src/internal/bytes.ts"
+import { among, anyBoolean, either, integer, patterned } from "../support/properties.ts"
+
+const KiB = 1024
+
+/** A view of `length` bytes into the middle of a buffer of `size`. */
+const viewOf = (length: number, size: number, seed = 0): Uint8Array => {
+  const view = new Uint8Array(new ArrayBuffer(size), (size - length) >> 1, length)
+  view.set(patterned(length, seed))
+  return view
+}
+
+const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString("hex")
+
+describe("worthKeeping", () => {
+  for (
+    const [size, buffer, kept] of [
+      [0, 0, true],
+      [0, 8 * KiB, true],
+      [1, 8 * KiB, true],
+      [8 * KiB, 8 * KiB, true],
+      [1, 8 * KiB + 1, false],
+      [4096, 8 * KiB + 1, false],
+      [4097, 8 * KiB + 1, true],
+      [0, 64 * KiB, false],
+      [32 * KiB - 1, 64 * KiB, false],
+      [32 * KiB, 64 * KiB, true],
+      [64 * KiB, 64 * KiB, true]
+    ] as const
+  ) {
+    it(`${size} of ${buffer} bytes: ${kept ? "a view" : "a copy"}`, () => {
+      assert.strictEqual(worthKeeping(size, new ArrayBuffer(buffer)), kept)
+    })
+  }
+
+  it("keeps views of Node's pooled slabs", () => {
+    assert.isTrue(worthKeeping(1, new ArrayBuffer(Buffer.poolSize)))
+    assert.isFalse(worthKeeping(1, new ArrayBuffer(Buffer.poolSize + 1)))
+  })
+})
+
+describe("Pieces", () => {
+  it("is empty at first", () => {
+    const pieces = new Pieces()
+    assert.strictEqual(pieces.length, 0)
+    assert.strictEqual(pieces.concat().length, 0)
+  })
+
+  it("counts bytes", () => {
+    const pieces = new Pieces()
+    const lengths = [3, 0, 5000, 1, 20_000].map((length) => {
+      pieces.push(patterned(length))
+      return pieces.length
+    })
+    assert.deepStrictEqual(lengths, [3, 3, 5003, 5004, 25_004])
+  })
+
+  it("copies small pieces: they may be overwritten afterwards", () => {
+    const pieces = new Pieces()
+    const reused = new Uint8Array(4095)
+    for (let i = 1; i <= 3; i++) {
+      reused.fill(i)
+      pieces.push(reused)
+    }
+    reused.fill(9)
+    const whole = pieces.concat()
+    assert.strictEqual(whole.length, 3 * 4095)
+    assert.deepStrictEqual([0, 4094, 4095, 8189, 8190, 12_284].map((i) => whole[i]), [1, 1, 2, 2, 3, 3])
+  })
+
+  it("keeps a large piece as it is", () => {
+    const pieces = new Pieces()
+    const piece = viewOf(40 * KiB, 64 * KiB)
+    pieces.push(piece)
+    assert.strictEqual(pieces.concat(), piece)
+  })
+
+  it("keeps a piece from 4 KiB on, and copies below that", () => {
+    for (const [length, kept] of [[4095, false], [4096, true], [4097, true]] as const) {
+      const pieces = new Pieces()
+      const piece = patterned(length)
+      pieces.push(piece)
+      const whole = pieces.concat()
+      assert.strictEqual(whole.buffer === piece.buffer, kept, `${length} bytes`)
+      assert.strictEqual(hex(whole), hex(piece), `${length} bytes`)
+    }
+  })
+
+  it("copies a piece that is less than half of its buffer", () => {
+    const pieces = new Pieces()
+    const piece = viewOf(30 * KiB, 64 * KiB)
+    pieces.push(piece)
+    const whole = pieces.concat()
+    assert.notStrictEqual(whole.buffer, piece.buffer)
+    assert.strictEqual(hex(whole), hex(piece))
+  })
+
+  it("holds no more than about what it was given", () => {
+    for (const [length, most] of [[1, 256], [256, 256], [300, 300], [3000, 3000]]) {
+      const pieces = new Pieces()
+      pieces.push(viewOf(length, 64 * KiB))
+      assert.isAtMost(pieces.concat().buffer.byteLength, most, `${length} bytes`)
+    }
+  })
+
+  for (const length of [1, 255, 256, 257, 511, 512, 513, 16 * KiB - 1, 16 * KiB, 16 * KiB + 1, 50_000]) {
+    it(`puts ${length} single bytes together`, () => {
+      const pieces = new Pieces()
+      const bytes = patterned(length)
+      for (let i = 0; i < length; i++) pieces.push(bytes.subarray(i, i + 1))
+      assert.strictEqual(pieces.length, length)
+      assert.strictEqual(hex(pieces.concat()), hex(bytes))
+    })
+  }
+
+  it("keeps the order of large pieces and small ones", () => {
+    const pieces = new Pieces()
+    const parts = [
+      patterned(10, 1),
+      viewOf(40 * KiB, 64 * KiB, 2),
+      patterned(20, 3),
+      patterned(0),
+      patterned(30, 4),
+      viewOf(20 * KiB, 64 * KiB, 5),
+      patterned(40, 6),
+      viewOf(5000, 5000, 7)
+    ]
+    for (const part of parts) pieces.push(part)
+    assert.strictEqual(hex(pieces.concat()), hex(Buffer.concat(parts)))
+  })
+
+  const anySize = either(
+    integer(0, 10),
+    integer(0, 600),
+    among(4095, 4096, 16 * KiB - 1, 16 * KiB, 16 * KiB + 1, 40_000)
+  )
+
+  it.prop(
+    "gives what Buffer.concat gives",
+    [Arbitrary.array(Arbitrary.all([anySize, anyBoolean, integer(0, 255)]))],
+    ([sizes]) => {
+      const parts = sizes.map(([size, small, seed]) => viewOf(size, small ? size : 64 * KiB, seed))
+      const pieces = new Pieces()
+      for (const part of parts) pieces.push(part)
+      assert.strictEqual(pieces.length, parts.reduce((sum, part) => sum + part.length, 0))
+      assert.strictEqual(hex(pieces.concat()), hex(Buffer.concat(parts)))
+    },
+    { arbitrary: { size: 30, runs: 200 } }
+  )
+})
