@@ -1,16 +1,16 @@
 /** Bytes that arrive in pieces and are wanted whole. */
-import { Buffer } from "node:buffer"
-
 const blockSize = 16 * 1024
 
+/** A buffer of this size or less may be held on to for the sake of a few bytes. */
+const smallBuffer = 8 * 1024
+
 /**
- * Whether `size` bytes of a buffer may be kept as a view: the buffer is no
- * larger than one of Node's pooled slabs, or the view is at least half of it.
- * Otherwise they are copied, so that a few bytes do not hold on to a whole
- * socket read of 64 KiB.
+ * Whether `size` bytes of a buffer may be kept as a view: the buffer is small,
+ * or the view is at least half of it. Otherwise they are copied, so that a few
+ * bytes do not hold on to a whole socket read of 64 KiB.
  */
 export const worthKeeping = (size: number, buffer: ArrayBufferLike): boolean =>
-  buffer.byteLength <= Buffer.poolSize || size * 2 >= buffer.byteLength
+  buffer.byteLength <= smallBuffer || size * 2 >= buffer.byteLength
 
 /**
  * Collects pieces. A piece that is most of its buffer is kept as a view; small

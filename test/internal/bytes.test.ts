@@ -34,11 +34,6 @@ describe("worthKeeping", () => {
       assert.strictEqual(worthKeeping(size, new ArrayBuffer(buffer)), kept)
     })
   }
-
-  it("keeps views of Node's pooled slabs", () => {
-    assert.isTrue(worthKeeping(1, new ArrayBuffer(Buffer.poolSize)))
-    assert.isFalse(worthKeeping(1, new ArrayBuffer(Buffer.poolSize + 1)))
-  })
 })
 
 describe("Pieces", () => {
