@@ -1,10 +1,42 @@
 /**
- * Extensions as they are written in the Sec-WebSocket-Extensions header (RFC
- * 6455 §9.1).
+ * Extensions of the protocol (RFC 6455 §9): the contract that one is written
+ * to, how both ends agree on them, and how they are written in a header.
+ *
+ * `PerMessageDeflate` is one. An extension of your own is a value too: what it
+ * offers and accepts are pure functions over parameters, and what it does with
+ * frames is a `Session`, one for each connection.
+ *
+ * **Example** (Bytes turned upside down, agreed on by name)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Extension, Frame } from "effect-ws"
+ *
+ * const flip = (frame: Frame.Frame) =>
+ *   new Frame.Frame(frame.opcode, frame.payload.map((byte) => byte ^ 0xff), frame.fin, frame.reserved ^ Frame.Reserved.Rsv2)
+ *
+ * const upsideDown: Extension.Extension = {
+ *   name: "x-upside-down",
+ *   reservedBits: Frame.Reserved.Rsv2,
+ *   offers: [[]],
+ *   accept: () => ({ parameters: [], open: Effect.succeed({ encode: flip, decode: flip }) }),
+ *   confirm: () => Effect.succeed({ encode: flip, decode: flip })
+ * }
+ * ```
  *
  * @since 0.1.0
  */
+import type * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type { Frame } from "./Frame.ts"
+import { ExtensionMismatch } from "./HandshakeError.ts"
 import { isToken, parseList, type Scanner } from "./internal/headers.ts"
+import type { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
+
+// -----------------------------------------------------------------------------
+// Models
+// -----------------------------------------------------------------------------
 
 /**
  * A parameter of an extension: a name, and a value where it has one.
@@ -18,16 +50,207 @@ export interface Parameter {
 }
 
 /**
- * An extension with its parameters: one offer in a request, or one that was
- * accepted in a response. Order and repetitions are kept; they have a meaning.
+ * The parameters of an extension. Order and repetitions are kept; they have a
+ * meaning.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Parameters = ReadonlyArray<Parameter>
+
+/**
+ * An extension as it is named in a header: one offer in a request, or one that
+ * was accepted in a response.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Entry {
+  readonly name: string
+  readonly parameters: Parameters
+}
+
+/**
+ * An extension that a server or a client is given.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Extension {
+  /** The name that it is registered under, a token. */
   readonly name: string
-  readonly parameters: ReadonlyArray<Parameter>
+  /**
+   * The reserved bits that it uses, as in `Frame.Reserved`. Of several
+   * extensions that use the same bit, at most one is agreed on.
+   *
+   * An extension with bits is asked to decode the messages whose first frame
+   * has one of them set, and no others. One without is asked to decode all.
+   */
+  readonly reservedBits: number
+  /** What a client offers, in order of preference. */
+  readonly offers: ReadonlyArray<Parameters>
+  /** A server's answer to an offer: the parameters it accepts it with, or undefined to decline it. */
+  readonly accept: (offered: Parameters) => Accepted | undefined
+  /** A client's view of a server's answer to its offers: a session, or what is wrong with the answer. */
+  readonly confirm: (accepted: Parameters) => Open | string
 }
+
+/**
+ * An offer that is accepted.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Accepted {
+  readonly parameters: Parameters
+  readonly open: Open
+}
+
+/**
+ * Begins an extension's work in a connection, whose Scope it is run in.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Open = Effect.Effect<Session, never, Scope.Scope>
+
+/**
+ * How a message is to be sent.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface SendOptions {
+  /** Whether the message may be compressed, where that was agreed on. Default true. */
+  readonly compress?: boolean | undefined
+}
+
+/**
+ * An extension at work in one connection. It turns each data frame into one
+ * frame, in the order in which they are sent, and back in the order in which
+ * they were received. Of several, the first that was agreed on encodes first
+ * and decodes last (RFC 6455 §9.1).
+ *
+ * A plain function answers at once. One that has to wait answers an Effect; it
+ * is run to its end even when whoever sends or receives is interrupted, and
+ * nothing else is encoded (or decoded) before it has ended.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Session {
+  /** Encodes a data frame that is to be sent: a message, or a fragment of one. */
+  readonly encode: (frame: Frame, options: SendOptions) => Frame | Effect.Effect<Frame>
+  /**
+   * Decodes a data frame. What comes of it must fit into the room that its
+   * message has left: stop with `MessageTooLarge` where it does not, before it
+   * takes the memory.
+   */
+  readonly decode: (frame: Frame, room: Room) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
+}
+
+/**
+ * How large the message at hand is, and how large it may become, in bytes.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Room {
+  readonly used: number
+  readonly limit: number
+}
+
+/**
+ * Why a frame could not be decoded.
+ *
+ * @category errors
+ * @since 0.1.0
+ */
+export type DecodeError = InvalidExtensionData | MessageTooLarge
+
+/**
+ * An extension that both ends agreed on.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface Agreed {
+  readonly entry: Entry
+  readonly reservedBits: number
+  readonly open: Open
+}
+
+// -----------------------------------------------------------------------------
+// Negotiation
+// -----------------------------------------------------------------------------
+
+/**
+ * What a client offers: all offers of all its extensions, in order.
+ *
+ * @category negotiation
+ * @since 0.1.0
+ */
+export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<Entry> =>
+  extensions.flatMap(({ name, offers }) => offers.map((parameters) => ({ name, parameters })))
+
+/**
+ * A server's choice among what a client offers, in the client's order: of each
+ * extension the first offer that it accepts, where its reserved bits are free.
+ *
+ * @category negotiation
+ * @since 0.1.0
+ */
+export const accept = (
+  extensions: ReadonlyArray<Extension>,
+  offered: ReadonlyArray<Entry>
+): ReadonlyArray<Agreed> => {
+  const agreed: Array<Agreed> = []
+  for (const { name, parameters } of offered) {
+    const extension = extensions.find((extension) => extension.name === name)
+    if (extension === undefined || !isFree(extension, agreed)) continue
+    const accepted = extension.accept(parameters)
+    if (accepted === undefined) continue
+    agreed.push({
+      entry: { name, parameters: accepted.parameters },
+      reservedBits: extension.reservedBits,
+      open: accepted.open
+    })
+  }
+  return agreed
+}
+
+/**
+ * A client's check of what a server accepted.
+ *
+ * @category negotiation
+ * @since 0.1.0
+ */
+export const confirm = (
+  extensions: ReadonlyArray<Extension>,
+  accepted: ReadonlyArray<Entry>
+): Result.Result<ReadonlyArray<Agreed>, ExtensionMismatch> => {
+  const agreed: Array<Agreed> = []
+  for (const entry of accepted) {
+    const extension = extensions.find((extension) => extension.name === entry.name)
+    const open = extension === undefined
+      ? "it was not offered"
+      : isFree(extension, agreed)
+      ? extension.confirm(entry.parameters)
+      : "it was accepted before, or uses the reserved bits of one that was"
+    if (typeof open === "string") return Result.fail(new ExtensionMismatch({ extension: entry.name, problem: open }))
+    agreed.push({ entry, reservedBits: extension!.reservedBits, open })
+  }
+  return Result.succeed(agreed)
+}
+
+const isFree = (extension: Extension, agreed: ReadonlyArray<Agreed>): boolean =>
+  agreed.every(({ entry, reservedBits }) =>
+    entry.name !== extension.name && (reservedBits & extension.reservedBits) === 0
+  )
+
+// -----------------------------------------------------------------------------
+// Headers
+// -----------------------------------------------------------------------------
 
 /**
  * Reads a Sec-WebSocket-Extensions header, in time linear in its length.
@@ -49,9 +272,9 @@ export interface Extension {
  * @category encoding
  * @since 0.1.0
  */
-export const parse = (header: string): ReadonlyArray<Extension> | undefined => parseList(header, parseExtension)
+export const parse = (header: string): ReadonlyArray<Entry> | undefined => parseList(header, parseExtension)
 
-const parseExtension = (scanner: Scanner): Extension | undefined => {
+const parseExtension = (scanner: Scanner): Entry | undefined => {
   const name = scanner.token()
   if (name === "") return undefined
   const parameters: Array<Parameter> = []
@@ -83,7 +306,7 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
  * @category encoding
  * @since 0.1.0
  */
-export const format = (extensions: ReadonlyArray<Extension>): string =>
+export const format = (extensions: ReadonlyArray<Entry>): string =>
   extensions.map(({ name, parameters }) => [name, ...parameters.map(formatParameter)].join("; ")).join(", ")
 
 const formatParameter = ({ name, value }: Parameter): string => value === undefined ? name : `${name}=${value}`

@@ -67,6 +67,19 @@ export const Opcode = {
 export type Opcode = typeof Opcode[keyof typeof Opcode]
 
 /**
+ * The reserved bits of RFC 6455 §5.2, which extensions may use; several are
+ * joined with `|`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const Reserved = {
+  Rsv1: 4,
+  Rsv2: 2,
+  Rsv3: 1
+} as const
+
+/**
  * A frame, its payload unmasked.
  *
  * @category models
@@ -78,7 +91,7 @@ export class Frame {
   readonly payload: Uint8Array
   /** Whether this is the last fragment of its message; control frames always are. */
   readonly fin: boolean
-  /** The reserved bits: RSV1 as 4, RSV2 as 2, RSV3 as 1. */
+  /** The reserved bits that are set, as in `Reserved`. */
   readonly reserved: number
 
   constructor(opcode: Opcode, payload: Uint8Array, fin = true, reserved = 0) {
@@ -310,7 +323,7 @@ export interface DecoderOptions {
   readonly role: Role
   /** The most bytes that a data frame may declare. Default 16 MiB. */
   readonly maxFrameSize?: number | undefined
-  /** The reserved bits that negotiated extensions use: RSV1 as 4, RSV2 as 2, RSV3 as 1. Default 0. */
+  /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. */
   readonly reservedBits?: number | undefined
 }
 

@@ -66,7 +66,7 @@ export interface Request {
   /** The subprotocols that the client offers, the one it likes best first. */
   readonly protocols: ReadonlyArray<string>
   /** The extensions that the client offers. */
-  readonly extensions: ReadonlyArray<Extension.Extension>
+  readonly extensions: ReadonlyArray<Extension.Entry>
   readonly headers: Headers
   readonly rawHeaders: RawHeaders
   /** Whether it is sent over TLS. */
@@ -213,7 +213,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     }
     protocols = offered
   }
-  let extensions: ReadonlyArray<Extension.Extension> = []
+  let extensions: ReadonlyArray<Extension.Entry> = []
   const offeredExtensions = headers["sec-websocket-extensions"]
   if (offeredExtensions !== undefined) {
     const offered = Extension.parse(offeredExtensions)
@@ -418,7 +418,7 @@ export const reject = (options: {
  */
 export const acceptResponse = (request: Request, options?: {
   readonly protocol?: string | undefined
-  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
+  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
   readonly headers?: HeadersInput | undefined
 }): Result.Result<
   HttpResponse,
@@ -451,7 +451,7 @@ export const acceptResponse = (request: Request, options?: {
 
 /** The Sec-WebSocket-Extensions header, where there are any. */
 const extensionHeader = (
-  extensions: ReadonlyArray<Extension.Extension> = []
+  extensions: ReadonlyArray<Extension.Entry> = []
 ): Result.Result<RawHeaders, HandshakeError.InvalidHeader> => {
   if (extensions.length === 0) return Result.succeed([])
   const header = "Sec-WebSocket-Extensions"
@@ -533,7 +533,7 @@ export interface RequestOptions {
   /** Further headers, such as Authorization, Cookie or Origin. */
   readonly headers?: HeadersInput | undefined
   /** Extensions to offer. */
-  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
+  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
 }
 
 /**
@@ -652,7 +652,7 @@ export interface Accepted {
   /** The subprotocol that the server selected, if it did. */
   readonly protocol: string | undefined
   /** The extensions that the server accepted. */
-  readonly extensions: ReadonlyArray<Extension.Extension>
+  readonly extensions: ReadonlyArray<Extension.Entry>
   readonly headers: Headers
 }
 

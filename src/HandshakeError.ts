@@ -23,7 +23,8 @@
  * ├─ InvalidAccept
  * ├─ InvalidExtensionHeader
  * ├─ UnsolicitedProtocol
- * └─ UnsolicitedExtension
+ * ├─ UnsolicitedExtension
+ * └─ ExtensionMismatch
  * OptionsError            what the program asked for cannot be written
  * ├─ InvalidUrl
  * ├─ InvalidHeader
@@ -312,6 +313,23 @@ export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension
 }
 
 /**
+ * The server accepted an extension in a way that does not answer the offer
+ * (RFC 6455 §9.1).
+ *
+ * @category response errors
+ * @since 0.1.0
+ */
+export class ExtensionMismatch extends Data.TaggedError("ExtensionMismatch")<{
+  readonly extension: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the server accepted the extension ${JSON.stringify(this.extension)} in a way that was not agreed on: ` +
+      this.problem
+  }
+}
+
+/**
  * Why a client cannot accept a response with status 101.
  *
  * @category models
@@ -325,6 +343,7 @@ export type ResponseError =
   | InvalidExtensionHeader
   | UnsolicitedProtocol
   | UnsolicitedExtension
+  | ExtensionMismatch
 
 // -----------------------------------------------------------------------------
 // Options

@@ -20,6 +20,7 @@
  * │  ├─ InvalidUtf8
  * │  ├─ MessageTooLarge
  * │  └─ TooManyFragments
+ * ├─ InvalidExtensionData   an extension cannot decode it (§9)
  * └─ CloseFrameError     a close frame that §5.5.1 does not allow
  *    ├─ CloseFrameTooShort
  *    ├─ InvalidCloseCode
@@ -287,6 +288,26 @@ export type MessageError =
   | TooManyFragments
 
 // -----------------------------------------------------------------------------
+// Extensions
+// -----------------------------------------------------------------------------
+
+/**
+ * Data that an extension cannot make sense of.
+ *
+ * @category extension errors
+ * @since 0.1.0
+ */
+export class InvalidExtensionData extends Data.TaggedError("InvalidExtensionData")<{
+  /** The name of the extension. */
+  readonly extension: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the peer sent data that ${this.extension} cannot decode: ${this.problem}`
+  }
+}
+
+// -----------------------------------------------------------------------------
 // Close frames
 // -----------------------------------------------------------------------------
 
@@ -335,7 +356,7 @@ export type CloseFrameError = CloseFrameTooShort | InvalidCloseCode | InvalidUtf
  * @category models
  * @since 0.1.0
  */
-export type ProtocolError = FrameError | MessageError | CloseFrameError
+export type ProtocolError = FrameError | MessageError | InvalidExtensionData | CloseFrameError
 
 /**
  * The close code that answers an error (RFC 6455 §7.4.1).
@@ -346,6 +367,7 @@ export type ProtocolError = FrameError | MessageError | CloseFrameError
 export const closeCode = (error: ProtocolError): number => {
   switch (error._tag) {
     case "InvalidUtf8":
+    case "InvalidExtensionData":
       return CloseCode.InvalidPayloadData
     case "FrameTooLarge":
     case "MessageTooLarge":

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Schema } from "effect"
-import { Extension } from "effect-ws"
+import { Arbitrary, Effect, Result, Schema } from "effect"
+import { Extension, type Frame } from "effect-ws"
 import { among } from "./support/properties.ts"
 
 const extension = (name: string, ...parameters: ReadonlyArray<readonly [key: string, value?: string]>) => ({
@@ -10,7 +10,7 @@ const extension = (name: string, ...parameters: ReadonlyArray<readonly [key: str
 
 /** Headers, what they mean, and how they are written again. */
 const table: ReadonlyArray<
-  readonly [header: string, extensions: ReadonlyArray<Extension.Extension>, formatted: string]
+  readonly [header: string, extensions: ReadonlyArray<Extension.Entry>, formatted: string]
 > = [
   ["foo", [extension("foo")], "foo"],
   ["foo, bar; baz=2", [extension("foo"), extension("bar", ["baz", "2"])], "foo, bar; baz=2"],
@@ -178,7 +178,7 @@ describe("format", () => {
   })
 
   const anyToken = Arbitrary.schema(Schema.String.check(Schema.isPattern(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/)))
-  const anyExtension: Arbitrary.Arbitrary<Extension.Extension> = Arbitrary.map(
+  const anyExtension: Arbitrary.Arbitrary<Extension.Entry> = Arbitrary.map(
     Arbitrary.all([
       anyToken,
       Arbitrary.array(Arbitrary.map(
@@ -192,4 +192,72 @@ describe("format", () => {
   it.prop("is undone by parse", [Arbitrary.array(anyExtension, { minLength: 1 })], ([extensions]) => {
     assert.deepStrictEqual(Extension.parse(Extension.format(extensions)), extensions)
   })
+})
+
+/** An extension that takes offers up to a level, and answers with the level that it was offered. */
+const leveled = (name: string, reservedBits: number, highest: number): Extension.Extension => {
+  const same = (frame: Frame.Frame) => frame
+  const open = Effect.succeed({ encode: same, decode: same })
+  const level = (parameters: Extension.Parameters) => Number(parameters[0]?.value ?? 0)
+  return {
+    name,
+    reservedBits,
+    offers: [extension(name, ["level", String(highest)]).parameters, []],
+    accept: (parameters) => level(parameters) <= highest ? { parameters, open } : undefined,
+    confirm: (parameters) => level(parameters) <= highest ? open : `its level is over ${highest}`
+  }
+}
+
+const a = leveled("a", 4, 3)
+const b = leveled("b", 2, 3)
+const alsoRsv1 = leveled("c", 4, 3)
+const entries = (agreed: ReadonlyArray<Extension.Agreed>) => agreed.map(({ entry }) => entry)
+
+describe("offer (RFC 6455 §9.1)", () => {
+  it("names each offer of each extension, in order", () => {
+    assert.strictEqual(Extension.format(Extension.offer([a, b])), "a; level=3, a, b; level=3, b")
+  })
+})
+
+describe("accept (RFC 6455 §9.1)", () => {
+  const table: ReadonlyArray<readonly [what: string, offered: string, accepted: string]> = [
+    ["what it knows", "a", "a"],
+    ["nothing that it does not know", "x, y", ""],
+    ["in the client's order", "b, x, a", "b, a"],
+    ["the first of several offers that it can take", "a; level=9, a; level=2, a; level=1", "a; level=2"],
+    ["one extension once", "a, a", "a"],
+    ["one extension for each reserved bit", "c, a, b", "c, b"],
+    ["the next in line for a bit when the first declines", "c; level=9, a, b", "a, b"]
+  ]
+  for (const [what, offered, accepted] of table) {
+    it(`takes ${what}: ${offered}`, () => {
+      const agreed = Extension.accept([a, b, alsoRsv1], Extension.parse(offered)!)
+      assert.strictEqual(Extension.format(entries(agreed)), accepted)
+    })
+  }
+
+  it("keeps the reserved bits with each", () => {
+    const agreed = Extension.accept([a, b], Extension.parse("b, a")!)
+    assert.deepStrictEqual(agreed.map(({ reservedBits }) => reservedBits), [2, 4])
+  })
+})
+
+describe("confirm (RFC 6455 §9.1)", () => {
+  it("takes what was accepted, in the server's order", () => {
+    const agreed = Result.getOrThrow(Extension.confirm([a, b], Extension.parse("b; level=1, a")!))
+    assert.strictEqual(Extension.format(entries(agreed)), "b; level=1, a")
+  })
+
+  const problems: ReadonlyArray<readonly [accepted: string, extension: string, problem: string]> = [
+    ["x", "x", "it was not offered"],
+    ["b, a; level=4", "a", "its level is over 3"],
+    ["a, b, a", "a", "it was accepted before, or uses the reserved bits of one that was"],
+    ["a, c", "c", "it was accepted before, or uses the reserved bits of one that was"]
+  ]
+  for (const [accepted, name, problem] of problems) {
+    it(`refuses ${accepted}`, () => {
+      const refused = Result.flip(Extension.confirm([a, b, alsoRsv1], Extension.parse(accepted)!))
+      assert.deepInclude(Result.getOrThrow(refused), { _tag: "ExtensionMismatch", extension: name, problem })
+    })
+  }
 })

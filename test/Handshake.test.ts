@@ -856,13 +856,13 @@ const goodHeaders: ReadonlyArray<readonly [input: Handshake.HeadersInput, pairs:
   [{ constructor: "x", toString: "y" } as unknown as Handshake.HeadersInput, [["constructor", "x"], ["toString", "y"]]]
 ]
 
-const parameterOf = (name: string, value?: string): Extension.Extension => ({
+const parameterOf = (name: string, value?: string): Extension.Entry => ({
   name: "a",
   parameters: [{ name, value }]
 })
 
 /** Extensions that cannot be written: not all names and values are tokens. */
-const badExtensions: ReadonlyArray<ReadonlyArray<Extension.Extension>> = [
+const badExtensions: ReadonlyArray<ReadonlyArray<Extension.Entry>> = [
   ...["", "a b", "a;b", "a, b", "a=b", "\"a\"", "é", "a\0", "a\r\nX: y"].flatMap((text) => [
     [{ name: text, parameters: [] }],
     [parameterOf(text)],
@@ -1307,7 +1307,7 @@ describe("makeRequest (RFC 6455 §4.1)", () => {
   })
 
   it("asks for subprotocols, extensions and headers", () => {
-    const extensions: ReadonlyArray<Extension.Extension> = [
+    const extensions: ReadonlyArray<Extension.Entry> = [
       { name: "a", parameters: [{ name: "b", value: "1" }, { name: "c", value: undefined }] },
       { name: "d", parameters: [] }
     ]

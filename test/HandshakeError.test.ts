@@ -100,6 +100,10 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "the server accepted the extension \"mux\"; offered were: none"
   ],
   [
+    new HandshakeError.ExtensionMismatch({ extension: "mux", problem: "it has no channels" }),
+    "the server accepted the extension \"mux\" in a way that was not agreed on: it has no channels"
+  ],
+  [
     new HandshakeError.InvalidUrl({ url: "ftp://a", problem: "its scheme is ftp, not ws or wss" }),
     "\"ftp://a\" is not a WebSocket URL: its scheme is ftp, not ws or wss"
   ],

@@ -107,6 +107,11 @@ const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCo
     "the peer sent a message in more than 3 fragments; raise maxFragments, or have the peer send larger ones"
   ],
   [
+    new ProtocolError.InvalidExtensionData({ extension: "permessage-deflate", problem: "invalid block type" }),
+    1007,
+    "the peer sent data that permessage-deflate cannot decode: invalid block type"
+  ],
+  [
     new ProtocolError.CloseFrameTooShort(),
     1002,
     "the peer sent a close frame of one byte; it is empty, or begins with a code of two bytes"
