@@ -360,8 +360,8 @@ export interface PartialFrame {
  * @since 0.1.0
  */
 export interface Decoded {
-  /** The frames that this chunk completed, in order. */
-  readonly frames: ReadonlyArray<Frame>
+  /** The frames that this chunk completed, in order. The array is yours. */
+  readonly frames: Array<Frame>
   /** The frame that this chunk left unfinished, if it got past its header. */
   readonly partial: PartialFrame | undefined
   /** The least number of bytes that the next frame still needs; 0 after an error. */
@@ -387,7 +387,6 @@ export interface Decoder {
   readonly decode: (chunk: Uint8Array) => Decoded
 }
 
-const none: ReadonlyArray<Frame> = []
 const maxHeaderSize = 14
 
 class DecoderImpl implements Decoder {
@@ -445,7 +444,7 @@ class DecoderImpl implements Decoder {
       }
     }
     return {
-      frames: frames.length === 0 ? none : frames,
+      frames,
       partial: this.pieces === undefined ? undefined : {
         opcode: this.opcode,
         fin: this.fin,

@@ -143,11 +143,11 @@ export class ConnectionImpl implements Shape {
     // What this read makes anyone send leaves in one write.
     this.outbox.hold()
     const { answered, close, deliver, pongs } = this.protocol.receive(chunk)
-    for (const payload of answered) this.pings.answered(payload)
+    if (answered !== undefined) { for (const payload of answered) this.pings.answered(payload) }
     // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped, because the
     // peer's close frame stands behind it.
     if (deliver.length > 0 && (this.protocol.sendable || !this.inbox.full)) this.inbox.push(deliver)
-    if (this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
+    if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
     if (close !== undefined) this.sendClose(close)
     else if (this.protocol.state !== "Open") this.proceed()
     this.outbox.release()
@@ -258,10 +258,16 @@ export class ConnectionImpl implements Shape {
   // ---------------------------------------------------------------------------
 
   readonly send: Shape["send"] = (message) =>
-    this.outbox.send(() => {
-      this.messagesOut++
-      this.outbox.write(frameOf(message))
+    Effect.suspend(() => {
+      if (!this.outbox.ready()) return this.outbox.sendInTurn(() => this.writeMessage(message))
+      this.writeMessage(message)
+      return Effect.void
     })
+
+  private writeMessage(message: Message.Input): void {
+    this.messagesOut++
+    this.outbox.write(frameOf(message))
+  }
 
   readonly sendAll: Shape["sendAll"] = (messages) =>
     this.outbox.send(() => {

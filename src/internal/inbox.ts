@@ -70,11 +70,15 @@ export class Inbox {
     return this.bytes
   }
 
-  push(frames: ReadonlyArray<Frame>): void {
-    for (const frame of frames) {
-      this.frames.push(frame)
-      this.bytes += frame.payload.length + frameOverhead
+  /** Takes checked frames, and the array that they are in. */
+  push(frames: Array<Frame>): void {
+    if (this.head === this.frames.length) {
+      this.frames = frames
+      this.head = 0
+    } else {
+      for (let i = 0; i < frames.length; i++) this.frames.push(frames[i])
     }
+    for (let i = 0; i < frames.length; i++) this.bytes += frames[i].payload.length + frameOverhead
     this.wake()
   }
 
@@ -139,7 +143,7 @@ export class Inbox {
    * goes back to waiting.
    */
   private take<A, E>(ready: () => boolean, next: () => A | undefined, ended: Ended<E>): Effect.Effect<A, E> {
-    const taken = Effect.catchDefect(
+    const taken: Effect.Effect<A, E> = Effect.catchDefect(
       Effect.sync(() => {
         const value = next()
         if (value === undefined) throw cameLate
@@ -147,22 +151,19 @@ export class Inbox {
       }),
       (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
     )
+    const wait = Effect.callback<A, E>((resume) => {
+      const waiter = { ready, go: () => resume(this.closed === undefined ? taken : takeOrWait) }
+      this.waiting.push(waiter)
+      return Effect.sync(() => {
+        const index = this.waiting.indexOf(waiter)
+        if (index >= 0) this.waiting.splice(index, 1)
+        else this.wake()
+      })
+    })
     const takeOrWait: Effect.Effect<A, E> = Effect.suspend(() => {
       if (ready()) return taken
-      return this.closed === undefined ? waitAndTake : ended(this.closed)
+      return this.closed === undefined ? wait : ended(this.closed)
     })
-    const waitAndTake = Effect.flatMap(
-      Effect.callback<void>((resume) => {
-        const waiter = { ready, go: () => resume(Effect.void) }
-        this.waiting.push(waiter)
-        return Effect.sync(() => {
-          const index = this.waiting.indexOf(waiter)
-          if (index >= 0) this.waiting.splice(index, 1)
-          else this.wake()
-        })
-      }),
-      () => takeOrWait
-    )
     return takeOrWait
   }
 

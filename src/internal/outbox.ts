@@ -20,14 +20,16 @@ const copyUpTo = 4 * 1024
 const flushFrom = 64 * 1024
 
 /**
- * Frames are encoded into one buffer that all connections share, and copied out
- * of it once a turn, when their number is known. Its owner is the connection
- * that wrote to it last; another one that wants it makes the owner take its
- * bytes out first.
+ * Small frames are encoded into slabs that all connections share, one after the
+ * other. Whoever wrote last goes on where it ended; when another connection
+ * takes its turn, or it is time to write, what the last one wrote becomes a
+ * chunk of its own. So a turn's frames are one chunk, and no byte is copied twice.
  */
-const scratch = new Uint8Array(64 * 1024)
-let scratchOwner: Outbox | undefined
-let scratchEnd = 0
+const slabSize = 32 * 1024
+let slab = Buffer.allocUnsafeSlow(slabSize)
+let slabStart = 0
+let slabEnd = 0
+let slabWriter: Outbox | undefined
 
 /** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
 export const control = "control"
@@ -39,7 +41,7 @@ export class Outbox {
   private readonly maskKey: (() => number) | undefined
   private readonly coalesce: boolean
 
-  /** What leaves with the next flush, before what is in the scratch buffer. */
+  /** What leaves with the next flush, before what is in the slab. */
   private chunks: Array<Uint8Array> = []
   /** How much leaves with the next flush. */
   private pending = 0
@@ -82,24 +84,25 @@ export class Outbox {
    */
   send(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
     return Effect.suspend(() => {
-      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
-      if (this.hasRoom(sender)) {
-        write()
-        return Effect.void
-      }
-      return this.whenRoom(
-        Effect.suspend(() => {
-          if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
-          write()
-          return Effect.void
-        }),
-        sender
-      )
+      if (!this.ready(sender)) return this.sendInTurn(write, sender)
+      write()
+      return Effect.void
     })
   }
 
-  private hasRoom(sender: Sender | undefined): boolean {
-    return this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
+  /** Whether this sender may write at once. */
+  ready(sender?: Sender): boolean {
+    return this.protocol.sendable && this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
+  }
+
+  /** What `send` does when it is not `ready`. */
+  sendInTurn(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
+    const attempt = Effect.suspend(() => {
+      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+      write()
+      return Effect.void
+    })
+    return this.protocol.sendable ? this.whenRoom(attempt, sender) : attempt
   }
 
   /** Runs `effect` in its turn; it need not ask for room again. */
@@ -182,10 +185,10 @@ export class Outbox {
     this.bytesOut += size
     this.pending += size
     if (payload.length <= copyUpTo) {
-      this.claimScratch(size)
-      scratchEnd = encodeInto(scratch, scratchEnd, frame, maskKey)
+      this.claimSlab(size)
+      slabEnd = encodeInto(slab, slabEnd, frame, maskKey)
     } else {
-      this.emptyScratch()
+      this.sealSlab()
       if (maskKey === undefined) {
         const bytes = new Uint8Array(header)
         encodeHeader(bytes, 0, frame, payload.length, undefined)
@@ -219,7 +222,7 @@ export class Outbox {
   /** Hands all that was taken to the transport. */
   flush(): void {
     this.flushScheduled = false
-    this.emptyScratch()
+    this.sealSlab()
     if (this.chunks.length === 0) return
     const { chunks } = this
     this.chunks = []
@@ -227,23 +230,21 @@ export class Outbox {
     if (!this.transport.write(chunks)) this.full = true
   }
 
-  private claimScratch(size: number): void {
-    if (scratchOwner !== this) {
-      scratchOwner?.emptyScratch()
-      scratchOwner = this
-    } else if (scratchEnd + size > scratch.length) {
-      this.emptyScratch()
-      scratchOwner = this
-    }
+  private claimSlab(size: number): void {
+    if (slabWriter === this && slabEnd + size <= slabSize) return
+    slabWriter?.sealSlab()
+    slabWriter = this
+    if (slabEnd + size <= slabSize) return
+    slab = Buffer.allocUnsafeSlow(slabSize)
+    slabStart = 0
+    slabEnd = 0
   }
 
-  private emptyScratch(): void {
-    if (scratchOwner !== this) return
-    const bytes = Buffer.allocUnsafe(scratchEnd)
-    bytes.set(scratch.subarray(0, scratchEnd))
-    this.chunks.push(bytes)
-    scratchOwner = undefined
-    scratchEnd = 0
+  private sealSlab(): void {
+    if (slabWriter !== this) return
+    this.chunks.push(slab.subarray(slabStart, slabEnd))
+    slabWriter = undefined
+    slabStart = slabEnd
   }
 }
 

@@ -17,15 +17,19 @@ export interface ProtocolOptions extends Message.Limits {
 }
 
 /** What a chunk of bytes came to. */
-export interface Received {
+export class Received {
   /** Frames for the program, in order. */
   readonly deliver: Array<Frame.Frame>
   /** Pongs that are owed, in order. */
-  readonly pongs: Array<Frame.Frame>
+  pongs: Array<Frame.Frame> | undefined = undefined
   /** What the peer's pongs carried, in order. */
-  readonly answered: Array<Uint8Array>
+  answered: Array<Uint8Array> | undefined = undefined
   /** The close frame that is owed: in reply to the peer's, or because it broke a rule. */
-  close: Frame.CloseFrame | undefined
+  close: Frame.CloseFrame | undefined = undefined
+
+  constructor(deliver: Array<Frame.Frame>) {
+    this.deliver = deliver
+  }
 }
 
 /**
@@ -77,56 +81,60 @@ export class Protocol {
 
   /** Takes the next bytes. */
   receive(chunk: Uint8Array): Received {
-    const received: Received = { deliver: [], pongs: [], answered: [], close: undefined }
     // "After receiving a Close frame, a peer discards any further data received" (§1.4); and so after a failure (§7.1.7).
-    if (this.received !== undefined || this.ending !== undefined) return received
+    if (this.received !== undefined || this.ending !== undefined) return new Received([])
     const { error, frames, partial } = this.decoder.decode(chunk)
-    for (const frame of frames) {
-      const broken = this.take(frame, received)
-      if (broken !== undefined) return this.fail(broken, received)
-      if (this.received !== undefined) return received
+    // What is not for the program is taken out of the decoder's own array: nearly always there is nothing to take out.
+    const received = new Received(frames)
+    let delivered = 0
+    for (let i = 0; i < frames.length && this.received === undefined; i++) {
+      const frame = frames[i]
+      this.framesIn++
+      if (frame.opcode < Frame.Opcode.Close) {
+        const broken = this.validator.check(frame)
+        if (broken !== undefined) return this.fail(broken, received, delivered)
+        if (frame.fin) this.messagesIn++
+        frames[delivered++] = frame
+      } else {
+        const taken = this.takeControl(frame, received)
+        if (taken === true) frames[delivered++] = frame
+        else if (taken !== false) return this.fail(taken, received, delivered)
+      }
     }
+    if (delivered < frames.length) frames.length = delivered
+    if (this.received !== undefined) return received
     const broken = partial === undefined || partial.opcode >= Frame.Opcode.Close
       ? error
       : this.validator.checkPartial(partial)
-    return broken === undefined ? received : this.fail(broken, received)
+    return broken === undefined ? received : this.fail(broken, received, delivered)
   }
 
-  private take(frame: Frame.Frame, received: Received): ProtocolError.ProtocolError | undefined {
-    this.framesIn++
-    switch (frame.opcode) {
-      case Frame.Opcode.Ping: {
-        if (this.autoPong) received.pongs.push(Frame.pong(frame.payload))
-        else received.deliver.push(frame)
-        return undefined
-      }
-      case Frame.Opcode.Pong: {
-        received.answered.push(frame.payload)
-        return undefined
-      }
-      case Frame.Opcode.Close: {
-        const close = Frame.readClose(frame.payload)
-        if ("_tag" in close) return close
-        this.received = close
-        this.first ??= "remote"
-        if (!this.autoClose) received.deliver.push(frame)
-        // The reply echoes the code (§5.5.1); an empty close frame is answered with one.
-        else if (this.sent === undefined) received.close = { code: close.code, reason: "" }
-        this.settle()
-        return undefined
-      }
-      default: {
-        const broken = this.validator.check(frame)
-        if (broken !== undefined) return broken
-        if (frame.fin) this.messagesIn++
-        received.deliver.push(frame)
-        return undefined
-      }
+  /** Takes a control frame (§5.5). Answers whether it is for the program, or which rule it broke. */
+  private takeControl(frame: Frame.Frame, received: Received): boolean | ProtocolError.ProtocolError {
+    if (frame.opcode === Frame.Opcode.Ping) {
+      if (!this.autoPong) return true
+      received.pongs ??= []
+      received.pongs.push(Frame.pong(frame.payload))
+      return false
     }
+    if (frame.opcode === Frame.Opcode.Pong) {
+      received.answered ??= []
+      received.answered.push(frame.payload)
+      return false
+    }
+    const close = Frame.readClose(frame.payload)
+    if ("_tag" in close) return close
+    this.received = close
+    this.first ??= "remote"
+    // The reply echoes the code (§5.5.1); an empty close frame is answered with one.
+    if (this.autoClose && this.sent === undefined) received.close = { code: close.code, reason: "" }
+    this.settle()
+    return !this.autoClose
   }
 
   /** "Fail the WebSocket Connection" (§7.1.7), because the peer broke a rule. */
-  private fail(error: ProtocolError.ProtocolError, received: Received): Received {
+  private fail(error: ProtocolError.ProtocolError, received: Received, delivered: number): Received {
+    received.deliver.length = delivered
     if (this.sent === undefined) received.close = { code: ProtocolError.closeCode(error), reason: error._tag }
     else this.cut(error)
     this.cause ??= error

@@ -13,7 +13,7 @@ const make = (options: ProtocolOptions = {}) => {
   return { protocol, receive }
 }
 
-const summary = ({ answered, close, deliver, pongs }: Received) => ({
+const summary = ({ answered = [], close, deliver, pongs = [] }: Received) => ({
   deliver: deliver.map((frame) => frame.opcode),
   pongs: pongs.map((frame) => Buffer.from(frame.payload).toString()),
   answered: answered.map((payload) => Buffer.from(payload).toString()),
