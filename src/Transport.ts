@@ -91,25 +91,45 @@ export class Transport extends Context.Service<Transport, {
  * @category constructors
  * @since 0.1.0
  */
-export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] => ({
-  start: (receiver) => {
-    // The error comes before the close that ends everything; one may also come when nobody expects any more.
-    let error: TransportError | undefined
-    duplex.on("error", (cause: NodeJS.ErrnoException) => {
-      error ??= new TransportError({ code: cause.code, cause })
-    })
+export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] =>
+  new DuplexTransport(duplex, head)
+
+/** Where a stream keeps the transport that is over it: listeners that find it there are shared by all. */
+const transportOf = Symbol("effect-ws/transport")
+type Carrier = Duplex & { [transportOf]?: DuplexTransport }
+
+class DuplexTransport {
+  private readonly duplex: Carrier
+  private head: Uint8Array | undefined
+  receiver: Receiver | undefined
+  /** What broke the stream. It comes before the close that ends everything; more may come when nobody expects any. */
+  error: TransportError | undefined
+
+  constructor(duplex: Duplex, head: Uint8Array | undefined) {
+    this.duplex = duplex
+    this.head = head
+  }
+
+  start(receiver: Receiver): void {
+    const { duplex, head } = this
+    this.receiver = receiver
+    this.head = undefined
+    duplex[transportOf] = this
     if (head !== undefined && head.length > 0) duplex.unshift(head)
-    duplex.on("data", receiver.onData)
-    duplex.on("drain", receiver.onDrain)
-    duplex.on("end", receiver.onEnd)
-    duplex.on("close", () => receiver.onClose(error))
+    duplex.on("error", onError)
+    duplex.on("data", onData)
+    duplex.on("drain", onDrain)
+    duplex.on("end", onEnd)
+    duplex.on("close", onClose)
     if (isSocket(duplex)) {
       duplex.setTimeout(0)
       duplex.setNoDelay(true)
     }
-    if (duplex.destroyed) queueMicrotask(() => receiver.onClose(error))
-  },
-  write: (chunks) => {
+    if (duplex.destroyed) queueMicrotask(() => receiver.onClose(this.error))
+  }
+
+  write(chunks: ReadonlyArray<Uint8Array>): boolean {
+    const { duplex } = this
     if (!duplex.writable) return false
     if (chunks.length === 1) return duplex.write(chunks[0])
     duplex.cork()
@@ -117,21 +137,49 @@ export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Servic
     for (const chunk of chunks) room = duplex.write(chunk)
     duplex.uncork()
     return room
-  },
-  pause: () => {
-    duplex.pause()
-  },
-  resume: () => {
-    duplex.resume()
-  },
-  end: () => {
-    if (!duplex.writableEnded) duplex.end()
-  },
-  destroy: () => {
-    duplex.destroy()
-  },
-  bufferedAmount: () => duplex.writableLength
-})
+  }
+
+  pause(): void {
+    this.duplex.pause()
+  }
+
+  resume(): void {
+    this.duplex.resume()
+  }
+
+  end(): void {
+    if (!this.duplex.writableEnded) this.duplex.end()
+  }
+
+  destroy(): void {
+    this.duplex.destroy()
+  }
+
+  bufferedAmount(): number {
+    return this.duplex.writableLength
+  }
+}
+
+function onError(this: Carrier, cause: NodeJS.ErrnoException): void {
+  this[transportOf]!.error ??= new TransportError({ code: cause.code, cause })
+}
+
+function onData(this: Carrier, chunk: Uint8Array): void {
+  this[transportOf]!.receiver!.onData(chunk)
+}
+
+function onDrain(this: Carrier): void {
+  this[transportOf]!.receiver!.onDrain()
+}
+
+function onEnd(this: Carrier): void {
+  this[transportOf]!.receiver!.onEnd()
+}
+
+function onClose(this: Carrier): void {
+  const transport = this[transportOf]!
+  transport.receiver!.onClose(transport.error)
+}
 
 const isSocket = (duplex: Duplex): duplex is Socket => "setNoDelay" in duplex && "setTimeout" in duplex
 

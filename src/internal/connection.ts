@@ -4,8 +4,8 @@
  * closed in order.
  *
  * The transport's callbacks and the program's effects meet here, on one thread,
- * and each step is taken whole. What has to be waited for is a fiber in the
- * connection's Scope: the keepalive, and the deadline once closing has begun.
+ * and each step is taken whole. Time is told by `Timers`: the keepalive, and the
+ * deadline once closing has begun.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
@@ -13,7 +13,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
@@ -25,6 +24,7 @@ import {
   CloseTimeout,
   type ConnectionClosed,
   ControlPayloadTooLong,
+  type KeepaliveTimeout,
   MessageAborted,
   TransportEnded,
   type TransportError,
@@ -34,12 +34,13 @@ import * as Frame from "../Frame.ts"
 import type * as Handshake from "../Handshake.ts"
 import * as Message from "../Message.ts"
 import { InvalidCloseCode } from "../ProtocolError.ts"
-import type { Transport } from "../Transport.ts"
+import type { Receiver, Transport } from "../Transport.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { Inbox } from "./inbox.ts"
 import { control, Outbox } from "./outbox.ts"
-import { Pings } from "./pings.ts"
+import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
+import { type Timer, Timers } from "./timers.ts"
 
 type Shape = Connection.Connection["Service"]
 
@@ -66,79 +67,93 @@ const noOpening: Connection.Opening = {
   subprotocol: undefined
 }
 
-export class ConnectionImpl implements Shape {
-  readonly role: Frame.Role
-  readonly request: Handshake.Request
-  readonly responseHeaders: Handshake.Headers
-  readonly subprotocol: string | undefined
+/** A value that comes once. Whoever waits for it costs something, nobody does not. */
+class Once<A> {
+  private value: A | undefined
+  private deferred: Deferred.Deferred<A> | undefined
 
+  done(value: A): void {
+    this.value = value
+    if (this.deferred !== undefined) Deferred.doneUnsafe(this.deferred, Exit.succeed(value))
+  }
+
+  get await(): Effect.Effect<A> {
+    return Effect.suspend(() => {
+      if (this.value !== undefined) return Effect.succeed(this.value)
+      this.deferred ??= Deferred.makeUnsafe()
+      return Deferred.await(this.deferred)
+    })
+  }
+}
+
+export class ConnectionImpl implements Shape, Receiver, Watched {
+  readonly role: Frame.Role
+  private readonly opening: Connection.Opening
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
   private readonly inbox: Inbox
   private readonly outbox: Outbox
   private readonly pings: Pings
+  private readonly timers: Timers
   private readonly closeTimeout: Duration.Duration
-  private readonly run: <A, E>(effect: Effect.Effect<A, E>) => Fiber.Fiber<A, E>
 
-  /** Done when it is known how the connection ended. */
-  private readonly over = Deferred.makeUnsafe<ConnectionClosed>()
-  /** Done when the transport is gone. */
-  private readonly gone = Deferred.makeUnsafe<ConnectionClosed>()
+  /** It is known how the connection ended. */
+  private readonly over = new Once<ConnectionClosed>()
+  /** The transport is gone. */
+  private readonly gone = new Once<ConnectionClosed>()
   private readonly onGone: (() => void) | undefined
-  private keepalive: Fiber.Fiber<void, ConnectionClosed> | undefined
-  private deadline: Fiber.Fiber<void> | undefined
-  private paused = false
+  private deadline: Timer | undefined
   private peerEnded = false
   private finished = false
-  private bytesIn = 0
   private messagesOut = 0
+  paused = false
+  bytesIn = 0
 
   constructor(
     transport: Transport["Service"],
     options: Connection.MakeOptions,
     codec: Frame.Codec,
-    context: Context.Context<never>,
+    timers: Timers,
     onGone: (() => void) | undefined
   ) {
-    this.onGone = onGone
     const { opening = noOpening, role } = options
     this.role = role
-    this.request = opening.request
-    this.responseHeaders = opening.responseHeaders
-    this.subprotocol = opening.subprotocol
+    this.opening = opening
     this.transport = transport
-    this.run = Effect.runForkWith(context)
+    this.timers = timers
+    this.onGone = onGone
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
     this.protocol = new Protocol(role, codec, options)
     this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true)
-    this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, () => this.resume())
+    this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this)
     this.pings = new Pings(this.outbox)
   }
 
+  get request(): Handshake.Request {
+    return this.opening.request
+  }
+
+  get responseHeaders(): Handshake.Headers {
+    return this.opening.responseHeaders
+  }
+
+  get subprotocol(): string | undefined {
+    return this.opening.subprotocol
+  }
+
   start(keepalive: Connection.Options["keepalive"]): void {
-    this.transport.start({
-      onData: (chunk) => this.onData(chunk),
-      onDrain: () => this.onDrain(),
-      onEnd: () => this.onEnd(),
-      onClose: (error) => this.onClose(error)
-    })
+    this.transport.start(this)
     if (keepalive === false) return
-    const interval = Duration.fromInputUnsafe(keepalive?.interval ?? defaultKeepalive)
-    const timeout = Duration.fromInputUnsafe(keepalive?.timeout ?? defaultKeepalive)
-    const peer = { heard: () => this.bytesIn, deaf: () => this.paused }
-    this.keepalive = this.run(
-      Effect.map(this.pings.keepalive(interval, timeout, peer), (silent) => {
-        this.sendClose({ code: CloseCode.InternalError, reason: silent._tag }, silent)
-        this.transport.destroy()
-      })
-    )
+    const interval = Duration.toMillis(keepalive?.interval ?? defaultKeepalive)
+    const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
+    this.pings.keepalive(this.timers, interval, timeout, this)
   }
 
   // ---------------------------------------------------------------------------
-  // What the transport tells
+  // What the transport and the rooms around tell
   // ---------------------------------------------------------------------------
 
-  private onData(chunk: Uint8Array): void {
+  onData(chunk: Uint8Array): void {
     this.bytesIn += chunk.length
     // What this read makes anyone send leaves in one write.
     this.outbox.hold()
@@ -157,28 +172,34 @@ export class ConnectionImpl implements Shape {
     }
   }
 
-  private resume(): void {
+  /** The inbox has room again, or what is in it does not matter any more. */
+  resume(): void {
     if (!this.paused) return
     this.paused = false
     this.transport.resume()
   }
 
-  private onDrain(): void {
+  onDrain(): void {
     this.outbox.drained()
     this.pings.drained()
   }
 
-  private onEnd(): void {
+  onEnd(): void {
     this.peerEnded = true
     if (this.ended === undefined) this.cut(new TransportEnded())
     this.transport.end()
   }
 
-  private onClose(error: TransportError | undefined): void {
+  onClose(error: TransportError | undefined): void {
     if (this.ended === undefined) this.cut(error ?? new TransportEnded())
-    this.deadline?.interruptUnsafe()
-    Deferred.doneUnsafe(this.gone, Exit.succeed(this.protocol.closed))
+    this.timers.cancel(this.deadline)
+    this.gone.done(this.protocol.closed)
     this.onGone?.()
+  }
+
+  onSilent(timeout: KeepaliveTimeout): void {
+    this.sendClose({ code: CloseCode.InternalError, reason: timeout._tag }, timeout)
+    this.transport.destroy()
   }
 
   // ---------------------------------------------------------------------------
@@ -195,14 +216,11 @@ export class ConnectionImpl implements Shape {
 
   /** Closing has begun: it goes on until the transport is gone, and has a deadline. */
   private proceed(): void {
-    this.deadline ??= this.run(Effect.delay(
-      Effect.sync(() => {
-        this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
-        this.finish()
-        this.transport.destroy()
-      }),
-      this.closeTimeout
-    ))
+    this.deadline ??= this.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
+      this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
+      this.finish()
+      this.transport.destroy()
+    })
     // The peer's close frame has to be read even if nobody reads messages any more.
     this.resume()
     if (this.protocol.state === "Closed") this.finish()
@@ -219,11 +237,10 @@ export class ConnectionImpl implements Shape {
     if (this.finished) return
     this.finished = true
     const { closed } = this.protocol
-    this.keepalive?.interruptUnsafe()
     this.inbox.close(closed)
     this.outbox.close()
     this.pings.close(closed)
-    Deferred.doneUnsafe(this.over, Exit.succeed(closed))
+    this.over.done(closed)
     // What was written in this turn, the close frame among it, goes before the end.
     this.outbox.flush()
     if (this.role === "server" || closed.cause !== undefined || this.peerEnded) this.transport.end()
@@ -370,7 +387,7 @@ export class ConnectionImpl implements Shape {
   private closeWith(frame: Frame.CloseFrame): Effect.Effect<ConnectionClosed> {
     return Effect.suspend(() => {
       this.sendClose(frame)
-      return Deferred.await(this.gone)
+      return this.gone.await
     })
   }
 
@@ -380,7 +397,7 @@ export class ConnectionImpl implements Shape {
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {
-    return Deferred.await(this.over)
+    return this.over.await
   }
 
   get stats(): Effect.Effect<Connection.Stats> {
@@ -418,7 +435,7 @@ export const open = (
     Effect.contextWith((context: Context.Context<never>) =>
       Effect.sync(() => {
         const codec = Context.get(context, Frame.FrameCodec)
-        const connection = new ConnectionImpl(transport, options, codec, context, onGone)
+        const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), onGone)
         connection.start(options.keepalive)
         return connection
       })

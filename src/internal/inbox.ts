@@ -39,8 +39,8 @@ const some = <A>(next: () => A | undefined): NonEmptyArray<A> | undefined => {
 
 export class Inbox {
   private readonly highWaterMark: number
-  /** Called when an inbox that was over its mark has room again. */
-  private readonly onRoom: () => void
+  /** Whom the inbox tells, when it was over its mark, that it has room again. */
+  private readonly source: { readonly resume: () => void }
 
   private frames: Array<Frame> = []
   private head = 0
@@ -55,9 +55,9 @@ export class Inbox {
   private closed: ConnectionClosed | undefined
   private readonly waiting: Array<Waiter> = []
 
-  constructor(highWaterMark: number, onRoom: () => void) {
+  constructor(highWaterMark: number, source: { readonly resume: () => void }) {
     this.highWaterMark = highWaterMark
-    this.onRoom = onRoom
+    this.source = source
   }
 
   /** Whether the peer must be held back. */
@@ -245,7 +245,7 @@ export class Inbox {
     const before = this.bytes
     this.bytes -= frame.payload.length + frameOverhead
     const mark = this.highWaterMark / 2
-    if (before > mark && this.bytes <= mark) this.onRoom()
+    if (before > mark && this.bytes <= mark) this.source.resume()
     return frame
   }
 }

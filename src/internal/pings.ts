@@ -6,22 +6,33 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
 import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import { control, type Outbox } from "./outbox.ts"
+import type { Timer, Timers } from "./timers.ts"
 
 interface PendingPing {
   readonly payload: Uint8Array
-  readonly resume: (effect: Effect.Effect<void, ConnectionClosed>) => void
+  /** The pong has come, or will not come any more. */
+  readonly done: (closed: ConnectionClosed | undefined) => void
+}
+
+/** What the keepalive wants to know of the peer, and whom it tells that the peer is silent. */
+export interface Watched {
+  /** The bytes that have come from it, whatever they are. */
+  readonly bytesIn: number
+  /** Whether this end reads nothing at the moment, so that it cannot tell. */
+  readonly paused: boolean
+  readonly onSilent: (timeout: KeepaliveTimeout) => void
 }
 
 const encoder = new TextEncoder()
 
 export class Pings {
   private readonly outbox: Outbox
-  private pending: Array<PendingPing> = []
+  private pending: Array<PendingPing> | undefined
   private count = 0
   /** The pong that waits for room: only the newest ping has to be answered. */
   private owedPong: Frame.Frame | undefined
@@ -32,7 +43,7 @@ export class Pings {
 
   /** Sends a ping with a payload of its own, when there is room, and answers how long the pong took. */
   ping(): Effect.Effect<Duration.Duration, ConnectionClosed> {
-    return Effect.suspend(() => this.roundTrip(encoder.encode(`effect-ws ${++this.count}`)))
+    return Effect.suspend(() => this.roundTrip(this.nextPayload()))
   }
 
   /** Sends a ping with a given payload. */
@@ -46,26 +57,41 @@ export class Pings {
   }
 
   private roundTrip(payload: Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed> {
-    const room = this.outbox.send(() => {}, control)
+    const room = this.outbox.send(constVoid, control)
     return Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(payload)), ([duration]) => duration))
   }
 
   private exchange(payload: Uint8Array): Effect.Effect<void, ConnectionClosed> {
     return Effect.callback((resume) => {
       if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
-      const pending = { payload, resume }
-      this.pending.push(pending)
-      this.outbox.write(Frame.ping(payload))
-      return Effect.sync(() => {
-        this.pending = this.pending.filter((other) => other !== pending)
-      })
+      const ping: PendingPing = {
+        payload,
+        done: (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
+      }
+      this.write(ping)
+      return Effect.sync(() => this.forget(ping))
     })
+  }
+
+  private forget(ping: PendingPing): void {
+    this.pending = this.pending?.filter((other) => other !== ping)
+  }
+
+  private write(ping: PendingPing): void {
+    this.pending ??= []
+    this.pending.push(ping)
+    this.outbox.write(Frame.ping(ping.payload))
+  }
+
+  private nextPayload(): Uint8Array {
+    return encoder.encode(`effect-ws ${++this.count}`)
   }
 
   /** A pong came. It answers its ping and all before it, because a peer may answer only the newest. */
   answered(payload: Uint8Array): void {
+    if (this.pending === undefined) return
     const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
-    for (const ping of this.pending.splice(0, index + 1)) ping.resume(Effect.void)
+    for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
   }
 
   /** A pong is owed. It is sent at once, or, when there is no room, in place of the one that waits. */
@@ -76,38 +102,79 @@ export class Pings {
 
   /** The transport has room again. */
   drained(): void {
+    if (this.outbox.closed !== undefined) return
     const pong = this.owedPong
-    if (pong === undefined || this.outbox.closed !== undefined) return
     this.owedPong = undefined
-    this.pong(pong)
+    if (pong !== undefined) this.pong(pong)
+    if (this.keepaliveOwed) this.sendKeepalive()
   }
 
   /** No pong will come any more. */
   close(closed: ConnectionClosed): void {
-    for (const ping of this.pending.splice(0)) ping.resume(Effect.fail(closed))
+    this.stopKeepalive()
+    for (const ping of this.pending?.splice(0) ?? []) ping.done(closed)
   }
 
+  // -- keepalive -------------------------------------------------------------
+
+  private timers: Timers | undefined
+  private timer: Timer | undefined
+  private interval = 0
+  private timeout = 0
+  private watched: Watched | undefined
+  /** What had come from the peer when the ping was due. */
+  private heardBefore = 0
+  /** Whether the ping still waits for room. */
+  private keepaliveOwed = false
+  /** The ping that waits for its pong. */
+  private keepalivePing: PendingPing | undefined
+
   /**
-   * Pings the peer each `interval`, and ends when it was silent for `timeout`
-   * after one. `heard` counts what comes from it, whatever that is: a peer in
-   * the middle of a long message is not silent. While `deaf`, this end reads
-   * nothing, and cannot tell.
+   * Pings the peer each `interval`, and tells when it was silent for `timeout`
+   * after one; both in milliseconds. Whatever comes from the peer is a sign of
+   * life: in the middle of a long message its pong has to wait.
    */
-  keepalive(
-    interval: Duration.Duration,
-    timeout: Duration.Duration,
-    peer: { readonly heard: () => number; readonly deaf: () => boolean }
-  ): Effect.Effect<KeepaliveTimeout, ConnectionClosed> {
-    const alive = Effect.suspend(() => {
-      const before = peer.heard()
-      return Effect.map(
-        Effect.timeoutOption(this.ping(), timeout),
-        (answer) => Option.isSome(answer) || peer.deaf() || peer.heard() > before
-      )
-    })
-    return Effect.map(
-      Effect.repeat(Effect.delay(alive, interval), { while: (isAlive) => isAlive }),
-      () => new KeepaliveTimeout({ duration: timeout })
-    )
+  keepalive(timers: Timers, interval: number, timeout: number, watched: Watched): void {
+    this.timers = timers
+    this.interval = interval
+    this.timeout = timeout
+    this.watched = watched
+    this.rest()
+  }
+
+  private rest(): void {
+    this.stopKeepalive()
+    this.timer = this.timers!.schedule(this.interval, () => this.pingIsDue())
+  }
+
+  private pingIsDue(): void {
+    this.heardBefore = this.watched!.bytesIn
+    this.timer = this.timers!.schedule(this.timeout, () => this.answerIsDue())
+    if (this.outbox.congested) this.keepaliveOwed = true
+    else this.sendKeepalive()
+  }
+
+  private sendKeepalive(): void {
+    this.keepaliveOwed = false
+    this.keepalivePing = {
+      payload: this.nextPayload(),
+      done: (closed) => {
+        if (closed === undefined) this.rest()
+      }
+    }
+    this.write(this.keepalivePing)
+  }
+
+  private answerIsDue(): void {
+    const { bytesIn, paused } = this.watched!
+    if (paused || bytesIn > this.heardBefore) this.rest()
+    else this.watched!.onSilent(new KeepaliveTimeout({ duration: Duration.millis(this.timeout) }))
+  }
+
+  private stopKeepalive(): void {
+    this.timers?.cancel(this.timer)
+    this.keepaliveOwed = false
+    if (this.keepalivePing !== undefined) this.forget(this.keepalivePing)
+    this.keepalivePing = undefined
   }
 }

@@ -1,0 +1,138 @@
+/**
+ * Deadlines. Thousands of connections wait for thousands of moments, and nearly
+ * always nothing has to be done when one comes: so that waiting costs a small
+ * object and not a fiber, all that goes by one Clock shares one fiber, which
+ * sleeps until the first moment, and is there only while something is waited for.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+
+/** A moment that is waited for. */
+export class Timer {
+  /** In milliseconds of the Clock's monotonic time. */
+  readonly at: number
+  readonly fire: () => void
+  /** Where it stands in the heap, or -1 once it has fired or was cancelled. */
+  index = -1
+
+  constructor(at: number, fire: () => void) {
+    this.at = at
+    this.fire = fire
+  }
+}
+
+export class Timers {
+  private static readonly byClock = new WeakMap<Clock.Clock, Timers>()
+
+  /** The timers of the Clock in a context. */
+  static of(context: Context.Context<never>): Timers {
+    const clock = Context.get(context, Clock.Clock)
+    let timers = Timers.byClock.get(clock)
+    if (timers === undefined) {
+      timers = new Timers(clock)
+      Timers.byClock.set(clock, timers)
+    }
+    return timers
+  }
+
+  private readonly clock: Clock.Clock
+  /** A binary heap: the earliest is first. */
+  private readonly heap: Array<Timer> = []
+  private fiber: Fiber.Fiber<void> | undefined
+  private firing = false
+
+  constructor(clock: Clock.Clock) {
+    this.clock = clock
+  }
+
+  /** Calls `fire` after a duration, in milliseconds, unless it is cancelled before. */
+  schedule(millis: number, fire: () => void): Timer {
+    const timer = new Timer(this.now() + millis, fire)
+    if (millis === Number.POSITIVE_INFINITY) return timer
+    timer.index = this.heap.length
+    this.heap.push(timer)
+    this.rise(timer)
+    if (timer.index === 0 && !this.firing) this.restart()
+    return timer
+  }
+
+  cancel(timer: Timer | undefined): void {
+    if (timer === undefined || timer.index < 0) return
+    this.remove(timer)
+    if (this.heap.length === 0 && !this.firing) this.restart()
+  }
+
+  private now(): number {
+    return Number(this.clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  }
+
+  // -- the fiber -------------------------------------------------------------
+
+  private restart(): void {
+    this.fiber?.interruptUnsafe()
+    this.fiber = this.heap.length === 0 ? undefined : Effect.runFork(this.loop)
+  }
+
+  private readonly loop: Effect.Effect<void> = Effect.suspend(() => {
+    this.fireDue()
+    if (this.heap.length === 0) {
+      this.fiber = undefined
+      return Effect.void
+    }
+    const wait = Math.max(0, Math.ceil(this.heap[0].at - this.now()))
+    return Effect.flatMap(this.clock.sleep(Duration.millis(wait)), () => this.loop)
+  })
+
+  private fireDue(): void {
+    this.firing = true
+    const now = this.now()
+    while (this.heap.length > 0 && this.heap[0].at <= now) {
+      const timer = this.heap[0]
+      this.remove(timer)
+      timer.fire()
+    }
+    this.firing = false
+  }
+
+  // -- the heap --------------------------------------------------------------
+
+  private remove(timer: Timer): void {
+    const last = this.heap.pop()!
+    if (last !== timer) {
+      this.put(last, timer.index)
+      this.rise(last)
+      this.sink(last)
+    }
+    timer.index = -1
+  }
+
+  private put(timer: Timer, index: number): void {
+    timer.index = index
+    this.heap[index] = timer
+  }
+
+  private rise(timer: Timer): void {
+    while (timer.index > 0) {
+      const { index } = timer
+      const parent = this.heap[(index - 1) >> 1]
+      if (parent.at <= timer.at) return
+      this.put(timer, parent.index)
+      this.put(parent, index)
+    }
+  }
+
+  private sink(timer: Timer): void {
+    for (;;) {
+      const { index } = timer
+      const left = this.heap[2 * index + 1]
+      const right = this.heap[2 * index + 2]
+      const child = right !== undefined && right.at < left.at ? right : left
+      if (child === undefined || timer.at <= child.at) return
+      this.put(timer, child.index)
+      this.put(child, index)
+    }
+  }
+}
