@@ -91,8 +91,7 @@ export class Transport extends Context.Service<Transport, {
  * @category constructors
  * @since 0.1.0
  */
-export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] =>
-  new DuplexTransport(duplex, head)
+export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] => new DuplexTransport(duplex, head)
 
 /** Where a stream keeps the transport that is over it: listeners that find it there are shared by all. */
 const transportOf = Symbol("effect-ws/transport")

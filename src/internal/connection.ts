@@ -274,28 +274,38 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   // Sending
   // ---------------------------------------------------------------------------
 
-  readonly send: Shape["send"] = (message) =>
-    Effect.suspend(() => {
-      if (!this.outbox.ready()) return this.outbox.sendInTurn(() => this.writeMessage(message))
-      this.writeMessage(message)
-      return Effect.void
-    })
+  // These are functions that can be passed on. They are made when they are asked for, because most connections are idle.
+
+  get send(): Shape["send"] {
+    return (message) =>
+      Effect.suspend(() => {
+        if (!this.outbox.ready()) return this.outbox.sendInTurn(() => this.writeMessage(message))
+        this.writeMessage(message)
+        return Effect.void
+      })
+  }
 
   private writeMessage(message: Message.Input): void {
     this.messagesOut++
     this.outbox.write(frameOf(message))
   }
 
-  readonly sendAll: Shape["sendAll"] = (messages) =>
-    this.outbox.send(() => {
-      this.messagesOut += messages.length
-      this.outbox.writeAll(messages.map(frameOf))
-    })
+  get sendAll(): Shape["sendAll"] {
+    return (messages) =>
+      this.outbox.send(() => {
+        this.messagesOut += messages.length
+        this.outbox.writeAll(messages.map(frameOf))
+      })
+  }
 
-  readonly sendFragments: Shape["sendFragments"] = <E, R>(
+  get sendFragments(): Shape["sendFragments"] {
+    return (fragments) => this.sendStream(fragments)
+  }
+
+  private sendStream<E, R>(
     fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
-  ) =>
-    Effect.suspend(() => {
+  ): Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R> {
+    return Effect.suspend(() => {
       const encoder = new FragmentEncoder()
       const sendFragment = (fragment: string | Uint8Array) => {
         const turn = encoder.begun ? encoder : undefined
@@ -329,24 +339,30 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
         }))
       )
     })
+  }
 
-  readonly sendFrame: Shape["sendFrame"] = (frame) =>
-    Effect.suspend((): Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong | UnexpectedFragment> => {
-      if (Frame.isControl(frame)) return this.sendControlFrame(frame)
-      // The connection itself stands for whoever sends a message frame by frame.
-      const inside = this.outbox.isLockedBy(this)
-      if (inside !== (frame.opcode === Frame.Opcode.Continuation)) {
-        const problem = inside ? "the message before it is unfinished" : "it continues no message"
-        return Effect.fail(new UnexpectedFragment({ problem }))
-      }
-      return this.outbox.send(() => {
-        this.outbox.write(frame)
-        if (frame.fin) {
-          this.messagesOut++
-          this.outbox.unlock(this)
-        } else this.outbox.lock(this)
-      }, inside ? this : undefined)
-    })
+  get sendFrame(): Shape["sendFrame"] {
+    return (frame) =>
+      Effect.suspend((): ReturnType<Shape["sendFrame"]> =>
+        Frame.isControl(frame) ? this.sendControlFrame(frame) : this.sendDataFrame(frame)
+      )
+  }
+
+  private sendDataFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed | UnexpectedFragment> {
+    // The connection itself stands for whoever sends a message frame by frame.
+    const inside = this.outbox.isLockedBy(this)
+    if (inside !== (frame.opcode === Frame.Opcode.Continuation)) {
+      const problem = inside ? "the message before it is unfinished" : "it continues no message"
+      return Effect.fail(new UnexpectedFragment({ problem }))
+    }
+    return this.outbox.send(() => {
+      this.outbox.write(frame)
+      if (frame.fin) {
+        this.messagesOut++
+        this.outbox.unlock(this)
+      } else this.outbox.lock(this)
+    }, inside ? this : undefined)
+  }
 
   private sendControlFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong> {
     const { length } = frame.payload
@@ -358,21 +374,24 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     }, control)
   }
 
-  readonly ping =
-    ((payload?: string | Uint8Array) =>
+  get ping(): Shape["ping"] {
+    return ((payload?: string | Uint8Array) =>
       payload === undefined ? this.pings.ping() : this.pings.pingWith(payload)) as Shape["ping"]
+  }
 
   // ---------------------------------------------------------------------------
   // The end
   // ---------------------------------------------------------------------------
 
-  readonly close: Shape["close"] = (code = CloseCode.NormalClosure, reason = "") =>
-    Effect.suspend((): Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong> => {
-      if (!CloseCode.isOnWire(code)) return Effect.fail(new InvalidCloseCode({ code }))
-      const length = Buffer.byteLength(reason)
-      if (length > 123) return Effect.fail(new CloseReasonTooLong({ length }))
-      return this.closeWith({ code, reason })
-    })
+  get close(): Shape["close"] {
+    return (code = CloseCode.NormalClosure, reason = "") =>
+      Effect.suspend((): Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong> => {
+        if (!CloseCode.isOnWire(code)) return Effect.fail(new InvalidCloseCode({ code }))
+        const length = Buffer.byteLength(reason)
+        if (length > 123) return Effect.fail(new CloseReasonTooLong({ length }))
+        return this.closeWith({ code, reason })
+      })
+  }
 
   /** Closes the connection because its Scope is closed. */
   closeOnExit(exit: Exit.Exit<unknown, unknown>): Effect.Effect<ConnectionClosed> {
@@ -425,20 +444,25 @@ const frameOf = (message: Message.Input): Frame.Frame =>
 const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>
   closed.normal ? Cause.done() : Effect.fail(closed)
 
-/** Opens a connection. `onGone` is called once, when the transport is gone. */
-export const open = (
+/** Opens a connection, with what it needs from a context. `onGone` is called once, when the transport is gone. */
+export const openUnsafe = (
   transport: Transport["Service"],
   options: Connection.MakeOptions,
+  context: Context.Context<never>,
   onGone?: () => void
+): ConnectionImpl => {
+  const codec = Context.get(context, Frame.FrameCodec)
+  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), onGone)
+  connection.start(options.keepalive)
+  return connection
+}
+
+/** Opens a connection that is closed with its Scope. */
+export const open = (
+  transport: Transport["Service"],
+  options: Connection.MakeOptions
 ): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
   Effect.acquireRelease(
-    Effect.contextWith((context: Context.Context<never>) =>
-      Effect.sync(() => {
-        const codec = Context.get(context, Frame.FrameCodec)
-        const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), onGone)
-        connection.start(options.keepalive)
-        return connection
-      })
-    ),
+    Effect.contextWith((context: Context.Context<never>) => Effect.sync(() => openUnsafe(transport, options, context))),
     (connection, exit) => connection.closeOnExit(exit)
   )

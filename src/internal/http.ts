@@ -3,39 +3,75 @@ import * as Redacted from "effect/Redacted"
 import type * as Http from "node:http"
 import { STATUS_CODES } from "node:http"
 import type { Duplex } from "node:stream"
-import type { HttpRequest, HttpResponse, RawHeaders } from "../Handshake.ts"
+import * as Result from "effect/Result"
+import type { Opening } from "../Connection.ts"
+import * as Handshake from "../Handshake.ts"
 
 /** Node's flat list of names and values, in pairs. */
-export const pairs = (flat: ReadonlyArray<string>): RawHeaders => {
+export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
   const headers: Array<readonly [string, string]> = []
   for (let i = 0; i + 1 < flat.length; i += 2) headers.push([flat[i], flat[i + 1]])
   return headers
 }
 
-export const toHttpRequest = (request: Http.IncomingMessage): HttpRequest => ({
+const facts = (request: Http.IncomingMessage): Omit<Handshake.HttpRequest, "rawHeaders"> => ({
   method: request.method ?? "",
   target: request.url ?? "",
   httpVersion: request.httpVersion,
-  rawHeaders: pairs(request.rawHeaders),
   secure: "encrypted" in request.socket,
   remoteAddress: request.socket.remoteAddress
 })
 
+export const toHttpRequest = (request: Http.IncomingMessage): Handshake.HttpRequest => ({
+  ...facts(request),
+  rawHeaders: pairs(request.rawHeaders)
+})
+
+/**
+ * The opening handshake of a server's connection. Nearly nobody looks at it once
+ * the connection is open: so only what Node read and what was answered is kept,
+ * and read again when it is asked for.
+ */
+export class ServerOpening implements Opening {
+  private readonly http: Omit<Handshake.HttpRequest, "rawHeaders">
+  private readonly flatHeaders: ReadonlyArray<string>
+  private readonly response: Handshake.HttpResponse
+  readonly subprotocol: string | undefined
+  private read: Handshake.Request | undefined
+
+  constructor(message: Http.IncomingMessage, response: Handshake.HttpResponse, subprotocol: string | undefined) {
+    this.http = facts(message)
+    this.flatHeaders = message.rawHeaders
+    this.response = response
+    this.subprotocol = subprotocol
+  }
+
+  get request(): Handshake.Request {
+    return this.read ??= Result.getOrThrow(
+      Handshake.readRequest({ ...this.http, rawHeaders: pairs(this.flatHeaders) })
+    )
+  }
+
+  get responseHeaders(): Handshake.Headers {
+    return Handshake.foldHeaders(this.response.rawHeaders)
+  }
+}
+
 /** The status line and headers of a response, as they go on the wire. Headers were checked where they came from. */
-const formatHead = ({ rawHeaders, status }: HttpResponse): string => {
+const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
   let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`
   for (const [name, value] of rawHeaders) head += `${name}: ${value}\r\n`
   return head + "\r\n"
 }
 
 /** Writes the response to an upgrade request, whose socket Node has handed over. */
-export const writeResponse = (socket: Duplex, response: HttpResponse): void => {
+export const writeResponse = (socket: Duplex, response: Handshake.HttpResponse): void => {
   socket.write(formatHead(response), "latin1")
   if (response.body.length > 0) socket.write(response.body)
 }
 
 /** Answers a plain request. */
-export const respond = (response: Http.ServerResponse, { body, rawHeaders, status }: HttpResponse): void => {
+export const respond = (response: Http.ServerResponse, { body, rawHeaders, status }: Handshake.HttpResponse): void => {
   response.writeHead(status, rawHeaders.flat())
   response.end(body)
 }

@@ -68,9 +68,8 @@ const kernelSize = 64 * 1024
  * ```
  */
 const kernelModule = (): Uint8Array => {
-  const xorAt = (offset: number) =>
-    // local.get 0, local.get 0, v128.load, local.get 3, v128.xor, v128.store
-    [0x20, 0, 0x20, 0, 0xfd, 0x00, 4, offset, 0x20, 3, 0xfd, 0x51, 0xfd, 0x0b, 4, offset]
+  const xorAt = (offset: number) => // local.get 0, local.get 0, v128.load, local.get 3, v128.xor, v128.store
+  [0x20, 0, 0x20, 0, 0xfd, 0x00, 4, offset, 0x20, 3, 0xfd, 0x51, 0xfd, 0x0b, 4, offset]
   const code = [
     ...[1, 1, 0x7b], // one local, a v128
     ...[0x20, 2, 0xfd, 0x11, 0x21, 3], // local.get 2, i32x4.splat, local.set 3

@@ -1,29 +1,36 @@
 /**
- * What becomes of upgrade requests: each is a session, a fiber that negotiates,
- * opens a connection, and runs the handler in it.
+ * What becomes of upgrade requests: each is a session, from the request to the
+ * end of the handler that runs in its connection.
+ *
+ * A request that needs no thinking about, because the decision is there at once,
+ * takes no fiber before the handler's.
  */
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as CloseCode from "../CloseCode.ts"
-import { Connection, type Opening } from "../Connection.ts"
+import { Connection } from "../Connection.ts"
 import { InvalidCloseCode } from "../ProtocolError.ts"
 import * as Handshake from "../Handshake.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
-import { type ConnectionImpl, open } from "./connection.ts"
-import { toHttpRequest, writeResponse } from "./http.ts"
+import { type ConnectionImpl, openUnsafe } from "./connection.ts"
+import { ServerOpening, toHttpRequest, writeResponse } from "./http.ts"
+import { Timers } from "./timers.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
 const defaultShutdownTimeout = Duration.seconds(10)
+/** How long a client has to read why it is refused, in milliseconds. */
+const refusalTimeout = 1000
 
 export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => void
 
@@ -33,10 +40,10 @@ export interface Serving {
   readonly stop: Effect.Effect<void>
 }
 
-/** An upgraded socket and the fiber that deals with it, from the request to the end of the handler. */
+/** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
 interface Session {
   readonly socket: Duplex
-  readonly fiber: Fiber.Fiber<unknown, unknown>
+  fiber: Fiber.Fiber<unknown, unknown> | undefined
   connection: ConnectionImpl | undefined
 }
 
@@ -49,63 +56,142 @@ export const makeServing = <A, E, R, Services, RD>(
   Effect.contextWith((context: Context.Context<RD | Exclude<R, Connection | Scope.Scope | Services>>) => {
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
     if (!CloseCode.isOnWire(code)) return Effect.die(new InvalidCloseCode({ code }))
-    // What the handler needs besides its connection is in the context that sessions are run with.
-    const inConnection = handler as Effect.Effect<A, E, Connection | Services | Scope.Scope>
     const run = Effect.runForkWith(context)
-    const handlerTimeout = Duration.fromInputUnsafe(options.handlerTimeout ?? defaultHandlerTimeout)
+    const timers = Timers.of(context)
+    const handlerTimeout = Duration.toMillis(options.handlerTimeout ?? defaultHandlerTimeout)
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
+    const policy = (options.decide ?? Context.get(context, Handshake.Handshake).decide) as (
+      request: Handshake.Request
+    ) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, RD>
+    type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     const sessions = new Set<Session>()
 
-    const upgrade: Upgrade = (request, socket, head) => {
+    const upgrade: Upgrade = (message, socket, head) => {
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
-      run(Effect.withFiber((fiber) => {
-        const session: Session = { socket, fiber, connection: undefined }
-        sessions.add(session)
-        fiber.addObserver(() => sessions.delete(session))
-        return handle(session, request, head)
-      }))
-    }
-
-    const handle = (session: Session, request: Http.IncomingMessage, head: Buffer) => {
-      const { fiber, socket } = session
-      const negotiated = negotiate(request, options, path).pipe(
-        Effect.timeoutOrElse({ duration: handshakeTimeout, orElse: () => Effect.fail(decisionTimedOut) }),
-        whileOpen(socket)
-      )
-      return Effect.matchEffect(negotiated, {
-        onFailure: (response) => refuse(socket, response),
-        onSuccess: ({ opening, response, services }) => {
-          writeResponse(socket, response)
-          return Effect.flatMap(
-            open(fromDuplex(socket, head), { ...options, role: "server", opening }, () => {
-              // The connection has ended. Its handler, if it goes on, gets some time.
-              if (fiber.pollUnsafe() !== undefined) return
-              const deadline = run(Effect.delay(Effect.sync(() => fiber.interruptUnsafe()), handlerTimeout))
-              fiber.addObserver(() => deadline.interruptUnsafe())
-            }),
-            (connection) => {
-              session.connection = connection
-              return inConnection.pipe(
-                Effect.tapCause((cause) => logFailure(connection, cause)),
-                Effect.provideContext(Context.add(services, Connection, connection))
-              )
-            }
-          ).pipe(Effect.scoped, Effect.ignoreCause)
-        }
+      const session: Session = { socket, fiber: undefined, connection: undefined }
+      sessions.add(session)
+      const request = readUpgrade(message, options.origin ?? "same-origin", path)
+      if (Result.isFailure(request)) return refuse(session, request.failure)
+      decide(session, request.success, (exit) => {
+        const answer = Result.flatMap(
+          Exit.isSuccess(exit) ? Result.succeed(exit.value) : withoutDecision(exit.cause),
+          (decision) => respond(request.success, decision)
+        )
+        if (Result.isFailure(answer)) refuse(session, answer.failure)
+        else open(session, message, answer.success, head)
       })
     }
 
-    const stop = Effect.gen(function*() {
-      for (const { connection, fiber } of sessions) {
-        if (connection === undefined) fiber.interruptUnsafe()
-        else connection.sendClose({ code, reason })
+    /** Asks for the decision, which may take time, unless the client goes or the server stops before it is there. */
+    const decide = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
+      const deciding = attempt(() => policy(request))
+      if (Exit.isExit(deciding)) return session.socket.destroyed ? forget(session) : then(deciding as Decided)
+      const { socket } = session
+      const onClose = () => session.fiber?.interruptUnsafe()
+      socket.once("close", onClose)
+      session.fiber = run(Effect.timeoutOrElse(deciding, {
+        duration: handshakeTimeout,
+        orElse: () => Effect.fail(Handshake.reject({ status: 503 }))
+      }))
+      session.fiber.addObserver((decided) => {
+        socket.off("close", onClose)
+        if (Exit.hasInterrupts(decided)) socket.destroy()
+        if (socket.destroyed) forget(session)
+        else then(decided as Decided)
+      })
+    }
+
+    /** What comes of it when nobody accepted or rejected. */
+    const withoutDecision = (cause: Cause.Cause<Handshake.Reject>): Result.Result<Handshake.Reject> => {
+      const rejected = Cause.findError(cause)
+      if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
+      run(Effect.logError("the decision about a WebSocket request died", cause))
+      return Result.succeed(Handshake.reject({ status: 500 }))
+    }
+
+    const respond = (
+      request: Handshake.Request,
+      decision: Handshake.Decision<Services>
+    ): Result.Result<Answer<Services>, Handshake.HttpResponse> => {
+      if (decision._tag === "Reject") {
+        return Result.flatMap(orInternalError(Handshake.rejectResponse(decision)), Result.fail)
       }
-      const fibers = Array.from(sessions, (session) => session.fiber)
+      const { headers, services } = decision
+      const subprotocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
+      return Result.map(
+        orInternalError(Handshake.acceptResponse(request, { protocol: subprotocol, headers })),
+        (response) => ({ response, subprotocol, services })
+      )
+    }
+
+    /** A decision that cannot be written is the program's mistake, and not for the client to read. */
+    const orInternalError = <T>(
+      result: Result.Result<T, { readonly message: string }>
+    ): Result.Result<T, Handshake.HttpResponse> =>
+      Result.mapError(result, ({ message }) => {
+        run(Effect.logError(message))
+        return internalError
+      })
+
+    /** Opens the connection, and runs the handler in it. */
+    const open = (session: Session, message: Http.IncomingMessage, answer: Answer<Services>, head: Buffer) => {
+      const { response, services, subprotocol } = answer
+      const { socket } = session
+      writeResponse(socket, response)
+      const opening = new ServerOpening(message, response, subprotocol)
+      const connection = openUnsafe(fromDuplex(socket, head), { ...options, role: "server", opening }, context, () => {
+        // The connection has ended. Its handler, if it goes on, gets some time.
+        if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
+        const deadline = timers.schedule(handlerTimeout, () => session.fiber!.interruptUnsafe())
+        session.fiber.addObserver(() => timers.cancel(deadline))
+      })
+      session.connection = connection
+      const scope = Scope.makeUnsafe()
+      const inConnection = Context.merge(context, services).pipe(
+        Context.add(Connection, connection),
+        Context.add(Scope.Scope, scope)
+      )
+      session.fiber = Effect.runForkWith(inConnection)(
+        Effect.onExit(handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>, (exit) => {
+          const closing = Effect.andThen(Scope.close(scope, exit), connection.closeOnExit(exit))
+          return Exit.isSuccess(exit) ? closing : Effect.andThen(logFailure(connection, exit.cause), closing)
+        })
+      )
+      session.fiber.addObserver(() => forget(session))
+    }
+
+    /** Sends a last response. The client is given a moment to read it before the socket is cut. */
+    const refuse = (session: Session, response: Handshake.HttpResponse) => {
+      const { socket } = session
+      const deadline = timers.schedule(refusalTimeout, () => socket.destroy())
+      socket.once("close", () => {
+        timers.cancel(deadline)
+        forget(session)
+      })
+      writeResponse(socket, response)
+      socket.end()
+      socket.resume()
+    }
+
+    const forget = (session: Session) => {
+      sessions.delete(session)
+    }
+
+    const stop = Effect.gen(function*() {
+      for (const { connection, fiber, socket } of sessions) {
+        if (connection !== undefined) {
+          connection.sendClose({ code, reason })
+          continue
+        }
+        fiber?.interruptUnsafe()
+        socket.destroy()
+      }
+      const fibers = Array.from(sessions).flatMap(({ fiber }) => fiber ?? [])
       yield* Effect.timeoutOption(Fiber.awaitAll(fibers), shutdownTimeout)
       for (const { fiber, socket } of sessions) {
         socket.destroy()
-        fiber.interruptUnsafe()
+        fiber?.interruptUnsafe()
       }
       yield* Fiber.awaitAll(fibers)
     })
@@ -120,89 +206,41 @@ export const makeServing = <A, E, R, Services, RD>(
     })
   })
 
-interface Negotiated<in Services> {
-  readonly opening: Opening
+/** What a request is accepted with. */
+interface Answer<in Services> {
   readonly response: Handshake.HttpResponse
+  readonly subprotocol: string | undefined
   readonly services: Context.Context<Services>
 }
 
-/** From a request to the decision about it. What is not accepted fails with the response that says so. */
-const negotiate = Effect.fnUntraced(function*<Services, R>(
-  http: Http.IncomingMessage,
-  options: ServeOptions<Services, R>,
+/** What every server asks of a request before anybody decides; otherwise, the response that says what was wrong. */
+const readUpgrade = (
+  message: Http.IncomingMessage,
+  origin: Handshake.OriginPolicy,
   path: string | undefined
-): Effect.fn.Return<Negotiated<Services>, Handshake.HttpResponse, R> {
-  const refused = Result.mapError(Handshake.errorResponse)
-  const request = yield* Effect.fromResult(refused(Handshake.readRequest(toHttpRequest(http))))
-  yield* Effect.fromResult(refused(Handshake.checkOrigin(request, options.origin ?? "same-origin")))
-  if (path !== undefined && request.path !== path) {
-    return yield* rejection(Handshake.reject({ status: 404, body: `there is nothing at ${request.path}` }))
+): Result.Result<Handshake.Request, Handshake.HttpResponse> => {
+  const request = Handshake.readRequest(toHttpRequest(message))
+  if (Result.isFailure(request)) return Result.fail(Handshake.errorResponse(request.failure))
+  const allowed = Handshake.checkOrigin(request.success, origin)
+  if (Result.isFailure(allowed)) return Result.fail(Handshake.errorResponse(allowed.failure))
+  return path === undefined || request.success.path === path
+    ? Result.succeed(request.success)
+    : Result.fail(rejection(404, `there is nothing at ${request.success.path}`))
+}
+
+const rejection = (status: number, body?: string): Handshake.HttpResponse =>
+  Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))
+
+/** A function of the user's that is to answer an effect, and may throw instead. */
+const attempt = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+  try {
+    return evaluate()
+  } catch (defect) {
+    return Effect.die(defect)
   }
-  const policy = yield* Handshake.Handshake
-  const decide = (options.decide ?? policy.decide) as (
-    request: Handshake.Request
-  ) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, R>
-  const decision = yield* decide(request).pipe(
-    Effect.catch((reject) => Effect.succeed(reject)),
-    Effect.catchDefect((defect) =>
-      Effect.andThen(
-        Effect.logError("the decision about a WebSocket request died", defect),
-        Effect.succeed(Handshake.reject({ status: 500 }))
-      )
-    )
-  )
-  if (decision._tag === "Reject") return yield* rejection(decision)
-  const subprotocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
-  const response = yield* orInternalError(
-    Handshake.acceptResponse(request, { protocol: subprotocol, headers: decision.headers })
-  )
-  const responseHeaders = Handshake.foldHeaders(response.rawHeaders)
-  return { opening: { request, responseHeaders, subprotocol }, response, services: decision.services }
-})
+}
 
-const rejection = (decision: Handshake.Reject): Effect.Effect<never, Handshake.HttpResponse> =>
-  Effect.flatMap(orInternalError(Handshake.rejectResponse(decision)), Effect.fail)
-
-/** A decision that cannot be written is the program's mistake, and not for the client to read. */
-const orInternalError = <A>(
-  result: Result.Result<A, { readonly message: string }>
-): Effect.Effect<A, Handshake.HttpResponse> =>
-  Result.isSuccess(result)
-    ? Effect.succeed(result.success)
-    : Effect.andThen(Effect.logError(result.failure.message), Effect.fail(internalError))
-
-const statusOnly = (status: number): Handshake.HttpResponse =>
-  Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status })))
-const internalError = statusOnly(500)
-const decisionTimedOut = statusOnly(503)
-
-/** Interrupts an effect when the client goes. */
-const whileOpen = (socket: Duplex) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiber((fiber) => {
-    const onClose = () => fiber.interruptUnsafe()
-    socket.once("close", onClose)
-    return Effect.onExit(effect, (exit) =>
-      Effect.sync(() => {
-        socket.off("close", onClose)
-        if (exit._tag === "Failure" && Cause.hasInterrupts(exit.cause)) socket.destroy()
-      }))
-  })
-
-/** Sends a last response. The client is given a moment to read it before the socket is cut. */
-const refuse = (socket: Duplex, response: Handshake.HttpResponse): Effect.Effect<void> =>
-  Effect.callback<void>((resume) => {
-    if (socket.destroyed) return resume(Effect.void)
-    socket.once("close", () => resume(Effect.void))
-    writeResponse(socket, response)
-    socket.end()
-    socket.resume()
-  }).pipe(
-    Effect.timeoutOption(Duration.seconds(1)),
-    Effect.ensuring(Effect.sync(() => {
-      socket.destroy()
-    })),
-    Effect.asVoid
-  )
+const internalError = rejection(500)
 
 /** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
 const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
