@@ -488,7 +488,7 @@ class DecoderImpl implements Decoder {
   private readHeader(bytes: Uint8Array, at: number, end: number): number {
     const size = this.parseHeader(bytes, at, end)
     if (size > 0) return at + size
-    if (size === 0) {
+    if (size === 0 && at < end) {
       this.header ??= new Uint8Array(maxHeaderSize)
       this.header.set(bytes.subarray(at, end))
       this.headerHave = end - at

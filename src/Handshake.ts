@@ -12,7 +12,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
-import { createHash, randomBytes } from "node:crypto"
+import { hash, randomBytes } from "node:crypto"
 import * as Extension from "./Extension.ts"
 import * as HandshakeError from "./HandshakeError.ts"
 import { fold, isFieldValue, isToken, listHas, parseTokens } from "./internal/headers.ts"
@@ -160,8 +160,7 @@ const checkedHeaders = (
  * @category models
  * @since 0.1.0
  */
-export const acceptKey = (key: string): string =>
-  createHash("sha1").update(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest("base64")
+export const acceptKey = (key: string): string => hash("sha1", key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", "base64")
 
 // -----------------------------------------------------------------------------
 // Server: reading a request
@@ -411,16 +410,27 @@ export const reject = (options: {
 }): Reject => new Reject(options)
 
 /**
+ * What a request is accepted with.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface AcceptOptions {
+  /** The subprotocol to speak, one that the client offers. */
+  readonly protocol?: string | undefined
+  /** The extensions to use, such as the client offers. */
+  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
+  /** Headers beside those of the handshake. */
+  readonly headers?: HeadersInput | undefined
+}
+
+/**
  * The response that accepts a request (RFC 6455 §4.2.2).
  *
  * @category server
  * @since 0.1.0
  */
-export const acceptResponse = (request: Request, options?: {
-  readonly protocol?: string | undefined
-  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
-  readonly headers?: HeadersInput | undefined
-}): Result.Result<
+export const acceptResponse = (request: Request, options?: AcceptOptions): Result.Result<
   HttpResponse,
   HandshakeError.ProtocolNotOffered | HandshakeError.ExtensionNotOffered | HandshakeError.InvalidHeader
 > => {

@@ -35,15 +35,17 @@ export const toHttpRequest = (request: Http.IncomingMessage): Handshake.HttpRequ
 export class ServerOpening implements Opening {
   private readonly http: Omit<Handshake.HttpRequest, "rawHeaders">
   private readonly flatHeaders: ReadonlyArray<string>
-  private readonly response: Handshake.HttpResponse
-  readonly subprotocol: string | undefined
+  private readonly accepted: Handshake.AcceptOptions
   private read: Handshake.Request | undefined
 
-  constructor(message: Http.IncomingMessage, response: Handshake.HttpResponse, subprotocol: string | undefined) {
+  constructor(message: Http.IncomingMessage, accepted: Handshake.AcceptOptions) {
     this.http = facts(message)
     this.flatHeaders = message.rawHeaders
-    this.response = response
-    this.subprotocol = subprotocol
+    this.accepted = accepted
+  }
+
+  get subprotocol(): string | undefined {
+    return this.accepted.protocol
   }
 
   get request(): Handshake.Request {
@@ -53,7 +55,8 @@ export class ServerOpening implements Opening {
   }
 
   get responseHeaders(): Handshake.Headers {
-    return Handshake.foldHeaders(this.response.rawHeaders)
+    const { rawHeaders } = Result.getOrThrow(Handshake.acceptResponse(this.request, this.accepted))
+    return Handshake.foldHeaders(rawHeaders)
   }
 }
 

@@ -118,10 +118,11 @@ export const makeServing = <A, E, R, Services, RD>(
         return Result.flatMap(orInternalError(Handshake.rejectResponse(decision)), Result.fail)
       }
       const { headers, services } = decision
-      const subprotocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
+      const protocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
+      const accepted = { protocol, headers }
       return Result.map(
-        orInternalError(Handshake.acceptResponse(request, { protocol: subprotocol, headers })),
-        (response) => ({ response, subprotocol, services })
+        orInternalError(Handshake.acceptResponse(request, accepted)),
+        (response) => ({ accepted, response, services })
       )
     }
 
@@ -136,10 +137,10 @@ export const makeServing = <A, E, R, Services, RD>(
 
     /** Opens the connection, and runs the handler in it. */
     const open = (session: Session, message: Http.IncomingMessage, answer: Answer<Services>, head: Buffer) => {
-      const { response, services, subprotocol } = answer
+      const { accepted, response, services } = answer
       const { socket } = session
       writeResponse(socket, response)
-      const opening = new ServerOpening(message, response, subprotocol)
+      const opening = new ServerOpening(message, accepted)
       const connection = openUnsafe(fromDuplex(socket, head), { ...options, role: "server", opening }, context, () => {
         // The connection has ended. Its handler, if it goes on, gets some time.
         if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
@@ -208,8 +209,8 @@ export const makeServing = <A, E, R, Services, RD>(
 
 /** What a request is accepted with. */
 interface Answer<in Services> {
+  readonly accepted: Handshake.AcceptOptions
   readonly response: Handshake.HttpResponse
-  readonly subprotocol: string | undefined
   readonly services: Context.Context<Services>
 }
 
