@@ -1,0 +1,41 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { isFor } from "./case.ts"
+import { autobahnSections, sections } from "./cases/index.ts"
+import { run } from "./run.ts"
+import { ownClient, ownServer, type ServerSubject } from "./subjects.ts"
+
+const patience = 60_000
+
+let server: ServerSubject
+beforeAll(async () => {
+  server = await ownServer()
+})
+afterAll(() => server.stop())
+
+describe.concurrent.for(["server", "client"] as const)("our %s", (role) => {
+  for (const section of sections) {
+    describe(`${section.id} ${section.title}`, () => {
+      for (const test of section.cases.filter((test) => isFor(test, role))) {
+        it(`${test.id} ${test.about}`, async () => {
+          const { ok, said } = await run(test, role === "server" ? server : ownClient, patience)
+          assert.isTrue(ok, said)
+        }, 2 * patience)
+      }
+    })
+  }
+})
+
+describe("the cases", () => {
+  it("are all that the Autobahn TestSuite has in its sections", () => {
+    assert.deepStrictEqual(
+      autobahnSections.map(({ cases, id }) => [id, cases.length]),
+      [["1", 16], ["2", 11], ["3", 7], ["4", 10], ["5", 20], ["6", 145], ["7", 37], ["9", 54], ["10", 1]]
+    )
+  })
+
+  it("have an id of their own each, of their section", () => {
+    const ids = sections.flatMap(({ cases, id }) => cases.map((test) => [id, test.id]))
+    assert.strictEqual(new Set(ids.map(([, id]) => id)).size, ids.length)
+    assert.deepStrictEqual(ids.filter(([section, id]) => !id.startsWith(`${section}.`)), [])
+  })
+})
