@@ -1,6 +1,8 @@
 /** All sections, in the order of the table. */
 import type { Section } from "../case.ts"
 import { autobahn } from "./autobahn.ts"
+import { beyond } from "./beyond.ts"
+import { handshakes } from "./handshakes.ts"
 import { limits } from "./limits.ts"
 import { utf8 } from "./utf8.ts"
 
@@ -19,4 +21,4 @@ export const autobahnSections: ReadonlyArray<Section> = [
   miscellany
 ]
 
-export const sections: ReadonlyArray<Section> = autobahnSections
+export const sections: ReadonlyArray<Section> = [...autobahnSections, ...beyond, ...handshakes]
