@@ -49,6 +49,8 @@ export interface Request {
   readonly id: string
   readonly about: string
   readonly text: string
+  /** Where the case is about what this library decides. */
+  readonly own?: boolean | undefined
   /** The status to come back. Of other libraries any will do that says the same: 101, or an error. */
   readonly status: number
 }
@@ -76,6 +78,9 @@ export interface Section {
   readonly cases: ReadonlyArray<Case>
 }
 
+/** Whether a case is only for this library, because others have limits and policies of their own. */
+export const isOwn = (test: Case): boolean => test.kind !== "response" && test.own === true
+
 /** Whether a case is for a role. */
 export const isFor = (test: Case, role: Role): boolean =>
   test.kind === "exchange" ? (test.only ?? role) === role : (test.kind === "request") === (role === "server")
@@ -85,6 +90,9 @@ export const isFor = (test: Case, role: Role): boolean =>
 // -----------------------------------------------------------------------------
 
 export const bytes = (payload: string | Buffer): Buffer => typeof payload === "string" ? Buffer.from(payload) : payload
+
+/** A number of bytes, in words. */
+export const sized = (count: number): string => count === 1 ? "a byte" : `${count} bytes`
 
 /** Bytes in hexadecimal. */
 export const hex = (digits: string): Buffer => Buffer.from(digits.replaceAll(" ", ""), "hex")
@@ -108,8 +116,7 @@ export const begin = { fin: false }
 
 export const closePayload = (code: number, reason: string | Buffer = ""): Buffer =>
   Buffer.concat([Buffer.of(code >> 8, code & 255), bytes(reason)])
-export const close = (code: number, reason?: string | Buffer): Frame =>
-  frame(opcodes.close, closePayload(code, reason))
+export const close = (code: number, reason?: string | Buffer): Frame => frame(opcodes.close, closePayload(code, reason))
 
 /** The header of a frame alone, and the first bytes of its payload. */
 export const upTo = (whole: Frame, length: number): Part => ({ frame: whole, from: 0, to: length })

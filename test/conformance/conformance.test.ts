@@ -1,6 +1,8 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { isFor } from "./case.ts"
+import { readFileSync } from "node:fs"
+import { type Case, isFor } from "./case.ts"
 import { autobahnSections, sections } from "./cases/index.ts"
+import { cell } from "./report.ts"
 import { run } from "./run.ts"
 import { ownClient, ownServer, type ServerSubject } from "./subjects.ts"
 
@@ -38,5 +40,32 @@ describe("the cases", () => {
     const ids = sections.flatMap(({ cases, id }) => cases.map((test) => [id, test.id]))
     assert.strictEqual(new Set(ids.map(([, id]) => id)).size, ids.length)
     assert.deepStrictEqual(ids.filter(([section, id]) => !id.startsWith(`${section}.`)), [])
+  })
+})
+
+/** What a case comes to with this library, as the tests above see to it. */
+const passes = (test: Case): string => {
+  switch (test.kind) {
+    case "exchange":
+      return ""
+    case "request":
+      return test.status === 101 ? "accepted" : `refused with ${test.status}`
+    case "response":
+      return test.error === undefined ? "accepted" : `refused: ${test.error}`
+  }
+}
+
+describe("docs/conformance.md", () => {
+  it("has each case with what it comes to: if not, npm run conformance writes it", () => {
+    const page = readFileSync(new URL("../../docs/conformance.md", import.meta.url), "utf8")
+    const ids = new Set(sections.flatMap(({ cases }) => cases.map(({ id }) => id)))
+    const rows = page.split("\n").map((line) => line.split(" | ")).filter(([first]) => ids.has(first.slice(2)))
+    const expected = sections.flatMap(({ cases }) => cases).map((test) => {
+      const [server, client] = (["server", "client"] as const).map((role) =>
+        isFor(test, role) ? cell(test, { role }, { ok: true, said: passes(test) }) : ""
+      )
+      return [`| ${test.id}`, test.about, server, client]
+    })
+    assert.deepStrictEqual(rows.map((row) => row.slice(0, 4)), expected)
   })
 })

@@ -5,7 +5,7 @@
  *   npm run conformance
  */
 import { writeFileSync } from "node:fs"
-import { type Case, isFor, type Section } from "./case.ts"
+import { type Case, isFor, isOwn, type Section } from "./case.ts"
 import { sections } from "./cases/index.ts"
 import { failures, markdown, type Results, summary } from "./report.ts"
 import { run, type Verdict } from "./run.ts"
@@ -24,8 +24,6 @@ const runSection = async ({ cases, id }: Section, subject: Subject): Promise<Rea
   }
   return Promise.all(own.map(async (test) => [test, await run(test, subject, patience.short)]))
 }
-
-const isOwn = (test: Case): boolean => test.kind === "exchange" && test.own === true
 
 const servers = [await ownServer(), await wsServer()] as const
 const subjects = [servers[0], ownClient, servers[1], wsClient]

@@ -78,8 +78,9 @@ choice, the case says which ("strict: ..."). A connection that is to be failed h
 sent.
 
 What is not OK is in bold, with what was seen instead: "waited for more" is a connection that was not failed at the byte
-that broke a rule, "closed with" another code or before all was answered. Handshakes say how they ended; of ws any
-refusal is OK, of effect-ws only the very status or error. "its own" marks limits, which each library has of its own.
+that broke a rule, "closed with" one that ended with another code, or before all was answered. Handshakes say how they ended; of ws any
+refusal is OK, of effect-ws only the very status or error. "its own" marks limits and policies, which each library has of
+its own.
 `
 
 export const markdown = (sections: ReadonlyArray<Section>, results: Results): string => {

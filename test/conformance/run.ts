@@ -163,7 +163,7 @@ const faultOf = (test: Exchange, { ended, late, reader }: Peer): string | undefi
     expected[i] !== undefined && !(fin && opcode === expected[i].opcode && payload.equals(expected[i].payload))
   )
   if (differs) return "answered something else"
-  if (answers.length > expected.length) return "answered too much"
+  if (answers.length > expected.length) return test.failed ? "accepted" : "answered too much"
   if (answers.length < (test.enough ?? expected.length) || code !== test.close) return closing
   if (at >= 0 && at < reader.frames.length - 1) return "sent frames after the close frame"
   if (reader.torn) return "ended within a frame"

@@ -20,14 +20,18 @@ import {
   pong,
   refused,
   type Section,
+  sized,
   text
 } from "../case.ts"
-import { opcodes } from "../wire.ts"
+import { type Frame, opcodes } from "../wire.ts"
 
 const hello = text("Hello, world!")
 const someBytes = hex("00 ff fe fd fc fb 00 ff")
 
 const sizes = [0, 125, 126, 127, 128, 65535, 65536]
+
+const inChops = (id: string, about: string, message: Frame, chop: number): Exchange =>
+  echoed(id, about, [message], [message], { chop })
 
 const framing: Section = {
   id: "1",
@@ -38,13 +42,9 @@ const framing: Section = {
   ].flatMap(({ fill, id, make, name }) => [
     ...sizes.map((size, i) => {
       const message = make(Buffer.alloc(size, fill))
-      return echoed(`${id}.${i + 1}`, `a ${name} message of ${size} bytes`, [message], [message])
+      return echoed(`${id}.${i + 1}`, `a ${name} message of ${sized(size)}`, [message], [message])
     }),
-    ...[65536].map((size) => {
-      const message = make(Buffer.alloc(size, fill))
-      const about = `a ${name} message of ${size} bytes, 997 at a time`
-      return echoed(`${id}.8`, about, [message], [message], { chop: 997 })
-    })
+    inChops(`${id}.8`, `a ${name} message of 65536 bytes, 997 at a time`, make(Buffer.alloc(65536, fill)), 997)
   ])
 }
 

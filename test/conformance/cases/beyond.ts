@@ -19,6 +19,7 @@ import {
   pong,
   refused,
   type Section,
+  sized,
   text,
   upTo
 } from "../case.ts"
@@ -71,7 +72,7 @@ const opening: Section = {
 const notMinimal = (field: 16 | 64, size: number) => (id: string): Exchange =>
   refused(
     id,
-    `a message of ${size} bytes with its length in ${field} bits`,
+    `a message of ${sized(size)} with its length in ${field} bits`,
     [binary(Buffer.alloc(size), { lengthField: field })],
     1002
   )
@@ -115,9 +116,16 @@ const lengths: Section = {
     ]),
     ...number("L.3", [
       (id) =>
-        refused(id, "a header that declares 16 MiB and a byte", [
-          upTo(binary("", { declared: BigInt(16 * MiB + 1) }), 0)
-        ], 1009, [], { own: true }),
+        refused(
+          id,
+          "a header that declares 16 MiB and a byte",
+          [
+            upTo(binary("", { declared: BigInt(16 * MiB + 1) }), 0)
+          ],
+          1009,
+          [],
+          { own: true }
+        ),
       (id) =>
         refused(
           id,
@@ -131,8 +139,7 @@ const lengths: Section = {
         const payload = Buffer.alloc(131_072, "x")
         return echoed(id, "131,072 fragments, the most", fragments(text, payload, 1), [text(payload)], { own: true })
       },
-      (id) =>
-        refused(id, "131,073 fragments", fragments(text, Buffer.alloc(131_073, "x"), 1), 1008, [], { own: true })
+      (id) => refused(id, "131,073 fragments", fragments(text, Buffer.alloc(131_073, "x"), 1), 1008, [], { own: true })
     ])
   ]
 }
@@ -202,7 +209,7 @@ const failFast: Section = {
         const whole = text(chopped)
         return failed(
           id,
-          `a frame in two pieces, the first of ${at} bytes: failed at byte ${fatal}`,
+          `a frame in two pieces, the first of ${sized(at)}: failed at byte ${fatal}`,
           [{ send: [upTo(whole, at)] }, { quiet: true }, { send: [between(whole, at, fatal)] }],
           1007
         )
@@ -213,7 +220,7 @@ const failFast: Section = {
       [1, 2, 3, 5, fatal].map((chop) => (id) =>
         refused(
           id,
-          `the beginning of a frame, ${chop === 1 ? "a byte" : `${chop} bytes`} at a time: failed before the rest`,
+          `the beginning of a frame, ${sized(chop)} at a time: failed before the rest`,
           [upTo(text(chopped), fatal)],
           1007,
           [],
@@ -227,7 +234,7 @@ const failFast: Section = {
         const parts = fragments(text, chopped.subarray(0, fatal), size).map((part): Frame => ({ ...part, fin: false }))
         return refused(
           id,
-          `fragments of ${size === 1 ? "a byte" : `${size} bytes`}, none of them final: failed at the last`,
+          `fragments of ${sized(size)}, none of them final: failed at the last`,
           parts,
           1007
         )
@@ -249,7 +256,7 @@ const failFast: Section = {
     ),
     ...number("U.6", [
       ...[1, 2, 3, 4, 5, 7].map((chop) => (id: string) =>
-        echoed(id, `text that is right, ${chop === 1 ? "a byte" : `${chop} bytes`} at a time`, [text(mixed)], [
+        echoed(id, `text that is right, ${sized(chop)} at a time`, [text(mixed)], [
           text(mixed)
         ], { chop })
       ),
@@ -330,9 +337,15 @@ const answers: Section = {
         [hello]
       ),
     (id) =>
-      closed(id, "100 messages and a close frame in one write: all are echoed", [...thousand.slice(0, 100), close(1000)], 1000, [
-        ...thousand.slice(0, 100)
-      ])
+      closed(
+        id,
+        "100 messages and a close frame in one write: all are echoed",
+        [...thousand.slice(0, 100), close(1000)],
+        1000,
+        [
+          ...thousand.slice(0, 100)
+        ]
+      )
   ])
 }
 
@@ -358,7 +371,10 @@ const closeFrames: Section = {
     ),
     ...number("C.3", [
       (id) => closed(id, "a close frame byte by byte", [close(1001, "going away")], 1001, [], { chop: 1 }),
-      (id) => refused(id, "a close frame of one byte, byte by byte", [frame(opcodes.close, hex("03"))], 1002, [], { chop: 1 }),
+      (id) =>
+        refused(id, "a close frame of one byte, byte by byte", [frame(opcodes.close, hex("03"))], 1002, [], {
+          chop: 1
+        }),
       (id) => closed(id, "a reason of 123 bytes beyond ASCII", [close(1000, "€".repeat(41))], 1000),
       ...incomplete.map((digits) => (id: string) =>
         refused(id, `a reason that ends in ${digits}`, [close(1000, hex(digits))], 1007)
@@ -366,8 +382,7 @@ const closeFrames: Section = {
       ...["ed a0 80", "c0 af", "ff"].map((digits) => (id: string) =>
         refused(id, `a reason of ${digits}`, [close(1000, hex(digits))], 1007)
       ),
-      (id) =>
-        refused(id, "a close frame that is not final", [frame(opcodes.close, closePayload(1000), begin)], 1002),
+      (id) => refused(id, "a close frame that is not final", [frame(opcodes.close, closePayload(1000), begin)], 1002),
       (id) => closed(id, "a close frame within a message", [text("a", begin), close(1000)], 1000),
       (id) =>
         closed(
@@ -405,7 +420,9 @@ const tcp: Section = {
   title: "The end of TCP",
   cases: number("T", [
     (id) => ({
-      ...closed(id, "after the closing handshake a client waits for the server to end TCP", [close(1000)], 1000),
+      ...closed(id, "after the closing handshake a client waits for the server to end TCP (§7.1.1, a SHOULD)", [
+        close(1000)
+      ], 1000),
       only: "client",
       steps: [{ send: [close(1000)] }, { until: 1 }, { quiet: true }]
     }),

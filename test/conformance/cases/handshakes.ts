@@ -25,7 +25,7 @@ const withLine = (lines: ReadonlyArray<string>, first: string): ReadonlyArray<st
 // -----------------------------------------------------------------------------
 
 type Changes = Parameters<typeof change>[1]
-type RequestRow = readonly [about: string, lines: ReadonlyArray<string>, status: number]
+type RequestRow = readonly [about: string, lines: ReadonlyArray<string>, status: number, own?: "own"]
 
 const has = (changes: Changes) => change(goodRequest, changes)
 const asks = (line: string) => withLine(goodRequest, line)
@@ -87,16 +87,17 @@ const declined: ReadonlyArray<RequestRow> = [
   ["a quoted value that is no token", has({ "Sec-WebSocket-Extensions": "a; b=\"c d\"" }), 400],
   ["a header without a colon", [...goodRequest, "X-Broken"], 400],
   ["NUL in a header", has({ "X-Broken": "a\0b" }), 400],
-  ["17 KiB of headers", has({ "X-Long": "x".repeat(17 * 1024) }), 431],
-  ["the page of another host", has({ Origin: "http://elsewhere.example" }), 403],
-  ["a page without a host", has({ Origin: "null" }), 403]
+  ["17 KiB of headers", has({ "X-Long": "x".repeat(17 * 1024) }), 431, "own"],
+  ["the page of another host", has({ Origin: "http://elsewhere.example" }), 403, "own"],
+  ["a page without a host", has({ Origin: "null" }), 403, "own"]
 ]
 
-const request = (id: string, [about, lines, status]: RequestRow, i: number): Request => ({
+const request = (id: string, [about, lines, status, own]: RequestRow, i: number): Request => ({
   kind: "request",
   id: `${id}.${i + 1}`,
   about,
   text: head(lines),
+  own: own !== undefined,
   status
 })
 

@@ -46,15 +46,24 @@ const cases: ReadonlyArray<Exchange> = [
   ...kinds.flatMap(({ fill, ids, make, name }) =>
     chopSizes.map((chop, i) => {
       const message = make(fill(MiB))
-      return echoed(`${ids[2]}.${i + 1}`, `a ${name} message of 1 MiB, ${named(chop)} at a time`, [message], [message], {
-        chop
-      })
+      return echoed(
+        `${ids[2]}.${i + 1}`,
+        `a ${name} message of 1 MiB, ${named(chop)} at a time`,
+        [message],
+        [message],
+        {
+          chop
+        }
+      )
     })
   ),
   ...kinds.flatMap(({ fill, ids, make, name }) =>
     roundTripSizes.map((size, i) => {
       const message = make(fill(size))
-      const rounds = Array.from({ length: 1000 }, (_, n): ReadonlyArray<Step> => [{ send: [message] }, { until: n + 1 }])
+      const rounds = Array.from(
+        { length: 1000 },
+        (_, n): ReadonlyArray<Step> => [{ send: [message] }, { until: n + 1 }]
+      )
       const about = `1000 ${name} messages of ${named(size)}, each after the echo of the last`
       return answered(`${ids[3]}.${i + 1}`, about, rounds.flat(), rounds.map(() => message))
     })
