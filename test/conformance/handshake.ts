@@ -37,6 +37,9 @@ export const faultOfResponse = (head: string | undefined): string | undefined =>
     : headerOf(head, "upgrade")?.toLowerCase() !== "websocket"
         || headerOf(head, "connection")?.toLowerCase() !== "upgrade"
         || headerOf(head, "sec-websocket-accept") !== acceptFor(sampleKey)
+        // Nothing of what is asked for here is spoken by an echo on default options.
+        || headerOf(head, "sec-websocket-protocol") !== undefined
+        || headerOf(head, "sec-websocket-extensions") !== undefined
     ? "a wrong response"
     : undefined
 

@@ -3,8 +3,9 @@
  * what came of them, and writes it to docs/conformance.md.
  *
  *   npm run conformance
+ *   npm run conformance -- --check   fails if the page says anything else, and does not write it
  */
-import { writeFileSync } from "node:fs"
+import { readFileSync, writeFileSync } from "node:fs"
 import { type Case, isFor, isOwn, type Section } from "./case.ts"
 import { sections } from "./cases/index.ts"
 import { failures, markdown, type Results, summary } from "./report.ts"
@@ -38,7 +39,14 @@ for (const subject of subjects) {
 await Promise.all(servers.map((server) => server.stop()))
 
 console.log(summary(sections, results))
-writeFileSync("docs/conformance.md", markdown(sections, results))
+
+const path = "docs/conformance.md"
+const page = markdown(sections, results)
+if (!process.argv.includes("--check")) writeFileSync(path, page)
+else if (readFileSync(path, "utf8") !== page) {
+  console.error(`${path} says something else`)
+  process.exitCode = 1
+}
 
 const failed = failures(sections, results, (subject) => subject.own)
 if (failed.length > 0) {

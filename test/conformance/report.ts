@@ -27,13 +27,12 @@ const countOf = (section: Section, verdicts: ReadonlyMap<string, Verdict>): stri
 /** How many cases of each section passed. */
 const counts = (sections: ReadonlyArray<Section>, results: Results): ReadonlyArray<ReadonlyArray<string>> => {
   const everything: Section = { id: "", title: "All", cases: sections.flatMap(({ cases }) => cases) }
+  const columns = Array.from(results.values())
   return [
-    ["", "", ...Array.from(results.keys(), label)],
-    ...[...sections, everything].map((section) => [
-      section.id,
-      section.title,
-      ...Array.from(results.values(), (verdicts) => countOf(section, verdicts))
-    ])
+    ["", ""].concat(Array.from(results.keys(), label)),
+    ...[...sections, everything].map((section) =>
+      [section.id, section.title].concat(columns.map((verdicts) => countOf(section, verdicts)))
+    )
   ]
 }
 
@@ -57,13 +56,6 @@ export const failures = (
     })
   )
 
-/** The row of a case, as it stands in the page. */
-export const rowOf = (test: Case, verdicts: ReadonlyArray<string>): ReadonlyArray<string> => [
-  test.id,
-  test.about,
-  ...verdicts
-]
-
 const introduction = `# Conformance
 
 Each case is played over TCP to an echo on default options, as a server and, roles turned, as a client, by a peer that
@@ -78,9 +70,9 @@ choice, the case says which ("strict: ..."). A connection that is to be failed h
 sent.
 
 What is not OK is in bold, with what was seen instead: "waited for more" is a connection that was not failed at the byte
-that broke a rule, "closed with" one that ended with another code, or before all was answered. Handshakes say how they ended; of ws any
-refusal is OK, of effect-ws only the very status or error. "its own" marks limits and policies, which each library has of
-its own.
+that broke a rule, "closed with" one that ended with another code, or before all was answered. Handshakes say how they
+ended; of ws any refusal is OK, of effect-ws only the very status or error. "its own" marks limits and policies, which each
+library has of its own.
 `
 
 export const markdown = (sections: ReadonlyArray<Section>, results: Results): string => {
@@ -94,7 +86,9 @@ export const markdown = (sections: ReadonlyArray<Section>, results: Results): st
         table([
           ["", "", ...subjects.map(([subject]) => label(subject))],
           ...cases.map((test) =>
-            rowOf(test, subjects.map(([subject, verdicts]) => cell(test, subject, verdicts.get(test.id))))
+            [test.id, test.about].concat(
+              subjects.map(([subject, verdicts]) => cell(test, subject, verdicts.get(test.id)))
+            )
           )
         ])
       }\n`

@@ -65,7 +65,10 @@ const request = async (test: Request, subject: ServerSubject, patience: number):
   const { head } = peer
   const status = head === undefined ? undefined : statusOf(head)
   await peer.leave()
-  if (status === undefined) return failure("no response")
+  if (status === undefined || status === 101) {
+    const fault = faultOfResponse(head)
+    if (fault !== undefined) return failure(fault)
+  }
   const right = subject.own ? status === test.status : (status === 101) === (test.status === 101)
   return { ok: right, said: status === 101 ? "accepted" : `refused with ${status}` }
 }
@@ -75,7 +78,10 @@ const response = async (test: Response, subject: ClientSubject, patience: number
   const peer = new Peer(socket, true, patience)
   await peer.until(() => peer.head !== undefined)
   const fault = faultOfRequest(peer.head)
-  if (fault !== undefined) return failure(fault)
+  if (fault !== undefined) {
+    socket.destroy()
+    return failure(fault)
+  }
   const accepts = test.error === undefined
   await peer.write(responseTo(peer.head!, test.text))
   if (test.ends) socket.end()
@@ -111,7 +117,10 @@ const exchangeWithClient = async (test: Exchange, subject: ClientSubject, patien
   const peer = new Peer(socket, true, patience)
   await peer.until(() => peer.head !== undefined)
   const fault = faultOfRequest(peer.head)
-  if (fault !== undefined) return failure(fault)
+  if (fault !== undefined) {
+    socket.destroy()
+    return failure(fault)
+  }
   const early = await play(test, peer, "client", responseTo(peer.head!, lines(...goodResponse)))
   await peer.until(() => peer.closed)
   // A client waits until the server ends TCP (§7.1.1), unless it fails the connection.

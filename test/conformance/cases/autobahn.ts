@@ -23,29 +23,28 @@ import {
   sized,
   text
 } from "../case.ts"
-import { type Frame, opcodes } from "../wire.ts"
+import { opcodes } from "../wire.ts"
 
 const hello = text("Hello, world!")
 const someBytes = hex("00 ff fe fd fc fb 00 ff")
 
 const sizes = [0, 125, 126, 127, 128, 65535, 65536]
 
-const inChops = (id: string, about: string, message: Frame, chop: number): Exchange =>
-  echoed(id, about, [message], [message], { chop })
+const messages = (id: string, make: typeof text, name: string, fill: string | number): ReadonlyArray<Exchange> => {
+  const of = (size: number) => make(Buffer.alloc(size, fill))
+  const one = (number: number, size: number) =>
+    echoed(`${id}.${number}`, `a ${name} message of ${sized(size)}`, [of(size)], [of(size)])
+  const last = of(65536)
+  return [
+    ...sizes.map((size, i) => one(i + 1, size)),
+    echoed(`${id}.8`, `a ${name} message of 65536 bytes, 997 at a time`, [last], [last], { chop: 997 })
+  ]
+}
 
 const framing: Section = {
   id: "1",
   title: "Framing",
-  cases: [
-    { make: text, name: "text", fill: "*", id: "1.1" },
-    { make: binary, name: "binary", fill: 0xfe, id: "1.2" }
-  ].flatMap(({ fill, id, make, name }) => [
-    ...sizes.map((size, i) => {
-      const message = make(Buffer.alloc(size, fill))
-      return echoed(`${id}.${i + 1}`, `a ${name} message of ${sized(size)}`, [message], [message])
-    }),
-    inChops(`${id}.8`, `a ${name} message of 65536 bytes, 997 at a time`, make(Buffer.alloc(65536, fill)), 997)
-  ])
+  cases: [...messages("1.1", text, "text", "*"), ...messages("1.2", binary, "binary", 0xfe)]
 }
 
 const tenPings = Array.from({ length: 10 }, (_, i) => ping(`payload-${i}`))

@@ -23,7 +23,7 @@ import {
   text,
   upTo
 } from "../case.ts"
-import { type Frame, opcodes } from "../wire.ts"
+import { opcodes } from "../wire.ts"
 
 const MiB = 1024 * 1024
 const hello = text("Hello, world!")
@@ -231,13 +231,8 @@ const failFast: Section = {
     ...number(
       "U.4",
       [1, 2, 3, 5, fatal].map((size) => (id) => {
-        const parts = fragments(text, chopped.subarray(0, fatal), size).map((part): Frame => ({ ...part, fin: false }))
-        return refused(
-          id,
-          `fragments of ${sized(size)}, none of them final: failed at the last`,
-          parts,
-          1007
-        )
+        const sent = fragments(text, chopped, size).slice(0, Math.ceil(fatal / size))
+        return refused(id, `fragments of ${sized(size)}, none of them final: failed at the last`, sent, 1007)
       })
     ),
     ...number(
@@ -390,6 +385,15 @@ const closeFrames: Section = {
           "a close frame, then what breaks every rule: ignored",
           [close(1000), frame(3, "x", { rsv: 7 }), text(hex("ff"))],
           1000
+        ),
+      (id) =>
+        closed(
+          id,
+          "the same, frame by frame",
+          [close(1000), frame(3, "x", { rsv: 7 }), text(hex("ff"))],
+          1000,
+          [],
+          { chop: "frames" }
         )
     ])
   ]

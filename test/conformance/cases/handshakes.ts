@@ -37,8 +37,8 @@ const accepted: ReadonlyArray<RequestRow> = [
   ["two Connection headers", has({ Connection: ["keep-alive", "Upgrade"] }), 101],
   ["a path with a query", asks("GET /a/b?c=d&e HTTP/1.1"), 101],
   ["an absolute target, as through a proxy", asks("GET http://127.0.0.1/a HTTP/1.1"), 101],
-  ["subprotocols that the server does not speak", has({ "Sec-WebSocket-Protocol": "a, b" }), 101],
-  ["subprotocols in two headers", has({ "Sec-WebSocket-Protocol": ["a", "b"] }), 101],
+  ["subprotocols that the server does not speak", has({ "Sec-WebSocket-Protocol": "a, b" }), 101, "own"],
+  ["subprotocols in two headers", has({ "Sec-WebSocket-Protocol": ["a", "b"] }), 101, "own"],
   ["extensions that the server does not speak", has({ "Sec-WebSocket-Extensions": "x-a; b=1; c=\"d\", x-e" }), 101],
   ["the page of the same host", has({ Host: "example.com", Origin: "http://example.com" }), 101]
 ]
