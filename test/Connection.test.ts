@@ -590,6 +590,16 @@ describe("frames", () => {
 })
 
 describe("ping (RFC 6455 §5.5.2)", () => {
+  it.effect("is answered before the message that it came within (§5.4)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      yield* Effect.forkScoped(Stream.runForEach(connection.messages, connection.send))
+      yield* settle
+      peer.send(Frame.text("a", { fin: false }), Frame.ping(bytes(9)), Frame.continuation("b"))
+      yield* settle
+      assert.deepStrictEqual(opcodesOf(peer.received), [Frame.Opcode.Pong, Frame.Opcode.Text])
+    }))
+
   it.effect("answers how long the pong took", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })

@@ -159,10 +159,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     this.outbox.hold()
     const { answered, close, deliver, pongs } = this.protocol.receive(chunk)
     if (answered !== undefined) { for (const payload of answered) this.pings.answered(payload) }
+    // Pongs first: a ping within a fragmented message is answered before the message is (§5.4).
+    if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
     // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped, because the
     // peer's close frame stands behind it.
     if (deliver.length > 0 && (this.protocol.sendable || !this.inbox.full)) this.inbox.push(deliver)
-    if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
     if (close !== undefined) this.sendClose(close)
     else if (this.protocol.state !== "Open") this.proceed()
     this.outbox.release()

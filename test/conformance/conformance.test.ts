@@ -1,0 +1,71 @@
+import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
+import { readFileSync } from "node:fs"
+import { type Case, isFor } from "./case.ts"
+import { autobahnSections, sections } from "./cases/index.ts"
+import { cell } from "./report.ts"
+import { run } from "./run.ts"
+import { ownClient, ownServer, type ServerSubject } from "./subjects.ts"
+
+const patience = 60_000
+
+let server: ServerSubject
+beforeAll(async () => {
+  server = await ownServer()
+})
+afterAll(() => server.stop())
+
+describe.concurrent.for(["server", "client"] as const)("our %s", (role) => {
+  for (const { cases, id, title } of sections) {
+    const own = cases.filter((test) => isFor(test, role))
+    describe.skipIf(own.length === 0)(`${id} ${title}`, () => {
+      for (const test of own) {
+        it(`${test.id} ${test.about}`, async () => {
+          const { ok, said } = await run(test, role === "server" ? server : ownClient, patience)
+          assert.isTrue(ok, said)
+        }, 2 * patience)
+      }
+    })
+  }
+})
+
+describe("the cases", () => {
+  it("are all that the Autobahn TestSuite has in its sections", () => {
+    assert.deepStrictEqual(
+      autobahnSections.map(({ cases, id }) => [id, cases.length]),
+      [["1", 16], ["2", 11], ["3", 7], ["4", 10], ["5", 20], ["6", 145], ["7", 37], ["9", 54], ["10", 1]]
+    )
+  })
+
+  it("have an id of their own each, of their section", () => {
+    const ids = sections.flatMap(({ cases, id }) => cases.map((test) => [id, test.id]))
+    assert.strictEqual(new Set(ids.map(([, id]) => id)).size, ids.length)
+    assert.deepStrictEqual(ids.filter(([section, id]) => !id.startsWith(`${section}.`)), [])
+  })
+})
+
+/** What a case comes to with this library, as the tests above see to it. */
+const passes = (test: Case): string => {
+  switch (test.kind) {
+    case "exchange":
+      return ""
+    case "request":
+      return test.status === 101 ? "accepted" : `refused with ${test.status}`
+    case "response":
+      return test.error === undefined ? "accepted" : `refused: ${test.error}`
+  }
+}
+
+describe("docs/conformance.md", () => {
+  it("has each case with what it comes to: if not, npm run conformance writes it", () => {
+    const page = readFileSync(new URL("../../docs/conformance.md", import.meta.url), "utf8")
+    const ids = new Set(sections.flatMap(({ cases }) => cases.map(({ id }) => id)))
+    const rows = page.split("\n").map((line) => line.split(" | ")).filter(([first]) => ids.has(first.slice(2)))
+    const expected = sections.flatMap(({ cases }) => cases).map((test) => {
+      const verdicts = (["server", "client"] as const).map((role) =>
+        isFor(test, role) ? cell(test, { role }, { ok: true, said: passes(test) }) : ""
+      )
+      return [`| ${test.id}`, test.about].concat(verdicts)
+    })
+    assert.deepStrictEqual(rows.map((row) => row.slice(0, 4)), expected)
+  })
+})

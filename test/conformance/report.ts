@@ -1,0 +1,97 @@
+/** What came of the cases, as tables. */
+import { type Case, isFor, type Section } from "./case.ts"
+import type { Verdict } from "./run.ts"
+import type { Subject } from "./subjects.ts"
+
+/** For each subject, what became of each case, by its id. */
+export type Results = Map<Subject, ReadonlyMap<string, Verdict>>
+
+const label = ({ name, role }: Subject): string => `${name} ${role}`
+
+/** A case's verdict in a word or some. */
+export const cell = (test: Case, subject: Pick<Subject, "role">, verdict: Verdict | undefined): string => {
+  if (verdict === undefined) return isFor(test, subject.role) ? "its own" : ""
+  return verdict.ok ? (test.kind === "exchange" ? "OK" : `OK, ${verdict.said}`) : `**${verdict.said}**`
+}
+
+const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
+  const [head, ...body] = rows.map((row) => `| ${row.map((value) => value.replaceAll("|", "\\|")).join(" | ")} |`)
+  return [head, `|${" --- |".repeat(rows[0].length)}`, ...body].join("\n")
+}
+
+const countOf = (section: Section, verdicts: ReadonlyMap<string, Verdict>): string => {
+  const all = section.cases.flatMap(({ id }) => verdicts.get(id) ?? [])
+  return all.length === 0 ? "" : `${all.filter(({ ok }) => ok).length} of ${all.length}`
+}
+
+/** How many cases of each section passed. */
+const counts = (sections: ReadonlyArray<Section>, results: Results): ReadonlyArray<ReadonlyArray<string>> => {
+  const everything: Section = { id: "", title: "All", cases: sections.flatMap(({ cases }) => cases) }
+  const columns = Array.from(results.values())
+  return [
+    ["", ""].concat(Array.from(results.keys(), label)),
+    ...[...sections, everything].map((section) =>
+      [section.id, section.title].concat(columns.map((verdicts) => countOf(section, verdicts)))
+    )
+  ]
+}
+
+/** The same for a terminal. */
+export const summary = (sections: ReadonlyArray<Section>, results: Results): string => {
+  const rows = counts(sections, results)
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
+  return rows.map((row) => row.map((value, column) => value.padEnd(widths[column])).join("  ").trimEnd()).join("\n")
+}
+
+/** The cases that some subjects failed, a line each. */
+export const failures = (
+  sections: ReadonlyArray<Section>,
+  results: Results,
+  which: (subject: Subject) => boolean
+): ReadonlyArray<string> =>
+  Array.from(results).filter(([subject]) => which(subject)).flatMap(([subject, verdicts]) =>
+    sections.flatMap(({ cases }) => cases).flatMap(({ about, id }) => {
+      const verdict = verdicts.get(id)
+      return verdict === undefined || verdict.ok ? [] : [`${label(subject)}, ${id} ${about}: ${verdict.said}`]
+    })
+  )
+
+const introduction = `# Conformance
+
+Each case is played over TCP to an echo on default options, as a server and, roles turned, as a client, by a peer that
+shares no code with the library. \`npm run conformance\` runs them all and writes this page; \`npm test\` runs them for
+effect-ws.
+
+Sections with numbers are those of the [Autobahn TestSuite](https://github.com/crossbario/autobahn-testsuite), case by case,
+written anew from what it documents. Sections with letters are our own. An OK is a strict one: each echo and pong byte by
+byte and in order, the exact close code, nothing behind the close frame, and TCP ended in order, by a server without
+waiting for the client. What Autobahn calls non-strict or informational has one right outcome here; where that was a
+choice, the case says which ("strict: ..."). A connection that is to be failed has to be failed before anything more is
+sent.
+
+What is not OK is in bold, with what was seen instead: "waited for more" is a connection that was not failed at the byte
+that broke a rule, "closed with" one that ended with another code, or before all was answered. Handshakes say how they
+ended; of ws any refusal is OK, of effect-ws only the very status or error. "its own" marks limits and policies, which each
+library has of its own.
+`
+
+export const markdown = (sections: ReadonlyArray<Section>, results: Results): string => {
+  const subjects = Array.from(results)
+  return [
+    introduction,
+    `${table(counts(sections, results))}\n`,
+    ...sections.flatMap(({ cases, id, title }) => [
+      `## ${id}: ${title}\n`,
+      `${
+        table([
+          ["", "", ...subjects.map(([subject]) => label(subject))],
+          ...cases.map((test) =>
+            [test.id, test.about].concat(
+              subjects.map(([subject, verdicts]) => cell(test, subject, verdicts.get(test.id)))
+            )
+          )
+        ])
+      }\n`
+    ])
+  ].join("\n")
+}

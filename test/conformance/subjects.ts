@@ -1,0 +1,106 @@
+/** What is tested: an echo on default options, as a server and as a client, with this library and with ws. */
+import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import { createRequire } from "node:module"
+import type { AddressInfo } from "node:net"
+import * as Ws from "ws"
+
+export interface ServerSubject {
+  readonly role: "server"
+  readonly name: string
+  /** Whether it is this library. */
+  readonly own: boolean
+  readonly port: number
+  readonly stop: () => Promise<unknown>
+}
+
+export interface ClientSubject {
+  readonly role: "client"
+  readonly name: string
+  readonly own: boolean
+  /** Connects, and echoes. At the end answers the error that it could not connect for, if it could not. */
+  readonly connect: (port: number, protocols: ReadonlyArray<string>) => Promise<string | undefined>
+}
+
+export type Subject = ServerSubject | ClientSubject
+
+const host = "127.0.0.1"
+
+// -----------------------------------------------------------------------------
+// effect-ws
+// -----------------------------------------------------------------------------
+
+const echo = (connection: Connection.Connection["Service"]) => Stream.runForEach(connection.messages, connection.send)
+
+const own = { name: "effect-ws", own: true } as const
+
+export const ownServer = async (): Promise<ServerSubject> => {
+  const listening = Deferred.makeUnsafe<number>()
+  const program = Effect.gen(function*() {
+    const server = yield* WebSocketServer.make({ host })
+    yield* server.serve(Effect.flatMap(Connection.Connection, echo))
+    yield* Deferred.succeed(listening, server.address._tag === "Tcp" ? server.address.port : 0)
+    return yield* Effect.never
+  })
+  const fiber = Effect.runFork(Effect.scoped(program))
+  const port = await Effect.runPromise(Deferred.await(listening))
+  return { ...own, role: "server", port, stop: () => Effect.runPromise(Fiber.interrupt(fiber)) }
+}
+
+export const ownClient: ClientSubject = {
+  ...own,
+  role: "client",
+  connect: (port, protocols) =>
+    WebSocketClient.connect(`ws://${host}:${port}/`, { protocols }).pipe(
+      Effect.flatMap(echo),
+      Effect.scoped,
+      Effect.match({
+        onSuccess: () => undefined,
+        onFailure: (error) => error._tag === "ConnectionClosed" ? undefined : error._tag
+      }),
+      Effect.runPromise
+    )
+}
+
+// -----------------------------------------------------------------------------
+// ws
+// -----------------------------------------------------------------------------
+
+const { version } = createRequire(import.meta.url)("ws/package.json") as { version: string }
+const ws = { name: `ws ${version}`, own: false } as const
+
+const echoOfWs = (socket: Ws.WebSocket): void => {
+  socket.on("message", (data, isBinary) => socket.send(data, { binary: isBinary }))
+  // What a peer does wrong is an error event; the connection is closed without our doing.
+  socket.on("error", () => {})
+}
+
+export const wsServer = (): Promise<ServerSubject> =>
+  new Promise((resolve) => {
+    const server: Ws.WebSocketServer = new Ws.WebSocketServer({ host, port: 0 }, () =>
+      resolve({
+        ...ws,
+        role: "server",
+        port: (server.address() as AddressInfo).port,
+        stop: () => {
+          for (const client of server.clients) client.terminate()
+          return new Promise<unknown>((done) => server.close(done))
+        }
+      }))
+    server.on("connection", echoOfWs)
+  })
+
+export const wsClient: ClientSubject = {
+  ...ws,
+  role: "client",
+  connect: (port, protocols) =>
+    new Promise((resolve) => {
+      const socket = new Ws.WebSocket(`ws://${host}:${port}/`, [...protocols])
+      let refusal: string | undefined = "refused"
+      socket.on("open", () => {
+        refusal = undefined
+      })
+      echoOfWs(socket)
+      socket.on("close", () => resolve(refusal))
+    })
+}
