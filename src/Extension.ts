@@ -206,7 +206,7 @@ export const accept = (
 ): ReadonlyArray<Agreed> => {
   const agreed: Array<Agreed> = []
   for (const { name, parameters } of offered) {
-    const extension = extensions.find((extension) => extension.name === name)
+    const extension = extensions.find((known) => known.name === name)
     if (extension === undefined || !isFree(extension, agreed)) continue
     const accepted = extension.accept(parameters)
     if (accepted === undefined) continue
@@ -231,7 +231,7 @@ export const confirm = (
 ): Result.Result<ReadonlyArray<Agreed>, ExtensionMismatch> => {
   const agreed: Array<Agreed> = []
   for (const entry of accepted) {
-    const extension = extensions.find((extension) => extension.name === entry.name)
+    const extension = extensions.find((known) => known.name === entry.name)
     const open = extension === undefined
       ? "it was not offered"
       : isFree(extension, agreed)

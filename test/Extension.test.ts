@@ -220,7 +220,7 @@ describe("offer (RFC 6455 §9.1)", () => {
 })
 
 describe("accept (RFC 6455 §9.1)", () => {
-  const table: ReadonlyArray<readonly [what: string, offered: string, accepted: string]> = [
+  const choices: ReadonlyArray<readonly [what: string, offered: string, accepted: string]> = [
     ["what it knows", "a", "a"],
     ["nothing that it does not know", "x, y", ""],
     ["in the client's order", "b, x, a", "b, a"],
@@ -229,7 +229,7 @@ describe("accept (RFC 6455 §9.1)", () => {
     ["one extension for each reserved bit", "c, a, b", "c, b"],
     ["the next in line for a bit when the first declines", "c; level=9, a, b", "a, b"]
   ]
-  for (const [what, offered, accepted] of table) {
+  for (const [what, offered, accepted] of choices) {
     it(`takes ${what}: ${offered}`, () => {
       const agreed = Extension.accept([a, b, alsoRsv1], Extension.parse(offered)!)
       assert.strictEqual(Extension.format(entries(agreed)), accepted)

@@ -53,6 +53,11 @@ const xorWords = (words: Int32Array, word: number): void => {
 /** What the kernel takes at a time. */
 const kernelSize = 64 * 1024
 
+/** local.get 0, local.get 0, v128.load, local.get 3, v128.xor, v128.store */
+const xorAt = (offset: number) => [0x20, 0, 0x20, 0, 0xfd, 0x00, 4, offset, 0x20, 3, 0xfd, 0x51, 0xfd, 0x0b, 4, offset]
+
+const section = (id: number, ...content: ReadonlyArray<number>) => [id, content.length, ...content]
+
 /**
  * A module with 64 KiB of memory, exported as "m", and a function "x":
  *
@@ -68,26 +73,24 @@ const kernelSize = 64 * 1024
  * ```
  */
 const kernelModule = (): Uint8Array => {
-  const xorAt = (offset: number) => // local.get 0, local.get 0, v128.load, local.get 3, v128.xor, v128.store
-  [0x20, 0, 0x20, 0, 0xfd, 0x00, 4, offset, 0x20, 3, 0xfd, 0x51, 0xfd, 0x0b, 4, offset]
   const code = [
-    ...[1, 1, 0x7b], // one local, a v128
-    ...[0x20, 2, 0xfd, 0x11, 0x21, 3], // local.get 2, i32x4.splat, local.set 3
-    ...[0x03, 0x40], // loop
-    ...[0, 16, 32, 48].flatMap(xorAt),
-    ...[0x20, 0, 0x41, 0xc0, 0x00, 0x6a, 0x22, 0], // local.get 0, i32.const 64, i32.add, local.tee 0
-    ...[0x20, 1, 0x49, 0x0d, 0], // local.get 1, i32.lt_u, br_if 0
-    ...[0x0b, 0x0b] // end, end
+    [1, 1, 0x7b], // one local, a v128
+    [0x20, 2, 0xfd, 0x11, 0x21, 3], // local.get 2, i32x4.splat, local.set 3
+    [0x03, 0x40], // loop
+    [0, 16, 32, 48].flatMap(xorAt),
+    [0x20, 0, 0x41, 0xc0, 0x00, 0x6a, 0x22, 0], // local.get 0, i32.const 64, i32.add, local.tee 0
+    [0x20, 1, 0x49, 0x0d, 0], // local.get 1, i32.lt_u, br_if 0
+    [0x0b, 0x0b] // end, end
+  ].flat()
+  const module = [
+    [0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // "\0asm", version 1
+    section(1, 1, 0x60, 3, 0x7f, 0x7f, 0x7f, 0), // a function type: three i32, no result
+    section(3, 1, 0), // a function of that type
+    section(5, 1, 0, 1), // a memory of one page
+    section(7, 2, 1, 0x6d, 2, 0, 1, 0x78, 0, 0), // exports: memory "m", function "x"
+    section(10, 1, code.length, ...code)
   ]
-  const section = (id: number, ...content: ReadonlyArray<number>) => [id, content.length, ...content]
-  return Uint8Array.from([
-    ...[0x00, 0x61, 0x73, 0x6d, 1, 0, 0, 0], // "\0asm", version 1
-    ...section(1, 1, 0x60, 3, 0x7f, 0x7f, 0x7f, 0), // a function type: three i32, no result
-    ...section(3, 1, 0), // a function of that type
-    ...section(5, 1, 0, 1), // a memory of one page
-    ...section(7, 2, 1, 0x6d, 2, 0, 1, 0x78, 0, 0), // exports: memory "m", function "x"
-    ...section(10, 1, code.length, ...code)
-  ])
+  return Uint8Array.from(module.flat())
 }
 
 interface Kernel {
