@@ -27,7 +27,8 @@ import { type Cut, relay, serve } from "../support/net.ts"
 
 /** How a peer saw a connection end. */
 export interface Ended {
-  readonly code: number
+  /** Undefined where it does not tell 1005, a close frame without a code, from 1006, none. */
+  readonly code: number | undefined
   readonly reason: string
 }
 
@@ -96,8 +97,8 @@ interface Exchange {
 }
 
 interface Theirs {
-  /** How the peer saw the connection end; undefined where it cannot say. */
-  readonly ended: Effect.Effect<Ended | undefined>
+  /** Waits until the peer has seen the end, and checks how, where the peer can say. */
+  readonly sawEnd: (code: number, reason: string) => Effect.Effect<void>
   /** Cuts the network between the two. */
   readonly cut: (how: Cut) => Effect.Effect<void>
 }
@@ -143,8 +144,7 @@ const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchang
         Effect.gen(function*() {
           yield* ours.sendFrame(Frame.close(code, reason))
           assert.strictEqual((yield* clean(ours.closed)).first, "local")
-          const theirEnd = yield* theirs.ended
-          if (theirEnd !== undefined) assert.deepStrictEqual(theirEnd, { code: shown, reason })
+          yield* theirs.sawEnd(shown, reason)
         })
     },
     {
@@ -173,8 +173,7 @@ const cuts = (how: Cut, cause: string): Exchange => ({
       yield* theirs.cut(how)
       const ended = yield* ours.closed
       assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [1006, false, cause])
-      const theirEnd = yield* theirs.ended
-      if (theirEnd !== undefined) assert.deepStrictEqual(theirEnd, { code: 1006, reason: "" })
+      yield* theirs.sawEnd(CloseCode.AbnormalClosure, "")
     })
 })
 
@@ -219,7 +218,9 @@ const exchanges: ReadonlyArray<Exchange> = [
         yield* ours.send("please fragments a b c")
         const message = yield* ours.receiveFragments
         if (message._tag === "Binary") return assert.fail("binary")
-        assert.deepStrictEqual(yield* Stream.runCollect(message.fragments), ["a", "b", "c"])
+        const fragments = yield* Stream.runCollect(message.fragments)
+        // Some end with an empty one.
+        assert.deepStrictEqual(fragments.filter((fragment) => fragment !== ""), ["a", "b", "c"])
       })
   },
   {
@@ -293,14 +294,18 @@ const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyAr
       Effect.map(relay(Number(new URL(url).port)), ({ cut, port }) => ({ cut, url: `ws://127.0.0.1:${port}${path}` }))
     const theirs = (cut: Theirs["cut"]): Theirs => ({
       cut,
-      ended: cannot.report === undefined ? peer.ended(path) : Effect.undefined
+      sawEnd: (code, reason) =>
+        cannot.report !== undefined ? Effect.void : Effect.map(peer.ended(path), (ended) => {
+          const without = [CloseCode.NoStatusReceived, CloseCode.AbnormalClosure].some((none) => none === code)
+          assert.deepStrictEqual(ended, { code: ended.code === undefined && without ? undefined : code, reason })
+        })
     })
     if (role === "server") {
-      if (peer.url === undefined) return yield* Effect.die("this peer has no server")
+      if (peer.url === undefined) return yield* Effect.die("the peer has no server")
       const { cut, url } = yield* via(peer.url)
       return { ours: yield* WebSocketClient.connect(url, { protocols }), theirs: theirs(cut) }
     }
-    if (peer.connect === undefined) return yield* Effect.die("this peer has no client")
+    if (peer.connect === undefined) return yield* Effect.die("the peer has no client")
     const accepted = yield* Deferred.make<Shape>()
     const handler = Effect.flatMap(
       Connection.Connection,
@@ -312,7 +317,7 @@ const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyAr
     yield* peer.connect(url, protocols)
     const refused = Effect.flatMap(
       peer.ended(path),
-      (ended) => Effect.die(`it did not connect: ${JSON.stringify(ended)}`)
+      (ended) => Effect.die(new Error(`it did not connect: ${JSON.stringify(ended)}`))
     )
     return { ours: yield* Effect.raceFirst(Deferred.await(accepted), refused), theirs: theirs(cut) }
   })
