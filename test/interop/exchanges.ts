@@ -49,6 +49,7 @@ export type Ability =
   | "subprotocol"
   | "binary"
   | "long messages"
+  | "join fragments"
   | "fragments"
   | "ping"
   | "close without a code"
@@ -198,6 +199,7 @@ const exchanges: ReadonlyArray<Exchange> = [
   },
   {
     name: "fragments of ours, a ping and a torn character among them",
+    needs: ["join fragments"],
     run: (ours) =>
       Effect.gen(function*() {
         const euro = Buffer.from("€")
