@@ -1,9 +1,13 @@
 /**
  * Against the test server and the test client of libwebsockets, which do what
  * they do: the server sends texts back to all who speak its mirror protocol;
- * the client sends texts, has them mirrored, and compares what comes.
+ * the client sends texts in that protocol, and prints what it gets in another.
  */
-import { Effect } from "effect"
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Stream } from "effect"
+import { Connection } from "effect-ws"
+import { contentOf, type Shape } from "../support/memory.ts"
+import { serve } from "../support/net.ts"
 import { withPeer } from "../support/peers.ts"
 import { listening } from "../support/port.ts"
 import { runProgram } from "../support/process.ts"
@@ -25,5 +29,55 @@ withPeer("libwebsockets", (title) => {
       listening((port) => runProgram("libwebsockets-test-server", [`--port=${port}`, "-i", "lo"])),
       ({ port }) => ({ url: `ws://127.0.0.1:${port}`, ended: () => Effect.never })
     )
+  })
+
+  describe(`${title} is the client`, () => {
+    // It connects twice, once for each protocol.
+    const connect = (protocol: string) =>
+      Effect.gen(function*() {
+        const accepted = yield* Deferred.make<Shape>()
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            if (connection.subprotocol === protocol) yield* Deferred.succeed(accepted, connection)
+            yield* connection.closed
+          }),
+          { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"] } }
+        )
+        // With a log of this level it prints what it gets.
+        const program = yield* runProgram("libwebsockets-test-client", ["127.0.0.1", `--port=${server.port}`, "-d", "15"])
+        const gone = Effect.flatMap(program.ended, () => Effect.die(new Error(program.output())))
+        return { program, connection: yield* Effect.raceFirst(Deferred.await(accepted), gone) }
+      })
+
+    it.live("sends, and gets back what it has sent", () =>
+      Effect.gen(function*() {
+        const { connection } = yield* connect("lws-mirror-protocol")
+        for (let i = 0; i < 100; i++) {
+          const message = yield* connection.receive
+          assert.match(String(contentOf(message)), /^[cd] #[0-9A-F]{6} /)
+          yield* connection.send(message)
+        }
+        yield* connection.ping()
+      }))
+
+    it.live("takes texts, fragments and pings", () =>
+      Effect.gen(function*() {
+        const { connection, program } = yield* connect("dumb-increment-protocol")
+        yield* connection.send("one")
+        yield* connection.sendFragments(Stream.make("two", "three"))
+        yield* connection.ping()
+        yield* program.printed(/rx 3 'one'\n[^]*rx 3 'two'\n[^]*rx 5 'three'\n/)
+      }))
+
+    for (const [code, reason] of [[1000, ""], [4000, "enough"]] as const) {
+      it.live(`is closed with ${code}`, () =>
+        Effect.gen(function*() {
+          const { connection } = yield* connect("dumb-increment-protocol")
+          const ended = yield* connection.close(code, reason)
+          assert.isTrue(ended.clean)
+          assert.strictEqual(ended.received?.code, code)
+        }))
+    }
   })
 })
