@@ -132,7 +132,9 @@ const longestReason = "€".repeat(41)
 
 const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchange> => {
   const shown = code ?? CloseCode.NoStatusReceived
-  const name = `${code ?? "no code"}${reason === "" ? "" : ` ${reason === longestReason ? "and a long reason" : reason}`}`
+  const name = `${code ?? "no code"}${
+    reason === "" ? "" : ` ${reason === longestReason ? "and a long reason" : reason}`
+  }`
   const clean = (closed: Effect.Effect<ConnectionError.ConnectionClosed>) =>
     Effect.map(closed, (ended) => {
       assert.deepStrictEqual([ended.code, ended.reason, ended.clean, ended.cause], [shown, reason, true, undefined])

@@ -45,7 +45,12 @@ withPeer("libwebsockets", (title) => {
           { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"] } }
         )
         // With a log of this level it prints what it gets.
-        const program = yield* runProgram("libwebsockets-test-client", ["127.0.0.1", `--port=${server.port}`, "-d", "15"])
+        const program = yield* runProgram("libwebsockets-test-client", [
+          "127.0.0.1",
+          `--port=${server.port}`,
+          "-d",
+          "15"
+        ])
         const gone = Effect.flatMap(program.ended, () => Effect.die(new Error(program.output())))
         return { program, connection: yield* Effect.raceFirst(Deferred.await(accepted), gone) }
       })

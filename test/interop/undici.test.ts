@@ -60,7 +60,10 @@ interop({
             const tell = ({ closeCode, reason }: { readonly closeCode: number; readonly reason: string }) =>
               report(new URL(url).pathname, closeCode, reason)
             // The reason of a WebSocketError is the only one that has a code.
-            stream.closed.then(tell, (error) => tell({ closeCode: error.closeCode ?? 1006, reason: error.reason ?? "" }))
+            stream.closed.then(
+              tell,
+              (error) => tell({ closeCode: error.closeCode ?? 1006, reason: error.reason ?? "" })
+            )
             obeyStream(stream).catch(() => {})
             return stream
           }),

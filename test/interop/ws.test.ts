@@ -62,8 +62,7 @@ interop({
   roles: ["client", "server"],
   start: Effect.gen(function*() {
     const { ended, report } = makeEnds()
-    const follow = (socket: WebSocket, path: string) =>
-      obey(socket, (code, reason) => report(path, code, reason))
+    const follow = (socket: WebSocket, path: string) => obey(socket, (code, reason) => report(path, code, reason))
     const url = yield* listen(follow, {
       handleProtocols: (offered) => offered.has("v2") && "v2"
     })

@@ -2,7 +2,7 @@
 import type { TestProject } from "vitest/node"
 import { findPeers } from "./peers.ts"
 
-export default (project: TestProject): (() => void) => {
+export default (project: TestProject): () => void => {
   const versions = findPeers()
   const missing = Object.entries(versions).filter(([, version]) => version === undefined).map(([name]) => name)
   const notRun = `not installed, not run: ${missing.join(", ")}`
