@@ -37,8 +37,8 @@ const table = (title: string) =>
           Effect.promise(() =>
             page.evaluate(
               ([address, path, offered]) => {
-                const { obey, report } = globalThis as unknown as InPage
-                obey(new WebSocket(address, [...offered]), (code, reason) => report(path, code, reason))
+                const inPage = globalThis as unknown as InPage
+                inPage.obey(new WebSocket(address, [...offered]), (code, reason) => inPage.report(path, code, reason))
               },
               [url, new URL(url).pathname, protocols] as const
             )

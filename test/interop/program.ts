@@ -7,8 +7,8 @@ import type { Peer } from "./exchanges.ts"
 /** Starts a program of peers/, which is both a server and a client. */
 export const startProgram = (command: string, file: string): Peer["start"] =>
   Effect.gen(function*() {
-    const path = fileURLToPath(new URL(`peers/${file}`, import.meta.url))
-    const program = yield* runProgram(command, [path], { PYTHONDONTWRITEBYTECODE: "1" })
+    const script = fileURLToPath(new URL(`peers/${file}`, import.meta.url))
+    const program = yield* runProgram(command, [script], { PYTHONDONTWRITEBYTECODE: "1" })
     const [, port] = yield* program.printed(/^\{"port": ?(\d+)\}$/m)
     return {
       url: `ws://127.0.0.1:${port}`,

@@ -202,11 +202,11 @@ const through = (
 
 const endOf = ({ cause, code, received }: ConnectionError.ConnectionClosed) => [code, received, cause?._tag]
 
-const behind = (name: PeerName, proxy: Proxy) =>
-  withPeer(name, (title) => {
-    interop({ title: `${title}, in between`, roles: ["client", "server"], start: startBehind(proxy) })
+const behind = (peer: PeerName, proxy: Proxy) =>
+  withPeer(peer, (named) => {
+    interop({ title: `${named}, in between`, roles: ["client", "server"], start: startBehind(proxy) })
 
-    describe(title, () => {
+    describe(named, () => {
       it.live("says who it speaks for", () =>
         Effect.gen(function*() {
           const { front, server } = yield* through(proxy, {})
@@ -253,13 +253,13 @@ const behind = (name: PeerName, proxy: Proxy) =>
         }))
 
       for (const side of ["client", "server"] as const) {
-        const name = `gives up on a silent connection, not on one that the ${side}'s keepalive keeps`
+        const title = `gives up on a silent connection, not on one that the ${side}'s keepalive keeps`
         const { whenIdle } = proxy
         if (whenIdle === undefined) {
-          it.skip(`${name}: not run, this version has no such timeout`)
+          it.skip(`${title}: not run, this version has no such timeout`)
           continue
         }
-        it.live(name, () =>
+        it.live(title, () =>
           Effect.gen(function*() {
             // The kept one is older: when the silent one is cut, it has lasted longer than the timeout.
             const kept = yield* through(proxy, { idle: 1, [side]: { keepalive: { interval: "100 millis" } } })
