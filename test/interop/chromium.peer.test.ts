@@ -110,7 +110,7 @@ withPeer("Chromium", (title) => {
         const handler = Effect.gen(function*() {
           const connection = yield* Connection.Connection
           const message = yield* connection.receive
-          if (message._tag === "Text" && message.text === "fail") yield* Effect.die("on purpose")
+          if (message._tag === "Text" && message.text === "fail") return yield* Effect.die("on purpose")
         })
         const server = yield* serve(handler, withPage)
         const page = yield* pageOf(server)

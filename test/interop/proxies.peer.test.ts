@@ -60,6 +60,7 @@ http {
       proxy_http_version 1.1;
       proxy_set_header Upgrade $http_upgrade;
       proxy_set_header Connection "upgrade";
+      proxy_set_header Host $http_host;
       proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
       proxy_set_header X-Forwarded-Proto $scheme;
       proxy_set_header X-Forwarded-Host $http_host;
@@ -216,6 +217,17 @@ const behind = (peer: PeerName, proxy: Proxy) =>
             ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map((header) => headers[header]),
             ["127.0.0.1", "http", `127.0.0.1:${front.port}`]
           )
+        }))
+
+      it.live("lets in pages of its own origin, and no others", () =>
+        Effect.gen(function*() {
+          const server = yield* serve(Effect.void)
+          const { port } = yield* startProxy(proxy, server.port)
+          const from = (origin: string) =>
+            WebSocketClient.connect(`ws://127.0.0.1:${port}`, { headers: { Origin: origin } })
+          yield* from(`http://127.0.0.1:${port}`)
+          const error = yield* Effect.flip(from(`http://127.0.0.1:${server.port}`))
+          assert.strictEqual((error as HandshakeError.HandshakeRejected).status, 403)
         }))
 
       it.live("passes on a refusal", () =>

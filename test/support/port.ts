@@ -25,7 +25,8 @@ const isOpen = (port: number): Effect.Effect<boolean> =>
 
 /** Starts a program on a free port, and waits until it listens. Tries another port if it ends before that. */
 export const listening = <R>(
-  start: (port: number) => Effect.Effect<Program, never, R>
+  start: (port: number) => Effect.Effect<Program, never, R>,
+  attempts = 5
 ): Effect.Effect<Program & { readonly port: number }, never, R | Scope.Scope> =>
   Effect.gen(function*() {
     const port = yield* freePort
@@ -35,5 +36,5 @@ export const listening = <R>(
     const open = yield* Effect.raceFirst(ready, Effect.as(program.ended, false))
     if (open) return { ...program, port }
     yield* Scope.close(scope, Exit.void)
-    return yield* Effect.fail(new Error(program.output()))
-  }).pipe(Effect.retry({ times: 5 }), Effect.orDie)
+    return yield* attempts > 1 ? listening(start, attempts - 1) : Effect.die(new Error(program.output()))
+  })
