@@ -12,6 +12,8 @@
  * please subprotocol           says which subprotocol was agreed on
  * ```
  *
+ * It offers and accepts permessage-deflate, if it can: whether that is used is up to our side.
+ *
  * When a connection has ended it tells, beside the connection, the code and the
  * reason that it saw. Connections have names, which are the paths of their URLs.
  */
