@@ -44,13 +44,9 @@ withPeer("libwebsockets", (title) => {
           }),
           { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"] } }
         )
-        // With a log of this level it prints what it gets.
-        const program = yield* runProgram("libwebsockets-test-client", [
-          "127.0.0.1",
-          `--port=${server.port}`,
-          "-d",
-          "15"
-        ])
+        // It is to last, and to print what it gets.
+        const args = ["127.0.0.1", `--port=${server.port}`, "-l", "-d", "15"]
+        const program = yield* runProgram("libwebsockets-test-client", args)
         const gone = Effect.flatMap(program.ended, () => Effect.die(new Error(program.output())))
         return { program, connection: yield* Effect.raceFirst(Deferred.await(accepted), gone) }
       })

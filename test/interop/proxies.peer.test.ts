@@ -274,8 +274,8 @@ const behind = (peer: PeerName, proxy: Proxy) =>
         it.live(title, () =>
           Effect.gen(function*() {
             // The kept one is older: when the silent one is cut, it has lasted longer than the timeout.
-            const kept = yield* through(proxy, { idle: 1, [side]: { keepalive: { interval: "100 millis" } } })
-            const silent = yield* through(proxy, { idle: 1 })
+            const kept = yield* through(proxy, { idle: 2, [side]: { keepalive: { interval: "100 millis" } } })
+            const silent = yield* through(proxy, { idle: 2 })
             assert.deepStrictEqual(endOf(yield* silent.client.closed), [1006, undefined, whenIdle.client])
             assert.deepStrictEqual(endOf(yield* silent.server.closed), [1006, undefined, whenIdle.server])
             yield* kept.client.send("still there")
