@@ -3,8 +3,8 @@ import { configDefaults, defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** Tests that need more than npm gives. */
-export const peers = ["test/interop/*.chromium.test.ts"]
+/** Tests of peers that npm does not give. */
+export const peers = ["test/interop/*.peer.test.ts"]
 
 export default defineConfig({
   resolve: {

@@ -5,13 +5,16 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { type BrowserContext, chromium } from "playwright-core"
 
+/** Where it is. */
+export const chromiumPath = process.env["CHROMIUM"] ?? "/usr/bin/chromium"
+
 export const launchChromium: Effect.Effect<BrowserContext, never, Scope.Scope> = Effect.gen(function*() {
   const profile = mkdtempSync(join(tmpdir(), "effect-ws-chromium-"))
   yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(profile, { recursive: true, force: true })))
   return yield* Effect.acquireRelease(
     Effect.promise(() =>
       chromium.launchPersistentContext(profile, {
-        executablePath: process.env["CHROMIUM"] ?? "/usr/bin/chromium",
+        executablePath: chromiumPath,
         headless: true,
         args: [
           "--no-sandbox",

@@ -161,3 +161,39 @@ export const rawHandshake = (port: number, headers?: Readonly<Record<string, str
 /** Runs a program with a layer that lives as long as it. */
 export const withLayer = <A, E, R, E2>(effect: Effect.Effect<A, E, R>, layer: Layer.Layer<never, E2>) =>
   Effect.scoped(Effect.andThen(Layer.build(layer), effect))
+
+/** A relay in front of a port of this machine, which can be cut as networks are. Answers its own port. */
+export const relay = (target: number): Effect.Effect<Relay, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const sockets = new Set<Net.Socket>()
+    const join = (from: Net.Socket, to: Net.Socket) => {
+      sockets.add(from)
+      from.setNoDelay(true)
+      from.pipe(to)
+      from.on("error", () => to.destroy())
+      from.on("close", () => sockets.delete(from))
+    }
+    const { port } = yield* rawServer(({ socket }) => {
+      const onward = Net.connect({ port: target, host: "127.0.0.1", allowHalfOpen: true })
+      join(socket, onward)
+      join(onward, socket)
+    })
+    const cut = (how: Cut) =>
+      Effect.sync(() => {
+        for (const socket of sockets) {
+          socket.unpipe()
+          if (how === "reset") socket.resetAndDestroy()
+          else socket.end()
+        }
+      })
+    yield* Effect.addFinalizer(() => cut("reset"))
+    return { port, cut }
+  })
+
+export interface Relay {
+  readonly port: number
+  /** Ends all connections, both ways: with a FIN, as when a process dies, or with a RST. */
+  readonly cut: (how: Cut) => Effect.Effect<void>
+}
+
+export type Cut = "end" | "reset"

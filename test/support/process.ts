@@ -1,12 +1,13 @@
-/** Programs of this project, run as a user runs them: the built files, on plain node. */
+/** Programs in processes of their own, which end with the Scope. */
 import { Effect, type Scope } from "effect"
-import { type ChildProcess, spawn } from "node:child_process"
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
+import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 
 const build = new URL("../../build/examples/", import.meta.url)
 
 export interface Program {
-  readonly child: ChildProcess
+  readonly child: ChildProcessWithoutNullStreams
   /** All that it has printed. */
   readonly output: () => string
   /** Waits until it has printed something that matches. */
@@ -15,19 +16,25 @@ export interface Program {
   readonly ended: Effect.Effect<number | string>
 }
 
-/** Starts an example, and ends it with the Scope. */
+/** Starts an example of this project as a user does: the built file, on plain node. */
 export const runExample = (
   name: string,
   environment: Readonly<Record<string, string>> = {},
   ...args: ReadonlyArray<string>
 ): Effect.Effect<Program, never, Scope.Scope> =>
+  runProgram(process.execPath, [fileURLToPath(new URL(name, build)), ...args], environment)
+
+/** Starts a program, and ends it with the Scope. */
+export const runProgram = (
+  command: string,
+  args: ReadonlyArray<string>,
+  environment: Readonly<Record<string, string>> = {}
+): Effect.Effect<Program, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
-      const child = spawn(process.execPath, [fileURLToPath(new URL(name, build)), ...args], {
-        // Not the environment of the test runner, which has variables of its own.
-        env: { PATH: process.env["PATH"], ...environment },
-        stdio: ["ignore", "pipe", "pipe"]
-      })
+      const name = [command, ...args].map((part) => basename(part)).join(" ")
+      // Not the environment of the test runner, which has variables of its own.
+      const child = spawn(command, args, { env: { PATH: process.env["PATH"], ...environment } })
       let output = ""
       let end: number | string | undefined
       const watchers = new Set<() => void>()
@@ -38,6 +45,8 @@ export const runExample = (
       }
       child.stdout.on("data", collect)
       child.stderr.on("data", collect)
+      child.stdin.on("error", (error) => collect(Buffer.from(`${error.message}\n`)))
+      child.on("error", (error) => collect(Buffer.from(`${error.message}\n`)))
       child.on("close", (code, signal) => {
         end = code ?? signal ?? "?"
         changed()

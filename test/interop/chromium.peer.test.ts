@@ -1,0 +1,145 @@
+/** Against the WebSocket of Chromium. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Stream } from "effect"
+import { Connection, type WebSocketServer } from "effect-ws"
+import type { Page } from "playwright-core"
+import { launchChromium } from "../support/chromium.ts"
+import { serve } from "../support/net.ts"
+import { withPeer } from "../support/peers.ts"
+import { interop, makeEnds } from "./exchanges.ts"
+import { obey } from "./peers/standard.ts"
+
+const openPage = (url: string) =>
+  Effect.flatMap(launchChromium, (browser) =>
+    Effect.promise(async () => {
+      const page = await browser.newPage()
+      await page.goto(url)
+      return page
+    }))
+
+const table = (title: string) =>
+  interop({
+    title,
+    roles: ["client"],
+    cannot: {
+      ping: "the standard has no way to ping",
+      fragments: "the standard has no way to send fragments",
+      "close with a code of the protocol": "the standard allows 1000 and what is of applications"
+    },
+    start: Effect.gen(function*() {
+      const { ended, report } = makeEnds()
+      const page = yield* pageOf(yield* serve(Effect.void, withPage))
+      yield* Effect.promise(() => page.exposeFunction("report", report))
+      yield* Effect.promise(() => page.evaluate(`globalThis.obey = ${obey.toString()}`))
+      return {
+        ended,
+        connect: (url, protocols) =>
+          Effect.promise(() =>
+            page.evaluate(
+              ([address, path, offered]) => {
+                const inPage = globalThis as unknown as InPage
+                inPage.obey(new WebSocket(address, [...offered]), (code, reason) => inPage.report(path, code, reason))
+              },
+              [url, new URL(url).pathname, protocols] as const
+            )
+          )
+      }
+    })
+  })
+
+interface InPage {
+  readonly obey: (socket: WebSocket, report: (code: number, reason: string) => void) => void
+  readonly report: (path: string, code: number, reason: string) => void
+}
+
+/** A server that has a page. */
+const withPage: WebSocketServer.MakeOptions = {
+  onRequest: (_request, response) => {
+    response.setHeader("Content-Type", "text/html")
+    response.end("<!doctype html><title>test</title>")
+  }
+}
+
+const pageOf = (server: { readonly url: string }) => openPage(server.url.replace("ws:", "http:"))
+
+interface Closed {
+  readonly code: number
+  readonly reason: string
+  readonly wasClean: boolean
+}
+
+/** Connects in the page, sends, and answers how it was closed. */
+const closedInPage = (page: Page, url: string, message: string) =>
+  Effect.promise(() =>
+    page.evaluate(([address, text]) =>
+      new Promise<Closed>((resolve) => {
+        const socket = new WebSocket(address)
+        socket.onopen = () => socket.send(text)
+        socket.onclose = ({ code, reason, wasClean }) => resolve({ code, reason, wasClean })
+      }), [url, message] as const)
+  )
+
+const echo = Effect.flatMap(
+  Connection.Connection,
+  (connection) => Stream.runForEach(connection.messages, connection.send)
+)
+
+withPeer("Chromium", (title) => {
+  table(title)
+
+  describe("pages", () => {
+    it.live("may connect to their own host, and no other", () =>
+      Effect.gen(function*() {
+        const own = yield* serve(echo, withPage)
+        const page = yield* pageOf(own)
+        const opened = yield* Effect.promise(() =>
+          page.evaluate((address) =>
+            new Promise<boolean>((resolve) => {
+              const socket = new WebSocket(address)
+              socket.onopen = () => resolve(true)
+              socket.onerror = () => resolve(false)
+            }), own.url)
+        )
+        assert.isTrue(opened)
+        const other = yield* serve(echo)
+        assert.strictEqual((yield* closedInPage(page, other.url, "let me in")).code, 1006)
+      }))
+
+    it.live("learn how a handler ended", () =>
+      Effect.gen(function*() {
+        const handler = Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          const message = yield* connection.receive
+          if (message._tag === "Text" && message.text === "fail") return yield* Effect.die("on purpose")
+        })
+        const server = yield* serve(handler, withPage)
+        const page = yield* pageOf(server)
+        assert.deepStrictEqual(yield* closedInPage(page, server.url, "end"), { code: 1000, reason: "", wasClean: true })
+        assert.deepStrictEqual(yield* closedInPage(page, server.url, "fail"), {
+          code: 1011,
+          reason: "",
+          wasClean: true
+        })
+      }))
+
+    it.live("say that they go away", () =>
+      Effect.gen(function*() {
+        const server = yield* serve(echo, withPage)
+        const page = yield* pageOf(server)
+        yield* Effect.promise(() =>
+          page.evaluate((address) =>
+            new Promise<void>((resolve) => {
+              const socket = new WebSocket(address)
+              socket.onopen = () => {
+                Object.assign(globalThis, { socket })
+                resolve()
+              }
+            }), server.url)
+        )
+        const [connection] = yield* server.connections
+        const ended = yield* Effect.forkChild(connection.closed)
+        yield* Effect.promise(() => page.goto("about:blank"))
+        assert.strictEqual((yield* Fiber.join(ended)).code, 1001)
+      }))
+  })
+})

@@ -1,0 +1,351 @@
+/**
+ * What is exchanged with every peer, in both roles: one table.
+ *
+ * A peer sends back what it gets, and does what it is asked to in a text that
+ * begins with "please":
+ *
+ * ```text
+ * please close                 closes without a code
+ * please close 4000 a reason   closes with a code and a reason
+ * please ping data             pings, and when the pong has come says "pong data"
+ * please fragments a b c       sends a message in three fragments
+ * please subprotocol           says which subprotocol was agreed on
+ * ```
+ *
+ * It offers and accepts permessage-deflate, if it can: whether that is used is up to our side.
+ *
+ * When a connection has ended it tells, beside the connection, the code and the
+ * reason that it saw. Connections have names, which are the paths of their URLs.
+ */
+import { assert, describe, layer } from "@effect/vitest"
+import { Context, Deferred, Effect, Layer, type Scope, Stream } from "effect"
+import { CloseCode, Connection, type ConnectionError, Frame, WebSocketClient } from "effect-ws"
+import { contentOf, type Shape } from "../support/memory.ts"
+import { type Cut, relay, serve } from "../support/net.ts"
+
+// -----------------------------------------------------------------------------
+// Peers
+// -----------------------------------------------------------------------------
+
+/** How a peer saw a connection end. */
+export interface Ended {
+  /** Undefined where it does not tell 1005, a close frame without a code, from 1006, none. */
+  readonly code: number | undefined
+  readonly reason: string
+}
+
+/** A peer that runs. */
+export interface Running {
+  /** The URL of its server, without a path. */
+  readonly url?: string
+  /** Has its client connect. */
+  readonly connect?: (url: string, protocols: ReadonlyArray<string>) => Effect.Effect<void, unknown, Scope.Scope>
+  /** Waits for the end of the connection with the given path. */
+  readonly ended: (path: string) => Effect.Effect<Ended>
+}
+
+/** What not every peer can do. */
+export type Ability =
+  | "obey"
+  | "report"
+  | "subprotocol"
+  | "binary"
+  | "long messages"
+  | "join fragments"
+  | "fragments"
+  | "ping"
+  | "close without a code"
+  | "close with a code of the protocol"
+
+export interface Peer {
+  /** Its name, and its version. */
+  readonly title: string
+  readonly roles: ReadonlyArray<"client" | "server">
+  readonly start: Effect.Effect<Running, unknown, Scope.Scope>
+  /** The subprotocols that it is offered, or offers. Default: none. */
+  readonly protocols?: ReadonlyArray<string>
+  /** What it cannot do, and why; in one of its roles, or in both. */
+  readonly cannot?: Cannot & { readonly client?: Cannot; readonly server?: Cannot }
+}
+
+type Cannot = { readonly [A in Ability]?: string }
+
+/** Keeps how connections ended, for a peer in this process. */
+export const makeEnds = (): {
+  readonly report: (path: string, code: number, reason: string) => void
+  readonly ended: Running["ended"]
+} => {
+  const ends = new Map<string, Deferred.Deferred<Ended>>()
+  const endOf = (path: string) => {
+    const known = ends.get(path) ?? Deferred.makeUnsafe<Ended>()
+    ends.set(path, known)
+    return known
+  }
+  return {
+    report: (path, code, reason) => Deferred.doneUnsafe(endOf(path), Effect.succeed({ code, reason })),
+    ended: (path) => Effect.suspend(() => Deferred.await(endOf(path)))
+  }
+}
+
+// -----------------------------------------------------------------------------
+// The table
+// -----------------------------------------------------------------------------
+
+interface Exchange {
+  readonly name: string
+  readonly needs?: ReadonlyArray<Ability>
+  /** The subprotocols that the client offers. The server speaks v3 and v2. */
+  readonly protocols?: ReadonlyArray<string>
+  readonly run: (ours: Shape, theirs: Theirs) => Effect.Effect<void, unknown>
+}
+
+interface Theirs {
+  /** Waits until the peer has seen the end, and checks how, where the peer can say. */
+  readonly sawEnd: (code: number, reason: string) => Effect.Effect<void>
+  /** Cuts the network between the two. */
+  readonly cut: (how: Cut) => Effect.Effect<void>
+}
+
+const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i % 251)
+
+const longText = "añ€😀".repeat(105_000)
+
+/** Messages that come back as they were sent. */
+const echoes = (
+  name: string,
+  messages: ReadonlyArray<string | Uint8Array>,
+  ...needs: ReadonlyArray<Ability>
+): Exchange => ({
+  name,
+  needs,
+  run: (ours) =>
+    Effect.gen(function*() {
+      for (const message of messages) {
+        yield* ours.send(message)
+        const back = yield* ours.receive
+        assert.strictEqual(back._tag, typeof message === "string" ? "Text" : "Binary")
+        // Not deepStrictEqual, which takes its time over a megabyte.
+        assert.isTrue(Buffer.from(back.bytes).equals(Buffer.from(message)), `${message.length} came back changed`)
+      }
+    })
+})
+
+const longestReason = "€".repeat(41)
+
+const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchange> => {
+  const shown = code ?? CloseCode.NoStatusReceived
+  const name = `${code ?? "no code"}${
+    reason === "" ? "" : ` ${reason === longestReason ? "and a long reason" : reason}`
+  }`
+  const clean = (closed: Effect.Effect<ConnectionError.ConnectionClosed>) =>
+    Effect.map(closed, (ended) => {
+      assert.deepStrictEqual([ended.code, ended.reason, ended.clean, ended.cause], [shown, reason, true, undefined])
+      return ended
+    })
+  return [
+    {
+      name: `closed by us with ${name}`,
+      run: (ours, theirs) =>
+        Effect.gen(function*() {
+          yield* ours.sendFrame(Frame.close(code, reason))
+          assert.strictEqual((yield* clean(ours.closed)).first, "local")
+          yield* theirs.sawEnd(shown, reason)
+        })
+    },
+    {
+      name: `closed by them with ${name}`,
+      needs: [
+        "obey",
+        ...code === undefined ? ["close without a code"] as const : [],
+        ...code !== undefined && code > 1000 && code < 3000 ? ["close with a code of the protocol"] as const : []
+      ],
+      run: (ours) =>
+        Effect.gen(function*() {
+          yield* ours.send(`please close ${code ?? ""} ${reason}`.trim())
+          const ended = yield* clean(ours.closed)
+          assert.deepStrictEqual([ended.first, ended.received], ["remote", { code: shown, reason }])
+        })
+    }
+  ]
+}
+
+const cuts = (how: Cut, cause: string): Exchange => ({
+  name: `cut off: ${how}`,
+  run: (ours, theirs) =>
+    Effect.gen(function*() {
+      yield* ours.send("hello")
+      yield* ours.receive
+      yield* theirs.cut(how)
+      const ended = yield* ours.closed
+      assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [1006, false, cause])
+      yield* theirs.sawEnd(CloseCode.AbnormalClosure, "")
+    })
+})
+
+/** The exchanges. To add rows, such as those of an extension, is to add them here. */
+const exchanges: ReadonlyArray<Exchange> = [
+  echoes("text", ["hello", "añ€😀"]),
+  echoes("an empty text", [""]),
+  echoes("binary, and nothing of it", [Uint8Array.of(0, 255, 128), new Uint8Array(0)], "binary"),
+  echoes("a megabyte of text", [longText], "long messages"),
+  echoes("a megabyte of binary", [bytes(1024 * 1024)], "binary", "long messages"),
+  echoes("every form of length", [125, 126, 65_535, 65_536].map(bytes), "binary", "long messages"),
+  {
+    name: "a thousand messages in order, sent at once",
+    needs: ["long messages"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        const sent = Array.from({ length: 1000 }, (_, i) => `${i} ${"x".repeat(i)}`)
+        yield* ours.sendAll(sent)
+        const back = yield* Effect.replicateEffect(Effect.map(ours.receive, contentOf), sent.length)
+        assert.deepStrictEqual(back, sent)
+      })
+  },
+  {
+    name: "fragments of ours, a ping and a torn character among them",
+    needs: ["join fragments"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        const euro = Buffer.from("€")
+        yield* ours.sendFrame(Frame.text(euro.subarray(0, 1), { fin: false }))
+        yield* ours.ping()
+        yield* ours.sendFrame(Frame.continuation("", { fin: false }))
+        yield* ours.sendFrame(Frame.continuation(euro.subarray(1)))
+        assert.strictEqual(contentOf(yield* ours.receive), "€")
+        yield* ours.sendFragments(Stream.make("a", "b", "c"))
+        assert.strictEqual(contentOf(yield* ours.receive), "abc")
+      })
+  },
+  {
+    name: "fragments of theirs",
+    needs: ["obey", "fragments"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        yield* ours.send("please fragments a b c")
+        const message = yield* ours.receiveFragments
+        if (message._tag === "Binary") return assert.fail("binary")
+        const fragments = yield* Stream.runCollect(message.fragments)
+        // Some end with an empty one.
+        assert.deepStrictEqual(fragments.filter((fragment) => fragment !== ""), ["a", "b", "c"])
+      })
+  },
+  {
+    name: "pings of ours",
+    run: (ours) =>
+      Effect.gen(function*() {
+        yield* ours.ping()
+        yield* ours.ping("")
+        yield* ours.ping(bytes(125))
+      })
+  },
+  {
+    name: "a ping of theirs",
+    needs: ["obey", "ping"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        yield* ours.send("please ping data")
+        assert.strictEqual(contentOf(yield* ours.receive), "pong data")
+      })
+  },
+  {
+    name: "a subprotocol",
+    needs: ["obey", "subprotocol"],
+    protocols: ["v1", "v2"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        assert.strictEqual(ours.subprotocol, "v2")
+        yield* ours.send("please subprotocol")
+        assert.strictEqual(contentOf(yield* ours.receive), "v2")
+      })
+  },
+  ...closes(undefined, ""),
+  ...closes(1000, ""),
+  ...closes(1001, "going"),
+  ...closes(3000, "añ€😀"),
+  ...closes(4999, longestReason),
+  {
+    name: "messages before a close all arrive",
+    needs: ["obey"],
+    run: (ours) =>
+      Effect.gen(function*() {
+        const sent = Array.from({ length: 100 }, (_, i) => String(i))
+        yield* ours.sendAll([...sent, "please close 4000 enough"])
+        const back: Array<unknown> = []
+        const ended = yield* ours.receive.pipe(
+          Effect.map((message) => back.push(contentOf(message))),
+          Effect.forever,
+          Effect.flip
+        )
+        assert.deepStrictEqual(back, sent)
+        assert.deepStrictEqual([ended.code, ended.reason], [4000, "enough"])
+      })
+  },
+  cuts("end", "TransportEnded"),
+  cuts("reset", "TransportError")
+]
+
+// -----------------------------------------------------------------------------
+// Both roles
+// -----------------------------------------------------------------------------
+
+class Service extends Context.Service<Service, Running>()("test/Peer") {}
+
+let sessions = 0
+
+/** A connection of ours with a peer that is its client, or its server, and a relay in between. */
+const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyArray<string>, cannot: Cannot) =>
+  Effect.gen(function*() {
+    const path = `/${++sessions}`
+    const via = (url: string) =>
+      Effect.map(relay(Number(new URL(url).port)), ({ cut, port }) => ({ cut, url: `ws://127.0.0.1:${port}${path}` }))
+    const theirs = (cut: Theirs["cut"]): Theirs => ({
+      cut,
+      sawEnd: (code, reason) =>
+        cannot.report !== undefined ? Effect.void : Effect.map(peer.ended(path), (ended) => {
+          const without = [CloseCode.NoStatusReceived, CloseCode.AbnormalClosure].some((none) => none === code)
+          assert.deepStrictEqual(ended, { code: ended.code === undefined && without ? undefined : code, reason })
+        })
+    })
+    if (role === "server") {
+      if (peer.url === undefined) return yield* Effect.die("the peer has no server")
+      const { cut, url } = yield* via(peer.url)
+      return { ours: yield* WebSocketClient.connect(url, { protocols }), theirs: theirs(cut) }
+    }
+    if (peer.connect === undefined) return yield* Effect.die("the peer has no client")
+    const accepted = yield* Deferred.make<Shape>()
+    const handler = Effect.flatMap(
+      Connection.Connection,
+      (connection) => Effect.andThen(Deferred.succeed(accepted, connection), connection.closed)
+    )
+    // A page of the server behind the relay is one of another host.
+    const server = yield* serve(handler, { serve: { protocols: ["v3", "v2"], origin: "any" } })
+    const { cut, url } = yield* via(server.url)
+    yield* peer.connect(url, protocols)
+    const refused = Effect.flatMap(
+      peer.ended(path),
+      (ended) => Effect.die(new Error(`it did not connect: ${JSON.stringify(ended)}`))
+    )
+    return { ours: yield* Effect.raceFirst(Deferred.await(accepted), refused), theirs: theirs(cut) }
+  })
+
+/** Declares the tests of the table, for a peer. */
+export const interop = (peer: Peer): void =>
+  layer(Layer.effect(Service)(peer.start), { excludeTestServices: true })(peer.title, (it) => {
+    for (const role of peer.roles) {
+      describe(role === "client" ? "is the client" : "is the server", () => {
+        const cannot: Cannot = { ...peer.cannot, ...peer.cannot?.[role] }
+        for (const { name, needs = [], protocols = peer.protocols ?? [], run } of exchanges) {
+          const lacking = needs.find((ability) => cannot[ability] !== undefined)
+          if (lacking !== undefined) {
+            it.skip(`${name}: not run, ${cannot[lacking]}`)
+            continue
+          }
+          it.effect(name, () =>
+            Effect.gen(function*() {
+              const { ours, theirs } = yield* connect(yield* Service, role, protocols, cannot)
+              yield* run(ours, theirs)
+            }))
+        }
+      })
+    }
+  })

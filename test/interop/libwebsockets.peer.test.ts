@@ -1,0 +1,84 @@
+/**
+ * Against the test server and the test client of libwebsockets, which do what
+ * they do: the server sends texts back to all who speak its mirror protocol;
+ * the client sends texts in that protocol, and prints what it gets in another.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Stream } from "effect"
+import { Connection } from "effect-ws"
+import { contentOf, type Shape } from "../support/memory.ts"
+import { serve } from "../support/net.ts"
+import { withPeer } from "../support/peers.ts"
+import { listening } from "../support/port.ts"
+import { runProgram } from "../support/process.ts"
+import { interop } from "./exchanges.ts"
+
+withPeer("libwebsockets", (title) => {
+  interop({
+    title,
+    roles: ["server"],
+    protocols: ["lws-mirror-protocol"],
+    cannot: {
+      obey: "it does not do what it is asked to",
+      report: "it does not tell",
+      binary: "it mirrors binary as text",
+      "long messages": "it mirrors each part that it reads as a message",
+      "join fragments": "it mirrors each fragment as a message"
+    },
+    start: Effect.map(
+      listening((port) => runProgram("libwebsockets-test-server", [`--port=${port}`, "-i", "lo"])),
+      ({ port }) => ({ url: `ws://127.0.0.1:${port}`, ended: () => Effect.never })
+    )
+  })
+
+  describe(`${title} is the client`, () => {
+    // It connects twice, once for each protocol.
+    const connect = (protocol: string) =>
+      Effect.gen(function*() {
+        const accepted = yield* Deferred.make<Shape>()
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            if (connection.subprotocol === protocol) yield* Deferred.succeed(accepted, connection)
+            yield* connection.closed
+          }),
+          { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"] } }
+        )
+        // It is to last, and to print what it gets.
+        const args = ["127.0.0.1", `--port=${server.port}`, "-l", "-d", "15"]
+        const program = yield* runProgram("libwebsockets-test-client", args)
+        const gone = Effect.flatMap(program.ended, () => Effect.die(new Error(program.output())))
+        return { program, connection: yield* Effect.raceFirst(Deferred.await(accepted), gone) }
+      })
+
+    it.live("sends, and gets back what it has sent", () =>
+      Effect.gen(function*() {
+        const { connection } = yield* connect("lws-mirror-protocol")
+        for (let i = 0; i < 100; i++) {
+          const message = yield* connection.receive
+          assert.match(String(contentOf(message)), /^[cd] #[0-9A-F]{6} /)
+          yield* connection.send(message)
+        }
+        yield* connection.ping()
+      }))
+
+    it.live("takes texts, fragments and pings", () =>
+      Effect.gen(function*() {
+        const { connection, program } = yield* connect("dumb-increment-protocol")
+        yield* connection.send("one")
+        yield* connection.sendFragments(Stream.make("two", "three"))
+        yield* connection.ping()
+        yield* program.printed(/rx 3 'one'\n[^]*rx 3 'two'\n[^]*rx 5 'three'\n/)
+      }))
+
+    for (const [code, reason] of [[1000, ""], [4000, "enough"]] as const) {
+      it.live(`is closed with ${code}`, () =>
+        Effect.gen(function*() {
+          const { connection } = yield* connect("dumb-increment-protocol")
+          const ended = yield* connection.close(code, reason)
+          assert.isTrue(ended.clean)
+          assert.strictEqual(ended.received?.code, code)
+        }))
+    }
+  })
+})

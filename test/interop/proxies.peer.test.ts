@@ -1,0 +1,290 @@
+/** Reverse proxies in front of our server, and our client through them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, type Scope, Stream } from "effect"
+import { Connection, type ConnectionError, Frame, Handshake, type HandshakeError, WebSocketClient } from "effect-ws"
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { contentOf, type Shape } from "../support/memory.ts"
+import { serve } from "../support/net.ts"
+import { type PeerName, withPeer } from "../support/peers.ts"
+import { listening } from "../support/port.ts"
+import { type Program, runProgram } from "../support/process.ts"
+import { interop, makeEnds } from "./exchanges.ts"
+
+interface Setup {
+  /** Where it is to listen, and what it is in front of. */
+  readonly port: number
+  readonly upstream: number
+  /** After how many seconds without a byte it is to give up. */
+  readonly idle: number
+  /** A directory for its files. */
+  readonly directory: string
+}
+
+interface Proxy {
+  readonly config: (setup: Setup) => string
+  readonly command: (file: string, directory: string) => readonly [string, ...ReadonlyArray<string>]
+  /** How it ends idle connections, as the two sides see it; undefined if it does not. */
+  readonly whenIdle: undefined | {
+    readonly client: ConnectionError.ClosedCause["_tag"]
+    readonly server: ConnectionError.ClosedCause["_tag"]
+  }
+  /** With which code the two sides see it stop. */
+  readonly whenStopped: ReadonlyArray<number>
+  /** What it answers when nobody is behind it. */
+  readonly nobodyThere: number
+}
+
+const nginx: Proxy = {
+  command: (file, directory) => ["nginx", "-p", directory, "-e", "stderr", "-c", file],
+  whenIdle: { client: "TransportEnded", server: "TransportEnded" },
+  whenStopped: [1006],
+  nobodyThere: 502,
+  config: ({ directory, idle, port, upstream }) => `
+daemon off;
+master_process off;
+pid ${directory}/pid;
+events {}
+http {
+  access_log off;
+  client_body_temp_path ${directory}/body;
+  proxy_temp_path ${directory}/proxy;
+  fastcgi_temp_path ${directory}/fastcgi;
+  uwsgi_temp_path ${directory}/uwsgi;
+  scgi_temp_path ${directory}/scgi;
+  server {
+    listen 127.0.0.1:${port};
+    location / {
+      proxy_pass http://127.0.0.1:${upstream};
+      proxy_http_version 1.1;
+      proxy_set_header Upgrade $http_upgrade;
+      proxy_set_header Connection "upgrade";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $http_host;
+      proxy_read_timeout ${idle}s;
+    }
+  }
+}
+`
+}
+
+const haproxy: Proxy = {
+  command: (file) => ["haproxy", "-db", "-f", file],
+  // It resets connections to servers that it gives up, so that they leave nothing behind.
+  whenIdle: { client: "TransportEnded", server: "TransportError" },
+  whenStopped: [1006],
+  nobodyThere: 503,
+  config: ({ idle, port, upstream }) => `
+defaults
+  mode http
+  timeout connect 10s
+  timeout client 60s
+  timeout server 60s
+  timeout tunnel ${idle}s
+frontend in
+  bind 127.0.0.1:${port}
+  option forwardfor
+  http-request set-header X-Forwarded-Proto http
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  default_backend out
+backend out
+  server one 127.0.0.1:${upstream}
+`
+}
+
+const caddy: Proxy = {
+  command: (file) => ["caddy", "run", "--config", file, "--adapter", "caddyfile"],
+  whenIdle: undefined,
+  // It sends both sides a close frame with 1001. The one to the server is without a mask, which no server may take: it
+  // answers 1002. What each side sees first is a matter of luck.
+  whenStopped: [1001, 1002],
+  nobodyThere: 502,
+  config: ({ port, upstream }) => `
+{
+  admin off
+  auto_https off
+}
+http://:${port} {
+  bind 127.0.0.1
+  reverse_proxy 127.0.0.1:${upstream}
+}
+`
+}
+
+/** Starts a proxy in front of a port. */
+const startProxy = (
+  proxy: Proxy,
+  upstream: number,
+  idle = 60
+): Effect.Effect<Program & { readonly port: number }, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const directory = yield* Effect.acquireRelease(
+      Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-ws-proxy-"))),
+      (made) => Effect.sync(() => rmSync(made, { recursive: true, force: true }))
+    )
+    const file = join(directory, "config")
+    const [command, ...args] = proxy.command(file, directory)
+    return yield* listening((port) => {
+      writeFileSync(file, proxy.config({ port, upstream, idle, directory }))
+      return runProgram(command, args, { HOME: directory })
+    })
+  })
+
+/** Does what every peer does, over a connection of ours. */
+const obey = (connection: Shape) =>
+  Stream.runForEach(connection.messages, (message) => {
+    const [, verb, rest] = /^please (\w+) ?(.*)$/.exec(message._tag === "Text" ? message.text : "") ?? []
+    const words = rest?.split(" ") ?? []
+    switch (verb) {
+      case "close":
+        return rest === ""
+          ? connection.sendFrame(Frame.close())
+          : connection.sendFrame(Frame.close(Number(words[0]), words.slice(1).join(" ")))
+      case "ping":
+        return Effect.andThen(connection.ping(rest), connection.send(`pong ${rest}`))
+      case "fragments":
+        return connection.sendFragments(Stream.fromIterable(words))
+      case "subprotocol":
+        return connection.send(connection.subprotocol ?? "")
+      default:
+        return connection.send(message)
+    }
+  })
+
+/** Our own, at the other side of a proxy. */
+const startBehind = (proxy: Proxy) =>
+  Effect.gen(function*() {
+    const { ended, report } = makeEnds()
+    const follow = (connection: Shape) =>
+      Effect.andThen(
+        Effect.ignore(obey(connection)),
+        Effect.map(connection.closed, ({ code, reason }) => report(connection.request.path, code, reason))
+      )
+    const server = yield* serve(Effect.flatMap(Connection.Connection, follow), { serve: { protocols: ["v3", "v2"] } })
+    const front = yield* startProxy(proxy, server.port)
+    return {
+      url: `ws://127.0.0.1:${front.port}`,
+      connect: (url: string, protocols: ReadonlyArray<string>) =>
+        Effect.gen(function*() {
+          const through = new URL(url)
+          through.port = String((yield* startProxy(proxy, Number(through.port))).port)
+          yield* Effect.forkScoped(follow(yield* WebSocketClient.connect(through, { protocols })))
+        }),
+      ended
+    }
+  })
+
+/** A client and a server that are connected through a proxy. */
+const through = (
+  proxy: Proxy,
+  options: {
+    readonly idle?: number
+    readonly client?: Connection.Options
+    readonly server?: Connection.Options
+  }
+) =>
+  Effect.gen(function*() {
+    const accepted = yield* Deferred.make<Shape>()
+    const handler = Effect.flatMap(
+      Connection.Connection,
+      (connection) => Effect.andThen(Deferred.succeed(accepted, connection), connection.closed)
+    )
+    const server = yield* serve(handler, { serve: { keepalive: false, ...options.server } })
+    const front = yield* startProxy(proxy, server.port, options.idle)
+    const client = yield* WebSocketClient.connect(`ws://127.0.0.1:${front.port}/path?query=1`, {
+      keepalive: false,
+      ...options.client
+    })
+    return { client, server: yield* Deferred.await(accepted), front }
+  })
+
+const endOf = ({ cause, code, received }: ConnectionError.ConnectionClosed) => [code, received, cause?._tag]
+
+const behind = (peer: PeerName, proxy: Proxy) =>
+  withPeer(peer, (named) => {
+    interop({ title: `${named}, in between`, roles: ["client", "server"], start: startBehind(proxy) })
+
+    describe(named, () => {
+      it.live("says who it speaks for", () =>
+        Effect.gen(function*() {
+          const { front, server } = yield* through(proxy, {})
+          const { headers, path, query } = server.request
+          assert.deepStrictEqual([path, query.get("query")], ["/path", "1"])
+          assert.deepStrictEqual(
+            ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"].map((header) => headers[header]),
+            ["127.0.0.1", "http", `127.0.0.1:${front.port}`]
+          )
+        }))
+
+      it.live("lets in pages of its own origin, and no others", () =>
+        Effect.gen(function*() {
+          const server = yield* serve(Effect.void)
+          const { port } = yield* startProxy(proxy, server.port)
+          const from = (origin: string) =>
+            WebSocketClient.connect(`ws://127.0.0.1:${port}`, { headers: { Origin: origin } })
+          yield* from(`http://127.0.0.1:${port}`)
+          const error = yield* Effect.flip(from(`http://127.0.0.1:${server.port}`))
+          assert.strictEqual((error as HandshakeError.HandshakeRejected).status, 403)
+        }))
+
+      it.live("passes on a refusal", () =>
+        Effect.gen(function*() {
+          const server = yield* serve(Effect.void, {
+            serve: { decide: () => Effect.succeed(Handshake.reject({ status: 403, body: "not you" })) }
+          })
+          const front = yield* startProxy(proxy, server.port)
+          const error = yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${front.port}`))
+          assert.deepInclude(error as HandshakeError.HandshakeRejected, { status: 403, body: "not you" })
+        }))
+
+      it.live("refuses, when there is no server", () =>
+        Effect.gen(function*() {
+          const port = yield* Effect.scoped(Effect.map(serve(Effect.void), (server) => server.port))
+          const front = yield* startProxy(proxy, port)
+          const error = yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${front.port}`))
+          assert.deepInclude(error as HandshakeError.HandshakeRejected, { status: proxy.nobodyThere })
+        }))
+
+      it.live("cuts both off when it dies", () =>
+        Effect.gen(function*() {
+          const { client, front, server } = yield* through(proxy, {})
+          front.child.kill("SIGKILL")
+          assert.deepStrictEqual(endOf(yield* client.closed), [1006, undefined, "TransportEnded"])
+          assert.deepStrictEqual(endOf(yield* server.closed), [1006, undefined, "TransportEnded"])
+        }))
+
+      it.live("ends both when it is stopped", () =>
+        Effect.gen(function*() {
+          const { client, front, server } = yield* through(proxy, {})
+          front.child.kill("SIGTERM")
+          assert.include(proxy.whenStopped, (yield* client.closed).code)
+          assert.include(proxy.whenStopped, (yield* server.closed).code)
+        }))
+
+      for (const side of ["client", "server"] as const) {
+        const title = `gives up on a silent connection, not on one that the ${side}'s keepalive keeps`
+        const { whenIdle } = proxy
+        if (whenIdle === undefined) {
+          it.skip(`${title}: not run, this version has no such timeout`)
+          continue
+        }
+        it.live(title, () =>
+          Effect.gen(function*() {
+            // The kept one is older: when the silent one is cut, it has lasted longer than the timeout.
+            const kept = yield* through(proxy, { idle: 2, [side]: { keepalive: { interval: "100 millis" } } })
+            const silent = yield* through(proxy, { idle: 2 })
+            assert.deepStrictEqual(endOf(yield* silent.client.closed), [1006, undefined, whenIdle.client])
+            assert.deepStrictEqual(endOf(yield* silent.server.closed), [1006, undefined, whenIdle.server])
+            yield* kept.client.send("still there")
+            assert.strictEqual(contentOf(yield* kept.server.receive), "still there")
+          }))
+      }
+    })
+  })
+
+behind("nginx", nginx)
+behind("HAProxy", haproxy)
+behind("Caddy", caddy)

@@ -1,0 +1,31 @@
+/** Against libraries of Python, in both roles. */
+import { python, withPeer } from "../support/peers.ts"
+import { interop } from "./exchanges.ts"
+import { startProgram } from "./program.ts"
+
+withPeer("Python websockets", (title) =>
+  interop({
+    title,
+    roles: ["client", "server"],
+    start: startProgram(python, "websockets_peer.py"),
+    cannot: { "close without a code": "it always closes with a code" }
+  }))
+
+withPeer("aiohttp", (title) =>
+  interop({
+    title,
+    roles: ["client", "server"],
+    start: startProgram(python, "aiohttp_peer.py"),
+    cannot: {
+      "close without a code": "it always closes with a code",
+      fragments: "it has no way to send fragments"
+    }
+  }))
+
+withPeer("Tornado", (title) =>
+  interop({
+    title,
+    roles: ["client", "server"],
+    start: startProgram(python, "tornado_peer.py"),
+    cannot: { fragments: "it has no way to send fragments" }
+  }))
