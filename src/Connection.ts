@@ -33,6 +33,7 @@ import type {
   MessageSkipped,
   UnexpectedFragment
 } from "./ConnectionError.ts"
+import type * as Extension from "./Extension.ts"
 import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
 import * as internal from "./internal/connection.ts"
@@ -96,6 +97,8 @@ export class Connection extends Context.Service<Connection, {
   readonly responseHeaders: Handshake.Headers
   /** The subprotocol that was agreed on, if one was. */
   readonly subprotocol: string | undefined
+  /** The extensions that were agreed on, in the order in which they encode. */
+  readonly extensions: ReadonlyArray<Extension.Entry>
 
   /**
    * The next message. When there is none and will be none, fails with how the
@@ -131,9 +134,15 @@ export class Connection extends Context.Service<Connection, {
    * transport is over its mark; succeeds when the whole message was handed on.
    * Bytes must not be changed after.
    */
-  readonly send: (message: Message.Input) => Effect.Effect<void, ConnectionClosed>
+  readonly send: (
+    message: Message.Input,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, ConnectionClosed>
   /** Sends many messages in one write, none between them. */
-  readonly sendAll: (messages: ReadonlyArray<Message.Input>) => Effect.Effect<void, ConnectionClosed>
+  readonly sendAll: (
+    messages: ReadonlyArray<Message.Input>,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, ConnectionClosed>
   /**
    * Sends a stream as one message, each of its elements a fragment that leaves
    * when it comes: text when the first is a string, binary when it is bytes. An
@@ -144,7 +153,8 @@ export class Connection extends Context.Service<Connection, {
    * with 1011 and the cause `MessageAborted`.
    */
   readonly sendFragments: <E, R>(
-    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
+    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>,
+    options?: Extension.SendOptions
   ) => Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R>
   /**
    * Sends a frame as it is. A frame with `fin: false` begins a message that is
@@ -246,6 +256,8 @@ export interface MakeOptions extends Options {
   readonly role: Frame.Role
   /** What was agreed on in the opening handshake, if there was one. */
   readonly opening?: Opening | undefined
+  /** The extensions that were agreed on, to be put to work. Default none. */
+  readonly agreed?: ReadonlyArray<Extension.Agreed> | undefined
 }
 
 // -----------------------------------------------------------------------------

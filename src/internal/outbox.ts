@@ -7,10 +7,13 @@
  * there is no point at which an interruption could leave half of one.
  */
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
-import { type Codec, encodeHeader, encodeInto, type Frame, headerSize, type Role } from "../Frame.ts"
+import type { SendOptions } from "../Extension.ts"
+import { type Codec, encodeHeader, encodeInto, Frame, headerSize, type Role } from "../Frame.ts"
 import type { ConnectionClosed } from "../ConnectionError.ts"
 import type { Transport } from "../Transport.ts"
+import type { Extensions } from "./extensions.ts"
 import type { Protocol } from "./protocol.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
@@ -35,11 +38,15 @@ let slabWriter: Outbox | undefined
 export const control = "control"
 type Sender = object | typeof control
 
+/** Writes at once; or begins to, where an extension takes its time, and is not interrupted then. */
+type Write = () => Effect.Effect<void, ConnectionClosed>
+
 export class Outbox {
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
   private readonly maskKey: (() => number) | undefined
   private readonly coalesce: boolean
+  private readonly extensions: Extensions | undefined
 
   /** What leaves with the next flush, before what is in the slab. */
   private chunks: Array<Uint8Array> = []
@@ -59,9 +66,17 @@ export class Outbox {
   framesOut = 0
   bytesOut = 0
 
-  constructor(transport: Transport["Service"], protocol: Protocol, role: Role, codec: Codec, coalesce: boolean) {
+  constructor(
+    transport: Transport["Service"],
+    protocol: Protocol,
+    role: Role,
+    codec: Codec,
+    coalesce: boolean,
+    extensions: Extensions | undefined
+  ) {
     this.transport = transport
     this.protocol = protocol
+    this.extensions = extensions
     this.maskKey = role === "client" ? codec.maskKey : undefined
     this.coalesce = coalesce
   }
@@ -79,15 +94,13 @@ export class Outbox {
   }
 
   /**
-   * Runs `write` when there is room and it is this sender's turn, in one step;
-   * fails when nothing can be sent any more.
+   * Runs `write` when there is room and it is this sender's turn; fails when
+   * nothing can be sent any more.
    */
-  send(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    return Effect.suspend(() => {
-      if (!this.ready(sender)) return this.sendInTurn(write, sender)
-      write()
-      return Effect.void
-    })
+  send(write: Write, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
+    return Effect.suspend(() =>
+      this.extensions === undefined && this.ready(sender) ? write() : this.sendInTurn(write, sender)
+    )
   }
 
   /** Whether this sender may write at once. */
@@ -95,20 +108,25 @@ export class Outbox {
     return this.protocol.sendable && this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
   }
 
-  /** What `send` does when it is not `ready`. */
-  sendInTurn(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    const attempt = Effect.suspend(() => {
-      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
-      write()
-      return Effect.void
+  /**
+   * What `send` does when that takes time: because there is no room, or because
+   * extensions do. Waiting for the turn can be interrupted, the turn cannot.
+   */
+  private sendInTurn(write: Write, sender: Sender | undefined): Effect.Effect<void, ConnectionClosed> {
+    return Effect.uninterruptibleMask((restore) => {
+      const turn: Effect.Effect<void, ConnectionClosed> = Effect.suspend(() => {
+        if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+        return this.admits(sender) ? write() : wait
+      })
+      const wait = Effect.andThen(restore(this.whenRoom(sender)), turn)
+      return this.ready(sender) || !this.protocol.sendable ? turn : wait
     })
-    return this.protocol.sendable ? this.whenRoom(attempt, sender) : attempt
   }
 
-  /** Runs `effect` in its turn; it need not ask for room again. */
-  private whenRoom<A, E>(effect: Effect.Effect<A, E>, sender: Sender | undefined): Effect.Effect<A, E> {
-    return Effect.callback<A, E>((resume) => {
-      const waiter: Waiter = { sender, go: () => resume(effect) }
+  /** Waits for the turn of a sender. */
+  private whenRoom(sender: Sender | undefined): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const waiter: Waiter = { sender, go: () => resume(Effect.void) }
       this.waiting.push(waiter)
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)
@@ -164,16 +182,54 @@ export class Outbox {
     return this.pending + this.transport.bufferedAmount()
   }
 
-  /** Takes a frame. It leaves with this turn. */
+  /** Takes a frame as it is. It leaves with this turn. */
   write(frame: Frame): void {
     this.put(frame)
     this.leave()
   }
 
-  /** Takes many frames. They leave together. */
-  writeAll(frames: Iterable<Frame>): void {
-    for (const frame of frames) this.put(frame)
+  /** Takes a message of one frame, and passes it through the extensions. It leaves with this turn. */
+  writeMessage(frame: Frame, options: SendOptions | undefined): Effect.Effect<void, ConnectionClosed> {
+    if (this.extensions !== undefined) return this.writeData([frame], options, constVoid)
+    this.write(frame)
+    return Effect.void
+  }
+
+  /** Takes data frames, and passes them through the extensions. They leave together. Then runs `after`. */
+  writeData(
+    frames: ReadonlyArray<Frame>,
+    options: SendOptions | undefined,
+    after: () => void
+  ): Effect.Effect<void, ConnectionClosed> {
+    for (let i = 0; i < frames.length; i++) {
+      const outcome = this.extensions === undefined ? frames[i] : this.extensions.encode(frames[i], options ?? {})
+      if (!(outcome instanceof Frame)) return this.writeEncoded(outcome, frames.slice(i + 1), options, after)
+      this.put(outcome)
+    }
     this.leave()
+    after()
+    return Effect.void
+  }
+
+  /** What `writeData` does when an extension takes its time over a frame. Others' data waits for it. */
+  private writeEncoded(
+    encoding: Effect.Effect<Frame>,
+    rest: ReadonlyArray<Frame>,
+    options: SendOptions | undefined,
+    after: () => void
+  ): Effect.Effect<void, ConnectionClosed> {
+    const holder = this.sender ?? encoding
+    this.lock(holder)
+    return Effect.flatMap(encoding, (frame) => {
+      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+      this.put(frame)
+      return this.writeData(rest, options, after)
+    }).pipe(
+      Effect.ensuring(Effect.sync(() => {
+        if (holder === encoding) this.unlock(holder)
+      })),
+      Effect.uninterruptible
+    )
   }
 
   private put(frame: Frame): void {
