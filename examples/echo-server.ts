@@ -4,7 +4,8 @@
  *   PORT=9001 MODE=stream node build/examples/echo-server.js
  *
  * MODE says how: `stream` one message at a time, `batch` all that have come at
- * once, in one write, `frames` frame by frame, as they were fragmented.
+ * once, in one write, `frames` frame by frame, as they were fragmented. With
+ * BCAST=1 each message goes to every other connection instead.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
@@ -25,10 +26,38 @@ const handlers = {
   })
 }
 
+const everybody = new Set<Connection.Connection["Service"]>()
+
+const others = function*(self: Connection.Connection["Service"]) {
+  for (const connection of everybody) if (connection !== self) yield connection
+}
+
+const join = Effect.gen(function*() {
+  const self = yield* Connection.Connection
+  yield* Effect.acquireRelease(
+    Effect.sync(() => everybody.add(self)),
+    () => Effect.sync(() => everybody.delete(self))
+  )
+  return self
+})
+
+const broadcasters = {
+  stream: Effect.gen(function*() {
+    const self = yield* join
+    yield* Stream.runForEach(self.messages, (message) => Connection.broadcast(others(self), message))
+  }),
+  batch: Effect.gen(function*() {
+    const self = yield* join
+    yield* Stream.runForEachArray(self.messages, (messages) => Connection.broadcast(others(self), messages))
+  })
+}
+
 const Echo = Layer.unwrap(Effect.gen(function*() {
   const mode = yield* Config.Literals(["stream", "batch", "frames"], "MODE").pipe(Config.withDefault("stream"))
+  const broadcast = yield* Config.Boolean("BCAST").pipe(Config.withDefault(false))
+  const handler = broadcast ? broadcasters[mode === "batch" ? mode : "stream"] : handlers[mode]
   // Nobody's cookies mean anything here, so that any page may connect.
-  return WebSocketServer.serve(handlers[mode], { origin: "any" })
+  return WebSocketServer.serve(handler, { origin: "any" })
 }))
 
 const Announce = Layer.effectDiscard(Effect.gen(function*() {

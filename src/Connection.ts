@@ -36,6 +36,7 @@ import type {
 import type * as Extension from "./Extension.ts"
 import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
+import { broadcast as broadcastAll } from "./internal/broadcast.ts"
 import * as internal from "./internal/connection.ts"
 import type * as Message from "./Message.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
@@ -293,6 +294,52 @@ export const make: (
   options: MakeOptions
 ) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) =>
   internal.open(transport, options)
+
+/**
+ * Options of `broadcast`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface BroadcastOptions extends Extension.SendOptions {
+  /**
+   * What becomes of connections that have no room, because their peers read
+   * more slowly than they are sent to. "wait" waits for them, and so for the
+   * slowest; "skip" leaves them out this time; "close" closes them with 1008
+   * and the cause `SlowReader`. Default "wait".
+   */
+  readonly slow?: "wait" | "skip" | "close" | undefined
+}
+
+/**
+ * Sends one message, or several, to many connections. What a server sends
+ * without extensions is encoded once for all of them. Connections that have
+ * ended, or end meanwhile, are passed over.
+ *
+ * **Example** (To everybody else)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Connection } from "effect-ws"
+ *
+ * const room = new Set<Connection.Connection["Service"]>()
+ *
+ * const chat = Effect.gen(function*() {
+ *   const self = yield* Connection.Connection
+ *   yield* Effect.acquireRelease(Effect.sync(() => room.add(self)), () => Effect.sync(() => room.delete(self)))
+ *   yield* Stream.runForEachArray(self.messages, (messages) =>
+ *     Connection.broadcast([...room].filter((other) => other !== self), messages, { slow: "skip" }))
+ * })
+ * ```
+ *
+ * @category sending
+ * @since 0.1.0
+ */
+export const broadcast = (
+  connections: Iterable<Connection["Service"]>,
+  messages: Message.Input | ReadonlyArray<Message.Input>,
+  options?: BroadcastOptions
+): Effect.Effect<void> => broadcastAll(connections, Array.isArray(messages) ? messages : [messages], options)
 
 /**
  * Provides a connection over the transport in the context.

@@ -312,6 +312,24 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
       })
   }
 
+  /** Whether it can take frames, now, that were encoded for others too: those of a server without extensions. */
+  get takesShared(): boolean {
+    return this.role === "server" && this.outbox.takesShared
+  }
+
+  get hasRoom(): boolean {
+    return this.outbox.ready()
+  }
+
+  get bufferedAmount(): number {
+    return this.outbox.bufferedAmount
+  }
+
+  sendShared(bytes: Uint8Array, messages: number): void {
+    this.messagesOut += messages
+    this.outbox.writeShared(bytes, messages)
+  }
+
   get sendFragments(): Shape["sendFragments"] {
     return (fragments, options) => this.sendStream(fragments, options)
   }
@@ -451,7 +469,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 /** A frame of the user's own is not compressed. */
 const asItIs: SendOptions = { compress: false }
 
-const frameOf = (message: Message.Input): Frame.Frame =>
+export const frameOf = (message: Message.Input): Frame.Frame =>
   typeof message === "string"
     ? Frame.text(message)
     : message instanceof Message.Text

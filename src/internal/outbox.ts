@@ -34,6 +34,27 @@ let slabStart = 0
 let slabEnd = 0
 let slabWriter: Outbox | undefined
 
+/** Who has something to write at the end of this turn. */
+let scheduled: Array<Outbox> = []
+
+const flushScheduled = () => {
+  const outboxes = scheduled
+  scheduled = []
+  for (const outbox of outboxes) outbox.flush()
+}
+
+let lastParts: ReadonlyArray<Uint8Array> = []
+let lastJoined = Buffer.alloc(0)
+
+/** Small chunks as one. What is sent to many connections in one turn is the same for all, and joined once. */
+const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  if (parts.length !== lastParts.length || parts.some((part, i) => part !== lastParts[i])) {
+    lastParts = parts
+    lastJoined = Buffer.concat(parts)
+  }
+  return lastJoined
+}
+
 /** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
 export const control = "control"
 type Sender = object | typeof control
@@ -257,11 +278,26 @@ export class Outbox {
     }
   }
 
+  /** Whether there is room for bytes that are whole frames already, and no extension that has to see them. */
+  get takesShared(): boolean {
+    return this.extensions === undefined && this.ready()
+  }
+
+  /** Takes bytes that are whole frames already, and that others are given too. They leave with this turn. */
+  writeShared(bytes: Uint8Array, frames: number): void {
+    this.sealSlab()
+    this.chunks.push(bytes)
+    this.framesOut += frames
+    this.bytesOut += bytes.length
+    this.pending += bytes.length
+    this.leave()
+  }
+
   private leave(): void {
     if (!this.coalesce || this.pending >= flushFrom) this.flush()
     else if (!this.held && !this.flushScheduled) {
       this.flushScheduled = true
-      queueMicrotask(() => this.flush())
+      if (scheduled.push(this) === 1) queueMicrotask(flushScheduled)
     }
   }
 
@@ -280,7 +316,7 @@ export class Outbox {
     this.flushScheduled = false
     this.sealSlab()
     if (this.chunks.length === 0) return
-    const { chunks } = this
+    const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? [joined(this.chunks)] : this.chunks
     this.chunks = []
     this.pending = 0
     if (!this.transport.write(chunks)) this.full = true
