@@ -66,7 +66,7 @@ export interface Stats {
   readonly deflaters: number
   /** How many decompressors zlib has in memory, spare ones among them. */
   readonly inflaters: number
-  /** About how much memory both take, in bytes, by the formulas in zlib's manual. */
+  /** About how much memory both take, in bytes. */
   readonly memory: number
   /** The bytes of the windows that are kept in place of released decompressors. */
   readonly windows: number
@@ -121,9 +121,9 @@ export interface Options {
    */
   readonly level?: 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | undefined
   /**
-   * How much memory a compressor has beside its window, as zlib counts it: 2 to
-   * the power of this plus 9, in bytes. Default 5, which is 16 KiB; 8, zlib's own
-   * default, is 128 KiB, for 0.5% fewer bytes.
+   * zlib's memLevel: how much memory a compressor has beside its window. Default
+   * 5, with which it takes about 210 KiB in all; 8, zlib's own default, takes 270,
+   * for 0.5% fewer bytes.
    */
   readonly memoryLevel?: 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | undefined
   /**
@@ -142,8 +142,8 @@ export interface Options {
   /**
    * How much memory compressors and decompressors may take between messages, in
    * bytes, over all connections. Past it, the ones that were not used for the
-   * longest time are released. Default 128 MiB: about 600 connections that send
-   * and receive with the defaults, at once; more take turns.
+   * longest time are released, as after `releaseAfter`. Default 128 MiB: enough
+   * for 500 connections that send and receive with the defaults.
    */
   readonly memoryLimit?: number | undefined
 }

@@ -704,6 +704,9 @@ describe("data that is not DEFLATE (RFC 7692 §7.2.2)", () => {
 const statsOf = (extension: PerMessageDeflate.PerMessageDeflate) =>
   Effect.map(extension.stats, ({ deflaters, inflaters, windows }) => ({ deflaters, inflaters, windows }))
 
+/** What a compressor takes with default options: 128 KiB of windows, 64 of hashes, and the rest. */
+const deflaterSize = (128 + 64 + 8 + 8) * 1024
+
 const message = (i: number, size = 10): Sent => ({ payload: tick(i, size), cuts: [], compress: true })
 
 describe("what zlib has in memory", () => {
@@ -719,7 +722,7 @@ describe("what zlib has in memory", () => {
         yield* transfer(server, client, message(1))
         assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 1, inflaters: 1, windows: 0 })
         const { connections, memory } = yield* extension.stats
-        assert.deepStrictEqual([connections, memory], [1, 2 ** 17 + 2 ** 14 + 2 ** 15 + 7 * 2 ** 10])
+        assert.deepStrictEqual([connections, memory], [1, deflaterSize + 41 * 1024])
       }))
       const stats = yield* extension.stats
       assert.deepStrictEqual([stats.connections, stats.deflaters, stats.inflaters, stats.memory], [0, 0, 0, 0])
@@ -780,8 +783,7 @@ describe("what zlib has in memory", () => {
 
   it.effect("stays within its bound, the least recently used going first", () =>
     Effect.gen(function*() {
-      const each = 2 ** 17 + 2 ** 14
-      const extension = PerMessageDeflate.make({ memoryLimit: 3 * each })
+      const extension = PerMessageDeflate.make({ memoryLimit: 3 * deflaterSize })
       const peers = PerMessageDeflate.make()
       const connections: Array<Ends> = []
       for (let i = 0; i < 5; i++) {
@@ -794,7 +796,7 @@ describe("what zlib has in memory", () => {
       const fresh = first.get(connections[0])!
       assert.isBelow(yield* send(connections[0]), fresh)
       assert.strictEqual(yield* send(connections[3]), fresh)
-      assert.strictEqual((yield* extension.stats).memory, 3 * each)
+      assert.strictEqual((yield* extension.stats).memory, 3 * deflaterSize)
       assert.isBelow(yield* send(connections[0]), fresh)
       assert.strictEqual(yield* send(connections[1]), fresh)
       assert.strictEqual((yield* extension.stats).deflaters, 3)
@@ -814,6 +816,19 @@ describe("what zlib has in memory", () => {
       yield* TestClock.adjust("1 hour")
       const end = yield* decode(one, parts[1])
       assert.strictEqual(hex(Buffer.concat([start.payload, end.payload])), hex(tick(1, 50)))
+    }))
+
+  it.effect("is released after a final block that ended a message, with nothing to keep", () =>
+    Effect.gen(function*() {
+      const extension = PerMessageDeflate.make({ releaseAfter: "1 second" })
+      const session = yield* openServer(extension)
+      for (let i = 0; i < 3; i++) {
+        // "Hello", and a final block that is empty: what the receiver adds is its length.
+        const { payload } = yield* decode(session, compressed(bytes("f2 48 cd c9 c9 07 00 00 00 ff ff 01")))
+        assert.strictEqual(Buffer.from(payload).toString(), "Hello")
+        yield* TestClock.adjust("2 seconds")
+        assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 0, inflaters: 0, windows: 0 })
+      }
     }))
 
   it.effect("is shared by connections that begin anew with each message", () =>
@@ -863,8 +878,8 @@ describe("what zlib has in memory", () => {
       const victim = yield* openServer(extension)
       const attacker = yield* openServer(extension)
       const client = yield* openClient(PerMessageDeflate.make())
-      // "Hello" in a stored block that declares more than there is.
-      yield* decode(attacker, compressed(bytes("f2 48 cd c9 c9 07 00 00 ff 00 00 ff 01 02")))
+      // A stored block that declares more than there is.
+      yield* decode(attacker, compressed(bytes("f2 48 cd c9 c9 07 00 00 00 ff ff 00 10 00 ef ff 01 02")))
       const secret = yield* encode(client, Frame.binary(tick(1, 50)))
       yield* decode(victim, secret)
       const error = yield* failure(decode(attacker, compressed(bytes("f2 00 11 00 00"))))

@@ -65,7 +65,7 @@ export const syncFlush = Zlib.constants.Z_SYNC_FLUSH
 /** A raw DEFLATE stream, in one direction. */
 export class ZlibStream {
   readonly windowBits: number
-  /** About how much memory zlib has for it, in bytes, by the formula in zlib's manual. */
+  /** About how much memory zlib has for it, in bytes. */
   readonly memory: number
   /** Whether it began with a dictionary, to which `reset` would go back. */
   readonly hasDictionary: boolean
@@ -124,7 +124,9 @@ export class ZlibStream {
   takeWindow(): Uint8Array | undefined {
     const size = this.remembered
     const block = repeating(size)
-    return this.step(syncFlush, block, 0, block.length) < size ? undefined : copyOutput(size)
+    if (this.step(syncFlush, block, 0, block.length) >= size) return copyOutput(size)
+    // After a final block it takes nothing; what follows refers to nothing.
+    return this.problem === undefined && this.left === block.length ? copyOutput(0) : undefined
   }
 
   close(): void {
@@ -155,7 +157,7 @@ const repeating = (distance: number): Uint8Array => {
     writeCode(distanceCode, 5)
     write(offset & (1 << extraBits) - 1, extraBits)
   }
-  return block
+  return block.subarray(0, Math.ceil(at / 8))
 }
 
 /** Makes Node's streams; their own buffers are not used, and as small as can be. */
@@ -181,13 +183,14 @@ const leastWindowBits = 9
 
 export const makeDeflate = (windowBits: number, level: number, memLevel: number, from = streams): ZlibStream => {
   const bits = Math.max(windowBits, leastWindowBits)
-  const memory = (1 << bits + 2) + (1 << memLevel + 9)
+  // The window and its chains, hashes (never fewer than 2^15 in Node's zlib), the block at hand, and what is about them.
+  const memory = (1 << bits + 2) + (1 << Math.max(memLevel + 8, 16)) + (1 << memLevel + 8) + 8 * 1024
   return new ZlibStream(from.deflate(bits, level, memLevel) as Internals, bits, memory, 0)
 }
 
 export const makeInflate = (windowBits: number, dictionary?: Uint8Array, from = streams): ZlibStream => {
   const bits = Math.max(windowBits, leastWindowBits)
-  const memory = (1 << bits) + 7 * 1024
+  const memory = (1 << bits) + 9 * 1024
   return new ZlibStream(from.inflate(bits, dictionary) as Internals, bits, memory, dictionary?.length ?? 0)
 }
 
