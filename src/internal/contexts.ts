@@ -24,12 +24,17 @@ export interface Held {
   busy: boolean
   /** When it was used last, counted in uses. */
   usedAt: number
-  /** Told when it goes, just before it is closed: this is the time to save something from it. */
-  onRelease: () => void
+  /** Who has it, to be told when it goes. */
+  owner: Owner | undefined
+}
+
+export interface Owner {
+  /** The stream will be closed right after this: now is the time to save something from it. */
+  readonly release: (held: Held) => void
 }
 
 /** Streams of one kind can stand in for each other. */
-interface Kind {
+interface Kind extends Owner {
   readonly name: "deflaters" | "inflaters"
   readonly make: () => ZlibStream
   readonly spares: Array<Held>
@@ -81,10 +86,11 @@ export class Contexts {
     return window === undefined ? this.take(kind) : this.add(kind, makeInflate(windowBits, window))
   }
 
-  /** It was used, and may go from here on. */
-  rest(held: Held): void {
+  /** It was used, and may go from here on, which its owner will be told. */
+  rest(held: Held, owner: Owner): void {
     held.usedAt = ++this.uses
     held.busy = false
+    held.owner = owner
   }
 
   /** Nobody needs what it remembers any more; it is in order, and the next may have it. */
@@ -93,14 +99,17 @@ export class Contexts {
     if (held.stream.hasDictionary || spares.length === maxSpares) return this.discard(held)
     held.stream.reset()
     spares.push(held)
-    held.onRelease = () => spares.splice(spares.indexOf(held), 1)
-    this.rest(held)
+    this.rest(held, held.kind)
   }
 
   private kind(name: Kind["name"], windowBits: number, make: () => ZlibStream): Kind {
     const key = `${name} ${windowBits}`
     let kind = this.kinds.get(key)
-    if (kind === undefined) this.kinds.set(key, kind = { name, make, spares: [] })
+    if (kind === undefined) {
+      const spares: Array<Held> = []
+      kind = { name, make, spares, release: (held) => spares.splice(spares.indexOf(held), 1) }
+      this.kinds.set(key, kind)
+    }
     return kind
   }
 
@@ -108,12 +117,11 @@ export class Contexts {
     const spare = kind.spares.pop()
     if (spare === undefined) return this.add(kind, kind.make())
     spare.busy = true
-    spare.onRelease = nothing
     return spare
   }
 
   private add(kind: Kind, stream: ZlibStream): Held {
-    const held: Held = { kind, stream, busy: true, usedAt: 0, onRelease: nothing }
+    const held: Held = { kind, stream, busy: true, usedAt: 0, owner: undefined }
     this.held.add(held)
     this.alive[kind.name]++
     this.alive.memory += stream.memory
@@ -135,7 +143,7 @@ export class Contexts {
   }
 
   private release(held: Held): void {
-    held.onRelease()
+    held.owner?.release(held)
     this.discard(held)
   }
 
@@ -163,5 +171,3 @@ export class Contexts {
     )
   })
 }
-
-const nothing = () => {}

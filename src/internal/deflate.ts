@@ -9,7 +9,7 @@ import * as Effect from "effect/Effect"
 import type { DecodeError, Room } from "../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../ProtocolError.ts"
 import { Pieces } from "./bytes.ts"
-import type { Contexts, Held } from "./contexts.ts"
+import type { Contexts, Held, Owner } from "./contexts.ts"
 import { copyOutput, noFlush, sliceSize, syncFlush } from "./zlib.ts"
 
 /** How one direction is compressed. */
@@ -60,7 +60,7 @@ const nothing = new Uint8Array(0)
 const emptyBlock = Uint8Array.of(0)
 
 /** Compresses what a connection sends. */
-export class Deflater {
+export class Deflater implements Owner {
   private readonly direction: Direction
   private held: Held | undefined
   private closed = false
@@ -98,11 +98,10 @@ export class Deflater {
       return contexts.giveBack(held)
     }
     // It may go now, even within a message: what comes after it just refers to nothing before.
-    held.onRelease = this.forget
-    contexts.rest(held)
+    contexts.rest(held, this)
   }
 
-  private readonly forget = (): void => {
+  release(): void {
     this.held = undefined
   }
 
@@ -161,7 +160,7 @@ const wrong = (problem: string): InvalidExtensionData =>
   new InvalidExtensionData({ extension: "permessage-deflate", problem })
 
 /** Decompresses what a connection receives. */
-export class Inflater {
+export class Inflater implements Owner {
   private readonly direction: Direction
   private held: Held | undefined
   /** What the next message may refer to, while there is no decompressor that knows it. */
@@ -223,16 +222,13 @@ export class Inflater {
     const { held } = this
     if (held === undefined) return
     const { contexts, takeover } = this.direction
-    if (takeover) {
-      held.onRelease = this.keepWindow
-      return contexts.rest(held)
-    }
+    if (takeover) return contexts.rest(held, this)
     this.held = undefined
     contexts.giveBack(held)
   }
 
-  private readonly keepWindow = (): void => {
-    const window = this.held?.stream.takeWindow()
+  release({ stream }: Held): void {
+    const window = stream.takeWindow()
     this.held = undefined
     if (window === undefined) this.fail(wrong("a message ended within a block"))
     else this.setWindow(window)

@@ -124,9 +124,10 @@ export class ZlibStream {
   takeWindow(): Uint8Array | undefined {
     const size = this.remembered
     const block = repeating(size)
-    if (this.step(syncFlush, block, 0, block.length) >= size) return copyOutput(size)
+    // A buffer of its own: in one that is shared with others, it would hold on to them.
+    if (this.step(syncFlush, block, 0, block.length) >= size) return Uint8Array.from(output.subarray(0, size))
     // After a final block it takes nothing; what follows refers to nothing.
-    return this.problem === undefined && this.left === block.length ? copyOutput(0) : undefined
+    return this.problem === undefined && this.left === block.length ? new Uint8Array(0) : undefined
   }
 
   close(): void {
