@@ -178,7 +178,6 @@ export class Inflater implements Owner {
     final: boolean,
     room: Room
   ): Uint8Array | DecodeError | Effect.Effect<Uint8Array, DecodeError> {
-    if (this.failure !== undefined) return this.failure
     if (payload.length === 0 && !final) return payload
     const work = new Inflating(this, payload, final, room)
     if (work.step()) return this.end(work, final)
