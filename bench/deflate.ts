@@ -43,6 +43,9 @@ type RoundTrip = (message: Frame.Frame) => Frame.Frame | Promise<Frame.Frame>
 
 const noTakeover = ["server_no_context_takeover", "client_no_context_takeover"] as const
 
+const now = <A>(answer: A | Effect.Effect<A, unknown>): A | Promise<A> =>
+  Effect.isEffect(answer) ? Effect.runPromise(answer as Effect.Effect<A>) : answer
+
 const ours = (level: Level, takeover: boolean) => {
   const extension = PerMessageDeflate.make({ level, threshold: 0 })
   const parameters = takeover ? [] : noTakeover.map((name) => ({ name, value: undefined }))
@@ -51,8 +54,6 @@ const ours = (level: Level, takeover: boolean) => {
   const server = open(extension.accept(parameters)!.open)
   const client = open(extension.confirm(parameters) as Extension.Open)
   const room = { used: 0, limit: Number.MAX_SAFE_INTEGER }
-  const now = <A>(answer: A | Effect.Effect<A, unknown>): A | Promise<A> =>
-    Effect.isEffect(answer) ? Effect.runPromise(answer as Effect.Effect<A>) : answer
   const decode = (frame: Frame.Frame) => now(client.decode(frame, room) as Frame.Frame | Effect.Effect<Frame.Frame>)
   const run: RoundTrip = (message) => {
     const encoded = now(server.encode(message, {}))
@@ -68,8 +69,8 @@ const theirs = (level: Level, takeover: boolean): RoundTrip => {
   for (const end of [server, client]) end.accept([{ ...terms }])
   return ({ payload }) =>
     new Promise((resolve, reject) =>
-      server.compress(payload, true, (error, compressed) => {
-        if (error !== null) return reject(error)
+      server.compress(payload, true, (failed, compressed) => {
+        if (failed !== null) return reject(failed)
         client.decompress(compressed, true, (error, data) => {
           if (error !== null && error !== undefined) return reject(error)
           resolve(Frame.binary(data))
