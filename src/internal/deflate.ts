@@ -56,9 +56,6 @@ const nothing = new Uint8Array(0)
 // Compression
 // -----------------------------------------------------------------------------
 
-/** The header of an empty stored block; what the receiver adds is the rest of it (RFC 7692 §7.2.3.6). */
-const emptyBlock = Uint8Array.of(0)
-
 /** Compresses what a connection sends. */
 export class Deflater implements Owner {
   private readonly direction: Direction
@@ -76,7 +73,8 @@ export class Deflater implements Owner {
       // zlib would not flush twice in a row, and need not: the frame before this ended with a whole block.
       if (!final) return payload
       this.rest(true)
-      return emptyBlock
+      // The header of an empty stored block; what the receiver adds is the rest of it (§7.2.3.6).
+      return Uint8Array.of(0)
     }
     this.held ??= this.direction.contexts.deflater(this.direction.windowBits)
     this.held.busy = true
