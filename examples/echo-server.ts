@@ -5,11 +5,12 @@
  *
  * MODE says how: `stream` one message at a time, `batch` all that have come at
  * once, in one write, `frames` frame by frame, as they were fragmented. With
- * BCAST=1 each message goes to every other connection instead.
+ * BCAST=1 each message goes to every other connection instead. With DEFLATE=1
+ * clients may compress (permessage-deflate).
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
-import { Connection, WebSocketServer } from "effect-ws"
+import { Connection, PerMessageDeflate, WebSocketServer } from "effect-ws"
 
 const handlers = {
   stream: Effect.gen(function*() {
@@ -56,8 +57,12 @@ const Echo = Layer.unwrap(Effect.gen(function*() {
   const mode = yield* Config.Literals(["stream", "batch", "frames"], "MODE").pipe(Config.withDefault("stream"))
   const broadcast = yield* Config.Boolean("BCAST").pipe(Config.withDefault(false))
   const handler = broadcast ? broadcasters[mode === "batch" ? mode : "stream"] : handlers[mode]
-  // Nobody's cookies mean anything here, so that any page may connect.
-  return WebSocketServer.serve(handler, { origin: "any" })
+  const deflate = yield* Config.Boolean("DEFLATE").pipe(Config.withDefault(false))
+  return WebSocketServer.serve(handler, {
+    // Nobody's cookies mean anything here, so that any page may connect.
+    origin: "any",
+    extensions: deflate ? [PerMessageDeflate.make()] : []
+  })
 }))
 
 const Announce = Layer.effectDiscard(Effect.gen(function*() {
