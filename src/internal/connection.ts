@@ -298,9 +298,17 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   get send(): Shape["send"] {
     return (message, options) =>
-      this.outbox.send(() => {
-        this.messagesOut++
-        return this.outbox.writeMessage(frameOf(message), options)
+      Effect.suspend(() => {
+        // Nearly always; what is below would do the same at more cost.
+        if (this.outbox.takesAtOnce) {
+          this.messagesOut++
+          this.outbox.write(frameOf(message))
+          return Effect.void
+        }
+        return this.outbox.send(() => {
+          this.messagesOut++
+          return this.outbox.writeData([frameOf(message)], options, constVoid)
+        })
       })
   }
 
@@ -314,7 +322,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   /** Whether it can take frames, now, that were encoded for others too: those of a server without extensions. */
   get takesShared(): boolean {
-    return this.role === "server" && this.outbox.takesShared
+    return this.role === "server" && this.outbox.takesAtOnce
   }
 
   get hasRoom(): boolean {

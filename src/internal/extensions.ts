@@ -24,8 +24,8 @@ export class Extensions {
   private readonly limit: number
   readonly reservedBits: number
 
-  // The message that is being decoded: who decodes it, and what has become of it so far.
-  private decoders: ReadonlyArray<Extension.Session> = []
+  // The message that is being decoded: the reserved bits that it began with, and what has become of it so far.
+  private reserved = 0
   private utf8: Utf8Validator | undefined
   private size = 0
 
@@ -42,25 +42,44 @@ export class Extensions {
 
   /** What a data frame is sent as. */
   encode(frame: Frame, options: Extension.SendOptions): Outcome<never> {
-    return through(this.running.map(({ session }) => (it: Frame) => session.encode(it, options)), frame)
+    return this.encodeFrom(0, frame, options)
   }
 
   /** What a data frame was before it was encoded. */
   decode(frame: Frame): Outcome<ProtocolError> {
-    if (frame.opcode !== Opcode.Continuation) this.begin(frame)
-    if (this.decoders.length === 0) return frame
-    const room = { used: this.size, limit: this.limit }
-    return through<ProtocolError>([
-      ...this.decoders.map((session) => (it: Frame) => session.decode(it, room)),
-      (it) => this.check(it)
-    ], frame)
+    if (frame.opcode !== Opcode.Continuation) {
+      this.reserved = frame.reserved
+      this.utf8 = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved) ? new Utf8Validator() : undefined
+      this.size = 0
+    }
+    return this.decodeFrom(this.running.length - 1, frame)
   }
 
-  private begin({ opcode, reserved }: Frame): void {
-    this.decoders = this.running.filter((extension) => isFor(extension, reserved)).map(({ session }) => session)
-      .toReversed()
-    this.utf8 = opcode === Opcode.Text ? new Utf8Validator() : undefined
-    this.size = 0
+  // One extension after the other, without delay as far as none takes time.
+
+  private encodeFrom(index: number, frame: Frame, options: Extension.SendOptions): Outcome<never> {
+    for (let i = index; i < this.running.length; i++) {
+      const outcome = attempt(() => this.running[i].session.encode(frame, options))
+      if (!(outcome instanceof Frame)) {
+        return Effect.flatMap(outcome, (it) => toEffect(this.encodeFrom(i + 1, it, options)))
+      }
+      frame = outcome
+    }
+    return frame
+  }
+
+  private decodeFrom(index: number, frame: Frame): Outcome<ProtocolError> {
+    for (let i = index; i >= 0; i--) {
+      if (!isFor(this.running[i], this.reserved)) continue
+      const room = { used: this.size, limit: this.limit }
+      const outcome = attempt(() => this.running[i].session.decode(frame, room))
+      if (outcome instanceof Error) return outcome
+      if (!(outcome instanceof Frame)) {
+        return Effect.flatMap(outcome, (it) => toEffect(this.decodeFrom(i - 1, it)))
+      }
+      frame = outcome
+    }
+    return this.check(frame)
   }
 
   /** Text is checked once it is text (§8.1). */
@@ -78,21 +97,10 @@ export class Extensions {
 const isFor = ({ reservedBits }: Running, reserved: number): boolean =>
   reservedBits === 0 || (reserved & reservedBits) !== 0
 
-/** One step after the other, without delay as far as none takes time. */
-const through = <E>(steps: ReadonlyArray<(frame: Frame) => Outcome<E>>, frame: Frame): Outcome<E> => {
-  for (let i = 0; i < steps.length; i++) {
-    const outcome = attempt(steps[i], frame)
-    if (outcome instanceof Frame) frame = outcome
-    else if (outcome instanceof Error) return outcome
-    else return Effect.flatMap(outcome as Effect.Effect<Frame, E>, (it) => toEffect(through(steps.slice(i + 1), it)))
-  }
-  return frame
-}
-
 /** What an extension throws must not come out where bytes are read: it is the program's mistake, not the peer's. */
-const attempt = <E>(step: (frame: Frame) => Outcome<E>, frame: Frame): Outcome<E> => {
+const attempt = <E>(step: () => Outcome<E>): Outcome<E> => {
   try {
-    return step(frame)
+    return step()
   } catch (defect) {
     return Effect.die(defect)
   }

@@ -206,12 +206,15 @@ export class Inbox {
 
   /** Wakes who waits for what is here, first come first served. */
   private wake(): void {
-    while (this.waiting.length > 0) {
-      const index = this.waiting.findIndex((waiter) =>
-        waiter.ready() || (this.decoding !== undefined && !this.decodingRuns)
-      )
-      if (index < 0) return
-      this.waiting.splice(index, 1)[0].go()
+    for (let i = 0; i < this.waiting.length;) {
+      const waiter = this.waiting[i]
+      if (waiter.ready() || (this.decoding !== undefined && !this.decodingRuns)) {
+        if (i === 0) this.waiting.shift()
+        else this.waiting.splice(i, 1)
+        waiter.go()
+        // Much may have happened meanwhile.
+        i = 0
+      } else i++
     }
   }
 

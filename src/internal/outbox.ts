@@ -7,7 +7,6 @@
  * there is no point at which an interruption could leave half of one.
  */
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
 import type { SendOptions } from "../Extension.ts"
 import { type Codec, encodeHeader, encodeInto, Frame, headerSize, type Role } from "../Frame.ts"
@@ -124,6 +123,11 @@ export class Outbox {
     )
   }
 
+  /** Whether frames may be written at once, as they are: there is room, and no extension has to see them. */
+  get takesAtOnce(): boolean {
+    return this.extensions === undefined && this.ready()
+  }
+
   /** Whether this sender may write at once. */
   ready(sender?: Sender): boolean {
     return this.protocol.sendable && this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
@@ -209,13 +213,6 @@ export class Outbox {
     this.leave()
   }
 
-  /** Takes a message of one frame, and passes it through the extensions. It leaves with this turn. */
-  writeMessage(frame: Frame, options: SendOptions | undefined): Effect.Effect<void, ConnectionClosed> {
-    if (this.extensions !== undefined) return this.writeData([frame], options, constVoid)
-    this.write(frame)
-    return Effect.void
-  }
-
   /** Takes data frames, and passes them through the extensions. They leave together. Then runs `after`. */
   writeData(
     frames: ReadonlyArray<Frame>,
@@ -276,11 +273,6 @@ export class Outbox {
         this.chunks.push(bytes)
       }
     }
-  }
-
-  /** Whether there is room for bytes that are whole frames already, and no extension that has to see them. */
-  get takesShared(): boolean {
-    return this.extensions === undefined && this.ready()
   }
 
   /** Takes bytes that are whole frames already, and that others are given too. They leave with this turn. */
