@@ -15,6 +15,7 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
-    exclude: [...configDefaults.exclude, ...peers]
+    exclude: [...configDefaults.exclude, ...peers],
+    coverage: { include: ["src/**"], reporter: ["text"] }
   }
 })
