@@ -103,6 +103,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private readonly gone = new Once<ConnectionClosed>()
   private readonly onGone: (() => void) | undefined
   private deadline: Timer | undefined
+  private dropping = false
   private peerEnded = false
   private finished = false
   private messagesOut = 0
@@ -161,9 +162,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     if (answered !== undefined) { for (const payload of answered) this.pings.answered(payload) }
     // Pongs first: a ping within a fragmented message is answered before the message is (§5.4).
     if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
-    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped, because the
-    // peer's close frame stands behind it.
-    if (deliver.length > 0 && (this.protocol.sendable || !this.inbox.full)) this.inbox.push(deliver)
+    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped with all that
+    // follows, because the peer's close frame stands behind it.
+    this.dropping ||= this.inbox.full && !this.protocol.sendable
+    if (deliver.length > 0 && !this.dropping) this.inbox.push(deliver)
     if (close !== undefined) this.sendClose(close)
     else if (this.protocol.state !== "Open") this.proceed()
     this.outbox.release()
@@ -199,6 +201,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   }
 
   onSilent(timeout: KeepaliveTimeout): void {
+    // Closing has a deadline of its own.
+    if (!this.protocol.sendable) return
     this.sendClose({ code: CloseCode.InternalError, reason: timeout._tag }, timeout)
     this.transport.destroy()
   }

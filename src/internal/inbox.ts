@@ -112,7 +112,7 @@ export class Inbox {
   /** Takes the first fragment of the next message, with a token for those that follow. */
   takeBeginning<E>(ended: Ended<E>): Effect.Effect<{ readonly first: Frame; readonly token: object }, E> {
     return this.take(() => this.hasBeginning(), () => {
-      const first = this.nextFrame()
+      const first = this.hasBeginning() ? this.nextFrame() : undefined
       if (first === undefined) return undefined
       const token = {}
       if (!first.fin) this.streamed = token
@@ -127,7 +127,7 @@ export class Inbox {
       () => skipped() || this.hasData(),
       () => {
         if (skipped()) return new MessageSkipped()
-        const frame = this.nextFrame()
+        const frame = this.hasData() ? this.nextFrame() : undefined
         if (frame?.fin === true) this.streamed = undefined
         return frame
       },
@@ -152,6 +152,8 @@ export class Inbox {
       (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
     )
     const wait = Effect.callback<A, E>((resume) => {
+      // It may have been made to yield since it looked.
+      if (ready() || this.closed !== undefined) return resume(takeOrWait)
       const waiter = { ready, go: () => resume(this.closed === undefined ? taken : takeOrWait) }
       this.waiting.push(waiter)
       return Effect.sync(() => {

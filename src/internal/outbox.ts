@@ -108,6 +108,8 @@ export class Outbox {
   /** Runs `effect` in its turn; it need not ask for room again. */
   private whenRoom<A, E>(effect: Effect.Effect<A, E>, sender: Sender | undefined): Effect.Effect<A, E> {
     return Effect.callback<A, E>((resume) => {
+      // It may have been made to yield since it looked.
+      if (!this.protocol.sendable || this.ready(sender)) return resume(effect)
       const waiter: Waiter = { sender, go: () => resume(effect) }
       this.waiting.push(waiter)
       return Effect.sync(() => {

@@ -44,7 +44,7 @@ export const readOurs = ({ chunks, maxFragments, maxMessageSize, role }: Case): 
   let close: string | undefined
   for (const chunk of chunks) {
     const received = protocol.receive(Uint8Array.from(chunk))
-    pongs.push(...received.answered.map(latin1))
+    pongs.push(...(received.answered ?? []).map(latin1))
     for (const frame of received.deliver) {
       if (frame.opcode === Frame.Opcode.Close) {
         const read = Frame.readClose(frame.payload)

@@ -17,6 +17,8 @@ export interface Target {
   readonly generate: (choices: Choices) => Uint8Array
   /** Takes an input, throws where something does not hold, and answers in a word what it came to. */
   readonly run: (input: Uint8Array) => string | Promise<string>
+  /** Prepares what all runs need, and answers what clears it away. */
+  readonly start?: () => Promise<() => Promise<void>>
   /** Parts of which inputs are made. */
   readonly words?: ReadonlyArray<string>
   /** What an input means, for whoever has to read a finding. */
@@ -64,6 +66,7 @@ export const fuzz = async (target: Target, { onInput, seed, until }: Options): P
     }
     return undefined
   }
+  const stop = await target.start?.()
   while (finding === undefined && !until(executions)) {
     const input = corpus.length === 0 || random.oneIn(3)
       ? target.generate(random)
@@ -71,6 +74,7 @@ export const fuzz = async (target: Target, { onInput, seed, until }: Options): P
     const error = await attempt(input)
     if (error !== undefined) finding = await minimise(input, error, attempt)
   }
+  await stop?.()
   return { target: target.name, seed, executions, corpus: corpus.length, finding }
 }
 

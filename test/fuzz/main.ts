@@ -67,7 +67,9 @@ const explain = (target: Target, input: Uint8Array): string =>
 
 const replay = async (target: Target, input: Uint8Array): Promise<number> => {
   console.log(explain(target, input))
+  const stop = await target.start?.()
   const outcome = await runOnce(target, input)
-  console.log(outcome)
+  await stop?.()
+  console.log(outcome instanceof Error ? outcome.stack : outcome)
   return outcome instanceof Error ? 1 : 0
 }

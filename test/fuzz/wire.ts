@@ -18,6 +18,12 @@ export interface WireFrame {
   readonly declared?: bigint
 }
 
+const xor = (payload: Uint8Array, mask: Uint8Array): Uint8Array => {
+  const bytes = Uint8Array.from(payload)
+  for (let i = 0; i < bytes.length; i++) bytes[i] ^= mask[i % 4]
+  return bytes
+}
+
 export const encode = ({ bits, declared, fin, mask, opcode, payload, reserved }: WireFrame): Uint8Array => {
   const length = declared ?? BigInt(payload.length)
   const form = bits ?? (length < 126n ? 7 : length < 65536n ? 16 : 64)
@@ -34,7 +40,7 @@ export const encode = ({ bits, declared, fin, mask, opcode, payload, reserved }:
     header.writeBigUInt64BE(length & 0xffff_ffff_ffff_ffffn, 2)
   }
   if (mask === undefined) return Buffer.concat([header, payload])
-  return Buffer.concat([header, mask, payload.map((byte, i) => byte ^ mask[i % 4])])
+  return Buffer.concat([header, mask, xor(payload, mask)])
 }
 
 /** Reads whole frames, as strictly as RFC 6455 §5.2 allows, and answers them with the bytes that are left. */
@@ -60,7 +66,7 @@ export const parse = (
     if (rest.length < payloadAt + length) return { frames, rest }
     const mask = masked ? Uint8Array.from(rest.subarray(head, payloadAt)) : undefined
     const raw = rest.subarray(payloadAt, payloadAt + length)
-    const payload = Uint8Array.from(raw, (byte, i) => mask === undefined ? byte : byte ^ mask[i % 4])
+    const payload = mask === undefined ? raw : xor(raw, mask)
     const opcode = rest[0] & 0xf
     assert.ok([0, 1, 2, 8, 9, 10].includes(opcode), `opcode ${opcode} is reserved`)
     const fin = (rest[0] & 0x80) !== 0
