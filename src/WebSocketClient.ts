@@ -40,7 +40,8 @@ import {
   ConnectFailed,
   HandshakeRedirected,
   HandshakeRejected,
-  HandshakeTimeout
+  HandshakeTimeout,
+  InvalidConnectionHeader
 } from "./HandshakeError.ts"
 import { disclose, pairs } from "./internal/http.ts"
 import { fromDuplex } from "./Transport.ts"
@@ -160,6 +161,11 @@ const connectOverNode = Effect.fnUntraced(function*(
         Effect.mapError((cause) => new ConnectFailed({ url: shown, code: cause.code, cause })),
         Effect.flatMap((response) =>
           Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)
+        ),
+        Effect.filterOrFail(
+          () => attempt.socket !== undefined,
+          // Node takes some values for no upgrade that RFC 9110 allows, a tab behind one, and hands no socket over.
+          ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
         ),
         Effect.timeoutOrElse({
           duration,

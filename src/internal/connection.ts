@@ -201,8 +201,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   }
 
   onSilent(timeout: KeepaliveTimeout): void {
-    // Closing has a deadline of its own.
-    if (!this.protocol.sendable) return
     this.sendClose({ code: CloseCode.InternalError, reason: timeout._tag }, timeout)
     this.transport.destroy()
   }
@@ -221,6 +219,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   /** Closing has begun: it goes on until the transport is gone, and has a deadline. */
   private proceed(): void {
+    // It has a deadline of its own, and no ping may follow a close frame (§5.5.1).
+    this.pings.stopKeepalive()
     this.deadline ??= this.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
       this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
       this.finish()

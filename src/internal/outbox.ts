@@ -102,15 +102,11 @@ export class Outbox {
       write()
       return Effect.void
     })
-    return this.protocol.sendable ? this.whenRoom(attempt, sender) : attempt
-  }
-
-  /** Runs `effect` in its turn; it need not ask for room again. */
-  private whenRoom<A, E>(effect: Effect.Effect<A, E>, sender: Sender | undefined): Effect.Effect<A, E> {
-    return Effect.callback<A, E>((resume) => {
+    if (!this.protocol.sendable) return attempt
+    return Effect.callback((resume) => {
       // It may have been made to yield since it looked.
-      if (!this.protocol.sendable || this.ready(sender)) return resume(effect)
-      const waiter: Waiter = { sender, go: () => resume(effect) }
+      if (!this.protocol.sendable || this.ready(sender)) return resume(this.send(write, sender))
+      const waiter: Waiter = { sender, go: () => resume(attempt) }
       this.waiting.push(waiter)
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)

@@ -488,6 +488,8 @@ class Run {
   private async settle(): Promise<void> {
     do {
       while (!this.scheduler.idle) this.scheduler.step()
+      // What the scheduler does not run, timers, may take a turn to start, and one to fire.
+      await turn()
       await turn()
     } while (!this.scheduler.idle)
   }
