@@ -47,7 +47,7 @@ export const upgradeOverHttp: Target = {
       Effect.service(Connection.Connection),
       (connection) => Effect.ignore(Stream.runForEach(connection.messages, connection.send))
     )
-    await Effect.runPromise(Scope.provide(server.serve(echo, { protocols: ["chat"] }), scope))
+    await Effect.runPromise(Scope.provide(server.serve(echo, { protocols: ["chat"], origin: "any" }), scope))
     return () => Effect.runPromise(Scope.close(scope, Exit.void))
   },
   run: async (input) => {
