@@ -166,6 +166,8 @@ describe("the answer", () => {
 
   const refused: ReadonlyArray<readonly [string, string, string]> = [
     ["a wrong accept", accepted({ "Sec-WebSocket-Accept": "AAAAAAAAAAAAAAAAAAAAAAAAAAA=" }), "InvalidAccept"],
+    // Node sees no upgrade here, and keeps the socket.
+    ["a Connection header with a tab at its end", accepted({ Connection: "Upgrade\t" }), "InvalidConnectionHeader"],
     ["another upgrade", accepted({ Upgrade: "h2c" }), "InvalidUpgradeHeader"],
     ["a subprotocol that was not offered", accepted({ "Sec-WebSocket-Protocol": "v9" }), "UnsolicitedProtocol"],
     [
