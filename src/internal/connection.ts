@@ -164,8 +164,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
     // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped with all that
     // follows, because the peer's close frame stands behind it.
-    this.dropping ||= this.inbox.full && !this.protocol.sendable
-    if (deliver.length > 0 && !this.dropping) this.inbox.push(deliver)
+    if (deliver.length > 0) {
+      this.dropping ||= this.inbox.full && !this.protocol.sendable
+      if (!this.dropping) this.inbox.push(deliver)
+    }
     if (close !== undefined) this.sendClose(close)
     else if (this.protocol.state !== "Open") this.proceed()
     this.outbox.release()
