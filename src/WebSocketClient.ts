@@ -214,7 +214,7 @@ const exchange = (
 ): Effect.Effect<Response, NodeJS.ErrnoException> =>
   Effect.callback((resume) => {
     const respond = (response: Http.IncomingMessage, body: string) =>
-      resume(Effect.succeed({ status: response.statusCode ?? 0, rawHeaders: pairs(response.rawHeaders), body }))
+      resume(Effect.succeed({ status: response.statusCode!, rawHeaders: pairs(response.rawHeaders), body }))
     const http = (request.secure ? Https : Http).request(requestOptions(url, request, options))
     attempt.http = http
     http.on("error", (error) => resume(Effect.fail(error)))
@@ -249,7 +249,8 @@ const requestOptions = (
 ): Https.RequestOptions => ({
   method: "GET",
   hostname: url.hostname.replace(/^\[|\]$/g, ""),
-  port: url.port === "" ? (request.secure ? 443 : 80) : url.port,
+  // The scheme's own, where there is none.
+  port: url.port,
   path: url.pathname + url.search,
   headers: request.rawHeaders.flat(),
   ...socketPath === undefined ? {} : { socketPath },
