@@ -59,7 +59,7 @@ export const frameDecoder: Target = {
 const inboundHighWaterMark = 1024
 const maxMessageSize = 20_000
 
-export const connection: Target = {
+export const wholeConnection: Target = {
   name: "connection",
   generate,
   run: async (input) => {

@@ -93,11 +93,11 @@ export const responseOverHttp: Target = {
   generate: (choices) =>
     anyInput(choices, responseLines(choices), choices.oneIn(2) ? conversation(choices, "server") : new Uint8Array()),
   run: async (input) => {
-    const [server, duplex] = duplexPair()
-    server.on("error", () => {})
-    const heard = collect(server)
-    duplex.on("close", () => server.destroy())
-    say(server, input)
+    const [peer, duplex] = duplexPair()
+    peer.on("error", () => {})
+    const heard = collect(peer)
+    duplex.on("close", () => peer.destroy())
+    say(peer, input)
     const connected = await Effect.runPromise(
       Effect.result(
         Effect.scoped(
@@ -116,7 +116,7 @@ export const responseOverHttp: Target = {
     }
     const end = connected.success
     assert.ok(end instanceof ConnectionError.ConnectionClosed)
-    server.destroy()
+    peer.destroy()
     const bytes = await heard
     const { frames } = parse(bytes.subarray(bytes.indexOf("\r\n\r\n") + 4), "client")
     messagesOf(frames)

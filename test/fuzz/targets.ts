@@ -1,5 +1,5 @@
 /** Everything that is fuzzed. A new target is one more line here. */
-import { connection, frameDecoder } from "./bytes.ts"
+import { frameDecoder, wholeConnection } from "./bytes.ts"
 import { differential } from "./differential.ts"
 import type { Target } from "./engine.ts"
 import { clientResponse, extensionHeader, upgradeRequest } from "./headers.ts"
@@ -13,7 +13,7 @@ export const targets: ReadonlyArray<Target> = [
   upgradeOverHttp,
   clientResponse,
   responseOverHttp,
-  connection,
+  wholeConnection,
   connectionModel,
   differential
 ]
