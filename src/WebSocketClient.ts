@@ -164,7 +164,7 @@ const connectOverNode = Effect.fnUntraced(function*(
         ),
         Effect.filterOrFail(
           () => attempt.socket !== undefined,
-          // Node takes some values for no upgrade that RFC 9110 allows, a tab behind one, and hands no socket over.
+          // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
           ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
         ),
         Effect.timeoutOrElse({

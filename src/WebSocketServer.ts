@@ -375,8 +375,8 @@ const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
 
 const answerPlainRequest: Http.RequestListener = (request, response) => {
   const read = Handshake.readRequest(toHttpRequest(request))
-  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade, and a few values, such as one
-  // with a tab behind it, that name the upgrade all the same.
+  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
+  // with a tab behind it for one.
   const error = Result.isFailure(read)
     ? read.failure
     : new InvalidConnectionHeader({ value: request.headers.connection })
