@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
 import { benchCodec } from "./codec.ts"
+import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
@@ -42,9 +43,15 @@ const { markdown, mode, rounds, seconds } = options
 const print = (lines: ReadonlyArray<string>): void =>
   console.log(`${lines.map((line) => markdown ? `- ${line}` : line).join("\n")}\n`)
 
-if (options.codec) {
+if (options.alone === "codec") {
   print(machine())
   console.log(render(await benchCodec(rounds), markdown))
+} else if (options.alone === "deflate") {
+  print(machine())
+  console.log(`${render(benchDeflateMemory(), markdown)}\n`)
+  console.log(render(await benchDeflate(rounds), markdown))
+  // The contexts of connections are kept, and would keep this running.
+  process.exit()
 } else {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const results = await benchServers(options)

@@ -8,7 +8,7 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
   modes.join("|")
 }]
                 [--idle 2000] [--markdown] [--svg FILE]
-npm run bench -- codec [--rounds 3] [--markdown]
+npm run bench -- codec|deflate [--rounds 3] [--markdown]
 
 scenarios: ${list(scenarios)};
            all of them where none is named, which takes about eight minutes
@@ -21,7 +21,8 @@ peers:     ${list(peers)}
 --svg      draws a chart of the ratios to ws`
 
 export interface Arguments {
-  readonly codec: boolean
+  /** What is measured without a network. */
+  readonly alone: "codec" | "deflate" | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -63,13 +64,15 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const codec = positionals.includes("codec")
-  if (codec && positionals.length > 1) fail("the codec is measured alone")
+  const alone = (["codec", "deflate"] as const).find((one) => positionals.includes(one))
+  if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws, which has to be measured")
   return {
-    codec,
-    scenarios: codec || positionals.length === 0 ? names : positionals.map((name) => oneOf("scenario", name, names)),
+    alone,
+    scenarios: alone !== undefined || positionals.length === 0
+      ? names
+      : positionals.map((name) => oneOf("scenario", name, names)),
     peers: [...new Set<Peer>(["ours", ...others])],
     rounds: Math.round(number("rounds", values.rounds, 1, 1000)),
     // A server may ping after 20 seconds, which the load generator does not expect.

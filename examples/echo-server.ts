@@ -4,11 +4,13 @@
  *   PORT=9001 MODE=stream node build/examples/echo-server.js
  *
  * MODE says how: `stream` one message at a time, `batch` all that have come at
- * once, in one write, `frames` frame by frame, as they were fragmented.
+ * once, in one write, `frames` frame by frame, as they were fragmented. With
+ * BCAST=1 each message goes to every other connection instead. With DEFLATE=1
+ * clients may compress (permessage-deflate).
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
-import { Connection, WebSocketServer } from "effect-ws"
+import { Connection, PerMessageDeflate, WebSocketServer } from "effect-ws"
 
 const handlers = {
   stream: Effect.gen(function*() {
@@ -25,10 +27,42 @@ const handlers = {
   })
 }
 
+const everybody = new Set<Connection.Connection["Service"]>()
+
+const others = function*(self: Connection.Connection["Service"]) {
+  for (const connection of everybody) if (connection !== self) yield connection
+}
+
+const join = Effect.gen(function*() {
+  const self = yield* Connection.Connection
+  yield* Effect.acquireRelease(
+    Effect.sync(() => everybody.add(self)),
+    () => Effect.sync(() => everybody.delete(self))
+  )
+  return self
+})
+
+const broadcasters = {
+  stream: Effect.gen(function*() {
+    const self = yield* join
+    yield* Stream.runForEach(self.messages, (message) => Connection.broadcast(others(self), message))
+  }),
+  batch: Effect.gen(function*() {
+    const self = yield* join
+    yield* Stream.runForEachArray(self.messages, (messages) => Connection.broadcast(others(self), messages))
+  })
+}
+
 const Echo = Layer.unwrap(Effect.gen(function*() {
   const mode = yield* Config.Literals(["stream", "batch", "frames"], "MODE").pipe(Config.withDefault("stream"))
-  // Nobody's cookies mean anything here, so that any page may connect.
-  return WebSocketServer.serve(handlers[mode], { origin: "any" })
+  const broadcast = yield* Config.Boolean("BCAST").pipe(Config.withDefault(false))
+  const handler = broadcast ? broadcasters[mode === "batch" ? mode : "stream"] : handlers[mode]
+  const deflate = yield* Config.Boolean("DEFLATE").pipe(Config.withDefault(false))
+  return WebSocketServer.serve(handler, {
+    // Nobody's cookies mean anything here, so that any page may connect.
+    origin: "any",
+    extensions: deflate ? [PerMessageDeflate.make()] : []
+  })
 }))
 
 const Announce = Layer.effectDiscard(Effect.gen(function*() {

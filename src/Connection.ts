@@ -33,8 +33,10 @@ import type {
   MessageSkipped,
   UnexpectedFragment
 } from "./ConnectionError.ts"
+import type * as Extension from "./Extension.ts"
 import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
+import { broadcast as broadcastAll } from "./internal/broadcast.ts"
 import * as internal from "./internal/connection.ts"
 import type * as Message from "./Message.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
@@ -96,6 +98,8 @@ export class Connection extends Context.Service<Connection, {
   readonly responseHeaders: Handshake.Headers
   /** The subprotocol that was agreed on, if one was. */
   readonly subprotocol: string | undefined
+  /** The extensions that were agreed on, in the order in which they encode. */
+  readonly extensions: ReadonlyArray<Extension.Entry>
 
   /**
    * The next message. When there is none and will be none, fails with how the
@@ -131,9 +135,15 @@ export class Connection extends Context.Service<Connection, {
    * transport is over its mark; succeeds when the whole message was handed on.
    * Bytes must not be changed after.
    */
-  readonly send: (message: Message.Input) => Effect.Effect<void, ConnectionClosed>
+  readonly send: (
+    message: Message.Input,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, ConnectionClosed>
   /** Sends many messages in one write, none between them. */
-  readonly sendAll: (messages: ReadonlyArray<Message.Input>) => Effect.Effect<void, ConnectionClosed>
+  readonly sendAll: (
+    messages: ReadonlyArray<Message.Input>,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, ConnectionClosed>
   /**
    * Sends a stream as one message, each of its elements a fragment that leaves
    * when it comes: text when the first is a string, binary when it is bytes. An
@@ -144,7 +154,8 @@ export class Connection extends Context.Service<Connection, {
    * with 1011 and the cause `MessageAborted`.
    */
   readonly sendFragments: <E, R>(
-    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
+    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>,
+    options?: Extension.SendOptions
   ) => Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R>
   /**
    * Sends a frame as it is. A frame with `fin: false` begins a message that is
@@ -246,6 +257,8 @@ export interface MakeOptions extends Options {
   readonly role: Frame.Role
   /** What was agreed on in the opening handshake, if there was one. */
   readonly opening?: Opening | undefined
+  /** The extensions that were agreed on, to be put to work. Default none. */
+  readonly agreed?: ReadonlyArray<Extension.Agreed> | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -281,6 +294,52 @@ export const make: (
   options: MakeOptions
 ) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) =>
   internal.open(transport, options)
+
+/**
+ * Options of `broadcast`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface BroadcastOptions extends Extension.SendOptions {
+  /**
+   * What becomes of connections that have no room, because their peers read
+   * more slowly than they are sent to. "wait" waits for them, and so for the
+   * slowest; "skip" leaves them out this time; "close" closes them with 1008
+   * and the cause `SlowReader`. Default "wait".
+   */
+  readonly slow?: "wait" | "skip" | "close" | undefined
+}
+
+/**
+ * Sends one message, or several, to many connections. What a server sends
+ * without extensions is encoded once for all of them. Connections that have
+ * ended, or end meanwhile, are passed over.
+ *
+ * **Example** (To everybody else)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Connection } from "effect-ws"
+ *
+ * const room = new Set<Connection.Connection["Service"]>()
+ *
+ * const chat = Effect.gen(function*() {
+ *   const self = yield* Connection.Connection
+ *   yield* Effect.acquireRelease(Effect.sync(() => room.add(self)), () => Effect.sync(() => room.delete(self)))
+ *   yield* Stream.runForEachArray(self.messages, (messages) =>
+ *     Connection.broadcast([...room].filter((other) => other !== self), messages, { slow: "skip" }))
+ * })
+ * ```
+ *
+ * @category sending
+ * @since 0.1.0
+ */
+export const broadcast = (
+  connections: Iterable<Connection["Service"]>,
+  messages: Message.Input | ReadonlyArray<Message.Input>,
+  options?: BroadcastOptions
+): Effect.Effect<void> => broadcastAll(connections, Array.isArray(messages) ? messages : [messages], options)
 
 /**
  * Provides a connection over the transport in the context.

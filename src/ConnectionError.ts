@@ -9,7 +9,8 @@
  *    ├─ TransportEnded           the peer went without a close frame
  *    ├─ CloseTimeout             the peer did not finish the closing handshake in time
  *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
- *    └─ MessageAborted           a message of several fragments could not be finished
+ *    ├─ MessageAborted           a message of several fragments could not be finished
+ *    └─ SlowReader               the peer did not read what was broadcast
  * MessageSkipped          the rest of a message that was read in fragments was passed over
  * SendError               what was to be sent cannot be
  * ├─ ControlPayloadTooLong
@@ -102,6 +103,22 @@ export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
 }
 
 /**
+ * The peer had not yet read what was sent before when a message was broadcast,
+ * and those who broadcast it chose not to wait.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class SlowReader extends Data.TaggedError("SlowReader")<{
+  /** What had not left this process yet, in bytes. */
+  readonly bufferedAmount: number
+}> {
+  override get message(): string {
+    return `the peer reads too slowly for what is broadcast: ${this.bufferedAmount} bytes wait for it`
+  }
+}
+
+/**
  * What can cut a connection off.
  *
  * @category models
@@ -114,6 +131,7 @@ export type ClosedCause =
   | CloseTimeout
   | KeepaliveTimeout
   | MessageAborted
+  | SlowReader
 
 // -----------------------------------------------------------------------------
 // The end

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import { constFalse } from "effect/Function"
 import { Pieces } from "./internal/bytes.ts"
 import { isWellFormed, Utf8Validator } from "./internal/utf8.ts"
 import { Frame, isControl, Opcode, type PartialFrame } from "./Frame.ts"
@@ -174,9 +175,12 @@ export const defaultMaxFragments = 128 * 1024
 export class Validator {
   private readonly maxMessageSize: number
   private readonly maxFragments: number
+  private readonly isEncoded: (reserved: number) => boolean
 
   /** The kind of the unfinished message, if there is one. */
   private message: typeof Opcode.Text | typeof Opcode.Binary | undefined
+  /** Whether what has come of it is text, and not what an extension made of text. */
+  private isText = false
   private size = 0
   private fragments = 0
   private readonly utf8 = new Utf8Validator()
@@ -186,9 +190,11 @@ export class Validator {
   /** Where the frame at hand begins in its message. */
   private frameStart = 0
 
-  constructor(limits?: Limits) {
+  /** `isEncoded` tells by the reserved bits of its first frame whether a message is yet to be decoded. Default: none is. */
+  constructor(limits?: Limits, isEncoded: (reserved: number) => boolean = constFalse) {
     this.maxMessageSize = limits?.maxMessageSize ?? defaultMaxMessageSize
     this.maxFragments = limits?.maxFragments ?? defaultMaxFragments
+    this.isEncoded = isEncoded
   }
 
   /** Checks a whole data frame, whose parts may have been checked before. */
@@ -198,14 +204,14 @@ export class Validator {
       return this.checkUnfragmented(frame)
     }
     if (this.checked < 0) {
-      const error = this.begin(frame.opcode, payload.length)
+      const error = this.begin(frame, payload.length)
       if (error !== undefined) return error
     }
     const error = this.checkText(this.checked === 0 ? payload : payload.subarray(this.checked))
     if (error !== undefined) return error
     this.checked = -1
     if (!frame.fin) return undefined
-    if (!this.utf8.complete) return this.invalidUtf8(this.size)
+    if (this.isText && !this.utf8.complete) return this.invalidUtf8(this.size)
     this.message = undefined
     return undefined
   }
@@ -213,7 +219,7 @@ export class Validator {
   /** Checks the part of a data frame that has just come. */
   checkPartial(frame: PartialFrame): ProtocolError.MessageError | undefined {
     if (this.checked < 0) {
-      const error = this.begin(frame.opcode, frame.length)
+      const error = this.begin(frame, frame.length)
       if (error !== undefined) return error
     }
     return this.checkText(frame.latest)
@@ -225,7 +231,7 @@ export class Validator {
     if (!(length <= this.maxMessageSize)) {
       return new ProtocolError.MessageTooLarge({ size: length, limit: this.maxMessageSize })
     }
-    if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload)) {
+    if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload) && !this.isEncoded(frame.reserved)) {
       const at = this.utf8.push(frame.payload)
       return this.invalidUtf8(at < 0 ? length : at)
     }
@@ -233,7 +239,10 @@ export class Validator {
   }
 
   /** Takes up a frame by its header: is it in sequence, and within the limits? */
-  private begin(opcode: number, length: number): ProtocolError.MessageError | undefined {
+  private begin(
+    { opcode, reserved }: { readonly opcode: Opcode; readonly reserved: number },
+    length: number
+  ): ProtocolError.MessageError | undefined {
     if (opcode === Opcode.Continuation) {
       if (this.message === undefined) return new ProtocolError.UnexpectedContinuation()
       this.fragments++
@@ -243,6 +252,7 @@ export class Validator {
     } else {
       if (this.message !== undefined) return new ProtocolError.UnfinishedMessage({ opcode })
       this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
+      this.isText = opcode === Opcode.Text && !this.isEncoded(reserved)
       this.fragments = 1
       this.size = 0
     }
@@ -255,7 +265,7 @@ export class Validator {
   }
 
   private checkText(bytes: Uint8Array): ProtocolError.MessageError | undefined {
-    if (this.message === Opcode.Text) {
+    if (this.isText) {
       const at = this.utf8.push(bytes)
       if (at >= 0) return this.invalidUtf8(this.frameStart + this.checked + at)
     }

@@ -34,6 +34,7 @@ import * as Http from "node:http"
 import * as Https from "node:https"
 import type { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
+import * as Extension from "./Extension.ts"
 import * as Handshake from "./Handshake.ts"
 import {
   type ConnectError,
@@ -59,6 +60,8 @@ import { fromDuplex } from "./Transport.ts"
 export interface ConnectOptions extends Connection.Options {
   /** Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`. */
   readonly protocols?: ReadonlyArray<string> | undefined
+  /** Extensions to offer, such as `PerMessageDeflate`. What was agreed on are the connection's `extensions`. Default none. */
+  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /** Further headers for the request, such as Authorization, Cookie or Origin. */
   readonly headers?: Handshake.HeadersInput | undefined
   /** How long it may take until there is a connection. Default 10 seconds. */
@@ -150,7 +153,10 @@ const connectOverNode = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Connection.Connection["Service"], ConnectError, Scope.Scope> {
   const policy = yield* Handshake.Handshake
   const target = yield* Effect.fromResult(Handshake.parseUrl(url))
-  const request = yield* Effect.fromResult(Handshake.makeRequest(target, policy.makeKey(), options))
+  const extensions = options.extensions ?? []
+  const request = yield* Effect.fromResult(
+    Handshake.makeRequest(target, policy.makeKey(), { ...options, extensions: Extension.offer(extensions) })
+  )
   const duration = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const shown = `${target.protocol}//${target.host}${target.pathname}`
 
@@ -167,6 +173,12 @@ const connectOverNode = Effect.fnUntraced(function*(
           // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
           ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
         ),
+        Effect.flatMap((accepted) =>
+          Effect.map(
+            Effect.fromResult(Extension.confirm(extensions, accepted.extensions)),
+            (agreed) => ({ accepted, agreed })
+          )
+        ),
         Effect.timeoutOrElse({
           duration,
           orElse: () => Effect.fail(new HandshakeTimeout({ url: shown, duration }))
@@ -174,11 +186,12 @@ const connectOverNode = Effect.fnUntraced(function*(
       )
     ).pipe(
       Effect.onError(() => Effect.sync(() => abandon(attempt))),
-      Effect.flatMap(({ headers, protocol }) =>
+      Effect.flatMap(({ accepted: { headers, protocol }, agreed }) =>
         Connection.make(fromDuplex(attempt.socket!, attempt.head), {
           ...options,
           role: "client",
-          opening: { request, responseHeaders: headers, subprotocol: protocol }
+          opening: { request, responseHeaders: headers, subprotocol: protocol },
+          agreed
         })
       )
     )

@@ -38,6 +38,7 @@ import * as Https from "node:https"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
+import type * as Extension from "./Extension.ts"
 import * as Handshake from "./Handshake.ts"
 import { InvalidConnectionHeader } from "./HandshakeError.ts"
 import { disclose, respond, toHttpRequest, writeResponse } from "./internal/http.ts"
@@ -169,6 +170,11 @@ export interface TlsOptions {
 export interface ServeOptions<Services = never, R = never> extends Connection.Options {
   /** The subprotocols that the server speaks, the one it likes best first. */
   readonly protocols?: ReadonlyArray<string> | undefined
+  /**
+   * The extensions that clients may use, such as `PerMessageDeflate`. Default
+   * none: compression costs memory and time, and may give secrets away.
+   */
+  readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /**
    * Which pages may connect. Default "same-origin". Clients that are not
    * browsers send no Origin, and are not asked.

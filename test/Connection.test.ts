@@ -1116,3 +1116,101 @@ describe("stats", () => {
       })
     }))
 })
+
+describe("broadcast", () => {
+  const open = (count: number, options?: Partial<Connection.MakeOptions>, transport?: Transport.PairOptions) =>
+    Effect.all(Array.from({ length: count }, () => makeRaw({ role: "server", ...options }, transport)))
+  const connectionsOf = (all: ReadonlyArray<{ readonly connection: Connection.Connection["Service"] }>) =>
+    all.map(({ connection }) => connection)
+
+  it.effect("sends to all, what a turn brings in one write", () =>
+    Effect.gen(function*() {
+      const all = yield* open(3)
+      yield* Connection.broadcast(connectionsOf(all), "one")
+      yield* Connection.broadcast(connectionsOf(all), [bytes(2), Message.text("three")])
+      yield* settle
+      for (const { connection, peer } of all) {
+        assert.deepStrictEqual(peer.received.map((frame) => [frame.opcode, textOf(frame)]), [
+          [1, "one"],
+          [2, "\u0002"],
+          [1, "three"]
+        ])
+        assert.strictEqual(peer.writes.length, 1)
+        const stats = yield* connection.stats
+        assert.deepStrictEqual([stats.messagesOut, stats.framesOut, stats.bytesOut], [3, 3, 15])
+      }
+    }))
+
+  it.effect("keeps the order with what is sent to one of them", () =>
+    Effect.gen(function*() {
+      const all = yield* open(2)
+      yield* all[0].connection.send("before")
+      yield* Connection.broadcast(connectionsOf(all), "to all")
+      yield* all[0].connection.send("after")
+      yield* settle
+      assert.deepStrictEqual(all[0].peer.received.map(textOf), ["before", "to all", "after"])
+      assert.deepStrictEqual(all[1].peer.received.map(textOf), ["to all"])
+    }))
+
+  it.effect("passes over connections that have ended", () =>
+    Effect.gen(function*() {
+      const all = yield* open(2)
+      all[0].peer.transport.destroy()
+      yield* settle
+      for (const slow of ["wait", "skip", "close"] as const) {
+        yield* Connection.broadcast(connectionsOf(all), slow, { slow })
+      }
+      yield* settle
+      assert.deepStrictEqual(all[1].peer.received.map(textOf), ["wait", "skip", "close"])
+    }))
+
+  it.effect("masks for each where clients send it", () =>
+    Effect.gen(function*() {
+      const all = yield* open(2, { role: "client" })
+      yield* Connection.broadcast(connectionsOf(all), "masked")
+      yield* settle
+      for (const { peer } of all) assert.deepStrictEqual(peer.received.map(textOf), ["masked"])
+    }))
+
+  /** Three connections, of which the peer of the second reads nothing, until it is told to. */
+  const openWithSlow = Effect.gen(function*() {
+    const all = yield* open(3, undefined, { highWaterMark: 100 })
+    all[1].peer.transport.pause()
+    yield* Connection.broadcast(connectionsOf(all), new Uint8Array(200))
+    yield* settle
+    return all
+  })
+
+  it.effect("waits for slow readers, by default", () =>
+    Effect.gen(function*() {
+      const all = yield* openWithSlow
+      const fiber = yield* Effect.forkChild(Connection.broadcast(connectionsOf(all), "x"), { startImmediately: true })
+      yield* settle
+      assert.isUndefined(fiber.pollUnsafe())
+      assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [2, 0, 2])
+      all[1].peer.transport.resume()
+      yield* Fiber.join(fiber)
+      yield* settle
+      assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [2, 2, 2])
+    }))
+
+  it.effect("leaves slow readers out, if they are to be skipped", () =>
+    Effect.gen(function*() {
+      const all = yield* openWithSlow
+      yield* Connection.broadcast(connectionsOf(all), "x", { slow: "skip" })
+      all[1].peer.transport.resume()
+      yield* settle
+      assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [2, 1, 2])
+    }))
+
+  it.effect("closes slow readers with 1008, if they are to be closed", () =>
+    Effect.gen(function*() {
+      const all = yield* openWithSlow
+      yield* Connection.broadcast(connectionsOf(all), "x", { slow: "close" })
+      const ended = yield* all[1].connection.closed
+      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowReader" })
+      assert.deepInclude({ ...ended.cause }, { _tag: "SlowReader", bufferedAmount: 204 })
+      yield* settle
+      assert.deepStrictEqual([all[0].peer.received.length, all[2].peer.received.length], [2, 2])
+    }))
+})

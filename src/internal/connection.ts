@@ -13,6 +13,7 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Buffer } from "node:buffer"
@@ -22,7 +23,7 @@ import {
   type ClosedCause,
   CloseReasonTooLong,
   CloseTimeout,
-  type ConnectionClosed,
+  ConnectionClosed,
   ControlPayloadTooLong,
   type KeepaliveTimeout,
   MessageAborted,
@@ -30,11 +31,13 @@ import {
   type TransportError,
   UnexpectedFragment
 } from "../ConnectionError.ts"
+import type { Entry, SendOptions } from "../Extension.ts"
 import * as Frame from "../Frame.ts"
 import type * as Handshake from "../Handshake.ts"
 import * as Message from "../Message.ts"
-import { InvalidCloseCode } from "../ProtocolError.ts"
+import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
+import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { Inbox } from "./inbox.ts"
 import { control, Outbox } from "./outbox.ts"
@@ -67,6 +70,8 @@ const noOpening: Connection.Opening = {
   subprotocol: undefined
 }
 
+const noExtensions: ReadonlyArray<Entry> = []
+
 /** A value that comes once. Whoever waits for it costs something, nobody does not. */
 class Once<A> {
   private value: A | undefined
@@ -88,6 +93,7 @@ class Once<A> {
 
 export class ConnectionImpl implements Shape, Receiver, Watched {
   readonly role: Frame.Role
+  readonly extensions: ReadonlyArray<Entry>
   private readonly opening: Connection.Opening
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
@@ -115,18 +121,20 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     options: Connection.MakeOptions,
     codec: Frame.Codec,
     timers: Timers,
+    extensions: Extensions | undefined,
     onGone: (() => void) | undefined
   ) {
     const { opening = noOpening, role } = options
     this.role = role
+    this.extensions = options.agreed?.map(({ entry }) => entry) ?? noExtensions
     this.opening = opening
     this.transport = transport
     this.timers = timers
     this.onGone = onGone
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
-    this.protocol = new Protocol(role, codec, options)
-    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true)
-    this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this)
+    this.protocol = new Protocol(role, codec, options, extensions)
+    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true, extensions)
+    this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this.outbox)
   }
 
@@ -141,7 +149,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   get subprotocol(): string | undefined {
     return this.opening.subprotocol
   }
-
   start(keepalive: Connection.Options["keepalive"]): void {
     this.transport.start(this)
     if (keepalive === false) return
@@ -200,6 +207,18 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     this.timers.cancel(this.deadline)
     this.gone.done(this.protocol.closed)
     this.onGone?.()
+  }
+
+  /** A frame cannot be decoded. */
+  fail(error: ProtocolError.ProtocolError): ConnectionClosed {
+    if (this.protocol.sendable) {
+      this.sendClose({ code: ProtocolError.closeCode(error), reason: error._tag }, error)
+    } else if (this.ended === undefined) {
+      this.cut(error)
+    }
+    const { closed } = this.protocol
+    // It may have ended well before anybody looked at this frame; whoever wanted it has to know.
+    return closed.cause === undefined ? new ConnectionClosed({ ...closed, cause: error }) : closed
   }
 
   onSilent(timeout: KeepaliveTimeout): void {
@@ -284,33 +303,46 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   // These are functions that can be passed on. They are made when they are asked for, because most connections are idle.
 
   get send(): Shape["send"] {
-    return (message) =>
-      Effect.suspend(() => {
-        if (!this.outbox.ready()) return this.outbox.sendInTurn(() => this.writeMessage(message))
-        this.writeMessage(message)
-        return Effect.void
+    return (message, options) =>
+      this.outbox.send(() => {
+        this.messagesOut++
+        return this.outbox.writeMessage(frameOf(message), options)
       })
-  }
-
-  private writeMessage(message: Message.Input): void {
-    this.messagesOut++
-    this.outbox.write(frameOf(message))
   }
 
   get sendAll(): Shape["sendAll"] {
-    return (messages) =>
+    return (messages, options) =>
       this.outbox.send(() => {
         this.messagesOut += messages.length
-        this.outbox.writeAll(messages.map(frameOf))
+        return this.outbox.writeData(messages.map(frameOf), options, constVoid)
       })
   }
 
+  /** Whether it can take frames, now, that were encoded for others too: those of a server without extensions. */
+  get takesShared(): boolean {
+    return this.role === "server" && this.outbox.takesShared
+  }
+
+  get hasRoom(): boolean {
+    return this.outbox.ready()
+  }
+
+  get bufferedAmount(): number {
+    return this.outbox.bufferedAmount
+  }
+
+  sendShared(bytes: Uint8Array, messages: number): void {
+    this.messagesOut += messages
+    this.outbox.writeShared(bytes, messages)
+  }
+
   get sendFragments(): Shape["sendFragments"] {
-    return (fragments) => this.sendStream(fragments)
+    return (fragments, options) => this.sendStream(fragments, options)
   }
 
   private sendStream<E, R>(
-    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>
+    fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>,
+    options: SendOptions | undefined
   ): Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R> {
     return Effect.suspend(() => {
       const encoder = new FragmentEncoder()
@@ -320,15 +352,14 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
         if (!(frame instanceof Frame.Frame)) return Effect.fail(frame)
         return this.outbox.send(() => {
           this.outbox.lock(encoder)
-          this.outbox.write(frame)
+          return this.outbox.writeData([frame], options, constVoid)
         }, turn)
       }
       const end = Effect.suspend(() =>
         encoder.begun
           ? this.outbox.send(() => {
             this.messagesOut++
-            this.outbox.write(encoder.end())
-            this.outbox.unlock(encoder)
+            return this.outbox.writeData([encoder.end()], options, () => this.outbox.unlock(encoder))
           }, encoder)
           : Effect.void
       )
@@ -363,11 +394,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
       return Effect.fail(new UnexpectedFragment({ problem }))
     }
     return this.outbox.send(() => {
-      this.outbox.write(frame)
-      if (frame.fin) {
-        this.messagesOut++
-        this.outbox.unlock(this)
-      } else this.outbox.lock(this)
+      this.outbox.lock(this)
+      if (frame.fin) this.messagesOut++
+      return this.outbox.writeData([frame], asItIs, () => {
+        if (frame.fin) this.outbox.unlock(this)
+      })
     }, inside ? this : undefined)
   }
 
@@ -378,6 +409,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
       const close = frame.opcode === Frame.Opcode.Close ? Frame.readClose(frame.payload) : undefined
       if (close === undefined || "_tag" in close) this.outbox.write(frame)
       else this.sendClose(close)
+      return Effect.void
     }, control)
   }
 
@@ -392,8 +424,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   get close(): Shape["close"] {
     return (code = CloseCode.NormalClosure, reason = "") =>
-      Effect.suspend((): Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong> => {
-        if (!CloseCode.isOnWire(code)) return Effect.fail(new InvalidCloseCode({ code }))
+      Effect.suspend((): Effect.Effect<ConnectionClosed, ProtocolError.InvalidCloseCode | CloseReasonTooLong> => {
+        if (!CloseCode.isOnWire(code)) return Effect.fail(new ProtocolError.InvalidCloseCode({ code }))
         const length = Buffer.byteLength(reason)
         if (length > 123) return Effect.fail(new CloseReasonTooLong({ length }))
         return this.closeWith({ code, reason })
@@ -440,7 +472,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   }
 }
 
-const frameOf = (message: Message.Input): Frame.Frame =>
+/** A frame of the user's own is not compressed. */
+const asItIs: SendOptions = { compress: false }
+
+export const frameOf = (message: Message.Input): Frame.Frame =>
   typeof message === "string"
     ? Frame.text(message)
     : message instanceof Message.Text
@@ -456,10 +491,11 @@ export const openUnsafe = (
   transport: Transport["Service"],
   options: Connection.MakeOptions,
   context: Context.Context<never>,
+  extensions: Extensions | undefined,
   onGone?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
-  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), onGone)
+  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), extensions, onGone)
   connection.start(options.keepalive)
   return connection
 }
@@ -469,7 +505,13 @@ export const open = (
   transport: Transport["Service"],
   options: Connection.MakeOptions
 ): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.contextWith((context: Context.Context<never>) => Effect.sync(() => openUnsafe(transport, options, context))),
-    (connection, exit) => connection.closeOnExit(exit)
+  Effect.flatMap(
+    startExtensions(options.agreed ?? [], options.maxMessageSize),
+    (extensions) =>
+      Effect.acquireRelease(
+        Effect.contextWith((context: Context.Context<never>) =>
+          Effect.sync(() => openUnsafe(transport, options, context, extensions))
+        ),
+        (connection, exit) => connection.closeOnExit(exit)
+      )
   )

@@ -2,17 +2,19 @@
  * What a connection has received and nobody has taken yet: data frames that
  * were checked, and those control frames that the options leave to the program.
  *
- * Only `Connection` touches this. Frames become messages when they are taken,
- * so that what is unread costs no more than the mark allows, however long a
- * message is. And whatever is taken is taken in the very last step of the
- * effect that gives it out: whoever is interrupted before that has taken
- * nothing, and there is no after.
+ * Only `Connection` touches this. Frames are decoded by the extensions, and
+ * become messages, when they are taken, so that what is unread costs no more
+ * than the mark allows, however long a message is or would become. And whatever
+ * is taken is taken in the very last step of the effect that gives it out:
+ * whoever is interrupted before that has taken nothing, and there is no after.
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { type ConnectionClosed, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
+import type { ProtocolError } from "../ProtocolError.ts"
+import type { Extensions } from "./extensions.ts"
 
 /** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
 const frameOverhead = 64
@@ -28,23 +30,28 @@ interface Waiter {
   readonly go: () => void
 }
 
-/** All that `next` gives, if that is anything. */
-const some = <A>(next: () => A | undefined): NonEmptyArray<A> | undefined => {
-  const first = next()
-  if (first === undefined) return undefined
-  const all: NonEmptyArray<A> = [first]
-  for (let value = next(); value !== undefined; value = next()) all.push(value)
-  return all
+/** Where frames come from. */
+export interface Source {
+  /** The inbox was over its mark, and has room again. */
+  readonly resume: () => void
+  /** A frame cannot be decoded: the connection fails. Answers how it ended, for those who wait for more. */
+  readonly fail: (error: ProtocolError) => ConnectionClosed
 }
 
 export class Inbox {
   private readonly highWaterMark: number
-  /** Whom the inbox tells, when it was over its mark, that it has room again. */
-  private readonly source: { readonly resume: () => void }
+  private readonly source: Source
+  private readonly extensions: Extensions | undefined
 
   private frames: Array<Frame> = []
   private head = 0
   private bytes = 0
+
+  /** The next frame, decoded. */
+  private front: Frame | undefined
+  /** The decoding of the next frame, where that takes time. */
+  private decoding: Effect.Effect<Frame, ProtocolError> | undefined
+  private decodingRuns = false
 
   /** A message that is whole and not taken yet. */
   private ready: Message | undefined
@@ -55,9 +62,10 @@ export class Inbox {
   private closed: ConnectionClosed | undefined
   private readonly waiting: Array<Waiter> = []
 
-  constructor(highWaterMark: number, source: { readonly resume: () => void }) {
+  constructor(highWaterMark: number, source: Source, extensions: Extensions | undefined) {
     this.highWaterMark = highWaterMark
     this.source = source
+    this.extensions = extensions
   }
 
   /** Whether the peer must be held back. */
@@ -96,16 +104,20 @@ export class Inbox {
     return this.take(() => this.hasMessage(), () => this.nextMessage(), ended)
   }
 
-  /** Takes all messages that are here, at least one. */
+  /** Takes the messages that are here, at least one. */
   takeMessages<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Message>, E> {
-    return this.take(() => this.hasMessage(), () => some(() => this.nextMessage()), ended)
+    return this.take(
+      () => this.hasMessage(),
+      () => this.some(() => this.nextMessage(), (message) => message.bytes.length),
+      ended
+    )
   }
 
-  /** Takes all frames that are here, at least one. */
+  /** Takes the frames that are here, at least one. */
   takeFrames<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
     return this.take(() => this.hasFrame(), () => {
       this.leaveStreamed()
-      return some(() => this.nextFrame())
+      return this.some(() => this.nextFrame(), (frame) => frame.payload.length)
     }, ended)
   }
 
@@ -137,6 +149,28 @@ export class Inbox {
   }
 
   /**
+   * All that `next` gives, if that is anything. What extensions decode may be
+   * much larger than what came: so much as the mark allows, then, at a time.
+   */
+  private some<A>(next: () => A | undefined, size: (value: A) => number): NonEmptyArray<A> | undefined {
+    const first = next()
+    if (first === undefined) return undefined
+    const all: NonEmptyArray<A> = [first]
+    if (this.extensions === undefined) {
+      for (let value = next(); value !== undefined; value = next()) all.push(value)
+      return all
+    }
+    let total = size(first)
+    while (total < this.highWaterMark) {
+      const value = next()
+      if (value === undefined) break
+      all.push(value)
+      total += size(value)
+    }
+    return all
+  }
+
+  /**
    * An effect that waits until something is `ready`, and takes it in its last
    * step, or is `ended` when nothing is there and nothing will come. A fiber
    * that was made to yield between the check and the take may come late, and
@@ -164,6 +198,9 @@ export class Inbox {
     })
     const takeOrWait: Effect.Effect<A, E> = Effect.suspend(() => {
       if (ready()) return taken
+      if (this.decoding !== undefined) {
+        return this.decodingRuns ? wait : Effect.andThen(this.runDecoding, takeOrWait)
+      }
       return this.closed === undefined ? wait : ended(this.closed)
     })
     return takeOrWait
@@ -172,7 +209,9 @@ export class Inbox {
   /** Wakes who waits for what is here, first come first served. */
   private wake(): void {
     while (this.waiting.length > 0) {
-      const index = this.waiting.findIndex((waiter) => waiter.ready())
+      const index = this.waiting.findIndex((waiter) =>
+        waiter.ready() || (this.decoding !== undefined && !this.decodingRuns)
+      )
       if (index < 0) return
       this.waiting.splice(index, 1)[0].go()
     }
@@ -198,12 +237,12 @@ export class Inbox {
   }
 
   private hasFrame(): boolean {
-    return this.ready !== undefined || this.assembler.unfinished || this.head < this.frames.length
+    return this.ready !== undefined || this.assembler.unfinished || this.peek() !== undefined
   }
 
   /** Whether a data frame is next; control frames before it are passed over. */
   private hasData(): boolean {
-    while (this.head < this.frames.length && isControl(this.frames[this.head])) this.shift()
+    for (let frame = this.peek(); frame !== undefined && isControl(frame); frame = this.peek()) this.shift()
     return this.hasFrame()
   }
 
@@ -211,7 +250,7 @@ export class Inbox {
   private hasBeginning(): boolean {
     while (this.hasData()) {
       if (this.ready !== undefined || this.assembler.unfinished) return true
-      if (this.frames[this.head].opcode !== Opcode.Continuation) return true
+      if (this.peek()!.opcode !== Opcode.Continuation) return true
       this.leaveStreamed()
       this.shift()
     }
@@ -234,8 +273,27 @@ export class Inbox {
     queueMicrotask(() => this.wake())
   }
 
+  // -- the queue -------------------------------------------------------------
+
   private shift(): Frame | undefined {
-    if (this.head === this.frames.length) return undefined
+    const frame = this.peek()
+    this.front = undefined
+    return frame
+  }
+
+  /** The next frame, decoded; undefined where there is none, or where decoding it takes time. */
+  private peek(): Frame | undefined {
+    if (this.front !== undefined || this.head === this.frames.length || this.decoding !== undefined) return this.front
+    const frame = this.pop()
+    if (this.extensions === undefined || isControl(frame)) return this.front = frame
+    const decoded = this.extensions.decode(frame)
+    if (decoded instanceof Frame) return this.front = decoded
+    if (decoded instanceof Error) this.fail(decoded)
+    else this.decoding = decoded
+    return undefined
+  }
+
+  private pop(): Frame {
     const frame = this.frames[this.head++]
     if (this.head === this.frames.length) {
       this.frames = []
@@ -249,5 +307,35 @@ export class Inbox {
     const mark = this.highWaterMark / 2
     if (before > mark && this.bytes <= mark) this.source.resume()
     return frame
+  }
+
+  /** Decodes the next frame. Once begun it is finished, because nobody could do it again. */
+  private get runDecoding(): Effect.Effect<void> {
+    return Effect.uninterruptible(Effect.suspend(() => {
+      // Another fiber may have come before.
+      if (this.decoding === undefined || this.decodingRuns) return Effect.void
+      this.decodingRuns = true
+      return this.decoding.pipe(
+        Effect.match({
+          onSuccess: (frame) => {
+            this.front = frame
+          },
+          onFailure: (error) => this.fail(error)
+        }),
+        Effect.ensuring(Effect.sync(() => {
+          this.decoding = undefined
+          this.decodingRuns = false
+          this.wake()
+        }))
+      )
+    }))
+  }
+
+  private fail(error: ProtocolError): void {
+    this.frames = []
+    this.head = 0
+    this.bytes = 0
+    this.closed = this.source.fail(error)
+    for (const waiter of this.waiting.splice(0)) waiter.go()
   }
 }

@@ -7,10 +7,13 @@
  * there is no point at which an interruption could leave half of one.
  */
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
-import { type Codec, encodeHeader, encodeInto, type Frame, headerSize, type Role } from "../Frame.ts"
+import type { SendOptions } from "../Extension.ts"
+import { type Codec, encodeHeader, encodeInto, Frame, headerSize, type Role } from "../Frame.ts"
 import type { ConnectionClosed } from "../ConnectionError.ts"
 import type { Transport } from "../Transport.ts"
+import type { Extensions } from "./extensions.ts"
 import type { Protocol } from "./protocol.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
@@ -31,15 +34,40 @@ let slabStart = 0
 let slabEnd = 0
 let slabWriter: Outbox | undefined
 
+/** Who has something to write at the end of this turn. */
+let scheduled: Array<Outbox> = []
+
+const flushScheduled = () => {
+  const outboxes = scheduled
+  scheduled = []
+  for (const outbox of outboxes) outbox.flush()
+}
+
+let lastParts: ReadonlyArray<Uint8Array> = []
+let lastJoined = Buffer.alloc(0)
+
+/** Small chunks as one. What is sent to many connections in one turn is the same for all, and joined once. */
+const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
+  if (parts.length !== lastParts.length || parts.some((part, i) => part !== lastParts[i])) {
+    lastParts = parts
+    lastJoined = Buffer.concat(parts)
+  }
+  return lastJoined
+}
+
 /** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
 export const control = "control"
 type Sender = object | typeof control
+
+/** Writes at once; or begins to, where an extension takes its time, and is not interrupted then. */
+type Write = () => Effect.Effect<void, ConnectionClosed>
 
 export class Outbox {
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
   private readonly maskKey: (() => number) | undefined
   private readonly coalesce: boolean
+  private readonly extensions: Extensions | undefined
 
   /** What leaves with the next flush, before what is in the slab. */
   private chunks: Array<Uint8Array> = []
@@ -59,9 +87,17 @@ export class Outbox {
   framesOut = 0
   bytesOut = 0
 
-  constructor(transport: Transport["Service"], protocol: Protocol, role: Role, codec: Codec, coalesce: boolean) {
+  constructor(
+    transport: Transport["Service"],
+    protocol: Protocol,
+    role: Role,
+    codec: Codec,
+    coalesce: boolean,
+    extensions: Extensions | undefined
+  ) {
     this.transport = transport
     this.protocol = protocol
+    this.extensions = extensions
     this.maskKey = role === "client" ? codec.maskKey : undefined
     this.coalesce = coalesce
   }
@@ -79,15 +115,13 @@ export class Outbox {
   }
 
   /**
-   * Runs `write` when there is room and it is this sender's turn, in one step;
-   * fails when nothing can be sent any more.
+   * Runs `write` when there is room and it is this sender's turn; fails when
+   * nothing can be sent any more.
    */
-  send(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    return Effect.suspend(() => {
-      if (!this.ready(sender)) return this.sendInTurn(write, sender)
-      write()
-      return Effect.void
-    })
+  send(write: Write, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
+    return Effect.suspend(() =>
+      this.extensions === undefined && this.ready(sender) ? write() : this.sendInTurn(write, sender)
+    )
   }
 
   /** Whether this sender may write at once. */
@@ -95,18 +129,27 @@ export class Outbox {
     return this.protocol.sendable && this.admits(sender) && (sender !== undefined || this.waiting.length === 0)
   }
 
-  /** What `send` does when it is not `ready`. */
-  sendInTurn(write: () => void, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    const attempt = Effect.suspend(() => {
-      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
-      write()
-      return Effect.void
+  /**
+   * What `send` does when that takes time: because there is no room, or because
+   * extensions do. Waiting for the turn can be interrupted, the turn cannot.
+   */
+  private sendInTurn(write: Write, sender: Sender | undefined): Effect.Effect<void, ConnectionClosed> {
+    return Effect.uninterruptibleMask((restore) => {
+      const turn: Effect.Effect<void, ConnectionClosed> = Effect.suspend(() => {
+        if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+        return this.admits(sender) ? write() : wait
+      })
+      const wait = Effect.andThen(restore(this.whenRoom(sender)), turn)
+      return this.ready(sender) || !this.protocol.sendable ? turn : wait
     })
-    if (!this.protocol.sendable) return attempt
+  }
+
+  /** Waits for the turn of a sender. */
+  private whenRoom(sender: Sender | undefined): Effect.Effect<void> {
     return Effect.callback((resume) => {
       // It may have been made to yield since it looked.
-      if (!this.protocol.sendable || this.ready(sender)) return resume(this.send(write, sender))
-      const waiter: Waiter = { sender, go: () => resume(attempt) }
+      if (!this.protocol.sendable || this.ready(sender)) return resume(Effect.void)
+      const waiter: Waiter = { sender, go: () => resume(Effect.void) }
       this.waiting.push(waiter)
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)
@@ -162,16 +205,54 @@ export class Outbox {
     return this.pending + this.transport.bufferedAmount()
   }
 
-  /** Takes a frame. It leaves with this turn. */
+  /** Takes a frame as it is. It leaves with this turn. */
   write(frame: Frame): void {
     this.put(frame)
     this.leave()
   }
 
-  /** Takes many frames. They leave together. */
-  writeAll(frames: Iterable<Frame>): void {
-    for (const frame of frames) this.put(frame)
+  /** Takes a message of one frame, and passes it through the extensions. It leaves with this turn. */
+  writeMessage(frame: Frame, options: SendOptions | undefined): Effect.Effect<void, ConnectionClosed> {
+    if (this.extensions !== undefined) return this.writeData([frame], options, constVoid)
+    this.write(frame)
+    return Effect.void
+  }
+
+  /** Takes data frames, and passes them through the extensions. They leave together. Then runs `after`. */
+  writeData(
+    frames: ReadonlyArray<Frame>,
+    options: SendOptions | undefined,
+    after: () => void
+  ): Effect.Effect<void, ConnectionClosed> {
+    for (let i = 0; i < frames.length; i++) {
+      const outcome = this.extensions === undefined ? frames[i] : this.extensions.encode(frames[i], options ?? {})
+      if (!(outcome instanceof Frame)) return this.writeEncoded(outcome, frames.slice(i + 1), options, after)
+      this.put(outcome)
+    }
     this.leave()
+    after()
+    return Effect.void
+  }
+
+  /** What `writeData` does when an extension takes its time over a frame. Others' data waits for it. */
+  private writeEncoded(
+    encoding: Effect.Effect<Frame>,
+    rest: ReadonlyArray<Frame>,
+    options: SendOptions | undefined,
+    after: () => void
+  ): Effect.Effect<void, ConnectionClosed> {
+    const holder = this.sender ?? encoding
+    this.lock(holder)
+    return Effect.flatMap(encoding, (frame) => {
+      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+      this.put(frame)
+      return this.writeData(rest, options, after)
+    }).pipe(
+      Effect.ensuring(Effect.sync(() => {
+        if (holder === encoding) this.unlock(holder)
+      })),
+      Effect.uninterruptible
+    )
   }
 
   private put(frame: Frame): void {
@@ -199,11 +280,26 @@ export class Outbox {
     }
   }
 
+  /** Whether there is room for bytes that are whole frames already, and no extension that has to see them. */
+  get takesShared(): boolean {
+    return this.extensions === undefined && this.ready()
+  }
+
+  /** Takes bytes that are whole frames already, and that others are given too. They leave with this turn. */
+  writeShared(bytes: Uint8Array, frames: number): void {
+    this.sealSlab()
+    this.chunks.push(bytes)
+    this.framesOut += frames
+    this.bytesOut += bytes.length
+    this.pending += bytes.length
+    this.leave()
+  }
+
   private leave(): void {
     if (!this.coalesce || this.pending >= flushFrom) this.flush()
     else if (!this.held && !this.flushScheduled) {
       this.flushScheduled = true
-      queueMicrotask(() => this.flush())
+      if (scheduled.push(this) === 1) queueMicrotask(flushScheduled)
     }
   }
 
@@ -222,7 +318,7 @@ export class Outbox {
     this.flushScheduled = false
     this.sealSlab()
     if (this.chunks.length === 0) return
-    const { chunks } = this
+    const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? [joined(this.chunks)] : this.chunks
     this.chunks = []
     this.pending = 0
     if (!this.transport.write(chunks)) this.full = true

@@ -6,7 +6,6 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
 import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
@@ -57,7 +56,7 @@ export class Pings {
   }
 
   private roundTrip(payload: Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed> {
-    const room = this.outbox.send(constVoid, control)
+    const room = this.outbox.send(() => Effect.void, control)
     return Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(payload)), ([duration]) => duration))
   }
 

@@ -8,6 +8,7 @@ import { type ClosedCause, ConnectionClosed } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import * as Message from "../Message.ts"
 import * as ProtocolError from "../ProtocolError.ts"
+import type { Extensions } from "./extensions.ts"
 
 export interface ProtocolOptions extends Message.Limits {
   /** Owe a pong for each ping; otherwise pings are delivered. Default true. */
@@ -55,12 +56,16 @@ export class Protocol {
   framesIn = 0
   messagesIn = 0
 
-  constructor(role: Frame.Role, codec: Frame.Codec, options: ProtocolOptions) {
+  constructor(role: Frame.Role, codec: Frame.Codec, options: ProtocolOptions, extensions?: Extensions) {
     this.autoPong = options.autoPong ?? true
     this.autoClose = options.autoClose ?? true
     // How long a frame may be is how long its message may be; the validator sees to it, by the header.
-    this.decoder = codec.decoder({ role, maxFrameSize: Number.POSITIVE_INFINITY })
-    this.validator = new Message.Validator(options)
+    this.decoder = codec.decoder({
+      role,
+      maxFrameSize: Number.POSITIVE_INFINITY,
+      reservedBits: extensions?.reservedBits
+    })
+    this.validator = new Message.Validator(options, extensions && ((reserved) => extensions.isEncoded(reserved)))
   }
 
   get state(): State {

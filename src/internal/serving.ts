@@ -19,11 +19,13 @@ import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as CloseCode from "../CloseCode.ts"
 import { Connection } from "../Connection.ts"
-import { InvalidCloseCode } from "../ProtocolError.ts"
+import * as Extension from "../Extension.ts"
 import * as Handshake from "../Handshake.ts"
+import { InvalidCloseCode } from "../ProtocolError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
+import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { ServerOpening, toHttpRequest, writeResponse } from "./http.ts"
 import { Timers } from "./timers.ts"
 
@@ -79,7 +81,7 @@ export const makeServing = <A, E, R, Services, RD>(
           (decision) => respond(request.success, decision)
         )
         if (Result.isFailure(answer)) refuse(session, answer.failure)
-        else open(session, message, answer.success, head)
+        else open(session, { ...answer.success, message, head })
       })
     }
 
@@ -119,10 +121,11 @@ export const makeServing = <A, E, R, Services, RD>(
       }
       const { headers, services } = decision
       const protocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
-      const accepted = { protocol, headers }
+      const agreed = Extension.accept(options.extensions ?? [], request.extensions)
+      const accepted = { protocol, extensions: agreed.map(({ entry }) => entry), headers }
       return Result.map(
         orInternalError(Handshake.acceptResponse(request, accepted)),
-        (response) => ({ accepted, response, services })
+        (response) => ({ accepted, agreed, response, services })
       )
     }
 
@@ -135,18 +138,43 @@ export const makeServing = <A, E, R, Services, RD>(
         return internalError
       })
 
-    /** Opens the connection, and runs the handler in it. */
-    const open = (session: Session, message: Http.IncomingMessage, answer: Answer<Services>, head: Buffer) => {
-      const { accepted, response, services } = answer
+    /** Accepts the request. What extensions begin with may take time. */
+    const open = (session: Session, upgraded: Upgraded<Services>) => {
+      const { agreed, response } = upgraded
       const { socket } = session
       writeResponse(socket, response)
-      const opening = new ServerOpening(message, accepted)
-      const connection = openUnsafe(fromDuplex(socket, head), { ...options, role: "server", opening }, context, () => {
-        // The connection has ended. Its handler, if it goes on, gets some time.
-        if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
-        const deadline = timers.schedule(handlerTimeout, () => session.fiber!.interruptUnsafe())
-        session.fiber.addObserver(() => timers.cancel(deadline))
+      if (agreed.length === 0) return handle(session, upgraded, undefined, Effect.void)
+      const scope = Scope.makeUnsafe()
+      session.fiber = run(Scope.provide(startExtensions(agreed, options.maxMessageSize), scope))
+      session.fiber.addObserver((started) => {
+        const release = Scope.close(scope, Exit.void)
+        if (Exit.isSuccess(started)) return handle(session, upgraded, started.value as Extensions, release)
+        socket.destroy()
+        forget(session)
+        run(release)
       })
+    }
+
+    /** Runs the handler in a connection. */
+    const handle = (
+      session: Session,
+      { accepted, agreed, head, message, services }: Upgraded<Services>,
+      extensions: Extensions | undefined,
+      release: Effect.Effect<void>
+    ) => {
+      const opening = new ServerOpening(message, accepted)
+      const connection = openUnsafe(
+        fromDuplex(session.socket, head),
+        { ...options, role: "server", opening, agreed },
+        context,
+        extensions,
+        () => {
+          // The connection has ended. Its handler, if it goes on, gets some time.
+          if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
+          const deadline = timers.schedule(handlerTimeout, () => session.fiber!.interruptUnsafe())
+          session.fiber.addObserver(() => timers.cancel(deadline))
+        }
+      )
       session.connection = connection
       const scope = Scope.makeUnsafe()
       const inConnection = Context.merge(context, services).pipe(
@@ -155,7 +183,10 @@ export const makeServing = <A, E, R, Services, RD>(
       )
       session.fiber = Effect.runForkWith(inConnection)(
         Effect.onExit(handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>, (exit) => {
-          const closing = Effect.andThen(Scope.close(scope, exit), connection.closeOnExit(exit))
+          const closing = Effect.andThen(
+            Effect.andThen(Scope.close(scope, exit), connection.closeOnExit(exit)),
+            release
+          )
           return Exit.isSuccess(exit) ? closing : Effect.andThen(logFailure(connection, exit.cause), closing)
         })
       )
@@ -210,8 +241,14 @@ export const makeServing = <A, E, R, Services, RD>(
 /** What a request is accepted with. */
 interface Answer<in Services> {
   readonly accepted: Handshake.AcceptOptions
+  readonly agreed: ReadonlyArray<Extension.Agreed>
   readonly response: Handshake.HttpResponse
   readonly services: Context.Context<Services>
+}
+
+interface Upgraded<in Services> extends Answer<Services> {
+  readonly message: Http.IncomingMessage
+  readonly head: Buffer
 }
 
 /** What every server asks of a request before anybody decides; otherwise, the response that says what was wrong. */

@@ -15,9 +15,9 @@ const make = (
   network.transport.start({ onData: () => {}, onDrain: () => outbox.drained(), onEnd: () => {}, onClose: () => {} })
   const codec = Frame.makeCodec()
   const protocol = new Protocol(role, codec, {})
-  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce)
+  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined)
   const send = (text: string, sender?: object | typeof control) =>
-    outbox.send(() => outbox.write(Frame.text(text)), sender)
+    outbox.send(() => Effect.sync(() => outbox.write(Frame.text(text))), sender)
   const wire = () =>
     parse(Buffer.concat(network.writes), role).frames.map(({ payload }) => Buffer.from(payload).toString())
   const end = () => {

@@ -1,0 +1,45 @@
+/** One message to many connections, encoded once for all that can take it as it is. */
+import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
+import * as CloseCode from "../CloseCode.ts"
+import type { BroadcastOptions, Connection } from "../Connection.ts"
+import { SlowReader } from "../ConnectionError.ts"
+import * as Frame from "../Frame.ts"
+import type * as Message from "../Message.ts"
+import { ConnectionImpl, frameOf } from "./connection.ts"
+
+type Shape = Connection["Service"]
+
+export const broadcast = (
+  connections: Iterable<Shape>,
+  messages: ReadonlyArray<Message.Input>,
+  options: BroadcastOptions = {}
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    let bytes: Uint8Array | undefined
+    const waiting: Array<Effect.Effect<void>> = []
+    for (const connection of connections) {
+      const fast = connection instanceof ConnectionImpl ? connection : undefined
+      if (fast?.takesShared === true) {
+        fast.sendShared(bytes ??= encodeAll(messages), messages.length)
+      } else if (fast === undefined || fast.hasRoom || options.slow === undefined || options.slow === "wait") {
+        waiting.push(Effect.ignore(connection.sendAll(messages, options)))
+      } else if (options.slow === "close" && fast.ended === undefined) {
+        const slow = new SlowReader({ bufferedAmount: fast.bufferedAmount })
+        fast.sendClose({ code: CloseCode.PolicyViolation, reason: slow._tag }, slow)
+      }
+    }
+    return waiting.length === 0
+      ? Effect.void
+      : Effect.forEach(waiting, (sending) => sending, { concurrency: "unbounded", discard: true })
+  })
+
+/** The messages as a server without extensions sends them. */
+const encodeAll = (messages: ReadonlyArray<Message.Input>): Uint8Array => {
+  const frames = messages.map(frameOf)
+  const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
+  const bytes = Buffer.allocUnsafe(sizes.reduce((sum, size) => sum + size, 0))
+  let at = 0
+  for (const frame of frames) at = Frame.encodeInto(bytes, at, frame)
+  return bytes
+}

@@ -1,0 +1,323 @@
+/**
+ * The two directions of permessage-deflate in one connection (RFC 7692 §7.2):
+ * payloads in, payloads out.
+ *
+ * What takes no more than a slice of 64 KiB, in and out, is done at once. More
+ * is done slice by slice, with a turn of the event loop in between.
+ */
+import * as Effect from "effect/Effect"
+import type { DecodeError, Room } from "../Extension.ts"
+import { InvalidExtensionData, MessageTooLarge } from "../ProtocolError.ts"
+import { Pieces } from "./bytes.ts"
+import type { Contexts, Held, Owner } from "./contexts.ts"
+import { copyOutput, noFlush, sliceSize, syncFlush } from "./zlib.ts"
+
+/** How one direction is compressed. */
+export interface Direction {
+  readonly contexts: Contexts
+  readonly windowBits: number
+  /** Whether a message may refer to those before it. */
+  readonly takeover: boolean
+}
+
+/** Work that is done in slices. A step answers whether it was the last. */
+interface Sliced {
+  readonly step: () => boolean
+}
+
+const remaining = (work: Sliced): Effect.Effect<void> =>
+  Effect.flatMap(Effect.yieldNow, () => work.step() ? Effect.void : remaining(work))
+
+/** What comes out, most often in one part; many small ones are put together. */
+class Output {
+  private first: Uint8Array | undefined
+  private pieces: Pieces | undefined
+
+  push(part: Uint8Array): void {
+    if (this.first === undefined) {
+      this.first = part
+      return
+    }
+    if (this.pieces === undefined) {
+      this.pieces = new Pieces()
+      this.pieces.push(this.first)
+    }
+    this.pieces.push(part)
+  }
+
+  concat(): Uint8Array {
+    return this.pieces?.concat() ?? this.first ?? nothing
+  }
+}
+
+const nothing = new Uint8Array(0)
+
+// -----------------------------------------------------------------------------
+// Compression
+// -----------------------------------------------------------------------------
+
+/** Compresses what a connection sends. */
+export class Deflater implements Owner {
+  private readonly direction: Direction
+  private held: Held | undefined
+  private closed = false
+
+  constructor(direction: Direction) {
+    this.direction = direction
+  }
+
+  /** Compresses the payload of a frame, whole: nothing of it is left inside (§7.2.1). */
+  deflate(payload: Uint8Array, final: boolean): Uint8Array | Effect.Effect<Uint8Array> {
+    if (this.closed) return payload
+    if (payload.length === 0) {
+      // zlib would not flush twice in a row, and need not: the frame before this ended with a whole block.
+      if (!final) return payload
+      this.rest(true)
+      // The header of an empty stored block; what the receiver adds is the rest of it (§7.2.3.6).
+      return Uint8Array.of(0)
+    }
+    this.held ??= this.direction.contexts.deflater(this.direction.windowBits)
+    this.held.busy = true
+    const work = new Deflating(this.held.stream, payload, final)
+    return work.step() ? this.end(work, final) : Effect.map(remaining(work), () => this.end(work, final))
+  }
+
+  private end(work: Deflating, final: boolean): Uint8Array {
+    this.rest(final)
+    return work.result()
+  }
+
+  private rest(final: boolean): void {
+    const { held } = this
+    if (held === undefined) return
+    const { contexts, takeover } = this.direction
+    if (final && !takeover) {
+      this.held = undefined
+      return contexts.giveBack(held)
+    }
+    // It may go now, even within a message: what comes after it just refers to nothing before.
+    contexts.rest(held, this)
+  }
+
+  release(): void {
+    this.held = undefined
+  }
+
+  close(): void {
+    this.closed = true
+    const { held } = this
+    this.held = undefined
+    if (held?.busy === false) this.direction.contexts.giveBack(held)
+    else if (held !== undefined) this.direction.contexts.discard(held)
+  }
+}
+
+class Deflating implements Sliced {
+  private readonly stream: Held["stream"]
+  private readonly payload: Uint8Array
+  private readonly final: boolean
+  private readonly output = new Output()
+  private at = 0
+
+  constructor(stream: Held["stream"], payload: Uint8Array, final: boolean) {
+    this.stream = stream
+    this.payload = payload
+    this.final = final
+  }
+
+  step(): boolean {
+    const { at, payload, stream } = this
+    // The connection is over; nobody will send this.
+    if (stream.closed) return true
+    const length = Math.min(sliceSize, payload.length - at)
+    const last = at + length === payload.length
+    const size = stream.step(last ? syncFlush : noFlush, payload, at, length)
+    this.at += length - stream.left
+    this.output.push(copyOutput(size))
+    return last && size < sliceSize
+  }
+
+  result(): Uint8Array {
+    const whole = this.output.concat()
+    // "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1)
+    return this.final ? whole.subarray(0, -4) : whole
+  }
+}
+
+// -----------------------------------------------------------------------------
+// Decompression
+// -----------------------------------------------------------------------------
+
+/** "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload" (§7.2.2) */
+const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
+
+/** For payloads with their tail behind them, so that one step is enough. */
+const withTail = new Uint8Array(16 * 1024)
+
+const wrong = (problem: string): InvalidExtensionData =>
+  new InvalidExtensionData({ extension: "permessage-deflate", problem })
+
+/** Decompresses what a connection receives. */
+export class Inflater implements Owner {
+  private readonly direction: Direction
+  private held: Held | undefined
+  /** What the next message may refer to, while there is no decompressor that knows it. */
+  private window: Uint8Array | undefined
+  /** Why there is no way on. */
+  private failure: DecodeError | undefined
+
+  constructor(direction: Direction) {
+    this.direction = direction
+  }
+
+  /** Decompresses the payload of a frame, into the room that its message has left. */
+  inflate(
+    payload: Uint8Array,
+    final: boolean,
+    room: Room
+  ): Uint8Array | DecodeError | Effect.Effect<Uint8Array, DecodeError> {
+    if (payload.length === 0 && !final) return payload
+    const work = new Inflating(this, payload, final, room)
+    if (work.step()) return this.end(work, final)
+    return Effect.flatMap(remaining(work), () => {
+      const result = this.end(work, final)
+      return result instanceof Uint8Array ? Effect.succeed(result) : Effect.fail(result)
+    })
+  }
+
+  /** The stream at work. It has to stay until the end of a message: only there it is between two blocks. */
+  get stream(): Held["stream"] | undefined {
+    if (this.failure !== undefined) return undefined
+    if (this.held === undefined) {
+      this.held = this.direction.contexts.inflater(this.direction.windowBits, this.window)
+      this.setWindow(undefined)
+    }
+    this.held.busy = true
+    return this.held.stream
+  }
+
+  /** What was a stream of its own has ended, with a final block; what follows is another (§7.2.3.4). */
+  restart(): void {
+    const { held } = this
+    if (held === undefined) return
+    if (!held.stream.hasDictionary) return held.stream.reset()
+    this.held = undefined
+    this.direction.contexts.discard(held)
+  }
+
+  private end(work: Inflating, final: boolean): Uint8Array | DecodeError {
+    const failure = this.failure ?? work.failure
+    if (failure !== undefined) {
+      this.fail(failure)
+      return failure
+    }
+    if (final) this.rest()
+    return work.output.concat()
+  }
+
+  private rest(): void {
+    const { held } = this
+    if (held === undefined) return
+    const { contexts, takeover } = this.direction
+    if (takeover) return contexts.rest(held, this)
+    this.held = undefined
+    contexts.giveBack(held)
+  }
+
+  release({ stream }: Held): void {
+    const window = stream.takeWindow()
+    this.held = undefined
+    if (window === undefined) this.fail(wrong("a message ended within a block"))
+    else this.setWindow(window)
+  }
+
+  private setWindow(window: Uint8Array | undefined): void {
+    this.direction.contexts.alive.windows += (window?.length ?? 0) - (this.window?.length ?? 0)
+    this.window = window
+  }
+
+  private fail(failure: DecodeError): void {
+    this.failure = failure
+    this.setWindow(undefined)
+    const { held } = this
+    this.held = undefined
+    if (held !== undefined) this.direction.contexts.discard(held)
+  }
+
+  close(): void {
+    const { held } = this
+    if (held?.busy === false) {
+      this.held = undefined
+      this.direction.contexts.giveBack(held)
+    }
+    this.fail(wrong("the connection is over"))
+  }
+}
+
+class Inflating implements Sliced {
+  readonly output = new Output()
+  failure: DecodeError | undefined
+  private readonly inflater: Inflater
+  private readonly payload: Uint8Array
+  private readonly room: Room
+  /** With the tail, where there is one. */
+  private readonly length: number
+  private at = 0
+  private size = 0
+
+  constructor(inflater: Inflater, payload: Uint8Array, final: boolean, room: Room) {
+    this.inflater = inflater
+    this.payload = payload
+    this.room = room
+    this.length = payload.length + (final ? tail.length : 0)
+  }
+
+  /** A slice, of at most so much input and output, and so many final blocks. */
+  step(): boolean {
+    const until = { at: this.at + sliceSize, size: this.size + sliceSize }
+    for (let count = 0; count < 64 && this.at < until.at && this.size < until.size; count++) {
+      if (this.advance()) return true
+    }
+    return false
+  }
+
+  private advance(): boolean {
+    const { inflater, length, payload, room } = this
+    const { stream } = inflater
+    // The connection is over; nobody waits for this.
+    if (stream === undefined) return true
+    // One byte more than there may be is enough to know.
+    const space = Math.min(sliceSize, Math.max(0, room.limit - room.used - this.size) + 1)
+    const [input, from, to] = this.input()
+    const made = stream.step(syncFlush, input, from, to - from, space)
+    if (stream.problem !== undefined) {
+      this.failure = wrong(stream.problem)
+      return true
+    }
+    this.at += to - from - stream.left
+    this.size += made
+    if (room.used + this.size > room.limit) {
+      this.failure = new MessageTooLarge({ size: room.used + this.size, limit: room.limit })
+      return true
+    }
+    if (made > 0) this.output.push(copyOutput(made))
+    if (made === space) return false
+    if (stream.left === 0) return this.at === length
+    // It took less than there was, although there was room: a final block.
+    inflater.restart()
+    // Behind one that ended the message there is nothing left to complete.
+    return this.at >= payload.length
+  }
+
+  /** What comes next, and from where to where. */
+  private input(): readonly [Uint8Array, number, number] {
+    const { at, length, payload } = this
+    if (at === 0 && length > payload.length && length <= withTail.length) {
+      withTail.set(payload)
+      withTail.set(tail, payload.length)
+      return [withTail, 0, length]
+    }
+    if (at < payload.length) return [payload, at, Math.min(payload.length, at + sliceSize)]
+    return [tail, at - payload.length, length - payload.length]
+  }
+}
