@@ -1123,6 +1123,22 @@ describe("broadcast", () => {
   const connectionsOf = (all: ReadonlyArray<{ readonly connection: Connection.Connection["Service"] }>) =>
     all.map(({ connection }) => connection)
 
+  it.effect("sends through connections of the program's own making, too", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const sent: Array<unknown> = []
+      const wrapped: Connection.Connection["Service"] = {
+        ...connection,
+        sendAll: (messages, options) => {
+          sent.push(messages)
+          return connection.sendAll(messages, options)
+        }
+      }
+      yield* Connection.broadcast([wrapped], "one")
+      yield* settle
+      assert.deepStrictEqual([sent, peer.received.map(textOf)], [[["one"]], ["one"]])
+    }))
+
   it.effect("sends to all, what a turn brings in one write", () =>
     Effect.gen(function*() {
       const all = yield* open(3)

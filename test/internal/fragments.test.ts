@@ -39,7 +39,11 @@ describe("FragmentEncoder", () => {
 describe("decodeFragments", () => {
   const decode = (...frames: Array<Frame.Frame>) =>
     Effect.gen(function*() {
-      const inbox = new Inbox(1000, { resume: () => {}, fail: () => {} }, undefined)
+      const inbox = new Inbox(
+        1000,
+        { resume: () => {}, fail: () => assert.fail("nothing is to be decoded") },
+        undefined
+      )
       inbox.push(frames)
       const { first, token } = yield* inbox.takeBeginning(Effect.fail)
       return decodeFragments(inbox, first, token)

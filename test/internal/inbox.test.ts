@@ -14,7 +14,7 @@ const closed = new ConnectionError.ConnectionClosed({
 
 const make = (highWaterMark = 1000) => {
   let resumed = 0
-  const inbox = new Inbox(highWaterMark, { resume: () => resumed++, fail: () => {} }, undefined)
+  const inbox = new Inbox(highWaterMark, { resume: () => resumed++, fail: () => closed }, undefined)
   return { inbox, resumed: () => resumed }
 }
 
