@@ -3,6 +3,10 @@ import { configDefaults, defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
+/** The rooms of the protocol, without I/O: each branch of them is tested. */
+const protocol =
+  "src/{Frame,Message,CloseCode,Handshake,Extension,ProtocolError,internal/{protocol,utf8,mask,bytes,headers}}.ts"
+
 /** Tests of peers that npm does not give. */
 export const peers = ["test/interop/*.peer.test.ts"]
 
@@ -15,6 +19,13 @@ export default defineConfig({
   },
   test: {
     include: ["test/**/*.test.ts"],
-    exclude: [...configDefaults.exclude, ...peers]
+    exclude: [...configDefaults.exclude, ...peers],
+    coverage: {
+      include: ["src/**"],
+      // Nothing but names.
+      exclude: ["src/index.ts"],
+      reporter: ["text"],
+      thresholds: { perFile: true, branches: 95, [protocol]: { perFile: true, branches: 100 } }
+    }
   }
 })

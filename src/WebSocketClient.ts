@@ -41,7 +41,8 @@ import {
   ConnectFailed,
   HandshakeRedirected,
   HandshakeRejected,
-  HandshakeTimeout
+  HandshakeTimeout,
+  InvalidConnectionHeader
 } from "./HandshakeError.ts"
 import { disclose, pairs } from "./internal/http.ts"
 import { fromDuplex } from "./Transport.ts"
@@ -167,6 +168,11 @@ const connectOverNode = Effect.fnUntraced(function*(
         Effect.flatMap((response) =>
           Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)
         ),
+        Effect.filterOrFail(
+          () => attempt.socket !== undefined,
+          // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
+          ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
+        ),
         Effect.flatMap((accepted) =>
           Effect.map(
             Effect.fromResult(Extension.confirm(extensions, accepted.extensions)),
@@ -221,7 +227,7 @@ const exchange = (
 ): Effect.Effect<Response, NodeJS.ErrnoException> =>
   Effect.callback((resume) => {
     const respond = (response: Http.IncomingMessage, body: string) =>
-      resume(Effect.succeed({ status: response.statusCode ?? 0, rawHeaders: pairs(response.rawHeaders), body }))
+      resume(Effect.succeed({ status: response.statusCode!, rawHeaders: pairs(response.rawHeaders), body }))
     const http = (request.secure ? Https : Http).request(requestOptions(url, request, options))
     attempt.http = http
     http.on("error", (error) => resume(Effect.fail(error)))
@@ -256,7 +262,8 @@ const requestOptions = (
 ): Https.RequestOptions => ({
   method: "GET",
   hostname: url.hostname.replace(/^\[|\]$/g, ""),
-  port: url.port === "" ? (request.secure ? 443 : 80) : url.port,
+  // The scheme's own, where there is none.
+  port: url.port,
   path: url.pathname + url.search,
   headers: request.rawHeaders.flat(),
   ...socketPath === undefined ? {} : { socketPath },

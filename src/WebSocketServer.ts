@@ -40,6 +40,7 @@ import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import * as Handshake from "./Handshake.ts"
+import { InvalidConnectionHeader } from "./HandshakeError.ts"
 import { disclose, respond, toHttpRequest, writeResponse } from "./internal/http.ts"
 import { makeServing, type Serving, type Upgrade } from "./internal/serving.ts"
 
@@ -242,9 +243,9 @@ export const make: (
         }),
         () =>
           Effect.suspend(() => {
-            const stopping = serving
+            const { stop } = serving!
             serving = undefined
-            return stopping === undefined ? Effect.void : stopping.stop
+            return stop
           })
       )
   })
@@ -380,9 +381,12 @@ const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
 
 const answerPlainRequest: Http.RequestListener = (request, response) => {
   const read = Handshake.readRequest(toHttpRequest(request))
-  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade.
-  if (Result.isFailure(read)) respond(response, Handshake.errorResponse(read.failure))
-  else response.destroy()
+  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
+  // with a tab behind it for one.
+  const error = Result.isFailure(read)
+    ? read.failure
+    : new InvalidConnectionHeader({ value: request.headers.connection })
+  respond(response, Handshake.errorResponse(error))
 }
 
 const refuseUpgrade: Upgrade = (_request, socket) => {

@@ -712,6 +712,21 @@ describe("keepalive", () => {
       yield* connection.send("alive")
     }))
 
+  it.effect("is over when closing begins: no ping follows the close frame, and closing has a deadline of its own", () =>
+    Effect.gen(function*() {
+      for (const before of [1, 11] as const) {
+        const { connection, peer } = yield* makeRaw({ role: "server", keepalive, closeTimeout: "1 minute" })
+        yield* TestClock.adjust(Duration.seconds(before))
+        const fiber = yield* Effect.forkChild(connection.close(1000), { startImmediately: true })
+        yield* TestClock.adjust("59 seconds")
+        yield* settle
+        assert.isUndefined(fiber.pollUnsafe())
+        assert.deepStrictEqual(opcodesOf(peer.received), before < 10 ? [8] : [9, 8])
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Fiber.join(fiber)).cause?._tag, "CloseTimeout")
+      }
+    }))
+
   it.effect("is on by default, each 20 seconds", () =>
     Effect.gen(function*() {
       const { peer } = yield* makeRaw({ role: "server", keepalive: {} })
@@ -825,6 +840,21 @@ describe("close (RFC 6455 §7)", () => {
       peer.send(Frame.close(1000))
       peer.transport.end()
       assert.isTrue((yield* Fiber.join(closing)).clean)
+    }))
+
+  it.effect("drops what comes past the mark after this end has closed, and all that follows: nothing is torn", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 200 })
+      yield* Effect.forkChild(connection.close(1000), { startImmediately: true })
+      yield* settle
+      peer.send(Frame.text("a".repeat(200)), Frame.text("begin, ", { fin: false }))
+      yield* settle
+      peer.send(Frame.continuation("middle, ", { fin: false }))
+      yield* settle
+      assert.strictEqual(contentOf(yield* connection.receive), "a".repeat(200))
+      // There is room again, but what this would continue is gone.
+      peer.send(Frame.continuation("end"), Frame.text("after"), Frame.close(1000))
+      assert.isTrue((yield* Effect.flip(connection.receive)).normal)
     }))
 
   it.effect("gives up on a peer that never answers, after closeTimeout", () =>
@@ -1092,6 +1122,22 @@ describe("broadcast", () => {
     Effect.all(Array.from({ length: count }, () => makeRaw({ role: "server", ...options }, transport)))
   const connectionsOf = (all: ReadonlyArray<{ readonly connection: Connection.Connection["Service"] }>) =>
     all.map(({ connection }) => connection)
+
+  it.effect("sends through connections of the program's own making, too", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const sent: Array<unknown> = []
+      const wrapped: Connection.Connection["Service"] = {
+        ...connection,
+        sendAll: (messages, options) => {
+          sent.push(messages)
+          return connection.sendAll(messages, options)
+        }
+      }
+      yield* Connection.broadcast([wrapped], "one")
+      yield* settle
+      assert.deepStrictEqual([sent, peer.received.map(textOf)], [[["one"]], ["one"]])
+    }))
 
   it.effect("sends to all, what a turn brings in one write", () =>
     Effect.gen(function*() {

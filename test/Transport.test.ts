@@ -30,6 +30,17 @@ const start = (transport: Shape) => {
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 describe("makePair", () => {
+  it.effect("tells nothing of room to who has cut it", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair({ highWaterMark: 4 })
+      const l = start(left)
+      assert.isFalse(left.write([bytes("12345")]))
+      left.destroy()
+      const r = start(right)
+      yield* settle
+      assert.deepStrictEqual([l.told, r.told], [["close"], ["data 12345", "end"]])
+    }))
+
   it.effect("carries bytes both ways, in order, one chunk a write, never before start returns", () =>
     Effect.gen(function*() {
       const [left, right] = yield* Transport.makePair()

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Redacted, Scope, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Redacted, Result, Scope, Stream } from "effect"
 import { Connection, Frame, Handshake, HandshakeError, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
@@ -162,6 +162,17 @@ describe("the answer", () => {
         status: 307,
         location: `http://127.0.0.1:${server.port}/new`
       })
+    }))
+
+  it.live("with a tab at the end of its Connection header is an upgrade if Node takes it for one", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(accepted({ Connection: "Upgrade\t" }), (peer) => peer.socket.end())
+      const outcome = yield* Effect.result(Effect.scoped(
+        Effect.flatMap(connect(`ws://127.0.0.1:${server.port}/`), (connection) => connection.closed)
+      ))
+      const what = Result.isSuccess(outcome) ? outcome.success.cause?._tag : outcome.failure._tag
+      assert.include(["TransportEnded", "InvalidConnectionHeader"], what)
+      yield* server.peers[0].ended
     }))
 
   const refused: ReadonlyArray<readonly [string, string, string]> = [

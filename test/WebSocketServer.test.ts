@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
 import { Connection, Frame, Handshake, type HandshakeError, Message, WebSocketClient, WebSocketServer } from "effect-ws"
 import { TestClock } from "effect/testing"
+import { createPrivateKey } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { mkdtempSync, rmSync } from "node:fs"
 import * as Http from "node:http"
@@ -64,6 +65,15 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
       eager.write(Buffer.concat([Buffer.from(requestText()), Frame.encode(Frame.text("early"), 1)]))
       const { rest } = splitHead(yield* eager.until((received) => received.includes("early")))
       assert.deepStrictEqual(rest, Buffer.from([0x81, 5, ...Buffer.from("early")]))
+    }))
+
+  it.live("answers a Connection header with a tab at its end, whether Node takes it for an upgrade or not", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(idle)
+      const peer = yield* rawConnect(server.port)
+      peer.write(requestText({ Connection: "Upgrade\t" }))
+      const { head } = splitHead(yield* peer.until((received) => received.includes(headEnd)))
+      assert.match(head, /^HTTP\/1.1 (101|400) /)
     }))
 
   const malformed: ReadonlyArray<readonly [string, string, number]> = [
@@ -183,6 +193,13 @@ describe("the decision", () => {
       assert.strictEqual(textOf(yield* connection.receive), "hello Ada")
       assert.strictEqual(connection.subprotocol, "b")
       assert.strictEqual(connection.responseHeaders["set-cookie"], "a=1, b=2")
+    }))
+
+  it.live("rejects with a status that has no name", () =>
+    Effect.gen(function*() {
+      const decide = () => Effect.succeed(Handshake.reject({ status: 499 }))
+      const server = yield* serve(idle, { serve: { decide } })
+      assert.strictEqual(yield* statusOf(server.port, requestText()), 499)
     }))
 
   it.live("rejects with status, headers and body, returned or failed with", () =>
@@ -522,6 +539,13 @@ describe("listening", () => {
       assert.deepInclude(noPort, { _tag: "ListenFailed", code: "ERR_SOCKET_BAD_PORT" })
     }))
 
+  it.live("on all addresses of this machine, before anyone serves", () =>
+    Effect.gen(function*() {
+      const server = yield* WebSocketServer.make({ backlog: 10 })
+      assert.match(server.url, /^ws:\/\/localhost:\d+$/)
+      assert.deepStrictEqual(yield* server.connections, [])
+    }))
+
   it.live("on a Unix socket", () =>
     Effect.gen(function*() {
       const directory = mkdtempSync(join(tmpdir(), "effect-ws-"))
@@ -546,13 +570,27 @@ describe("listening", () => {
       yield* connection.close()
     }))
 
+  it.live("with TLS, and keys that are encrypted", () =>
+    Effect.gen(function*() {
+      const passphrase = "open sesame"
+      const encrypted = String(
+        createPrivateKey(key).export({ type: "pkcs8", format: "pem", cipher: "aes-256-cbc", passphrase })
+      )
+      const server = yield* serve(echo, { tls: { key: encrypted, passphrase, cert, requestCert: true, ca: cert } })
+      const connection = yield* connect(server.url, { tls: { ca: cert, key: encrypted, passphrase, cert } })
+      yield* connection.send("secret")
+      assert.strictEqual(textOf(yield* connection.receive), "secret")
+    }))
+
   it.live("over any Duplex that is handed in", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       const [ours, theirs] = duplexPair()
       yield* server.accept(theirs)
       const connection = yield* connect("ws://inside.example/", { duplex: ours })
-      assert.strictEqual((yield* server.connections)[0].request.host, "inside.example")
+      const [accepted] = yield* server.connections
+      assert.strictEqual(accepted.request.host, "inside.example")
+      assert.deepStrictEqual({ ...accepted.responseHeaders }, { ...connection.responseHeaders })
       yield* connection.send("no socket")
       assert.strictEqual(textOf(yield* connection.receive), "no socket")
       assert.isTrue((yield* connection.close()).clean)

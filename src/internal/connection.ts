@@ -109,6 +109,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private readonly gone = new Once<ConnectionClosed>()
   private readonly onGone: (() => void) | undefined
   private deadline: Timer | undefined
+  private dropping = false
   private peerEnded = false
   private finished = false
   private messagesOut = 0
@@ -168,9 +169,12 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     if (answered !== undefined) { for (const payload of answered) this.pings.answered(payload) }
     // Pongs first: a ping within a fragmented message is answered before the message is (§5.4).
     if (pongs !== undefined && this.protocol.sendable) { for (const pong of pongs) this.pings.pong(pong) }
-    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped, because the
-    // peer's close frame stands behind it.
-    if (deliver.length > 0 && (this.protocol.sendable || !this.inbox.full)) this.inbox.push(deliver)
+    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped with all that
+    // follows, because the peer's close frame stands behind it.
+    if (deliver.length > 0) {
+      this.dropping ||= this.inbox.full && !this.protocol.sendable
+      if (!this.dropping) this.inbox.push(deliver)
+    }
     if (close !== undefined) this.sendClose(close)
     else if (this.protocol.state !== "Open") this.proceed()
     this.outbox.release()
@@ -236,6 +240,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   /** Closing has begun: it goes on until the transport is gone, and has a deadline. */
   private proceed(): void {
+    // It has a deadline of its own, and no ping may follow a close frame (§5.5.1).
+    this.pings.stopKeepalive()
     this.deadline ??= this.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
       this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
       this.finish()

@@ -24,6 +24,8 @@ export const isFieldValue = (value: string): boolean => {
   return true
 }
 
+const isSpace = (code: number): boolean => code === 0x20 || code === 0x09
+
 /** A scanner over a header value, for grammars that are made of tokens, delimiters and white space. */
 export class Scanner {
   private readonly value: string
@@ -39,11 +41,7 @@ export class Scanner {
 
   /** Passes over spaces and tabs. */
   skipSpace(): void {
-    while (this.at < this.value.length) {
-      const code = this.value.charCodeAt(this.at)
-      if (code !== 0x20 && code !== 0x09) return
-      this.at++
-    }
+    while (this.at < this.value.length && isSpace(this.value.charCodeAt(this.at))) this.at++
   }
 
   /** Takes `character` if it is next. */
@@ -102,7 +100,16 @@ export const parseTokens = (value: string): Array<string> | undefined =>
 
 /** Whether a list such as Connection's holds `token`, in whatever case. */
 export const listHas = (value: string | undefined, token: string): boolean =>
-  value !== undefined && value.split(",").some((element) => element.trim().toLowerCase() === token)
+  value !== undefined && value.split(",").some((element) => trim(element).toLowerCase() === token)
+
+/** Takes spaces and tabs away on both sides, which are all that may stand there (RFC 9110 §5.6.3); `String.trim` takes more. */
+const trim = (text: string): string => {
+  let start = 0
+  let end = text.length
+  while (start < end && isSpace(text.charCodeAt(start))) start++
+  while (start < end && isSpace(text.charCodeAt(end - 1))) end--
+  return text.slice(start, end)
+}
 
 /** Headers by lower-case name; the values of a repeated one are joined as RFC 9110 §5.3 says. */
 export const fold = (pairs: ReadonlyArray<readonly [string, string]>): Record<string, string> => {

@@ -15,8 +15,8 @@ export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
 }
 
 const facts = (request: Http.IncomingMessage): Omit<Handshake.HttpRequest, "rawHeaders"> => ({
-  method: request.method ?? "",
-  target: request.url ?? "",
+  method: request.method!,
+  target: request.url!,
   httpVersion: request.httpVersion,
   secure: "encrypted" in request.socket,
   remoteAddress: request.socket.remoteAddress

@@ -186,6 +186,8 @@ export class Inbox {
       (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
     )
     const wait = Effect.callback<A, E>((resume) => {
+      // It may have been made to yield since it looked.
+      if (ready() || this.closed !== undefined) return resume(takeOrWait)
       const waiter = { ready, go: () => resume(this.closed === undefined ? taken : takeOrWait) }
       this.waiting.push(waiter)
       return Effect.sync(() => {

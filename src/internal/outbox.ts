@@ -151,6 +151,8 @@ export class Outbox {
   /** Waits for the turn of a sender. */
   private whenRoom(sender: Sender | undefined): Effect.Effect<void> {
     return Effect.callback((resume) => {
+      // It may have been made to yield since it looked.
+      if (!this.protocol.sendable || this.ready(sender)) return resume(Effect.void)
       const waiter: Waiter = { sender, go: () => resume(Effect.void) }
       this.waiting.push(waiter)
       return Effect.sync(() => {

@@ -110,7 +110,6 @@ export class Pings {
 
   /** No pong will come any more. */
   close(closed: ConnectionClosed): void {
-    this.stopKeepalive()
     for (const ping of this.pending?.splice(0) ?? []) ping.done(closed)
   }
 
@@ -170,7 +169,8 @@ export class Pings {
     else this.watched!.onSilent(new KeepaliveTimeout({ duration: Duration.millis(this.timeout) }))
   }
 
-  private stopKeepalive(): void {
+  /** No further pings are sent, and silence means nothing any more. */
+  stopKeepalive(): void {
     this.timers?.cancel(this.timer)
     this.keepaliveOwed = false
     if (this.keepalivePing !== undefined) this.forget(this.keepalivePing)

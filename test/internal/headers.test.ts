@@ -174,6 +174,10 @@ describe("listHas", () => {
       ["", false],
       ["close", false],
       ["upgrades", false],
+      // Only spaces and tabs may stand around an element.
+      ["\u00a0Upgrade", false],
+      ["\u000bUpgrade", false],
+      ["close, Upgrade\u00a0", false],
       ["no-upgrade", false],
       ["upgrade close", false],
       ["\"upgrade\"", false]

@@ -3,7 +3,7 @@ import { Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
 import { settle } from "./memory.ts"
 
 /** A scheduler whose fibers yield after each operation, and go on only when they are told to. */
-class Steps implements Scheduler.Scheduler {
+export class Steps implements Scheduler.Scheduler {
   readonly executionMode = "async"
   private readonly tasks: Array<() => void> = []
 

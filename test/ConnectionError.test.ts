@@ -1,0 +1,84 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration } from "effect"
+import { ConnectionError } from "effect-ws"
+
+const duration = Duration.seconds(3)
+
+const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
+  [
+    new ConnectionError.TransportError({ code: "ECONNRESET", cause: new Error("read ECONNRESET") }),
+    "the transport failed: read ECONNRESET"
+  ],
+  [new ConnectionError.TransportError({ code: "EPIPE", cause: new Error("") }), "the transport failed: EPIPE"],
+  [new ConnectionError.TransportEnded(), "the peer ended the connection without a close frame"],
+  [
+    new ConnectionError.CloseTimeout({ duration }),
+    "the peer did not finish the closing handshake within 3s"
+  ],
+  [new ConnectionError.KeepaliveTimeout({ duration }), "the peer sent nothing for 3s after a keepalive ping"],
+  [new ConnectionError.MessageAborted(), "a message sent in fragments was given up after its first fragment"],
+  [
+    new ConnectionError.MessageSkipped(),
+    "the rest of this message was skipped: read its fragments to the end before you receive anything else"
+  ],
+  [
+    new ConnectionError.ControlPayloadTooLong({ length: 126 }),
+    "a ping or pong carries at most 125 bytes, not 126"
+  ],
+  [
+    new ConnectionError.CloseReasonTooLong({ length: 124 }),
+    "a close reason takes at most 123 bytes in UTF-8, not 124"
+  ],
+  [
+    new ConnectionError.UnexpectedFragment({ problem: "it continues no message" }),
+    "this fragment cannot be sent here: it continues no message"
+  ]
+]
+
+describe("messages", () => {
+  for (const [error, message] of messages) {
+    it(`${error.name}: ${message}`, () => assert.strictEqual(error.message, message))
+  }
+})
+
+describe("ConnectionClosed", () => {
+  const frame = (code: number, reason = "") => ({ code, reason })
+  const closed = (facts: Partial<ConnectionError.ConnectionClosed>) =>
+    new ConnectionError.ConnectionClosed({
+      sent: undefined,
+      received: undefined,
+      first: undefined,
+      cause: undefined,
+      ...facts
+    })
+
+  it("tells of the close frame that came first", () => {
+    const local = closed({ sent: frame(4000, "mine"), received: frame(4001, "theirs"), first: "local" })
+    assert.deepStrictEqual([local.code, local.reason, local.clean, local.normal], [4000, "mine", true, false])
+    assert.strictEqual(local.message, "the connection was closed by this end with 4000 (Application), \"mine\"")
+    const remote = closed({ sent: frame(1000), received: frame(1000), first: "remote" })
+    assert.deepStrictEqual([remote.code, remote.reason, remote.clean, remote.normal], [1000, "", true, true])
+    assert.strictEqual(remote.message, "the connection was closed by the peer with 1000 (NormalClosure)")
+  })
+
+  it("tells of what cut the connection off", () => {
+    const cut = closed({ cause: new ConnectionError.TransportEnded() })
+    assert.deepStrictEqual([cut.code, cut.reason, cut.clean, cut.normal], [1006, "", false, false])
+    assert.strictEqual(
+      cut.message,
+      "the connection was closed with 1006 (AbnormalClosure): the peer ended the connection without a close frame"
+    )
+    const late = closed({
+      sent: frame(1000),
+      received: frame(1000),
+      first: "local",
+      cause: new ConnectionError.CloseTimeout({ duration })
+    })
+    assert.deepStrictEqual([late.clean, late.normal], [false, false])
+  })
+
+  it("is not clean with one close frame", () => {
+    assert.isFalse(closed({ sent: frame(1000), first: "local" }).clean)
+    assert.isFalse(closed({ received: frame(1000), first: "remote" }).clean)
+  })
+})

@@ -1,0 +1,186 @@
+/** The opening handshake, given headers. */
+import { Result } from "effect"
+import { Extension, Handshake } from "effect-ws"
+import { strict as assert } from "node:assert"
+import { isFieldValue, isToken } from "../../src/internal/headers.ts"
+import type { Target } from "./engine.ts"
+import type { Choices } from "./random.ts"
+
+const latin1 = (bytes: Uint8Array): string => Buffer.from(bytes).toString("latin1")
+const bytesOf = (text: string): Uint8Array => Buffer.from(text, "latin1")
+
+const key = "dGhlIHNhbXBsZSBub25jZQ=="
+
+/** What headers of the handshake are made of. */
+export const words = [
+  ..."\",;=\\ \t\0\r\n:/?#@[]%",
+  "websocket",
+  "Upgrade",
+  "upgrade, keep-alive",
+  "permessage-deflate",
+  "; server_no_context_takeover",
+  "; client_max_window_bits=\"10\"",
+  "__proto__",
+  "constructor",
+  "chat",
+  "13",
+  "8, 13",
+  "GET",
+  "HTTP/1.1",
+  "http://a.test/",
+  "example.com:8080",
+  "[::1]",
+  key,
+  Handshake.acceptKey(key),
+  "\r\n\r\n",
+  "Host: ",
+  "Origin: https://example.com",
+  "Sec-WebSocket-Protocol: ",
+  "Sec-WebSocket-Extensions: ",
+  "Content-Length: 5",
+  "Transfer-Encoding: chunked",
+  "Expect: 100-continue",
+  "\u00e9\u00ff"
+]
+
+const anyExtensions = (choices: Choices): string =>
+  Array.from({ length: 1 + choices.below(4) }, () => {
+    const parameters = Array.from({ length: choices.below(4) }, () => {
+      const name = choices.pick(["client_max_window_bits", "a", "server_no_context_takeover", "__proto__"])
+      return `; ${name}${choices.pick(["", "=10", "=\"15\"", "=\"a\\b\"", " = x", "=\"", "=\"\""])}`
+    })
+    return choices.pick(["permessage-deflate", "x-a", "constructor", ""]) + parameters.join("")
+  }).join(choices.pick([", ", ",", " , ,"]))
+
+export const extensionHeader: Target = {
+  name: "extension-header",
+  words,
+  generate: (choices) => {
+    const header = anyExtensions(choices)
+    return bytesOf(choices.oneIn(20) ? header.repeat(1 + choices.size(2000)) : header)
+  },
+  run: (input) => {
+    const entries = Extension.parse(latin1(input))
+    if (entries === undefined) return "refused"
+    for (const { name, parameters } of entries) {
+      assert.ok(isToken(name), "a name is a token")
+      for (const parameter of parameters) {
+        assert.ok(isToken(parameter.name) && isToken(parameter.value ?? "x"), "a parameter is made of tokens")
+      }
+    }
+    assert.deepEqual(Extension.parse(Extension.format(entries)), entries, "what is written is what was read")
+    return entries.slice(0, 4).map(({ parameters }) => Math.min(4, parameters.length)).join(" ")
+  }
+}
+
+/** Lines, as they are, and with one of them left out, doubled or replaced now and then. */
+const spoilLines = (choices: Choices, lines: Array<string>): Array<string> => {
+  const at = choices.below(lines.length)
+  switch (choices.below(6)) {
+    case 0:
+      return lines.toSpliced(at, 1)
+    case 1:
+      return lines.toSpliced(at, 0, choices.pick(lines))
+    case 2:
+      return lines.toSpliced(at, 1, lines[at] + choices.pick(words))
+    default:
+      return lines
+  }
+}
+
+export const requestLines = (choices: Choices): Array<string> =>
+  spoilLines(choices, [
+    choices.pick(["GET / HTTP/1.1", "GET /a?b=c HTTP/1.1", "GET http://a.test:80/x HTTP/1.1", "POST / HTTP/1.0"]),
+    `Host: ${choices.pick(["example.com", "example.com:80", "[::1]:8080", "a b", "127.0.0.1"])}`,
+    "Upgrade: websocket",
+    `Connection: ${choices.pick(["Upgrade", "keep-alive, upgrade", "close"])}`,
+    `Sec-WebSocket-Key: ${key}`,
+    "Sec-WebSocket-Version: 13",
+    `Origin: ${choices.pick(["http://example.com", "https://example.com:80", "null", "x"])}`,
+    `Sec-WebSocket-Protocol: ${choices.pick(["chat", "chat, v2", "a,,b", "a, a", ""])}`,
+    `Sec-WebSocket-Extensions: ${anyExtensions(choices)}`
+  ])
+
+/** Header lines, as names and values; what is no header line is passed over. */
+const headersOf = (lines: ReadonlyArray<string>): Handshake.RawHeaders =>
+  lines.flatMap((line) => {
+    const colon = line.indexOf(":")
+    return colon < 0 ? [] : [[line.slice(0, colon), line.slice(colon + 1).trim()] as const]
+  })
+
+/** A response must not carry what a peer sent into its head. */
+const checkResponse = ({ rawHeaders, status }: Handshake.HttpResponse): void => {
+  assert.ok(status === 101 || (status >= 400 && status <= 599), `status ${status}`)
+  for (const [name, value] of rawHeaders) assert.ok(isToken(name) && isFieldValue(value), "headers can be written")
+}
+
+export const upgradeRequest: Target = {
+  name: "upgrade-request",
+  words,
+  generate: (choices) => bytesOf(requestLines(choices).join("\r\n")),
+  run: (input) => {
+    const [requestLine, ...lines] = latin1(input).split("\r\n")
+    const [method = "", target = "", version = ""] = requestLine.split(" ")
+    const rawHeaders = headersOf(lines)
+    const request = Handshake.readRequest({ method, target, httpVersion: version.replace("HTTP/", ""), rawHeaders })
+    if (Result.isFailure(request)) {
+      checkResponse(Handshake.errorResponse(request.failure))
+      return request.failure._tag
+    }
+    const { extensions, host, path, protocols } = request.success
+    assert.ok(path.startsWith("/") && !path.includes("?"), "a path")
+    assert.ok(URL.canParse(`http://${host}`), "a host")
+    assert.ok(
+      protocols.every(isToken) && new Set(protocols).size === protocols.length,
+      "protocols are tokens, each once"
+    )
+    const origin = Handshake.checkOrigin(request.success, "same-origin")
+    if (Result.isFailure(origin)) checkResponse(Handshake.errorResponse(origin.failure))
+    const accepted = Handshake.acceptResponse(request.success, { protocol: protocols[0], extensions })
+    assert.ok(Result.isSuccess(accepted), "what was offered can be accepted")
+    checkResponse(accepted.success)
+    return `accepted ${protocols.length} ${extensions.length} ${Result.isSuccess(origin)}`
+  }
+}
+
+export const responseLines = (choices: Choices): Array<string> =>
+  spoilLines(choices, [
+    choices.pick([
+      "HTTP/1.1 101 Switching Protocols",
+      "HTTP/1.1 101 Switching Protocols",
+      "HTTP/1.1 302 Found",
+      "HTTP/1.1 404 Not Found",
+      "HTTP/1.1 100 Continue"
+    ]),
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    `Sec-WebSocket-Accept: ${Handshake.acceptKey(key)}`,
+    ...choices.oneIn(2) ? [`Sec-WebSocket-Protocol: ${choices.pick(["chat", "v2", "other", "chat, v2"])}`] : [],
+    ...choices.oneIn(3) ? [`Sec-WebSocket-Extensions: ${anyExtensions(choices)}`] : [],
+    ...choices.oneIn(3) ? [`Location: ${choices.pick(["/x", "//b.test", "http://", "wss://c.test/y", ""])}`] : []
+  ])
+
+/** The request that responses are read for. */
+export const request = Result.getOrThrow(Handshake.makeRequest("ws://example.com/a", key, {
+  protocols: ["chat", "v2"],
+  extensions: [{ name: "permessage-deflate", parameters: [] }, { name: "x-a", parameters: [] }]
+}))
+
+export const clientResponse: Target = {
+  name: "client-response",
+  words,
+  generate: (choices) => bytesOf(responseLines(choices).join("\r\n")),
+  run: (input) => {
+    const [statusLine, ...lines] = latin1(input).split("\r\n")
+    const status = Number(statusLine.split(" ")[1])
+    const verdict = Handshake.readResponse(request, { status, rawHeaders: headersOf(lines), body: "" })
+    if (Result.isFailure(verdict)) {
+      assert.ok(verdict.failure.message.length > 0)
+      return verdict.failure._tag
+    }
+    const read = verdict.success
+    if (read._tag !== "Accepted") return read._tag
+    assert.ok(read.protocol === undefined || request.protocols.includes(read.protocol), "a protocol that was offered")
+    return `Accepted ${read.protocol} ${read.extensions.length} ${lines.length}`
+  }
+}

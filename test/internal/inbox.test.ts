@@ -1,0 +1,195 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Scheduler } from "effect"
+import { ConnectionError, Frame } from "effect-ws"
+import { Inbox } from "../../src/internal/inbox.ts"
+import { contentOf } from "../support/memory.ts"
+import { Steps } from "../support/steps.ts"
+
+const closed = new ConnectionError.ConnectionClosed({
+  sent: undefined,
+  received: undefined,
+  first: undefined,
+  cause: new ConnectionError.TransportEnded()
+})
+
+const make = (highWaterMark = 1000) => {
+  let resumed = 0
+  const inbox = new Inbox(highWaterMark, { resume: () => resumed++, fail: () => closed }, undefined)
+  return { inbox, resumed: () => resumed }
+}
+
+const text = (frame: Frame.Frame): string => Buffer.from(frame.payload).toString()
+const message = (inbox: Inbox) => Effect.map(inbox.takeMessage(Effect.fail), contentOf)
+const messages = (inbox: Inbox) => Effect.map(inbox.takeMessages(Effect.fail), (all) => all.map(contentOf))
+const frames = (inbox: Inbox) => Effect.map(inbox.takeFrames(Effect.fail), (all) => all.map(text))
+
+describe("Inbox", () => {
+  it.effect("gives out messages one at a time, or all that are here", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      inbox.push([Frame.text("a"), Frame.text("b", { fin: false })])
+      inbox.push([Frame.ping(), Frame.continuation("c"), Frame.text("d")])
+      assert.strictEqual(yield* message(inbox), "a")
+      assert.deepStrictEqual(yield* messages(inbox), ["bc", "d"])
+      assert.strictEqual(inbox.unreadAmount, 0)
+    }))
+
+  it.effect("gives out frames, and what is left of a message that was begun", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      inbox.push([Frame.text("a", { fin: false }), Frame.continuation("b", { fin: false })])
+      // It has looked for a whole message, and put its beginning together.
+      const taker = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      yield* Fiber.interrupt(taker)
+      inbox.push([Frame.continuation("c"), Frame.ping(), Frame.text("d")])
+      assert.deepStrictEqual(yield* frames(inbox), ["ab", "c", "", "d"])
+    }))
+
+  it.effect("says when it is full, and once when it has room again", () =>
+    Effect.gen(function*() {
+      const { inbox, resumed } = make(200)
+      inbox.push([Frame.text("a".repeat(36)), Frame.text("b".repeat(36))])
+      assert.deepStrictEqual([inbox.full, inbox.unreadAmount], [true, 200])
+      yield* message(inbox)
+      assert.deepStrictEqual([inbox.full, resumed()], [false, 1])
+      yield* message(inbox)
+      assert.strictEqual(resumed(), 1)
+    }))
+
+  it.effect("keeps order over more frames than it holds in one block", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const count = 3000
+      inbox.push(Array.from({ length: count }, (_, i) => Frame.text(String(i))))
+      for (let i = 0; i < count - 1; i++) assert.strictEqual(yield* message(inbox), String(i))
+      inbox.push([Frame.text("last")])
+      assert.deepStrictEqual(yield* messages(inbox), [String(count - 1), "last"])
+    }))
+
+  it.effect("gives out what is here after the end, and then the end", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const waiting = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      inbox.push([Frame.text("a"), Frame.text("b")])
+      inbox.close(closed)
+      inbox.close(closed)
+      assert.strictEqual(yield* Fiber.join(waiting), "a")
+      assert.strictEqual(yield* message(inbox), "b")
+      assert.strictEqual(yield* Effect.flip(message(inbox)), closed)
+    }))
+
+  describe("fragments", () => {
+    const begin = (inbox: Inbox) => inbox.takeBeginning(Effect.fail)
+
+    it.effect("come one by one, control frames left out", () =>
+      Effect.gen(function*() {
+        const { inbox } = make()
+        inbox.push([Frame.ping(), Frame.text("a", { fin: false }), Frame.ping(), Frame.continuation("b")])
+        const { first, token } = yield* begin(inbox)
+        const second = yield* inbox.takeFragment(token, Effect.fail)
+        assert.deepStrictEqual([first, second].map(text), ["a", "b"])
+      }))
+
+    it.effect("are skipped when something else is asked for", () =>
+      Effect.gen(function*() {
+        const { inbox } = make()
+        inbox.push([Frame.text("a", { fin: false })])
+        const { token } = yield* begin(inbox)
+        const waiting = yield* Effect.forkChild(inbox.takeFragment(token, Effect.fail), { startImmediately: true })
+        const next = yield* Effect.forkChild(begin(inbox), { startImmediately: true })
+        inbox.push([Frame.continuation("b", { fin: false }), Frame.continuation("c"), Frame.text("d")])
+        assert.deepStrictEqual([yield* Effect.exit(Fiber.join(waiting)), text((yield* Fiber.join(next)).first)], [
+          Exit.succeed(Frame.continuation("b", { fin: false })),
+          "d"
+        ])
+        const skipped = yield* Effect.flip(inbox.takeFragment(token, Effect.fail))
+        assert.strictEqual(skipped._tag, "MessageSkipped")
+      }))
+
+    it.effect("of a message that is whole already are one", () =>
+      Effect.gen(function*() {
+        const { inbox } = make()
+        inbox.push([Frame.binary(Uint8Array.of(1), { fin: false }), Frame.continuation(Uint8Array.of(2))])
+        // It has looked, and left before it took the message.
+        const steps = new Steps()
+        const taker = yield* Effect.forkChild(Effect.provideService(message(inbox), Scheduler.Scheduler, steps), {
+          startImmediately: true
+        })
+        while (inbox.unreadAmount > 0) steps.step()
+        taker.interruptUnsafe()
+        const { first } = yield* begin(inbox)
+        assert.deepStrictEqual([first.opcode, first.fin, Array.from(first.payload)], [Frame.Opcode.Binary, true, [
+          1,
+          2
+        ]])
+      }))
+  })
+
+  /** Runs a take step by step, with an event before step `at`; answers how it ended, or undefined where it was over before. */
+  const withEventAt = <A, E>(take: Effect.Effect<A, E>, at: number, event: () => void): Exit.Exit<A, E> | undefined => {
+    const steps = new Steps()
+    const fiber = Effect.runFork(Effect.provideService(take, Scheduler.Scheduler, steps))
+    for (let count = 0; count < at; count++) steps.step()
+    if (fiber.pollUnsafe() !== undefined) return undefined
+    event()
+    for (let count = 0; count < 1000; count++) steps.step()
+    const exit = fiber.pollUnsafe()
+    assert.isDefined(exit, `it still waits, after an event at step ${at}`)
+    return exit
+  }
+
+  it("wakes whoever looked, was made to yield, and is about to wait", () => {
+    for (let at = 0; at < 10; at++) {
+      const arriving = make()
+      const arrived = withEventAt(message(arriving.inbox), at, () => arriving.inbox.push([Frame.text("a")]))
+      assert.deepStrictEqual(arrived, Exit.succeed("a"))
+      const ending = make()
+      assert.deepStrictEqual(
+        withEventAt(message(ending.inbox), at, () => ending.inbox.close(closed)),
+        Exit.fail(closed)
+      )
+    }
+  })
+
+  it("a taker that was made to yield takes no fragment from the middle of a message", () => {
+    for (let at = 0;; at++) {
+      const { inbox } = make()
+      inbox.push([Frame.text("a", { fin: false }), Frame.continuation("b"), Frame.text("c", { fin: false })])
+      const other = () =>
+        assert.strictEqual(
+          Effect.runSync(Effect.map(inbox.takeBeginning(Effect.fail), ({ first }) => text(first))),
+          "a"
+        )
+      const exit = withEventAt(inbox.takeBeginning(Effect.fail), at, other)
+      if (exit === undefined) {
+        assert.isAbove(at, 1)
+        return
+      }
+      assert.isTrue(Exit.isSuccess(exit) && text(exit.value.first) === "c")
+    }
+  })
+
+  it("a taker that was woken, made to yield, and interrupted, leaves what is here to the next", () => {
+    const { inbox } = make()
+    let armed = false
+    const steps = new class extends Steps {
+      override shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
+        const now = armed && fiber.currentOpCount === 2
+        if (now) armed = false
+        return now
+      }
+    }()
+    const taker = Effect.runFork(Effect.provideService(message(inbox), Scheduler.Scheduler, steps))
+    while (!steps.idle) steps.step()
+    const next = Effect.runFork(message(inbox))
+    armed = true
+    // Both are woken, and whoever comes first takes it.
+    inbox.push([Frame.text("a")])
+    assert.deepStrictEqual([armed, taker.pollUnsafe(), next.pollUnsafe()], [false, undefined, Exit.succeed("a")])
+    const last = Effect.runFork(message(inbox))
+    inbox.push([Frame.text("b")])
+    taker.interruptUnsafe()
+    while (!steps.idle) steps.step()
+    assert.deepStrictEqual(last.pollUnsafe(), Exit.succeed("b"))
+  })
+})

@@ -1,0 +1,139 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Exit, Fiber } from "effect"
+import { ConnectionError, Frame } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { Outbox } from "../../src/internal/outbox.ts"
+import { Pings } from "../../src/internal/pings.ts"
+import { Protocol } from "../../src/internal/protocol.ts"
+import { Timers } from "../../src/internal/timers.ts"
+import { makeNetwork } from "../fuzz/transport.ts"
+import { parse } from "../fuzz/wire.ts"
+
+const make = Effect.map(Effect.context<never>(), (context) => {
+  const network = makeNetwork(10)
+  const codec = Frame.makeCodec()
+  const protocol = new Protocol("server", codec, {})
+  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined)
+  const pings = new Pings(outbox)
+  const onDrain = () => {
+    outbox.drained()
+    pings.drained()
+  }
+  network.transport.start({ onData: () => {}, onDrain, onEnd: () => {}, onClose: () => {} })
+  const silent: Array<ConnectionError.KeepaliveTimeout> = []
+  const watched = {
+    bytesIn: 0,
+    paused: false,
+    onSilent: (timeout: ConnectionError.KeepaliveTimeout) => void silent.push(timeout)
+  }
+  const wire = () =>
+    parse(Buffer.concat(network.writes), "server").frames.map(({ opcode, payload }) =>
+      `${opcode === 9 ? "ping" : "pong"} ${Buffer.from(payload).toString()}`
+    )
+  return { network, protocol, outbox, pings, wire, silent, watched, timers: Timers.of(context) }
+})
+
+const bytes = (text: string) => new TextEncoder().encode(text)
+const start = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
+const drain = Number.POSITIVE_INFINITY
+
+describe("Pings", () => {
+  it.effect("says how long the pong took; a pong answers the pings before its own too", () =>
+    Effect.gen(function*() {
+      const { network, pings, wire } = yield* make
+      const first = yield* start(pings.pingWith("a"))
+      const second = yield* start(pings.pingWith(bytes("b")))
+      const third = yield* start(pings.pingWith("ccc"))
+      yield* TestClock.adjust("3 seconds")
+      pings.answered(bytes("nobody's"))
+      assert.isUndefined(first.pollUnsafe())
+      pings.answered(bytes("b"))
+      const took = yield* Fiber.joinAll([first, second])
+      assert.deepStrictEqual(took.map(Duration.toMillis), [3000, 3000])
+      assert.isUndefined(third.pollUnsafe())
+      // Past its mark, the network gets no further ping.
+      const fourth = yield* start(pings.ping())
+      assert.deepStrictEqual(wire(), ["ping a", "ping b", "ping ccc"])
+      network.drain(drain)
+      assert.deepStrictEqual(wire(), ["ping a", "ping b", "ping ccc", "ping effect-ws 1"])
+      yield* Fiber.interruptAll([third, fourth])
+      pings.answered(bytes("ccc"))
+    }))
+
+  it.effect("a pong that nobody waits for is nothing", () =>
+    Effect.map(make, ({ pings, wire }) => {
+      pings.answered(bytes("x"))
+      assert.deepStrictEqual(wire(), [])
+    }))
+
+  it.effect("a payload has its limit (RFC 6455 §5.5)", () =>
+    Effect.gen(function*() {
+      const { pings } = yield* make
+      const error = yield* Effect.flip(pings.pingWith("é".repeat(63)))
+      assert.deepInclude(error, { _tag: "ControlPayloadTooLong", length: 126 })
+    }))
+
+  it.effect("nobody waits for a pong after the end", () =>
+    Effect.gen(function*() {
+      const { pings, protocol } = yield* make
+      const waiting = yield* start(pings.ping())
+      protocol.cut(new ConnectionError.TransportEnded())
+      pings.close(protocol.closed)
+      const closed = Exit.fail(protocol.closed)
+      assert.deepStrictEqual(yield* Effect.exit(Fiber.join(waiting)), closed)
+      assert.deepStrictEqual(yield* Effect.exit(pings.ping()), closed)
+    }))
+
+  it.effect("owes only the newest pong when there is no room (RFC 6455 §5.5.3), and none after the end", () =>
+    Effect.gen(function*() {
+      const { network, pings, protocol, wire } = yield* make
+      const pong = (text: string) => pings.pong(Frame.pong(bytes(text)))
+      pong("0123456789")
+      pong("a")
+      pong("b")
+      network.drain(drain)
+      assert.deepStrictEqual(wire(), ["pong 0123456789", "pong b"])
+      pong("0123456789")
+      pong("c")
+      protocol.cut(new ConnectionError.TransportEnded())
+      network.drain(drain)
+      assert.strictEqual(wire().length, 3)
+    }))
+})
+
+describe("keepalive", () => {
+  const begin = Effect.map(make, (made) => {
+    made.pings.keepalive(made.timers, 10_000, 5000, made.watched)
+    return made
+  })
+
+  it.effect("pings each interval, and tells of silence", () =>
+    Effect.gen(function*() {
+      const { network, pings, silent, watched, wire } = yield* begin
+      yield* TestClock.adjust("10 seconds")
+      network.drain(drain)
+      pings.answered(bytes("effect-ws 1"))
+      yield* TestClock.adjust("10 seconds")
+      watched.bytesIn++
+      yield* TestClock.adjust("15 seconds")
+      assert.deepStrictEqual(wire(), ["ping effect-ws 1", "ping effect-ws 2"])
+      network.drain(drain)
+      assert.deepStrictEqual(wire().at(-1), "ping effect-ws 3")
+      assert.deepStrictEqual(silent, [])
+      watched.paused = true
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(silent, [])
+      watched.paused = false
+      yield* TestClock.adjust("15 seconds")
+      assert.deepStrictEqual(silent.map(({ duration }) => Duration.toMillis(duration)), [5000])
+    }))
+
+  it.effect("stops", () =>
+    Effect.gen(function*() {
+      const { pings, silent, wire } = yield* begin
+      yield* TestClock.adjust("10 seconds")
+      pings.stopKeepalive()
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual([wire().length, silent.length], [1, 0])
+    }))
+})
