@@ -187,7 +187,7 @@ export class Inbox {
     )
     const wait = Effect.callback<A, E>((resume) => {
       // It may have been made to yield since it looked.
-      if (ready() || this.closed !== undefined) return resume(takeOrWait)
+      if (this.concerns(ready) || this.closed !== undefined) return resume(takeOrWait)
       const waiter = { ready, go: () => resume(this.closed === undefined ? taken : takeOrWait) }
       this.waiting.push(waiter)
       return Effect.sync(() => {
@@ -210,7 +210,7 @@ export class Inbox {
   private wake(): void {
     for (let i = 0; i < this.waiting.length;) {
       const waiter = this.waiting[i]
-      if (waiter.ready() || (this.decoding !== undefined && !this.decodingRuns)) {
+      if (this.concerns(waiter.ready)) {
         if (i === 0) this.waiting.shift()
         else this.waiting.splice(i, 1)
         waiter.go()
@@ -218,6 +218,11 @@ export class Inbox {
         i = 0
       } else i++
     }
+  }
+
+  /** Whether there is something to do for who waits until something is `ready`: to take it, or to decode it first. */
+  private concerns(ready: () => boolean): boolean {
+    return ready() || (this.decoding !== undefined && !this.decodingRuns)
   }
 
   // -- messages, frames ------------------------------------------------------
