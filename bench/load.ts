@@ -150,6 +150,34 @@ const echo = (link: Link, forever: boolean): Promise<void> =>
     link.socket.write(requests[job.inFlight])
   })
 
+/** The first connection publishes. When all others have what it published, as far as it goes, it publishes as much again. */
+const publish = ([publisher, ...subscribers]: ReadonlyArray<Link>): void => {
+  /** To how many the publications under way were delivered, the oldest first. */
+  const deliveries: Array<number> = Array<number>(job.inFlight).fill(0)
+  let done = 0
+  for (const subscriber of subscribers) {
+    let at = 0
+    let got = 0
+    subscriber.receive = (length) => {
+      const end = at + length
+      if (inbound.compare(expectedStream, at, end, 0, length) !== 0) fail("what came is not what was published")
+      at = end % expected.length
+      const messages = (end - at) / expected.length
+      count += messages
+      for (let i = 0; i < messages; i++) deliveries[got++ - done]++
+      let completed = 0
+      while (completed < deliveries.length && deliveries[completed] === subscribers.length) completed++
+      if (completed === 0) return
+      done += completed
+      deliveries.splice(0, completed)
+      deliveries.push(...Array<number>(completed).fill(0))
+      publisher.socket.write(requests[completed])
+    }
+  }
+  publisher.receive = () => fail("the publisher was given what it published")
+  publisher.socket.write(requests[job.inFlight])
+}
+
 /** Opens and closes connections, one after the other. */
 const shake = async (): Promise<never> => {
   while (true) {
@@ -170,6 +198,8 @@ const shake = async (): Promise<never> => {
 const start = async (): Promise<void> => {
   if (job.kind === "handshakes") {
     for (let i = 0; i < job.connections; i++) void shake()
+  } else if (job.kind === "broadcast") {
+    publish(await openAll())
   } else {
     const forever = job.kind === "traffic"
     await Promise.all((await openAll()).map((link) => echo(link, forever)))

@@ -3,6 +3,7 @@ import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
 import { benchCodec } from "./codec.ts"
 import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
+import { growthChart, growthTables, measureGrowth } from "./growth.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
@@ -52,6 +53,11 @@ if (options.alone === "codec") {
   console.log(render(await benchDeflate(rounds), markdown))
   // The contexts of connections are kept, and would keep this running.
   process.exit()
+} else if (options.alone === "growth") {
+  print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
+  const growth = await measureGrowth(options, progress)
+  for (const { table, title } of growthTables(growth)) console.log(`By ${title}:\n\n${render(table, markdown)}\n`)
+  if (options.svg !== undefined) writeFileSync(options.svg, growthChart(growth))
 } else {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const results = await benchServers(options)

@@ -41,7 +41,7 @@ const warmConnections = 100
 
 export const measure = async (scenario: Scenario, peer: Peer, options: Options): Promise<Measurement> => {
   const memory = scenario.kind === "idle"
-  const server = new Child("server", [peer, options.mode], memory ? ["--expose-gc"] : [])
+  const server = new Child("server", [peer, options.mode, scenario.kind], memory ? ["--expose-gc"] : [])
   try {
     const port = await server.next<number>()
     const { connections, inFlight, kind, size, text = false } = scenario
@@ -75,7 +75,7 @@ const measureThroughput = (server: Child, job: LoadJob, seconds: number): Promis
       _tag: "Throughput",
       rate,
       cpu: (after.cpu - before.cpu) / count,
-      latency: job.inFlight === 1 ? { p50, p99 } : undefined,
+      latency: job.kind !== "broadcast" && job.inFlight === 1 ? { p50, p99 } : undefined,
       loadBound: busy > loadBoundFrom
     }
   })

@@ -14,8 +14,11 @@ export type Mode = typeof modes[number]
 
 export interface Scenario {
   readonly about: string
-  /** What the load generator does: keep messages going round, open and close connections, or open them and be quiet. */
-  readonly kind: "traffic" | "handshakes" | "idle"
+  /**
+   * What the load generator does: keep messages going round, publish on one connection what all others get, open and
+   * close connections, or open them and be quiet.
+   */
+  readonly kind: "traffic" | "broadcast" | "handshakes" | "idle"
   readonly connections: number
   /** How many messages each connection has under way. */
   readonly inFlight: number
@@ -38,6 +41,12 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
   large: { about: "16 connections, 16 KiB", ...traffic(16, 1, 16 * 1024) },
   megabyte: { about: "4 connections, 1 MiB", ...traffic(4, 1, 1024 * 1024) },
   many: { about: "500 connections, 125 B", ...traffic(500, 1, 125) },
+  broadcast: {
+    about: "from one connection to 999 others, 64 B, 4 under way; each delivery counts as a message",
+    ...traffic(1000, 4, 64),
+    kind: "broadcast",
+    except: ["effect", "net"]
+  },
   idle: { about: "memory of connections that are open and quiet", ...traffic(2000, 1, 32), kind: "idle" },
   handshakes: {
     about: "connections opened and closed, 16 at a time; each counts as a message, timed until it is open",

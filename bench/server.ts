@@ -1,10 +1,10 @@
 /**
- * A server under test, a process of its own: `server.js PEER MODE`.
+ * A server under test, a process of its own: `server.js PEER MODE KIND`.
  *
  * Says which port it listens on; then answers each message of its parent with a
  * `ServerSample`.
  */
-import type { Mode, Peer } from "./scenarios.ts"
+import type { Mode, Peer, Scenario } from "./scenarios.ts"
 
 export interface ServerSample {
   /** CPU time so far, of all threads, in microseconds. */
@@ -13,7 +13,7 @@ export interface ServerSample {
   readonly rss: number
 }
 
-const load: Record<Peer, () => Promise<{ readonly listen: (mode: Mode) => Promise<number> }>> = {
+const load: Record<Peer, () => Promise<{ readonly listen: (mode: Mode, broadcast: boolean) => Promise<number> }>> = {
   ours: () => import("./peers/ours.ts"),
   ws: () => import("./peers/ws.ts"),
   effect: () => import("./peers/effect.ts"),
@@ -28,6 +28,6 @@ const sample = (): ServerSample => {
 
 process.on("disconnect", () => process.exit())
 process.on("message", () => process.send?.(sample()))
-const [peer, mode] = process.argv.slice(2) as [Peer, Mode]
+const [peer, mode, kind] = process.argv.slice(2) as [Peer, Mode, Scenario["kind"]]
 const { listen } = await load[peer]()
-process.send?.(await listen(mode))
+process.send?.(await listen(mode, kind === "broadcast"))

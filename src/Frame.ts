@@ -416,7 +416,8 @@ class DecoderImpl implements Decoder {
   }
 
   decode(chunk: Uint8Array): Decoded {
-    const frames: Array<Frame> = []
+    // Most reads bring one frame, and an array that is made with it is an eighth of one that it is pushed into.
+    let frames: Array<Frame> | undefined
     const end = chunk.length
     let at = 0
     let latest = empty
@@ -429,14 +430,18 @@ class DecoderImpl implements Decoder {
         this.pieces.push(latest)
         at += size
         if (this.pieces.length < this.length) break
-        frames.push(new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved))
+        const frame = new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved)
+        if (frames === undefined) frames = [frame]
+        else frames.push(frame)
         this.pieces = undefined
       } else {
         const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)
         if (payloadAt < 0) break
         at = payloadAt
         if (end - at >= this.length) {
-          frames.push(this.frameOf(chunk, at))
+          const frame = this.frameOf(chunk, at)
+          if (frames === undefined) frames = [frame]
+          else frames.push(frame)
           at += this.length
         } else {
           this.pieces = new Pieces()
@@ -444,7 +449,7 @@ class DecoderImpl implements Decoder {
       }
     }
     return {
-      frames,
+      frames: frames ?? [],
       partial: this.pieces === undefined ? undefined : {
         opcode: this.opcode,
         fin: this.fin,

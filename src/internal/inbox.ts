@@ -10,6 +10,7 @@
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import { type ConnectionClosed, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
@@ -25,10 +26,25 @@ const cameLate = Symbol("cameLate")
 /** What taking comes to when there is nothing left to take. */
 type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
 
-interface Waiter {
+/**
+ * A fiber that waits. To wake one for nothing does no harm: it looks, and waits
+ * again. So the waiter of a take, and the effect that undoes it, can be used
+ * again and again: what is made for each wait lives until the next read, and
+ * that is dear where there are many connections.
+ */
+class Waiter {
   readonly ready: () => boolean
-  readonly go: () => void
+  readonly cancel: Effect.Effect<void>
+  go: () => void = constVoid
+
+  constructor(ready: () => boolean, cancel: (waiter: Waiter) => void) {
+    this.ready = ready
+    this.cancel = Effect.sync(() => cancel(this))
+  }
 }
+
+/** A queue with nothing in it. Nothing is ever put into this one: a new array takes its place. */
+const none: Array<Frame> = []
 
 /** Where frames come from. */
 export interface Source {
@@ -43,7 +59,7 @@ export class Inbox {
   private readonly source: Source
   private readonly extensions: Extensions | undefined
 
-  private frames: Array<Frame> = []
+  private frames = none
   private head = 0
   private bytes = 0
 
@@ -106,18 +122,36 @@ export class Inbox {
 
   /** Takes the messages that are here, at least one. */
   takeMessages<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Message>, E> {
-    return this.take(
-      () => this.hasMessage(),
-      () => this.some(() => this.nextMessage(), (message) => message.bytes.length),
-      ended
-    )
+    return this.take(() => this.hasMessage(), () => {
+      const first = this.nextMessage()
+      if (first === undefined) return undefined
+      const messages: NonEmptyArray<Message> = [first]
+      let size = first.bytes.length
+      while (this.takesMore(size)) {
+        const message = this.nextMessage()
+        if (message === undefined) break
+        messages.push(message)
+        size += message.bytes.length
+      }
+      return messages
+    }, ended)
   }
 
   /** Takes the frames that are here, at least one. */
   takeFrames<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
     return this.take(() => this.hasFrame(), () => {
       this.leaveStreamed()
-      return this.some(() => this.nextFrame(), (frame) => frame.payload.length)
+      const first = this.nextFrame()
+      if (first === undefined) return undefined
+      const frames: NonEmptyArray<Frame> = [first]
+      let size = first.payload.length
+      while (this.takesMore(size)) {
+        const frame = this.nextFrame()
+        if (frame === undefined) break
+        frames.push(frame)
+        size += frame.payload.length
+      }
+      return frames
     }, ended)
   }
 
@@ -149,25 +183,12 @@ export class Inbox {
   }
 
   /**
-   * All that `next` gives, if that is anything. What extensions decode may be
-   * much larger than what came: so much as the mark allows, then, at a time.
+   * Whether a batch of this size goes on: it takes all that is here, except that
+   * what extensions decode may be much larger than what came; so much as the
+   * mark allows, then, at a time.
    */
-  private some<A>(next: () => A | undefined, size: (value: A) => number): NonEmptyArray<A> | undefined {
-    const first = next()
-    if (first === undefined) return undefined
-    const all: NonEmptyArray<A> = [first]
-    if (this.extensions === undefined) {
-      for (let value = next(); value !== undefined; value = next()) all.push(value)
-      return all
-    }
-    let total = size(first)
-    while (total < this.highWaterMark) {
-      const value = next()
-      if (value === undefined) break
-      all.push(value)
-      total += size(value)
-    }
-    return all
+  private takesMore(size: number): boolean {
+    return this.extensions === undefined || size < this.highWaterMark
   }
 
   /**
@@ -185,16 +206,19 @@ export class Inbox {
       }),
       (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
     )
+    // Undefined while a fiber waits with it; another that does so at the same time has one of its own.
+    let spare: Waiter | undefined
     const wait = Effect.callback<A, E>((resume) => {
       // It may have been made to yield since it looked.
       if (this.concerns(ready) || this.closed !== undefined) return resume(takeOrWait)
-      const waiter = { ready, go: () => resume(this.closed === undefined ? taken : takeOrWait) }
+      const waiter = spare ?? new Waiter(ready, (it) => this.leave(it))
+      spare = undefined
+      waiter.go = () => {
+        spare = waiter
+        resume(this.closed === undefined ? taken : takeOrWait)
+      }
       this.waiting.push(waiter)
-      return Effect.sync(() => {
-        const index = this.waiting.indexOf(waiter)
-        if (index >= 0) this.waiting.splice(index, 1)
-        else this.wake()
-      })
+      return waiter.cancel
     })
     const takeOrWait: Effect.Effect<A, E> = Effect.suspend(() => {
       if (ready()) return taken
@@ -204,6 +228,17 @@ export class Inbox {
       return this.closed === undefined ? wait : ended(this.closed)
     })
     return takeOrWait
+  }
+
+  /** A fiber was interrupted while it waited, or before it could take what it was woken for. */
+  private leave(waiter: Waiter): void {
+    const index = this.waiting.indexOf(waiter)
+    if (index >= 0) {
+      this.waiting.splice(index, 1)
+      // It may be another fiber's by now.
+      waiter.go()
+    }
+    this.wake()
   }
 
   /** Wakes who waits for what is here, first come first served. */
@@ -304,7 +339,7 @@ export class Inbox {
   private pop(): Frame {
     const frame = this.frames[this.head++]
     if (this.head === this.frames.length) {
-      this.frames = []
+      this.frames = none
       this.head = 0
     } else if (this.head === 1024) {
       this.frames = this.frames.slice(this.head)
@@ -340,7 +375,7 @@ export class Inbox {
   }
 
   private fail(error: ProtocolError): void {
-    this.frames = []
+    this.frames = none
     this.head = 0
     this.bytes = 0
     this.closed = this.source.fail(error)

@@ -33,6 +33,9 @@ let slabStart = 0
 let slabEnd = 0
 let slabWriter: Outbox | undefined
 
+/** No chunks. Nothing is ever put into this one: most turns write one chunk, and a new array is made with it. */
+const none: Array<Uint8Array> = []
+
 /** Who has something to write at the end of this turn. */
 let scheduled: Array<Outbox> = []
 
@@ -69,7 +72,7 @@ export class Outbox {
   private readonly extensions: Extensions | undefined
 
   /** What leaves with the next flush, before what is in the slab. */
-  private chunks: Array<Uint8Array> = []
+  private chunks = none
   /** How much leaves with the next flush. */
   private pending = 0
   /** Whether the end of a turn will flush. */
@@ -268,11 +271,12 @@ export class Outbox {
       if (maskKey === undefined) {
         const bytes = new Uint8Array(header)
         encodeHeader(bytes, 0, frame, payload.length, undefined)
-        this.chunks.push(bytes, payload)
+        this.add(bytes)
+        this.add(payload)
       } else {
         const bytes = Buffer.allocUnsafe(size)
         encodeInto(bytes, 0, frame, maskKey)
-        this.chunks.push(bytes)
+        this.add(bytes)
       }
     }
   }
@@ -280,11 +284,16 @@ export class Outbox {
   /** Takes bytes that are whole frames already, and that others are given too. They leave with this turn. */
   writeShared(bytes: Uint8Array, frames: number): void {
     this.sealSlab()
-    this.chunks.push(bytes)
+    this.add(bytes)
     this.framesOut += frames
     this.bytesOut += bytes.length
     this.pending += bytes.length
     this.leave()
+  }
+
+  private add(chunk: Uint8Array): void {
+    if (this.chunks === none) this.chunks = [chunk]
+    else this.chunks.push(chunk)
   }
 
   private leave(): void {
@@ -311,7 +320,7 @@ export class Outbox {
     this.sealSlab()
     if (this.chunks.length === 0) return
     const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? [joined(this.chunks)] : this.chunks
-    this.chunks = []
+    this.chunks = none
     this.pending = 0
     if (!this.transport.write(chunks)) this.full = true
   }
@@ -328,7 +337,7 @@ export class Outbox {
 
   private sealSlab(): void {
     if (slabWriter !== this) return
-    this.chunks.push(slab.subarray(slabStart, slabEnd))
+    this.add(slab.subarray(slabStart, slabEnd))
     slabWriter = undefined
     slabStart = slabEnd
   }
