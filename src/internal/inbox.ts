@@ -26,6 +26,16 @@ const cameLate = Symbol("cameLate")
 /** What taking comes to when there is nothing left to take. */
 type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
 
+/** What a take is made of. */
+interface Take {
+  readonly ready: () => boolean
+  /** Takes, or goes back to `takeOrWait` when another fiber came before. */
+  readonly taken: Effect.Effect<unknown, unknown>
+  readonly takeOrWait: Effect.Effect<unknown, unknown>
+  /** A waiter that no fiber waits with. */
+  spare: Waiter | undefined
+}
+
 /**
  * A fiber that waits. To wake one for nothing does no harm: it looks, and waits
  * again. So the waiter of a take, and the effect that undoes it, can be used
@@ -33,13 +43,20 @@ type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
  * that is dear where there are many connections.
  */
 class Waiter {
-  readonly ready: () => boolean
+  readonly take: Take
   readonly cancel: Effect.Effect<void>
-  go: () => void = constVoid
+  resume: (effect: Effect.Effect<never>) => void = constVoid
 
-  constructor(ready: () => boolean, cancel: (waiter: Waiter) => void) {
-    this.ready = ready
+  constructor(take: Take, cancel: (waiter: Waiter) => void) {
+    this.take = take
     this.cancel = Effect.sync(() => cancel(this))
+  }
+
+  go(ended: boolean): void {
+    const { take } = this
+    take.spare = this
+    // What a take gives is known to whoever waits with it.
+    this.resume((ended ? take.takeOrWait : take.taken) as Effect.Effect<never>)
   }
 }
 
@@ -110,7 +127,7 @@ export class Inbox {
   close(closed: ConnectionClosed): void {
     if (this.closed !== undefined) return
     this.closed = closed
-    for (const waiter of this.waiting.splice(0)) waiter.go()
+    this.wakeAll()
   }
 
   // -- taking ----------------------------------------------------------------
@@ -206,17 +223,12 @@ export class Inbox {
       }),
       (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
     )
-    // Undefined while a fiber waits with it; another that does so at the same time has one of its own.
-    let spare: Waiter | undefined
     const wait = Effect.callback<A, E>((resume) => {
       // It may have been made to yield since it looked.
       if (this.concerns(ready) || this.closed !== undefined) return resume(takeOrWait)
-      const waiter = spare ?? new Waiter(ready, (it) => this.leave(it))
-      spare = undefined
-      waiter.go = () => {
-        spare = waiter
-        resume(this.closed === undefined ? taken : takeOrWait)
-      }
+      const waiter = take.spare ?? new Waiter(take, (it) => this.leave(it))
+      take.spare = undefined
+      waiter.resume = resume
       this.waiting.push(waiter)
       return waiter.cancel
     })
@@ -227,6 +239,7 @@ export class Inbox {
       }
       return this.closed === undefined ? wait : ended(this.closed)
     })
+    const take: Take = { ready, taken, takeOrWait, spare: undefined }
     return takeOrWait
   }
 
@@ -236,7 +249,7 @@ export class Inbox {
     if (index >= 0) {
       this.waiting.splice(index, 1)
       // It may be another fiber's by now.
-      waiter.go()
+      waiter.go(this.closed !== undefined)
     }
     this.wake()
   }
@@ -245,14 +258,18 @@ export class Inbox {
   private wake(): void {
     for (let i = 0; i < this.waiting.length;) {
       const waiter = this.waiting[i]
-      if (this.concerns(waiter.ready)) {
-        if (i === 0) this.waiting.shift()
+      if (this.concerns(waiter.take.ready)) {
+        if (this.waiting.length === 1) this.waiting.pop()
         else this.waiting.splice(i, 1)
-        waiter.go()
+        waiter.go(this.closed !== undefined)
         // Much may have happened meanwhile.
         i = 0
       } else i++
     }
+  }
+
+  private wakeAll(): void {
+    for (const waiter of this.waiting.splice(0)) waiter.go(true)
   }
 
   /** Whether there is something to do for who waits until something is `ready`: to take it, or to decode it first. */
@@ -379,6 +396,6 @@ export class Inbox {
     this.head = 0
     this.bytes = 0
     this.closed = this.source.fail(error)
-    for (const waiter of this.waiting.splice(0)) waiter.go()
+    this.wakeAll()
   }
 }
