@@ -43,8 +43,8 @@ export class Child {
     })
   }
 
-  ask<A>(): Promise<A> {
-    if (this.process.connected) this.process.send("sample")
+  ask<A>(what = "sample"): Promise<A> {
+    if (this.process.connected) this.process.send(what)
     return this.next()
   }
 

@@ -112,7 +112,7 @@ const style = `
   `
 
 export const growthChart = (growth: Growth): string => {
-  const panels = axes.map((axis, i) => {
+  const panels = axes.flatMap((axis, i) => {
     const costs = growth[i].flatMap((point) => lines.map((line) => Math.log10(point[line].cpu)))
     const [low, high] = [Math.floor(Math.min(...costs)), Math.ceil(Math.max(...costs))]
     const x0 = i * (panel.width + panel.gap) + panel.left
@@ -123,17 +123,19 @@ export const growthChart = (growth: Growth): string => {
     const curve = (line: Line) =>
       `<polyline class="${line}" points="${growth[i].map((point, j) => `${x(j)},${y(point[line].cpu)}`).join(" ")}"/>`
     const ticks = Array.from({ length: high - low + 1 }, (_, k) => 10 ** (low + k))
+    const caption = (at: number, below: number, label: string) =>
+      `<text x="${at}" y="${bottom + below}" text-anchor="middle">${label}</text>`
     return [
-      `<text x="${x0}" y="${panel.top - 12}">µs of CPU a message, by</text>`,
-      `<polyline class="axis" points="${x0},${panel.top} ${x0},${bottom} ${x0 + inner},${bottom}"/>`,
-      ...ticks.map((tick) => `<text x="${x0 - 6}" y="${y(tick) + 4}" text-anchor="end">${tick}</text>`),
-      ...axis.values.map((value, j) =>
-        `<text x="${x(j)}" y="${bottom + 16}" text-anchor="middle">${axis.show(value).replace(" ", "")}</text>`
-      ),
-      `<text x="${x0 + inner / 2}" y="${bottom + 34}" text-anchor="middle">${axis.title.split(",")[0]}</text>`,
-      curve("ws"),
-      curve("ours")
-    ]
+      [
+        `<text x="${x0}" y="${panel.top - 12}">µs of CPU a message, by</text>`,
+        `<polyline class="axis" points="${x0},${panel.top} ${x0},${bottom} ${x0 + inner},${bottom}"/>`,
+        caption(x0 + inner / 2, 34, axis.title.split(",")[0]),
+        curve("ws"),
+        curve("ours")
+      ],
+      ticks.map((tick) => `<text x="${x0 - 6}" y="${y(tick) + 4}" text-anchor="end">${tick}</text>`),
+      axis.values.map((value, j) => caption(x(j), 16, axis.show(value).replace(" ", "")))
+    ].flat()
   })
   const height = panel.top + panel.height + 48
   return [
@@ -142,7 +144,7 @@ export const growthChart = (growth: Growth): string => {
     `  <style>${style}</style>`,
     `  <text x="${panel.left}" y="14" style="fill: #2f81f7">effect-ws</text>`,
     `  <text x="${panel.left + 70}" y="14" style="fill: #8b949e">ws</text>`,
-    ...panels.flat().map((part) => `  ${part}`),
+    ...panels.map((part) => `  ${part}`),
     "</svg>\n"
   ].join("\n")
 }

@@ -7,6 +7,7 @@ import { growthChart, growthTables, measureGrowth } from "./growth.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
+import { benchProfile } from "./profile.ts"
 import { notes, type Results, toTable } from "./report.ts"
 import { type Peer, scenarios } from "./scenarios.ts"
 import { render } from "./table.ts"
@@ -53,6 +54,9 @@ if (options.alone === "codec") {
   console.log(render(await benchDeflate(rounds), markdown))
   // The contexts of connections are kept, and would keep this running.
   process.exit()
+} else if (options.alone === "profile") {
+  print([...machine(), `seconds ${seconds}, mode ${mode}`])
+  console.log(render(await benchProfile(options, progress), markdown))
 } else if (options.alone === "growth") {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const growth = await measureGrowth(options, progress)

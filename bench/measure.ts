@@ -39,13 +39,16 @@ const loadBoundFrom = 0.95
 /** Compilation and garbage leave less doubt about memory when they are done before. */
 const warmConnections = 100
 
+export const loadJob = (scenario: Scenario, peer: Peer, port: number): LoadJob => {
+  const { connections, inFlight, kind, size, text = false } = scenario
+  return { connections, inFlight, kind, size, text, port, raw: peer === "net" }
+}
+
 export const measure = async (scenario: Scenario, peer: Peer, options: Options): Promise<Measurement> => {
   const memory = scenario.kind === "idle"
   const server = new Child("server", [peer, options.mode, scenario.kind], memory ? ["--expose-gc"] : [])
   try {
-    const port = await server.next<number>()
-    const { connections, inFlight, kind, size, text = false } = scenario
-    const job: LoadJob = { connections, inFlight, kind, size, text, port, raw: peer === "net" }
+    const job = loadJob(scenario, peer, await server.next<number>())
     return memory
       ? await measureMemory(server, job, options.idle)
       : await measureThroughput(server, job, options.seconds)

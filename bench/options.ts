@@ -10,8 +10,10 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
                 [--idle 2000] [--markdown] [--svg FILE]
 npm run bench -- codec|deflate [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
+npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 
 growth     how the cost of a message grows with connections, size and rate, beside ws
+profile    where the time of a message goes, in our server
 
 scenarios: ${list(scenarios)};
            all of them where none is named, which takes about eight minutes
@@ -24,8 +26,8 @@ peers:     ${list(peers)}
 --svg      draws a chart of the ratios to ws`
 
 export interface Arguments {
-  /** What is measured by itself: the codec and compression without a network, growth with one. */
-  readonly alone: "codec" | "deflate" | "growth" | undefined
+  /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
+  readonly alone: "codec" | "deflate" | "growth" | "profile" | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -67,7 +69,7 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const alone = (["codec", "deflate", "growth"] as const).find((one) => positionals.includes(one))
+  const alone = (["codec", "deflate", "growth", "profile"] as const).find((one) => positionals.includes(one))
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws, which has to be measured")

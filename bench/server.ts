@@ -2,8 +2,9 @@
  * A server under test, a process of its own: `server.js PEER MODE KIND`.
  *
  * Says which port it listens on; then answers each message of its parent with a
- * `ServerSample`.
+ * `ServerSample`, or, where it asks for a profile, begins one and then gives it.
  */
+import { Session } from "node:inspector/promises"
 import type { Mode, Peer, Scenario } from "./scenarios.ts"
 
 export interface ServerSample {
@@ -26,8 +27,20 @@ const sample = (): ServerSample => {
   return { cpu: user + system, rss: process.memoryUsage.rss() }
 }
 
+let session: Session | undefined
+
+const profile = async (): Promise<unknown> => {
+  if (session !== undefined) return (await session.post("Profiler.stop")).profile
+  session = new Session()
+  session.connect()
+  await session.post("Profiler.enable")
+  await session.post("Profiler.setSamplingInterval", { interval: 200 })
+  await session.post("Profiler.start")
+  return "started"
+}
+
 process.on("disconnect", () => process.exit())
-process.on("message", () => process.send?.(sample()))
+process.on("message", async (what) => process.send?.(what === "profile" ? await profile() : sample()))
 const [peer, mode, kind] = process.argv.slice(2) as [Peer, Mode, Scenario["kind"]]
 const { listen } = await load[peer]()
 process.send?.(await listen(mode, kind === "broadcast"))
