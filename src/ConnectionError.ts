@@ -155,6 +155,16 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
   /** What cut the connection off, or made this end close it. */
   readonly cause: ClosedCause | undefined
 }> {
+  constructor(
+    end: Pick<ConnectionClosed, "sent" | "received" | "first" | "cause">
+  ) {
+    // Every connection ends in one, and where it is made says nothing: a stack would cost more than all else here.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
+    super(end)
+    Error.stackTraceLimit = stackTraceLimit
+  }
+
   /** The code of the close frame that came first; 1006 where there was none. */
   get code(): number {
     return this.deciding?.code ?? CloseCode.AbnormalClosure

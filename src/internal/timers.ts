@@ -42,6 +42,8 @@ export class Timers {
   /** A binary heap: the earliest is first. */
   private readonly heap: Array<Timer> = []
   private fiber: Fiber.Fiber<void> | undefined
+  /** Until when the fiber sleeps. That may be earlier than the first moment: when what it slept for was cancelled. */
+  private sleepsUntil = Number.POSITIVE_INFINITY
   private firing = false
 
   constructor(clock: Clock.Clock) {
@@ -55,7 +57,7 @@ export class Timers {
     timer.index = this.heap.length
     this.heap.push(timer)
     this.rise(timer)
-    if (timer.index === 0 && !this.firing) this.restart()
+    if (timer.at < this.sleepsUntil && !this.firing) this.restart()
     return timer
   }
 
@@ -73,6 +75,7 @@ export class Timers {
 
   private restart(): void {
     this.fiber?.interruptUnsafe()
+    this.sleepsUntil = Number.POSITIVE_INFINITY
     this.fiber = this.heap.length === 0 ? undefined : Effect.runFork(this.loop)
   }
 
@@ -80,9 +83,11 @@ export class Timers {
     this.fireDue()
     if (this.heap.length === 0) {
       this.fiber = undefined
+      this.sleepsUntil = Number.POSITIVE_INFINITY
       return Effect.void
     }
-    const wait = Math.max(0, Math.ceil(this.heap[0].at - this.now()))
+    this.sleepsUntil = this.heap[0].at
+    const wait = Math.max(0, Math.ceil(this.sleepsUntil - this.now()))
     return Effect.flatMap(this.clock.sleep(Duration.millis(wait)), () => this.loop)
   })
 
