@@ -1117,6 +1117,44 @@ describe("stats", () => {
     }))
 })
 
+describe("strings", () => {
+  const strings = [
+    "",
+    "a",
+    "a".repeat(125),
+    "a".repeat(126),
+    "é".repeat(62),
+    "é".repeat(63),
+    "é".repeat(125),
+    "€".repeat(41) + "ab",
+    "€".repeat(42),
+    "😀".repeat(31) + "a",
+    "😀".repeat(32),
+    "x\ud800y",
+    "\udc00",
+    "a".repeat(1365),
+    "€".repeat(1365),
+    "a".repeat(1366),
+    "€".repeat(1366),
+    "é".repeat(40_000)
+  ]
+  for (const role of ["server", "client"] as const) {
+    it.effect(`are UTF-8 on the wire, whatever their length, as a ${role} sends them (§5.6)`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role }, { highWaterMark: 1024 * 1024 })
+        for (const string of strings) yield* connection.send(string)
+        yield* connection.sendAll(strings)
+        yield* settle
+        const expected = [...strings, ...strings].map((string) => Buffer.from(string).toString("hex"))
+        assert.deepStrictEqual(peer.received.map((frame) => Buffer.from(frame.payload).toString("hex")), expected)
+        assert.isTrue(peer.received.every((frame) => frame.opcode === Frame.Opcode.Text && frame.fin))
+        const stats = yield* connection.stats
+        assert.strictEqual(stats.bytesOut, peer.writes.reduce((sum, { length }) => sum + length, 0))
+        assert.deepStrictEqual([stats.framesOut, stats.messagesOut], [expected.length, expected.length])
+      }))
+  }
+})
+
 describe("broadcast", () => {
   const open = (count: number, options?: Partial<Connection.MakeOptions>, transport?: Transport.PairOptions) =>
     Effect.all(Array.from({ length: count }, () => makeRaw({ role: "server", ...options }, transport)))

@@ -6,7 +6,8 @@ import type { BroadcastOptions, Connection } from "../Connection.ts"
 import { SlowReader } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import type * as Message from "../Message.ts"
-import { ConnectionImpl, frameOf } from "./connection.ts"
+import { ConnectionImpl } from "./connection.ts"
+import { frameOf } from "./outbox.ts"
 
 type Shape = Connection["Service"]
 

@@ -34,13 +34,13 @@ import {
 import type { Entry, SendOptions } from "../Extension.ts"
 import * as Frame from "../Frame.ts"
 import type * as Handshake from "../Handshake.ts"
-import * as Message from "../Message.ts"
+import type * as Message from "../Message.ts"
 import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { Inbox } from "./inbox.ts"
-import { control, Outbox } from "./outbox.ts"
+import { control, frameOf, Outbox } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
@@ -308,7 +308,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
         // Nearly always; what is below would do the same at more cost.
         if (this.outbox.takesAtOnce) {
           this.messagesOut++
-          this.outbox.write(frameOf(message))
+          this.outbox.writeMessage(message)
           return Effect.void
         }
         return this.outbox.send(() => {
@@ -320,9 +320,16 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
   get sendAll(): Shape["sendAll"] {
     return (messages, options) =>
-      this.outbox.send(() => {
-        this.messagesOut += messages.length
-        return this.outbox.writeData(messages.map(frameOf), options, constVoid)
+      Effect.suspend(() => {
+        if (this.outbox.takesAtOnce) {
+          this.messagesOut += messages.length
+          this.outbox.writeMessages(messages)
+          return Effect.void
+        }
+        return this.outbox.send(() => {
+          this.messagesOut += messages.length
+          return this.outbox.writeData(messages.map(frameOf), options, constVoid)
+        })
       })
   }
 
@@ -482,13 +489,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
 
 /** A frame of the user's own is not compressed. */
 const asItIs: SendOptions = { compress: false }
-
-export const frameOf = (message: Message.Input): Frame.Frame =>
-  typeof message === "string"
-    ? Frame.text(message)
-    : message instanceof Message.Text
-    ? new Frame.Frame(Frame.Opcode.Text, message.bytes)
-    : new Frame.Frame(Frame.Opcode.Binary, message instanceof Message.Binary ? message.bytes : message)
 
 /** Streams end where the connection ended normally, and fail otherwise. */
 const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>

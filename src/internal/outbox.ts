@@ -9,8 +9,10 @@
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
 import type { SendOptions } from "../Extension.ts"
-import { type Codec, encodeHeader, encodeInto, Frame, headerSize, type Role } from "../Frame.ts"
+import { type Codec, encodeHeader, encodeInto, Frame, headerSize, Opcode, type Role, text } from "../Frame.ts"
+import * as Message from "../Message.ts"
 import type { ConnectionClosed } from "../ConnectionError.ts"
+import { maskInPlace } from "./mask.ts"
 import type { Transport } from "../Transport.ts"
 import type { Extensions } from "./extensions.ts"
 import type { Protocol } from "./protocol.ts"
@@ -32,6 +34,19 @@ let slab = Buffer.allocUnsafeSlow(slabSize)
 let slabStart = 0
 let slabEnd = 0
 let slabWriter: Outbox | undefined
+
+/** In UTF-8, of what a string is made of; a pair of them makes four bytes. */
+const mostBytesOfCodeUnit = 3
+
+const textHeader = { opcode: Opcode.Text, fin: true, reserved: 0 }
+
+/** A message as one frame. */
+export const frameOf = (message: Message.Input): Frame =>
+  typeof message === "string"
+    ? text(message)
+    : message instanceof Message.Text
+    ? new Frame(Opcode.Text, message.bytes)
+    : new Frame(Opcode.Binary, message instanceof Message.Binary ? message.bytes : message)
 
 /** No chunks. Nothing is ever put into this one: most turns write one chunk, and a new array is made with it. */
 const none: Array<Uint8Array> = []
@@ -218,6 +233,18 @@ export class Outbox {
     this.leave()
   }
 
+  /** Takes messages as they are. They leave together. */
+  writeMessages(messages: ReadonlyArray<Message.Input>): void {
+    for (let i = 0; i < messages.length; i++) this.putMessage(messages[i])
+    this.leave()
+  }
+
+  /** Takes a message as it is. It leaves with this turn. */
+  writeMessage(message: Message.Input): void {
+    this.putMessage(message)
+    this.leave()
+  }
+
   /** Takes data frames, and passes them through the extensions. They leave together. Then runs `after`. */
   writeData(
     frames: ReadonlyArray<Frame>,
@@ -255,14 +282,43 @@ export class Outbox {
     )
   }
 
+  private putMessage(message: Message.Input): void {
+    if (typeof message === "string" && message.length * mostBytesOfCodeUnit <= copyUpTo) this.putText(message)
+    else this.put(frameOf(message))
+  }
+
+  /**
+   * Takes a short string. It is encoded where its bytes belong, without a frame
+   * or an array of its own, which would take five times as long.
+   */
+  private putText(string: string): void {
+    const maskKey = this.maskKey?.()
+    const masked = maskKey !== undefined
+    // Where it would begin if it were ASCII; what is not may need a longer header.
+    const guess = headerSize(string.length, masked)
+    this.claimSlab(guess + 2 + string.length * mostBytesOfCodeUnit)
+    const at = slabEnd
+    const length = slab.write(string, at + guess)
+    const header = headerSize(length, masked)
+    if (header > guess) slab.copyWithin(at + header, at + guess, at + guess + length)
+    encodeHeader(slab, at, textHeader, length, maskKey)
+    slabEnd = at + header + length
+    if (masked) maskInPlace(slab, at + header, slabEnd, maskKey, 0)
+    this.count(header + length)
+  }
+
+  private count(size: number): void {
+    this.framesOut++
+    this.bytesOut += size
+    this.pending += size
+  }
+
   private put(frame: Frame): void {
     const { payload } = frame
     const maskKey = this.maskKey?.()
     const header = headerSize(payload.length, maskKey !== undefined)
     const size = header + payload.length
-    this.framesOut++
-    this.bytesOut += size
-    this.pending += size
+    this.count(size)
     if (payload.length <= copyUpTo) {
       this.claimSlab(size)
       slabEnd = encodeInto(slab, slabEnd, frame, maskKey)
