@@ -42,7 +42,7 @@ import type * as Extension from "./Extension.ts"
 import * as Handshake from "./Handshake.ts"
 import { InvalidConnectionHeader } from "./HandshakeError.ts"
 import { disclose, respond, toHttpRequest, writeResponse } from "./internal/http.ts"
-import { makeServing, type Serving, type Upgrade } from "./internal/serving.ts"
+import { makeServing, type Stoppable, type Upgrade } from "./internal/serving.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -214,7 +214,7 @@ export const make: (
   server.on("request", options.onRequest ?? answerPlainRequest)
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
-  let serving: Serving | undefined
+  let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
   server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
 
   yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
@@ -237,9 +237,11 @@ export const make: (
           if (serving !== undefined) {
             return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
           }
-          return Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
-            serving = made
-          })
+          return Effect.contextWith((context) =>
+            Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
+              serving = { ...made, upgrade: (message, socket, head) => made.upgrade(context, message, socket, head) }
+            })
+          )
         }),
         () =>
           Effect.suspend(() => {
