@@ -21,6 +21,7 @@ import * as CloseCode from "../CloseCode.ts"
 import { Connection } from "../Connection.ts"
 import * as Extension from "../Extension.ts"
 import * as Handshake from "../Handshake.ts"
+import { InvalidConnectionHeader } from "../HandshakeError.ts"
 import { InvalidCloseCode } from "../ProtocolError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
@@ -71,13 +72,18 @@ interface Session {
   connection: ConnectionImpl | undefined
 }
 
-/** `onIdle` is called when the last of its sessions has ended. */
+/** Who is told when a first session begins, and when the last has ended. */
+export interface Watcher {
+  readonly onBegin: () => void
+  readonly onIdle: () => void
+}
+
 export const makeServing = <A, E, R, Services, RD>(
   handler: Effect.Effect<A, E, R>,
   options: ServeOptions<Services, RD>,
   path: string | undefined,
   handshakeTimeout: Duration.Duration,
-  onIdle: () => void = constVoid
+  watcher?: Watcher
 ): Effect.Effect<Serving<Services, RD, Ambient<R, Services, RD>>> =>
   Effect.suspend(() => {
     type Needs = Ambient<R, Services, RD>
@@ -93,6 +99,7 @@ export const makeServing = <A, E, R, Services, RD>(
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
       const session: Session = { context, socket, fiber: undefined, connection: undefined }
+      if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
       return session
     }
@@ -163,17 +170,6 @@ export const makeServing = <A, E, R, Services, RD>(
         Exit.isSuccess(decided) ? Result.succeed(decided.value) : withoutDecision(context, decided.cause),
         (decision) => respond(context, request, decision)
       )
-
-    /** What comes of it when nobody accepted or rejected. */
-    const withoutDecision = (
-      context: Context.Context<never>,
-      cause: Cause.Cause<Handshake.Reject>
-    ): Result.Result<Handshake.Reject> => {
-      const rejected = Cause.findError(cause)
-      if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
-      Effect.runForkWith(context)(Effect.logError("the decision about a WebSocket request died", cause))
-      return Result.succeed(Handshake.reject({ status: 500 }))
-    }
 
     const respond = (
       context: Context.Context<never>,
@@ -267,7 +263,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
     const forget = (session: Session) => {
       sessions.delete(session)
-      if (sessions.size === 0) onIdle()
+      if (sessions.size === 0) watcher?.onIdle()
     }
 
     const stop = Effect.gen(function*() {
@@ -328,8 +324,19 @@ const readUpgrade = (
     : Result.fail(rejection(404, `there is nothing at ${request.success.path}`))
 }
 
-const rejection = (status: number, body?: string): Handshake.HttpResponse =>
+export const rejection = (status: number, body?: string): Handshake.HttpResponse =>
   Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))
+
+/** What comes of it when nobody accepted or rejected. */
+const withoutDecision = (
+  context: Context.Context<never>,
+  cause: Cause.Cause<Handshake.Reject>
+): Result.Result<Handshake.Reject> => {
+  const rejected = Cause.findError(cause)
+  if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
+  Effect.runForkWith(context)(Effect.logError("the decision about a WebSocket request died", cause))
+  return Result.succeed(Handshake.reject({ status: 500 }))
+}
 
 /** A decision that cannot be written is the program's mistake, and not for the client to read. */
 const orInternalError = <T>(
@@ -340,6 +347,24 @@ const orInternalError = <T>(
     Effect.runForkWith(context)(Effect.logError(message))
     return internalError
   })
+
+/** What is said to who asks for a WebSocket, and in such a way that Node takes it for a plain request. */
+export const plainResponse = (message: Http.IncomingMessage): Handshake.HttpResponse => {
+  const read = Handshake.readRequest(toHttpRequest(message))
+  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
+  // with a tab behind it for one.
+  const error = Result.isFailure(read)
+    ? read.failure
+    : new InvalidConnectionHeader({ value: message.headers.connection })
+  return Handshake.errorResponse(error)
+}
+
+/** Refuses an upgrade request that nobody is there for. */
+export const refuseUpgrade: Upgrade = (_request, socket) => {
+  socket.on("error", constVoid)
+  writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
+  socket.end(() => socket.destroy())
+}
 
 /** A function of the user's that is to answer an effect, and may throw instead. */
 const attempt = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
