@@ -39,7 +39,7 @@ export class DomWebSocket implements Socket.WebSocketLike {
   ) {
     this.run = run
     // In a later turn, when whoever made this listens.
-    this.life = run(Effect.andThen(Effect.yieldNow, this.live(connect)))
+    this.life = run(this.live(Effect.andThen(Effect.yieldNow, connect)))
   }
 
   addEventListener(type: EventName, listener: Listener, options?: { readonly once?: boolean }): void {
