@@ -44,19 +44,20 @@ export const fromConnections = (
   const reader = Effect.gen(function*() {
     // The connection outlives the reader while it is being closed, for which nobody has to wait.
     const lifetime = yield* Scope.make()
-    const connection = yield* Effect.onError(
-      Scope.provide(dial, lifetime),
-      (cause) => Scope.close(lifetime, Exit.failCause(cause))
-    )
-    yield* Effect.addFinalizer((exit) =>
-      Effect.suspend(() => {
-        disconnected(connection)
-        if (connection instanceof ConnectionImpl) connection.leave()
-        return Effect.forkDetach(
-          Effect.andThen(Effect.ignore(connection.close(closeCode(exit))), Scope.close(lifetime, exit)),
-          { startImmediately: true }
-        )
-      })
+    const connection = yield* Effect.uninterruptibleMask((restore) =>
+      Effect.tap(
+        Effect.onError(
+          restore(Scope.provide(dial, lifetime)),
+          (cause) => Scope.close(lifetime, Exit.failCause(cause))
+        ),
+        (dialled) =>
+          Effect.addFinalizer((exit) => {
+            disconnected(dialled)
+            if (dialled instanceof ConnectionImpl) dialled.leave()
+            const closing = Effect.andThen(Effect.ignore(dialled.close(closeCode(exit))), Scope.close(lifetime, exit))
+            return Effect.forkDetach(closing, { startImmediately: true })
+          })
+      )
     )
     current = connection
     connected.openUnsafe()

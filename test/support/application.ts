@@ -19,7 +19,7 @@ export const application = <A, E>(
   options?: { readonly gracefulShutdownTimeout?: Duration.Input }
 ): Effect.Effect<Application, unknown, Scope.Scope> =>
   Effect.gen(function*() {
-    const scope = yield* Effect.acquireRelease(Scope.make(), (scope, exit) => Scope.close(scope, exit))
+    const scope = yield* Effect.acquireRelease(Scope.make(), (opened, exit) => Scope.close(opened, exit))
     const layer = HttpRouter.serve(routes as Layer.Layer<A, E, HttpRouter.HttpRouter>, {
       disableListenLog: true,
       disableLogger: true
