@@ -155,8 +155,10 @@ describe("application", () => {
     const http = `http://127.0.0.1:${server.port}`
     return {
       ...server,
-      rooms: Effect.promise((): Promise<ReadonlyArray<{ readonly room: string; readonly people: number }>> =>
-        fetch(`${http}/rooms`).then((response) => response.json())
+      rooms: Effect.promise(() =>
+        fetch(`${http}/rooms`).then((response) =>
+          response.json() as Promise<ReadonlyArray<{ readonly room: string; readonly people: number }>>
+        )
       ),
       say: (room: string, text: string) =>
         Effect.promise(() =>

@@ -1,6 +1,6 @@
 /** WebSocketServer.upgrade and prepare, in applications on NodeHttpServer. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Ref, Schema, Stream } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import {
@@ -14,6 +14,7 @@ import {
 } from "effect-ws"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
+import * as Http2 from "node:http2"
 import * as Https from "node:https"
 import { application } from "../support/application.ts"
 import { contentOf } from "../support/memory.ts"
@@ -183,6 +184,44 @@ describe("a route", () => {
       const { url } = yield* application(Layer.merge(ws(echo), middleware))
       yield* connect(`${url}/ws`)
       assert.strictEqual(yield* Deferred.await(seen), 101)
+    }))
+
+  it.live("handlers are within the span of the request", () =>
+    Effect.gen(function*() {
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const handler = Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        const span = yield* Effect.currentParentSpan
+        yield* connection.send(span.spanId)
+      })
+      const { url } = yield* application(ws(handler)).pipe(Effect.provideService(Tracer.Tracer, tracer))
+      const connection = yield* connect(`${url}/ws`)
+      const id = contentOf(yield* connection.receive)
+      const span = spans.find(({ spanId }) => spanId === id)!
+      assert.strictEqual(span.attributes.get("http.route"), "/ws")
+      assert.strictEqual(span.attributes.get("http.response.status_code"), 101)
+    }))
+
+  it.live("says so to a client that comes by HTTP/2", () =>
+    Effect.gen(function*() {
+      const { port } = yield* application(ws(echo), () => Http2.createServer() as unknown as Http.Server)
+      const status = yield* Effect.callback<number>((resume) => {
+        const session = Http2.connect(`http://127.0.0.1:${port}`)
+        const stream = session.request({ ":path": "/ws" })
+        stream.on("response", (headers) => {
+          session.close()
+          resume(Effect.succeed(headers[":status"]!))
+        })
+        stream.resume()
+      })
+      assert.strictEqual(status, 505)
     }))
 
   it.live("over TLS", () =>
