@@ -343,6 +343,30 @@ describe("Socket.make", () => {
     }))
 })
 
+describe("Socket.make, when nobody reads", () => {
+  it.live("what is written after the end of a connection goes to the next", () =>
+    Effect.gen(function*() {
+      const over = yield* Queue.unbounded<boolean>()
+      const { url } = yield* serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        yield* connection.send(yield* connection.receive)
+        yield* Effect.forkDetach(Effect.flatMap(connection.closed, ({ clean }) => Queue.offer(over, clean)))
+      }))
+      const socket = yield* Socket.make(url, { keepalive: false })
+      const writer = yield* socket.writer
+      const first = yield* Scope.make()
+      yield* Scope.provide(socket.reader, first)
+      yield* writer.write("one")
+      // The client has answered the close frame.
+      assert.isTrue(yield* Queue.take(over))
+      const writing = yield* Effect.forkChild(writer.writeAll(["two"]), { startImmediately: true })
+      const second = yield* socket.reader
+      yield* Scope.close(first, Exit.void)
+      assert.deepStrictEqual(yield* second.pull, ["two"])
+      yield* Fiber.join(writing)
+    }))
+})
+
 describe("Socket.layerWebSocketConstructor", () => {
   const construct = Effect.map(
     Layer.build(Socket.layerWebSocketConstructor({ keepalive: false, headers: { "X-One": "1" } })),

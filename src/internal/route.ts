@@ -99,14 +99,16 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
   const servingOn = (host: Host, context: Context.Context<never>) => {
     const known = servings.get(host)
     if (known !== undefined) return Effect.succeed(known)
-    const made = makeServing(handler, options, undefined, defaultHandshakeTimeout, {
-      onBegin: () => host.stops.add(stop),
-      onIdle: () => host.stops.delete(stop)
+    const watcher = {
+      stop: Effect.void,
+      onBegin: () => void host.stops.add(watcher.stop),
+      onIdle: () => void host.stops.delete(watcher.stop)
+    }
+    return Effect.map(makeServing(handler, options, undefined, defaultHandshakeTimeout, watcher), (serving) => {
+      watcher.stop = Effect.provideService(serving.stop, Clock.Clock, Context.get(context, Clock.Clock))
+      servings.set(host, serving)
+      return serving
     })
-    const stop = Effect.suspend(() => servings.get(host)!.stop).pipe(
-      Effect.provideService(Clock.Clock, Context.get(context, Clock.Clock))
-    )
-    return Effect.tap(made, (serving) => Effect.sync(() => servings.set(host, serving)))
   }
 
   return Effect.contextWith((context: Context.Context<HttpServerRequest | Needs>) => {

@@ -120,6 +120,8 @@ describe("a route", () => {
               headers: { "X-Accepted": "yes" },
               services: Context.make(User, { name: request.query.get("name")! })
             }))
+            : request.query.has("bytes")
+            ? Effect.fail(Handshake.reject({ status: 402, body: Uint8Array.of(0x68, 0x69) }))
             : Effect.fail(Handshake.reject({ status: 402, headers: { "Set-Cookie": ["a=1", "b=2"] }, body: "no name" }))
       })
       const { port, url } = yield* application(HttpRouter.add("GET", "/ws", (request) =>
@@ -130,6 +132,7 @@ describe("a route", () => {
       assert.strictEqual((yield* refused(`${url}/ws?forbidden`)).status, 403)
       const rejection = yield* refused(`${url}/ws`)
       assert.deepStrictEqual([rejection.status, rejection.body], [402, "no name"])
+      assert.strictEqual((yield* refused(`${url}/ws?bytes`)).body, "hi")
       const peer = yield* rawConnect(port)
       peer.write(requestText({}, "GET /ws HTTP/1.1"))
       const head = (yield* peer.ended).toString("latin1")
@@ -318,6 +321,22 @@ describe("a client that is reset", () => {
       peer.socket.resetAndDestroy()
       yield* Deferred.await(interrupted)
       yield* connect(`${url}/ws`)
+    }))
+
+  it.live("in the route's own code, gets no connection", () =>
+    Effect.gen(function*() {
+      const { handler } = yield* watched
+      const opened = yield* Ref.make(0)
+      const upgrade = WebSocketServer.upgrade(Effect.andThen(Ref.update(opened, (n) => n + 1), handler))
+      const { port, url } = yield* application(HttpRouter.add("GET", "/ws", (request) => {
+        if (request.url.includes("destroy")) (request.source as Http.IncomingMessage).socket.destroy()
+        return upgrade
+      }))
+      const peer = yield* rawConnect(port)
+      peer.write(requestText({}, "GET /ws?destroy HTTP/1.1"))
+      assert.strictEqual((yield* peer.ended).length, 0)
+      yield* connect(`${url}/ws`)
+      assert.strictEqual(yield* Ref.get(opened), 1)
     }))
 
   it.live("with the request, harms nobody else", () =>
