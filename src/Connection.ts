@@ -25,7 +25,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import type { Socket } from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import type {
   CloseReasonTooLong,
@@ -39,7 +38,6 @@ import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
 import { broadcast as broadcastAll } from "./internal/broadcast.ts"
 import * as internal from "./internal/connection.ts"
-import { fromConnection } from "./internal/socket.ts"
 import type * as Message from "./Message.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
 import { Transport } from "./Transport.ts"
@@ -262,20 +260,6 @@ export interface MakeOptions extends Options {
   /** The extensions that were agreed on, to be put to work. Default none. */
   readonly agreed?: ReadonlyArray<Extension.Agreed> | undefined
 }
-
-// -----------------------------------------------------------------------------
-// Adapters
-// -----------------------------------------------------------------------------
-
-/**
- * The connection as a `Socket` of `effect/socket`, which can be read once. When
- * its reader is released the connection is closed, in the background. The
- * `Socket` module has Sockets that connect again, and servers of them.
- *
- * @category adapters
- * @since 0.1.0
- */
-export const toSocket: (connection: Connection["Service"]) => Socket = fromConnection
 
 // -----------------------------------------------------------------------------
 // Constructors

@@ -15,8 +15,6 @@
  * )
  * ```
  *
- * `Connection.toSocket` does it for one connection.
- *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
@@ -32,12 +30,26 @@ import * as NetAddress from "effect/net/NetAddress"
 import * as Scope from "effect/Scope"
 import * as EffectSocket from "effect/socket/Socket"
 import { SocketServer } from "effect/socket/SocketServer"
-import { Connection, toSocket } from "./Connection.ts"
+import { Connection } from "./Connection.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import { fromConnections } from "./internal/socket.ts"
 import { DomWebSocket } from "./internal/webSocket.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * A connection as a Socket, which can be read once. When its reader is released
+ * the connection is closed, in the background.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromConnection = (connection: Connection["Service"]): EffectSocket.Socket =>
+  fromConnections(Effect.succeed(connection), connection)
 
 // -----------------------------------------------------------------------------
 // Clients
@@ -163,7 +175,7 @@ export const layerServer = <Services = never, RD = never>(
           const run = (connection: Connection["Service"]) =>
             Effect.raceFirst(
               Effect.updateContext(
-                onSocket(toSocket(connection)),
+                onSocket(fromConnection(connection)),
                 (session: Context.Context<Scope.Scope>) =>
                   Context.add(
                     Context.add(context, Connection, connection),
@@ -217,7 +229,7 @@ export const upgrade = <E, R, Services = never, RD = never>(
 ) =>
   WebSocketServer.upgrade(
     Effect.flatMap(Connection, (connection) => {
-      const socket = Effect.succeed(toSocket(connection))
+      const socket = Effect.succeed(fromConnection(connection))
       return Effect.updateService(httpEffect, HttpServerRequest, (request) =>
         Object.create(request, {
           upgrade: { value: socket },

@@ -210,12 +210,12 @@ for (const [server, makeServer] of [["Socket.layerServer", standalone], ["Socket
   }
 }
 
-describe("Connection.toSocket", () => {
+describe("Socket.fromConnection", () => {
   const makeSockets = Effect.map(makePair(), ({ client, server }) => ({
     client,
     server,
-    socket: Connection.toSocket(client),
-    peer: Connection.toSocket(server)
+    socket: Socket.fromConnection(client),
+    peer: Socket.fromConnection(server)
   }))
 
   it.effect("carries text and bytes both ways, many in one write", () =>
@@ -254,7 +254,7 @@ describe("Connection.toSocket", () => {
   it.effect("says what cut it off", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", keepalive: false })
-      const { pull } = yield* Connection.toSocket(connection).reader
+      const { pull } = yield* Socket.fromConnection(connection).reader
       peer.transport.destroy()
       const { reason } = yield* Effect.flip(pull)
       assert.deepInclude(reason, {
@@ -276,7 +276,7 @@ describe("Connection.toSocket", () => {
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", keepalive: false })
       const scope = yield* Scope.make()
-      const { pull } = yield* Scope.provide(Connection.toSocket(connection).reader, scope)
+      const { pull } = yield* Scope.provide(Socket.fromConnection(connection).reader, scope)
       const pulling = yield* Effect.forkChild(Effect.flip(pull), { startImmediately: true })
       yield* Scope.close(scope, Exit.void)
       const { reason } = yield* Fiber.join(pulling)

@@ -20,10 +20,6 @@ import { ConnectionImpl } from "./connection.ts"
 
 type Shape = Connection.Connection["Service"]
 
-/** A Socket over one connection, which can be read once. */
-export const fromConnection = (connection: Shape): Socket.Socket =>
-  fromConnections(Effect.succeed(connection), connection)
-
 /**
  * A Socket that dials with `dial`. What is written while there is no connection
  * waits for the next, unless there is only one.
