@@ -226,7 +226,11 @@ export const layerServer = <Services = never, RD = never>(
 export const upgrade = <E, R, Services = never, RD = never>(
   httpEffect: Effect.Effect<HttpServerResponse, E, R>,
   options?: WebSocketServer.ServeOptions<Services, RD>
-) =>
+): Effect.Effect<
+  HttpServerResponse,
+  never,
+  HttpServerRequest | RD | Exclude<R, Connection | Scope.Scope | Services>
+> =>
   WebSocketServer.upgrade(
     Effect.flatMap(Connection, (connection) => {
       const socket = Effect.succeed(fromConnection(connection))
