@@ -1,6 +1,6 @@
 /** WebSocketServer.upgrade and prepare, in applications on NodeHttpServer. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
+import { Context, Deferred, Effect, Exit, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import {
@@ -339,21 +339,38 @@ describe("a client that is reset", () => {
       assert.strictEqual(yield* Ref.get(opened), 1)
     }))
 
-  it.live("with the request, harms nobody else", () =>
+  it.live("after any part of the request and a message, harms nobody, and leaves no handler behind", () =>
     Effect.gen(function*() {
-      const { port, url } = yield* application(ws(echo))
-      for (let i = 0; i < 20; i++) {
+      const begun = yield* Ref.make(0)
+      const ends = yield* Ref.make<ReadonlyArray<string | undefined>>([])
+      const { port, url } = yield* application(ws(Effect.gen(function*() {
+        yield* Ref.update(begun, (n) => n + 1)
+        const connection = yield* Connection.Connection
+        const echoing = yield* Effect.exit(Stream.runForEach(connection.messages, connection.send))
+        assert.isTrue(Exit.isFailure(echoing))
+        const { cause } = yield* connection.closed
+        yield* Ref.update(ends, (all) => [...all, cause?._tag])
+      })))
+      const request = requestText({}, "GET /ws HTTP/1.1")
+      const bytes = Buffer.concat([Buffer.from(request), Frame.encode(Frame.text("x".repeat(200)), 1)])
+      for (let length = 0; length <= bytes.length; length += 7) {
         const peer = yield* rawConnect(port)
-        yield* Effect.callback<void>((resume) => {
-          peer.socket.write(requestText({}, "GET /ws HTTP/1.1"), () => {
-            peer.socket.resetAndDestroy()
-            resume(Effect.void)
-          })
-        })
+        peer.write(bytes.subarray(0, Math.min(length, request.length)))
+        if (length > request.length) {
+          yield* peer.until((received) => received.includes(headEnd))
+          peer.write(bytes.subarray(request.length, length))
+        }
+        peer.socket.resetAndDestroy()
       }
       const connection = yield* connect(`${url}/ws`)
       yield* connection.send("still here")
       assert.strictEqual(contentOf(yield* connection.receive), "still here")
+      yield* Effect.repeat(
+        Effect.delay(Effect.all([Ref.get(begun), Ref.get(ends)]), 1),
+        { until: ([count, ended]) => ended.length === count - 1 }
+      )
+      for (const tag of yield* Ref.get(ends)) assert.include(["TransportError", "TransportEnded"], tag)
+      assert.isAbove((yield* Ref.get(ends)).length, 20)
     }))
 
   for (const sent of [0, 1, 50]) {
