@@ -28,10 +28,10 @@ import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
-import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -39,10 +39,10 @@ import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
-import * as Handshake from "./Handshake.ts"
-import { InvalidConnectionHeader } from "./HandshakeError.ts"
-import { disclose, respond, toHttpRequest, writeResponse } from "./internal/http.ts"
-import { makeServing, type Serving, type Upgrade } from "./internal/serving.ts"
+import type * as Handshake from "./Handshake.ts"
+import { disclose, respond } from "./internal/http.ts"
+import { type NodeServer, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
+import { makeServing, plainResponse, refuseUpgrade, type Stoppable, type Upgrade } from "./internal/serving.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -214,7 +214,7 @@ export const make: (
   server.on("request", options.onRequest ?? answerPlainRequest)
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
-  let serving: Serving | undefined
+  let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
   server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
 
   yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
@@ -237,9 +237,11 @@ export const make: (
           if (serving !== undefined) {
             return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
           }
-          return Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
-            serving = made
-          })
+          return Effect.contextWith((context) =>
+            Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
+              serving = { ...made, upgrade: (message, socket, head) => made.upgrade(context, message, socket, head) }
+            })
+          )
         }),
         () =>
           Effect.suspend(() => {
@@ -304,6 +306,68 @@ export const serve = <A, E, R, Services = never, RD = never>(
   never,
   WebSocketServer | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
 > => Layer.effectDiscard(Effect.flatMap(WebSocketServer, (server) => server.serve(handler, options)))
+
+// -----------------------------------------------------------------------------
+// Routes
+// -----------------------------------------------------------------------------
+
+/**
+ * Runs a handler for each connection that is asked for at a route of an
+ * `effect/http` application, on `NodeHttpServer`. As on a server of its own, the
+ * handler lives as long as the connection; it also has what the route has:
+ * path parameters, and the services that middleware provides.
+ *
+ * The application sees the response: 101, or what the request was refused with,
+ * which is 426 where it asks for no WebSocket. When the application's server
+ * closes, so do the connections, with `shutdownClose`; what is not over within
+ * `shutdownTimeout` is cut.
+ *
+ * **Example** (A route with a path parameter)
+ *
+ * ```ts
+ * import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
+ * import { Effect, Layer, Stream } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { Connection, WebSocketServer } from "effect-ws"
+ * import { createServer } from "node:http"
+ *
+ * const echo = Effect.gen(function*() {
+ *   const connection = yield* Connection.Connection
+ *   const { room } = yield* HttpRouter.params
+ *   yield* connection.send(`welcome to ${room}`)
+ *   yield* Stream.runForEach(connection.messages, connection.send)
+ * })
+ *
+ * const Main = HttpRouter.serve(HttpRouter.add("GET", "/rooms/:room", WebSocketServer.upgrade(echo))).pipe(
+ *   Layer.provide(NodeHttpServer.layer(() => WebSocketServer.prepare(createServer()), { port: 8080 }))
+ * )
+ *
+ * NodeRuntime.runMain(Layer.launch(Main))
+ * ```
+ *
+ * @category routes
+ * @since 0.1.0
+ */
+export const upgrade: <A, E, R, Services = never, RD = never>(
+  handler: Effect.Effect<A, E, R>,
+  options?: ServeOptions<Services, RD>
+) => Effect.Effect<
+  HttpServerResponse,
+  never,
+  HttpServerRequest | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+> = upgradeRoute
+
+/**
+ * Makes a Node server that is given to `NodeHttpServer` ready for `upgrade`.
+ * Routes work without it, but for clients that do not wait for the response and
+ * send frames right behind the request: Node hands these over where only the
+ * server can be asked for them, and without this they are lost. It answers 503
+ * to upgrade requests that come before the application serves, or after.
+ *
+ * @category routes
+ * @since 0.1.0
+ */
+export const prepare: <Server extends NodeServer>(server: Server) => Server = prepareServer
 
 // -----------------------------------------------------------------------------
 // Listening
@@ -379,18 +443,4 @@ const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
   return `${scheme}://${name}:${port}${path}`
 }
 
-const answerPlainRequest: Http.RequestListener = (request, response) => {
-  const read = Handshake.readRequest(toHttpRequest(request))
-  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
-  // with a tab behind it for one.
-  const error = Result.isFailure(read)
-    ? read.failure
-    : new InvalidConnectionHeader({ value: request.headers.connection })
-  respond(response, Handshake.errorResponse(error))
-}
-
-const refuseUpgrade: Upgrade = (_request, socket) => {
-  socket.on("error", constVoid)
-  writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
-  socket.end(() => socket.destroy())
-}
+const answerPlainRequest: Http.RequestListener = (request, response) => respond(response, plainResponse(request))

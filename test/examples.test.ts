@@ -1,7 +1,9 @@
 /** The examples, built, as a user would run them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Stream } from "effect"
-import { Connection, Frame, type HandshakeError, WebSocketClient } from "effect-ws"
+import { Effect, Fiber, Layer, Queue, Schedule, Stream } from "effect"
+import { RpcClient, RpcSerialization } from "effect/rpc"
+import { Connection, Frame, type HandshakeError, Socket, WebSocketClient } from "effect-ws"
+import { Calls } from "../examples/application/api.ts"
 import { contentOf } from "./support/memory.ts"
 import { serve } from "./support/net.ts"
 import { runExample } from "./support/process.ts"
@@ -146,4 +148,97 @@ describe("two servers at once", () => {
       const ports = (yield* Effect.forEach(fibers, Fiber.join)).map((server) => server.port)
       assert.notStrictEqual(ports[0], ports[1])
     }))
+})
+
+describe("application", () => {
+  const startApplication = Effect.map(startServer("application/server.js"), (server) => {
+    const http = `http://127.0.0.1:${server.port}`
+    return {
+      ...server,
+      rooms: Effect.promise(() =>
+        fetch(`${http}/rooms`).then((response) =>
+          response.json() as Promise<ReadonlyArray<{ readonly room: string; readonly people: number }>>
+        )
+      ),
+      say: (room: string, text: string) =>
+        Effect.promise(() =>
+          fetch(`${http}/rooms/${room}/messages`, {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ text })
+          }).then(({ status }) => status)
+        )
+    }
+  })
+
+  const callsOf = (url: string) =>
+    Effect.flatMap(
+      Layer.build(
+        RpcClient.layerProtocolSocket().pipe(
+          Layer.provide([Socket.layer(`${url}/rpc`), RpcSerialization.layerJson])
+        )
+      ),
+      (context) => Effect.provideContext(RpcClient.make(Calls), context)
+    )
+
+  it.live("HTTP, RPC and a chat meet on one port, and go in order", () =>
+    Effect.gen(function*() {
+      const { child, ended, output, rooms, say, url } = yield* startApplication
+      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
+      assert.strictEqual(contentOf(yield* ada.receive), "welcome to blue, Ada")
+      assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 1 }])
+
+      const calls = yield* callsOf(url)
+      const followed = yield* Queue.unbounded<string>()
+      yield* Effect.forkScoped(Stream.runForEach(
+        calls.Follow({ room: "blue" }),
+        ({ text }) => Queue.offer(followed, text)
+      ))
+      // Following begins when the server says so; until then, what is said is heard by Ada alone.
+      yield* Effect.retry(
+        Effect.gen(function*() {
+          yield* calls.Say({ room: "blue", text: "by RPC" })
+          assert.strictEqual(contentOf(yield* ada.receive), "by RPC")
+          return yield* Effect.flatMap(Queue.poll(followed), Effect.fromOption)
+        }),
+        { schedule: Schedule.spaced(5) }
+      )
+      assert.strictEqual(yield* say("blue", "by HTTP"), 204)
+      assert.strictEqual(contentOf(yield* ada.receive), "by HTTP")
+      yield* Effect.repeat(Queue.take(followed), { until: (text) => text === "by HTTP" })
+      yield* ada.send("by chat")
+      assert.strictEqual(contentOf(yield* ada.receive), "Ada: by chat")
+      assert.strictEqual(yield* Queue.take(followed), "Ada: by chat")
+
+      const nobody = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
+      assert.deepInclude(nobody, { _tag: "HandshakeRejected", status: 400 })
+
+      child.kill("SIGTERM")
+      const end = yield* ada.closed
+      assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      yield* ended
+      assert.match(output(), /STOPPED\n$/)
+    }))
+
+  it.live("survives clients that are killed", () =>
+    Effect.gen(function*() {
+      const { output, rooms, say, url } = yield* startApplication
+      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
+      for (const name of ["one", "two", "three"]) {
+        const client = yield* runExample("application/client.js", { URL: url }, "blue", name)
+        yield* client.printed(new RegExp(`heard welcome to blue, ${name}`))
+        // Both of its connections are in use.
+        const follows = yield* Effect.forkScoped(client.printed(/followed/))
+        yield* Effect.repeat(Effect.delay(say("blue", "hello"), 5), { until: () => follows.pollUnsafe() !== undefined })
+        assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 2 }])
+        client.child.kill("SIGKILL")
+        assert.strictEqual(yield* client.ended, "SIGKILL")
+        yield* Effect.repeat(Effect.delay(rooms, 5), { until: (all) => all[0].people === 1 })
+      }
+      const calls = yield* callsOf(url)
+      yield* calls.Say({ room: "blue", text: "still here" })
+      yield* Effect.repeat(ada.receive, { until: (message) => contentOf(message) === "still here" })
+      // Nothing went wrong that somebody would have to read about.
+      assert.notMatch(output(), /ERROR|WARN|Error/)
+    }), 20_000)
 })

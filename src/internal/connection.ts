@@ -296,6 +296,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     )
   }
 
+  /** Nobody reads any more: who waits for a message is told at once, before it is known how the connection ends. */
+  leave(): void {
+    this.inbox.close(this.protocol.closed)
+  }
+
   // ---------------------------------------------------------------------------
   // Sending
   // ---------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import * as CloseCode from "../CloseCode.ts"
 import { Connection } from "../Connection.ts"
 import * as Extension from "../Extension.ts"
 import * as Handshake from "../Handshake.ts"
+import { InvalidConnectionHeader } from "../HandshakeError.ts"
 import { InvalidCloseCode } from "../ProtocolError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
@@ -36,66 +37,113 @@ const refusalTimeout = 1000
 
 export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => void
 
-export interface Serving {
-  readonly upgrade: Upgrade
+/** What a handler is given by its session; the rest of its services has to be in the context. */
+export type Ambient<R, Services, RD> = RD | Exclude<R, Connection | Scope.Scope | Services>
+
+/** Sessions that can be stopped together. */
+export interface Stoppable {
   readonly connections: () => Array<Connection["Service"]>
   readonly stop: Effect.Effect<void>
 }
 
+/** Runs a handler for each upgrade request. What the handler and the decision need is in the `context` of each. */
+export interface Serving<Services, RD, Needs> extends Stoppable {
+  /** Deals with a request from its head on, and answers it. */
+  readonly upgrade: (
+    context: Context.Context<Needs>,
+    message: Http.IncomingMessage,
+    socket: Duplex,
+    head: Buffer
+  ) => void
+  /** What a request is to be answered with, asked by somebody who answers it if that is no acceptance. */
+  readonly decide: (
+    context: Context.Context<never>,
+    message: Http.IncomingMessage
+  ) => Effect.Effect<Result.Result<Answer<Services>, Handshake.HttpResponse>, never, RD>
+  /** Accepts a request that was decided about. */
+  readonly accept: (context: Context.Context<Needs>, socket: Duplex, upgraded: Upgraded<Services>) => void
+}
+
 /** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
 interface Session {
+  readonly context: Context.Context<never>
   readonly socket: Duplex
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   connection: ConnectionImpl | undefined
+}
+
+/** Who is told when a first session begins, and when the last has ended. */
+export interface Watcher {
+  readonly onBegin: () => void
+  readonly onIdle: () => void
 }
 
 export const makeServing = <A, E, R, Services, RD>(
   handler: Effect.Effect<A, E, R>,
   options: ServeOptions<Services, RD>,
   path: string | undefined,
-  handshakeTimeout: Duration.Duration
-): Effect.Effect<Serving, never, RD | Exclude<R, Connection | Scope.Scope | Services>> =>
-  Effect.contextWith((context: Context.Context<RD | Exclude<R, Connection | Scope.Scope | Services>>) => {
+  handshakeTimeout: Duration.Duration,
+  watcher?: Watcher
+): Effect.Effect<Serving<Services, RD, Ambient<R, Services, RD>>> =>
+  Effect.suspend(() => {
+    type Needs = Ambient<R, Services, RD>
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
     if (!CloseCode.isOnWire(code)) return Effect.die(new InvalidCloseCode({ code }))
-    const run = Effect.runForkWith(context)
-    const timers = Timers.of(context)
     const handlerTimeout = Duration.toMillis(options.handlerTimeout ?? defaultHandlerTimeout)
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
-    const policy = (options.decide ?? Context.get(context, Handshake.Handshake).decide) as (
-      request: Handshake.Request
-    ) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, RD>
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
+    type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
     const sessions = new Set<Session>()
 
-    const upgrade: Upgrade = (message, socket, head) => {
+    const begin = (context: Context.Context<never>, socket: Duplex): Session => {
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
-      const session: Session = { socket, fiber: undefined, connection: undefined }
+      const session: Session = { context, socket, fiber: undefined, connection: undefined }
+      if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
-      const request = readUpgrade(message, options.origin ?? "same-origin", path)
+      return session
+    }
+
+    const read = (message: Http.IncomingMessage) => readUpgrade(message, options.origin ?? "same-origin", path)
+
+    const policy = (context: Context.Context<never>, request: Handshake.Request) =>
+      attempt(() =>
+        (options.decide ?? Context.get(context, Handshake.Handshake).decide)(request) as Effect.Effect<
+          Handshake.Decision<Services>,
+          Handshake.Reject,
+          RD
+        >
+      )
+
+    const inTime = Effect.timeoutOrElse({
+      duration: handshakeTimeout,
+      orElse: () => Effect.fail(Handshake.reject({ status: 503 }))
+    })
+
+    const upgrade = (
+      context: Context.Context<Needs>,
+      message: Http.IncomingMessage,
+      socket: Duplex,
+      head: Buffer
+    ): void => {
+      const session = begin(context, socket)
+      const request = read(message)
       if (Result.isFailure(request)) return refuse(session, request.failure)
-      decide(session, request.success, (exit) => {
-        const answer = Result.flatMap(
-          Exit.isSuccess(exit) ? Result.succeed(exit.value) : withoutDecision(exit.cause),
-          (decision) => respond(request.success, decision)
-        )
+      decideAbout(session, request.success, (decided) => {
+        const answer = answerWith(session.context, request.success, decided)
         if (Result.isFailure(answer)) refuse(session, answer.failure)
         else open(session, { ...answer.success, message, head })
       })
     }
 
     /** Asks for the decision, which may take time, unless the client goes or the server stops before it is there. */
-    const decide = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
-      const deciding = attempt(() => policy(request))
-      if (Exit.isExit(deciding)) return session.socket.destroyed ? forget(session) : then(deciding as Decided)
-      const { socket } = session
+    const decideAbout = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
+      const { context, socket } = session
+      const deciding = policy(context, request)
+      if (Exit.isExit(deciding)) return socket.destroyed ? forget(session) : then(deciding as Decided)
       const onClose = () => session.fiber?.interruptUnsafe()
       socket.once("close", onClose)
-      session.fiber = run(Effect.timeoutOrElse(deciding, {
-        duration: handshakeTimeout,
-        orElse: () => Effect.fail(Handshake.reject({ status: 503 }))
-      }))
+      session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(deciding))
       session.fiber.addObserver((decided) => {
         socket.off("close", onClose)
         if (Exit.hasInterrupts(decided)) socket.destroy()
@@ -104,46 +152,50 @@ export const makeServing = <A, E, R, Services, RD>(
       })
     }
 
-    /** What comes of it when nobody accepted or rejected. */
-    const withoutDecision = (cause: Cause.Cause<Handshake.Reject>): Result.Result<Handshake.Reject> => {
-      const rejected = Cause.findError(cause)
-      if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
-      run(Effect.logError("the decision about a WebSocket request died", cause))
-      return Result.succeed(Handshake.reject({ status: 500 }))
-    }
+    const decide = (
+      context: Context.Context<never>,
+      message: Http.IncomingMessage
+    ): Effect.Effect<Answered, never, RD> =>
+      Effect.suspend(() => {
+        const request = read(message)
+        if (Result.isFailure(request)) return Effect.succeed(Result.fail(request.failure))
+        return Effect.map(
+          Effect.exit(inTime(policy(context, request.success))),
+          (decided) => answerWith(context, request.success, decided)
+        )
+      })
+
+    const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
+      Result.flatMap(
+        Exit.isSuccess(decided) ? Result.succeed(decided.value) : withoutDecision(context, decided.cause),
+        (decision) => respond(context, request, decision)
+      )
 
     const respond = (
+      context: Context.Context<never>,
       request: Handshake.Request,
       decision: Handshake.Decision<Services>
-    ): Result.Result<Answer<Services>, Handshake.HttpResponse> => {
+    ): Answered => {
       if (decision._tag === "Reject") {
-        return Result.flatMap(orInternalError(Handshake.rejectResponse(decision)), Result.fail)
+        return Result.flatMap(orInternalError(context, Handshake.rejectResponse(decision)), Result.fail)
       }
       const { headers, services } = decision
       const protocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
       const agreed = Extension.accept(options.extensions ?? [], request.extensions)
       const accepted = { protocol, extensions: agreed.map(({ entry }) => entry), headers }
       return Result.map(
-        orInternalError(Handshake.acceptResponse(request, accepted)),
+        orInternalError(context, Handshake.acceptResponse(request, accepted)),
         (response) => ({ accepted, agreed, response, services })
       )
     }
 
-    /** A decision that cannot be written is the program's mistake, and not for the client to read. */
-    const orInternalError = <T>(
-      result: Result.Result<T, { readonly message: string }>
-    ): Result.Result<T, Handshake.HttpResponse> =>
-      Result.mapError(result, ({ message }) => {
-        run(Effect.logError(message))
-        return internalError
-      })
-
     /** Accepts the request. What extensions begin with may take time. */
     const open = (session: Session, upgraded: Upgraded<Services>) => {
       const { agreed, response } = upgraded
-      const { socket } = session
+      const { context, socket } = session
       writeResponse(socket, response)
       if (agreed.length === 0) return handle(session, upgraded, undefined, Effect.void)
+      const run = Effect.runForkWith(context)
       const scope = Scope.makeUnsafe()
       session.fiber = run(Scope.provide(startExtensions(agreed, options.maxMessageSize), scope))
       session.fiber.addObserver((started) => {
@@ -162,6 +214,7 @@ export const makeServing = <A, E, R, Services, RD>(
       extensions: Extensions | undefined,
       release: Effect.Effect<void>
     ) => {
+      const { context } = session
       const opening = new ServerOpening(message, accepted)
       const connection = openUnsafe(
         fromDuplex(session.socket, head),
@@ -171,6 +224,7 @@ export const makeServing = <A, E, R, Services, RD>(
         () => {
           // The connection has ended. Its handler, if it goes on, gets some time.
           if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
+          const timers = Timers.of(context)
           const deadline = timers.schedule(handlerTimeout, () => session.fiber!.interruptUnsafe())
           session.fiber.addObserver(() => timers.cancel(deadline))
         }
@@ -195,7 +249,8 @@ export const makeServing = <A, E, R, Services, RD>(
 
     /** Sends a last response. The client is given a moment to read it before the socket is cut. */
     const refuse = (session: Session, response: Handshake.HttpResponse) => {
-      const { socket } = session
+      const { context, socket } = session
+      const timers = Timers.of(context)
       const deadline = timers.schedule(refusalTimeout, () => socket.destroy())
       socket.once("close", () => {
         timers.cancel(deadline)
@@ -208,6 +263,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
     const forget = (session: Session) => {
       sessions.delete(session)
+      if (sessions.size === 0) watcher?.onIdle()
     }
 
     const stop = Effect.gen(function*() {
@@ -230,6 +286,8 @@ export const makeServing = <A, E, R, Services, RD>(
 
     return Effect.succeed({
       upgrade,
+      decide,
+      accept: (context, socket, upgraded) => open(begin(context, socket), upgraded),
       connections: () =>
         Array.from(sessions).flatMap(({ connection }) =>
           connection === undefined || connection.ended !== undefined ? [] : [connection]
@@ -239,14 +297,14 @@ export const makeServing = <A, E, R, Services, RD>(
   })
 
 /** What a request is accepted with. */
-interface Answer<in Services> {
+export interface Answer<in Services> {
   readonly accepted: Handshake.AcceptOptions
   readonly agreed: ReadonlyArray<Extension.Agreed>
   readonly response: Handshake.HttpResponse
   readonly services: Context.Context<Services>
 }
 
-interface Upgraded<in Services> extends Answer<Services> {
+export interface Upgraded<in Services> extends Answer<Services> {
   readonly message: Http.IncomingMessage
   readonly head: Buffer
 }
@@ -266,8 +324,47 @@ const readUpgrade = (
     : Result.fail(rejection(404, `there is nothing at ${request.success.path}`))
 }
 
-const rejection = (status: number, body?: string): Handshake.HttpResponse =>
+export const rejection = (status: number, body?: string): Handshake.HttpResponse =>
   Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))
+
+/** What comes of it when nobody accepted or rejected. */
+const withoutDecision = (
+  context: Context.Context<never>,
+  cause: Cause.Cause<Handshake.Reject>
+): Result.Result<Handshake.Reject> => {
+  const rejected = Cause.findError(cause)
+  if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
+  Effect.runForkWith(context)(Effect.logError("the decision about a WebSocket request died", cause))
+  return Result.succeed(Handshake.reject({ status: 500 }))
+}
+
+/** A decision that cannot be written is the program's mistake, and not for the client to read. */
+const orInternalError = <T>(
+  context: Context.Context<never>,
+  result: Result.Result<T, { readonly message: string }>
+): Result.Result<T, Handshake.HttpResponse> =>
+  Result.mapError(result, ({ message }) => {
+    Effect.runForkWith(context)(Effect.logError(message))
+    return internalError
+  })
+
+/** What is said to who asks for a WebSocket, and in such a way that Node takes it for a plain request. */
+export const plainResponse = (message: Http.IncomingMessage): Handshake.HttpResponse => {
+  const read = Handshake.readRequest(toHttpRequest(message))
+  // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
+  // with a tab behind it for one.
+  const error = Result.isFailure(read)
+    ? read.failure
+    : new InvalidConnectionHeader({ value: message.headers.connection })
+  return Handshake.errorResponse(error)
+}
+
+/** Refuses an upgrade request that nobody is there for. */
+export const refuseUpgrade: Upgrade = (_request, socket) => {
+  socket.on("error", constVoid)
+  writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
+  socket.end(() => socket.destroy())
+}
 
 /** A function of the user's that is to answer an effect, and may throw instead. */
 const attempt = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {

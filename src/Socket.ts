@@ -1,0 +1,244 @@
+/**
+ * What speaks `effect/socket`, over the WebSockets of this library: clients and
+ * servers of `effect/rpc`, runners of `effect/cluster`, DevTools, and all that
+ * takes a `Socket`, a `SocketServer` or a `WebSocketConstructor`.
+ *
+ * **Example** (A client of RPCs)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { RpcClient, RpcSerialization } from "effect/rpc"
+ * import { Socket } from "effect-ws"
+ *
+ * const Protocol = RpcClient.layerProtocolSocket().pipe(
+ *   Layer.provide([Socket.layer("ws://127.0.0.1:8080/rpc"), RpcSerialization.layerJson])
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerResponse } from "effect/http/HttpServerResponse"
+import * as Latch from "effect/Latch"
+import * as Layer from "effect/Layer"
+import * as NetAddress from "effect/net/NetAddress"
+import * as Scope from "effect/Scope"
+import * as EffectSocket from "effect/socket/Socket"
+import { SocketServer } from "effect/socket/SocketServer"
+import { Connection } from "./Connection.ts"
+import type { ConnectError } from "./HandshakeError.ts"
+import { fromConnections } from "./internal/socket.ts"
+import { DomWebSocket } from "./internal/webSocket.ts"
+import * as WebSocketClient from "./WebSocketClient.ts"
+import * as WebSocketServer from "./WebSocketServer.ts"
+
+// -----------------------------------------------------------------------------
+// Constructors
+// -----------------------------------------------------------------------------
+
+/**
+ * A connection as a Socket, which can be read once. When its reader is released
+ * the connection is closed, in the background.
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const fromConnection = (connection: Connection["Service"]): EffectSocket.Socket =>
+  fromConnections(Effect.succeed(connection), connection)
+
+// -----------------------------------------------------------------------------
+// Clients
+// -----------------------------------------------------------------------------
+
+/**
+ * A Socket that connects to a URL whenever its reader is acquired, and closes
+ * the connection when that is released. What is written while there is no
+ * connection waits for the next. `WebSocketClient` says what it connects with.
+ *
+ * @category clients
+ * @since 0.1.0
+ */
+export const make = (
+  url: string | URL,
+  options?: WebSocketClient.ConnectOptions
+): Effect.Effect<EffectSocket.Socket> =>
+  Effect.contextWith((context: Context.Context<never>) =>
+    Effect.succeed(fromConnections(
+      WebSocketClient.connect(url, options).pipe(
+        Effect.mapError(openError),
+        Effect.updateContext((scope: Context.Context<Scope.Scope>) => Context.merge(context, scope))
+      )
+    ))
+  )
+
+const openError = (cause: ConnectError): EffectSocket.SocketError =>
+  new EffectSocket.SocketError({
+    reason: new EffectSocket.SocketOpenError({
+      kind: cause._tag === "HandshakeTimeout" ? "Timeout" : "Unknown",
+      cause
+    })
+  })
+
+/**
+ * Provides the `Socket` of `make`.
+ *
+ * @category clients
+ * @since 0.1.0
+ */
+export const layer = (
+  url: string | URL,
+  options?: WebSocketClient.ConnectOptions
+): Layer.Layer<EffectSocket.Socket> => Layer.effect(EffectSocket.Socket)(make(url, options))
+
+/**
+ * Provides a constructor of objects like the WebSocket of browsers, for what
+ * wants one: `Socket.layerWebSocket`, cluster runners over HTTP, DevTools. They
+ * can be paused, so that their users can hold the peer back. They end with the
+ * layer.
+ *
+ * @category clients
+ * @since 0.1.0
+ */
+export const layerWebSocketConstructor = (
+  options?: WebSocketClient.ConnectOptions
+): Layer.Layer<EffectSocket.WebSocketConstructor> =>
+  Layer.effect(EffectSocket.WebSocketConstructor)(
+    Effect.contextWith((context: Context.Context<Scope.Scope>) =>
+      Effect.succeed((url, given) => {
+        const { headers, protocols } = typeof given === "string" || Array.isArray(given)
+          ? { protocols: given, headers: undefined }
+          : given ?? {}
+        return new DomWebSocket(
+          WebSocketClient.connect(url, {
+            ...options,
+            ...protocols === undefined ? {} : { protocols: typeof protocols === "string" ? [protocols] : protocols },
+            ...headers === undefined ? {} : { headers: { ...options?.headers, ...headers } }
+          }),
+          (effect) => Fiber.runIn(Effect.runForkWith(context)(effect), Context.get(context, Scope.Scope))
+        )
+      })
+    )
+  )
+
+// -----------------------------------------------------------------------------
+// Servers
+// -----------------------------------------------------------------------------
+
+/**
+ * Provides a `SocketServer` that accepts connections with a `WebSocketServer`.
+ * Those that come before somebody runs it wait.
+ *
+ * **Example** (A server of RPCs)
+ *
+ * ```ts
+ * import { Layer } from "effect"
+ * import { RpcSerialization, RpcServer } from "effect/rpc"
+ * import { Socket, WebSocketServer } from "effect-ws"
+ *
+ * const Protocol = RpcServer.layerProtocolSocketServer.pipe(
+ *   Layer.provide([Socket.layerServer(), RpcSerialization.layerJson]),
+ *   Layer.provide(WebSocketServer.layer({ port: 8080 }))
+ * )
+ * ```
+ *
+ * @category servers
+ * @since 0.1.0
+ */
+export const layerServer = <Services = never, RD = never>(
+  options?: WebSocketServer.ServeOptions<Services, RD>
+): Layer.Layer<SocketServer, never, WebSocketServer.WebSocketServer | RD> =>
+  Layer.effect(SocketServer)(Effect.gen(function*() {
+    const server = yield* WebSocketServer.WebSocketServer
+    const runs: Array<(connection: Connection["Service"]) => Effect.Effect<unknown, unknown, Scope.Scope>> = []
+    const running = Latch.makeUnsafe(false)
+    // The last that was begun takes what comes.
+    yield* server.serve(
+      Effect.flatMap(
+        Connection,
+        (connection) => running.whenOpen(Effect.suspend(() => runs[runs.length - 1](connection)))
+      ),
+      options
+    )
+    const { address } = server
+    return {
+      address: address._tag === "Unix"
+        ? NetAddress.unixPathAddress(address.path)
+        : NetAddress.inetAddressFromIpStringUnsafe(address.host, address.port),
+      run: <R, E, A>(onSocket: (socket: EffectSocket.Socket) => Effect.Effect<A, E, R>) =>
+        Effect.contextWith((context: Context.Context<R>) => {
+          const stopped = Deferred.makeUnsafe<void>()
+          const run = (connection: Connection["Service"]) =>
+            Effect.raceFirst(
+              Effect.updateContext(
+                onSocket(fromConnection(connection)),
+                (session: Context.Context<Scope.Scope>) =>
+                  Context.add(
+                    Context.add(context, Connection, connection),
+                    Scope.Scope,
+                    Context.get(session, Scope.Scope)
+                  ) as Context.Context<R>
+              ),
+              Deferred.await(stopped)
+            )
+          runs.push(run)
+          running.openUnsafe()
+          return Effect.ensuring(
+            Effect.never,
+            Effect.sync(() => {
+              runs.splice(runs.indexOf(run), 1)
+              if (runs.length === 0) running.closeUnsafe()
+              Deferred.doneUnsafe(stopped, Exit.void)
+            })
+          )
+        })
+    }
+  }))
+
+/**
+ * Runs an HTTP effect that asks its request for an upgrade, such as those of
+ * `RpcServer.toHttpEffectWebsocket`, over a connection of this library: it gets
+ * the `Socket` of a connection that was accepted. It is a route, as
+ * `WebSocketServer.upgrade` is, with the same options.
+ *
+ * **Example** (RPCs at a route)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { HttpRouter } from "effect/http"
+ * import { Rpc, RpcGroup, RpcServer } from "effect/rpc"
+ * import { Socket } from "effect-ws"
+ *
+ * const Rpcs = RpcGroup.make(Rpc.make("Double", { payload: { n: Schema.Number }, success: Schema.Number }))
+ *
+ * const RpcRoute = HttpRouter.use((router) =>
+ *   Effect.flatMap(RpcServer.toHttpEffectWebsocket(Rpcs), (rpcs) => router.add("GET", "/rpc", Socket.upgrade(rpcs)))
+ * )
+ * ```
+ *
+ * @category servers
+ * @since 0.1.0
+ */
+export const upgrade = <E, R, Services = never, RD = never>(
+  httpEffect: Effect.Effect<HttpServerResponse, E, R>,
+  options?: WebSocketServer.ServeOptions<Services, RD>
+): Effect.Effect<
+  HttpServerResponse,
+  never,
+  HttpServerRequest | RD | Exclude<R, Connection | Scope.Scope | Services>
+> =>
+  WebSocketServer.upgrade(
+    Effect.flatMap(Connection, (connection) => {
+      const socket = Effect.succeed(fromConnection(connection))
+      return Effect.updateService(httpEffect, HttpServerRequest, (request) =>
+        Object.create(request, {
+          upgrade: { value: socket },
+          upgradeWith: { value: () => socket }
+        }))
+    }),
+    options
+  )

@@ -1,0 +1,161 @@
+/**
+ * An upgrade as a route of an `effect/http` application on Node.
+ *
+ * The application deals with the request as with any other, until it is
+ * accepted: then its socket is taken out of the application's hands, and has a
+ * session. What is left to be known of the application is when its server closes.
+ */
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Cookies from "effect/http/Cookies"
+import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Result from "effect/Result"
+import { Buffer } from "node:buffer"
+import type * as Http from "node:http"
+import type { Http2SecureServer } from "node:http2"
+import * as Handshake from "../Handshake.ts"
+import type { ServeOptions } from "../WebSocketServer.ts"
+import { type Ambient, makeServing, plainResponse, refuseUpgrade, rejection, type Serving } from "./serving.ts"
+
+/** How long a decision may take. */
+const defaultHandshakeTimeout = Duration.seconds(10)
+
+/** A server that takes HTTP/1.1, which is what upgrades come by. Both are used alike. */
+export type NodeServer = Http.Server | Http2SecureServer
+
+/** What is kept about a server of somebody else's. */
+class Host {
+  private static readonly byServer = new WeakMap<Http.Server, Host>()
+
+  static of(server: Http.Server): Host {
+    let host = Host.byServer.get(server)
+    if (host === undefined) {
+      host = new Host()
+      Host.byServer.set(server, host)
+      host.watch(server)
+    }
+    return host
+  }
+
+  /** Whether `heads` are kept. */
+  prepared = false
+  /** What came right behind a request. */
+  readonly heads = new WeakMap<Http.IncomingMessage, Buffer>()
+  /** How to stop those that have sessions on it. */
+  readonly stops = new Set<Effect.Effect<void>>()
+
+  /** A server that closes waits for all of its sockets: the sessions on it are to end when that begins. */
+  private watch(server: Http.Server): void {
+    const close = server.close.bind(server)
+    server.close = (callback) => {
+      const stopped = Effect.runPromise(Effect.all(this.stops, { concurrency: "unbounded", discard: true }))
+      return close((error) => void stopped.then(() => callback?.(error)))
+    }
+  }
+}
+
+export const prepare = <Server extends NodeServer>(server: Server): Server => {
+  const node = server as Http.Server
+  const host = Host.of(node)
+  if (host.prepared) return server
+  host.prepared = true
+  node.prependListener("upgrade", (message, socket, head) => {
+    // Nobody else is there, as long as the application has not started, or when it has stopped.
+    if (node.listenerCount("upgrade") === 1) refuseUpgrade(message, socket, head)
+    else if (head.length > 0) host.heads.set(message, head)
+  })
+  return server
+}
+
+/** What NodeHttpServer's requests are made of. One that is no upgrade has its response from the beginning. */
+interface NodeRequest {
+  readonly source: Http.IncomingMessage
+  readonly response: Http.ServerResponse | (() => Http.ServerResponse)
+}
+
+const isNodeRequest = (request: object): request is NodeRequest =>
+  "response" in request && "source" in request && typeof request.source === "object" && request.source !== null &&
+  "rawHeaders" in request.source
+
+/** A socket knows the server that it came by; Node's types do not say so. */
+const serverOf = (message: Http.IncomingMessage): Http.Server =>
+  (message.socket as unknown as { readonly server: Http.Server }).server
+
+export const upgrade = <A, E, R, Services = never, RD = never>(
+  handler: Effect.Effect<A, E, R>,
+  options: ServeOptions<Services, RD> = {}
+): Effect.Effect<
+  HttpServerResponse.HttpServerResponse,
+  never,
+  HttpServerRequest | Ambient<R, Services, RD>
+> => {
+  type Needs = Ambient<R, Services, RD>
+  const servings = new WeakMap<Host, Serving<Services, RD, Needs>>()
+
+  /** Those of the sessions of this route that are on one server stop with it. */
+  const servingOn = (host: Host, context: Context.Context<never>) => {
+    const known = servings.get(host)
+    if (known !== undefined) return Effect.succeed(known)
+    const watcher = {
+      stop: Effect.void,
+      onBegin: () => void host.stops.add(watcher.stop),
+      onIdle: () => void host.stops.delete(watcher.stop)
+    }
+    return Effect.map(makeServing(handler, options, undefined, defaultHandshakeTimeout, watcher), (serving) => {
+      watcher.stop = Effect.provideService(serving.stop, Clock.Clock, Context.get(context, Clock.Clock))
+      servings.set(host, serving)
+      return serving
+    })
+  }
+
+  return Effect.contextWith((context: Context.Context<HttpServerRequest | Needs>) => {
+    const request: object = Context.get(context, HttpServerRequest)
+    if (!isNodeRequest(request)) {
+      return Effect.die(new Error("WebSocketServer.upgrade needs the requests of NodeHttpServer"))
+    }
+    const { response, source: message } = request
+    if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
+    const server = serverOf(message)
+    const host = Host.of(server)
+    return Effect.flatMap(
+      servingOn(host, context),
+      (serving) =>
+        Effect.flatMap(serving.decide(context, message), (answer) =>
+          Effect.suspend(() => {
+            const { socket } = message
+            if (Result.isFailure(answer)) return Effect.succeed(toResponse(answer.failure))
+            if (socket.destroyed) return Effect.interrupt
+            if (!server.listening) return Effect.succeed(toResponse(rejection(503)))
+            // The application must find that it has responded, on a socket that is not there for it.
+            const responded = response()
+            responded.detachSocket(socket)
+            responded.end()
+            const head = host.heads.get(message) ?? noHead
+            serving.accept(context, socket, { ...answer.success, message, head })
+            return Effect.succeed(switching)
+          }))
+    )
+  })
+}
+
+const noHead = Buffer.alloc(0)
+
+/** What the application is told of a response that was written already. */
+const switching = HttpServerResponse.empty({ status: 101 })
+
+/** The application keeps cookies apart, because it keeps one value for each header. */
+const isCookie = ([name]: readonly [string, string]): boolean => name.toLowerCase() === "set-cookie"
+
+const toResponse = ({ body, rawHeaders, status }: Handshake.HttpResponse): HttpServerResponse.HttpServerResponse => {
+  const options = {
+    status,
+    headers: Handshake.foldHeaders(rawHeaders.filter((header) => !isCookie(header))),
+    cookies: Cookies.fromSetCookie(rawHeaders.filter(isCookie).map(([, value]) => value))
+  }
+  return typeof body === "string"
+    ? HttpServerResponse.text(body, options)
+    : HttpServerResponse.uint8Array(body, options)
+}
