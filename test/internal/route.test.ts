@@ -1,6 +1,6 @@
 /** WebSocketServer.upgrade and prepare, in applications on NodeHttpServer. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import {
