@@ -23,7 +23,8 @@ withPeer("libwebsockets", (title) => {
       report: "it does not tell",
       binary: "it mirrors binary as text",
       "long messages": "it mirrors each part that it reads as a message",
-      "join fragments": "it mirrors each fragment as a message"
+      "join fragments": "it mirrors each fragment as a message",
+      "permessage-deflate": "it is built without"
     },
     start: Effect.map(
       listening((port) => runProgram("libwebsockets-test-server", [`--port=${port}`, "-i", "lo"])),
