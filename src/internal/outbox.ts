@@ -254,7 +254,9 @@ export class Outbox {
     after: () => void
   ): Effect.Effect<void, ConnectionClosed> {
     for (let i = 0; i < frames.length; i++) {
-      const outcome = this.extensions === undefined ? frames[i] : this.extensions.encode(frames[i], options ?? noOptions)
+      const outcome = this.extensions === undefined
+        ? frames[i]
+        : this.extensions.encode(frames[i], options ?? noOptions)
       if (!(outcome instanceof Frame)) return this.writeEncoded(outcome, frames.slice(i + 1), options, after)
       this.put(outcome)
     }
