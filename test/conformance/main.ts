@@ -18,7 +18,7 @@ const patience = { short: 5_000, long: 120_000 }
 
 const effort: Effort = {
   messages: Number.POSITIVE_INFINITY,
-  bytes: process.argv.includes("--full") ? Number.POSITIVE_INFINITY : 16 * 1024 * 1024
+  bytes: process.argv.includes("--full") ? Number.POSITIVE_INFINITY : 4 * 1024 * 1024
 }
 
 /** The sections of long cases. They keep a core busy: beside each other, the time that each may take would be the others'. */

@@ -73,7 +73,7 @@ In sections 12 and 13 permessage-deflate is turned on, with nothing else set. Th
 like Autobahn's without being the same, and an OK means, too, that what the peer asked for was agreed on and kept to (the echoes
 are read with a window of that size, and an empty one for each message where the context is not to be kept), and that
 echoes of 1 KiB and more were compressed, where the data can be. Autobahn sends 1000 messages in each case; so does this
-as far as they come to no more than 16 MiB, and \`npm run conformance -- --full\` whatever they come to.
+as far as they come to no more than 4 MiB, and \`npm run conformance -- --full\` whatever they come to.
 
 What is not OK is in bold, with what was seen instead: "waited for more" is a connection that was not failed at the byte
 that broke a rule, "closed with" one that ended with another code, or before all was answered. Handshakes say how they
