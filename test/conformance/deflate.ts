@@ -27,18 +27,18 @@ const parse = (header: string): ReadonlyArray<{ readonly name: string; readonly 
     return { name, parameters: new Map(pairs) }
   })
 
-const known = [
+const known = new Set([
   "server_no_context_takeover",
   "client_no_context_takeover",
   "server_max_window_bits",
   "client_max_window_bits"
-]
+])
 
 const bitsOf = (parameters: Parameters, name: string): number => Number(parameters.get(name) ?? 15)
 
 /** Whether an answer gives a client what one of its offers asks for (§7.1). */
 const answers = (offer: Parameters, answer: Parameters): boolean =>
-  Array.from(answer.keys()).every((name) => known.includes(name))
+  Array.from(answer.keys()).every((name) => known.has(name))
   && (!offer.has("server_no_context_takeover") || answer.has("server_no_context_takeover"))
   && (!offer.has("server_max_window_bits") || answer.has("server_max_window_bits"))
   && bitsOf(answer, "server_max_window_bits") <= bitsOf(offer, "server_max_window_bits")

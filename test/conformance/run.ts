@@ -289,15 +289,15 @@ const converse = async (
   for (let i = 0; i < count; i++) {
     const frames = compressedFrames(opcode, await next, frameSize)
     if (i + 1 < count) next = compress(payload(i + 1))
-    await peer.write(Buffer.concat(frames.map((frame) => encode(frame, role === "server"))))
+    await peer.write(Buffer.concat(frames.map((it) => encode(it, role === "server"))))
     await peer.until(() => peer.closed || reader.frames.at(-1)?.fin === true)
     const echo = reader.frames.splice(0)
     if (reader.fault !== undefined) return reader.fault
     if (echo.at(-1)?.fin !== true) return peer.late ? "waited for more" : "ended before the echo"
-    const bytes = Buffer.concat(echo.map((frame) => frame.payload))
-    const inOrder = echo.every((frame, n) =>
-      frame.opcode === (n === 0 ? opcode : opcodes.continuation) && (n === 0 || frame.rsv === 0)
-      && frame.fin === (n === echo.length - 1)
+    const bytes = Buffer.concat(echo.map((it) => it.payload))
+    const inOrder = echo.every((it, n) =>
+      it.opcode === (n === 0 ? opcode : opcodes.continuation) && (n === 0 || it.rsv === 0)
+      && it.fin === (n === echo.length - 1)
     )
     const whole = echo[0].rsv === 0 ? bytes : await decompress(bytes).catch(() => undefined)
     if (whole === undefined) return "sent what cannot be decompressed"

@@ -122,7 +122,7 @@ const verifyEchoes = (bytes: Buffer, role: Role, takeover: boolean, got: Readonl
   const { frames, rest } = parse(bytes, role)
   assert.equal(rest.length, 0, "what is written is whole frames")
   const compressed = frames.filter(({ opcode }) => opcode < 8).map(({ reserved }) => reserved === 4)
-  const messages = messagesOf(frames.map((frame) => ({ ...frame, reserved: frame.reserved & 3 })))
+  const messages = messagesOf(frames.map((frame) => Object.assign(frame, { reserved: frame.reserved & 3 })))
   assert.ok(messages.length <= got.length)
   // With takeover they are one stream.
   if (takeover) {

@@ -461,7 +461,7 @@ class Run {
     return frames.map((frame) => {
       if (frame.opcode >= 8) return frame
       assert.equal(frame.reserved, frame.opcode === 0 ? 0 : 4, "data frames go through the extension")
-      return { ...frame, reserved: 0, payload: counted(frame.payload, count++) }
+      return Object.assign(frame, { reserved: 0, payload: counted(frame.payload, count++) })
     })
   }
 

@@ -128,7 +128,8 @@ const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i)
 /** Texts of which each is much like the last. */
 const alike = Array.from(
   { length: 40 },
-  (_, i) => i % 8 === 7 ? "" : JSON.stringify({ order: i, items: Array.from({ length: 120 }, (_, n) => `item ${n} €`) })
+  (_, i) =>
+    i % 8 === 7 ? "" : JSON.stringify({ order: i, items: Array.from({ length: 120 }, (_item, n) => `item ${n} €`) })
 )
 
 const longText = "añ€😀".repeat(105_000)
