@@ -4,6 +4,7 @@ import { chart } from "./chart.ts"
 import { benchCodec } from "./codec.ts"
 import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
 import { growthChart, growthTables, measureGrowth } from "./growth.ts"
+import { idleMemory } from "./idleMemory.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
@@ -62,6 +63,9 @@ if (options.alone === "codec") {
   const growth = await measureGrowth(options, progress)
   for (const { table, title } of growthTables(growth)) console.log(`By ${title}:\n\n${render(table, markdown)}\n`)
   if (options.svg !== undefined) writeFileSync(options.svg, growthChart(growth))
+} else if (options.alone === "deflate-memory") {
+  print(machine())
+  await idleMemory()
 } else {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const results = await benchServers(options)

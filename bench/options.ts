@@ -8,7 +8,7 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
   modes.join("|")
 }]
                 [--idle 2000] [--markdown] [--svg FILE]
-npm run bench -- codec|deflate [--rounds 3] [--markdown]
+npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 
@@ -27,7 +27,7 @@ peers:     ${list(peers)}
 
 export interface Arguments {
   /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
-  readonly alone: "codec" | "deflate" | "growth" | "profile" | undefined
+  readonly alone: "codec" | "deflate" | "deflate-memory" | "growth" | "profile" | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -69,7 +69,9 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const alone = (["codec", "deflate", "growth", "profile"] as const).find((one) => positionals.includes(one))
+  const alone = (["codec", "deflate", "deflate-memory", "growth", "profile"] as const).find((one) =>
+    positionals.includes(one)
+  )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws, which has to be measured")

@@ -75,6 +75,21 @@ describe("echo-client", () => {
     }))
 })
 
+describe("checksum-extension", () => {
+  it.live("agrees on what both know, and finds what was damaged", () =>
+    Effect.gen(function*() {
+      const program = yield* runExample("checksum-extension.js", {})
+      assert.strictEqual(yield* program.ended, 0)
+      assert.deepStrictEqual(program.output().trim().split("\n"), [
+        "offered: x-checksum; algorithm=sha256, x-checksum; algorithm=crc32",
+        "agreed on: x-checksum; algorithm=crc32",
+        // Two bytes of header, four of mask, five of payload, four of checksum.
+        "came back: hello, for 15 bytes",
+        "damaged: the connection was closed by the peer with 1007 (InvalidPayloadData), \"InvalidExtensionData\""
+      ])
+    }))
+})
+
 describe("raw-frames", () => {
   it.live("prints the frames of an echo server", () =>
     Effect.gen(function*() {

@@ -52,6 +52,9 @@ class Output {
 
 const nothing = new Uint8Array(0)
 
+/** What a flush ends with: taken off by who compresses (§7.2.1), and put back by who decompresses (§7.2.2). */
+const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
+
 // -----------------------------------------------------------------------------
 // Compression
 // -----------------------------------------------------------------------------
@@ -78,13 +81,22 @@ export class Deflater implements Owner {
     }
     this.held ??= this.direction.contexts.deflater(this.direction.windowBits)
     this.held.busy = true
-    const work = new Deflating(this.held.stream, payload, final)
-    return work.step() ? this.end(work, final) : Effect.map(remaining(work), () => this.end(work, final))
-  }
-
-  private end(work: Deflating, final: boolean): Uint8Array {
-    this.rest(final)
-    return work.result()
+    const { stream } = this.held
+    // Most often that is all, and nothing has to be remembered of it.
+    const length = Math.min(sliceSize, payload.length)
+    const last = length === payload.length
+    const size = stream.step(last ? syncFlush : noFlush, payload, 0, length)
+    if (last && size < sliceSize) {
+      const compressed = copyOutput(final ? size - tail.length : size)
+      this.rest(final)
+      return compressed
+    }
+    const work = new Deflating(stream, payload, final)
+    work.took(size, length)
+    return Effect.map(remaining(work), () => {
+      this.rest(final)
+      return work.result()
+    })
   }
 
   private rest(final: boolean): void {
@@ -132,24 +144,25 @@ class Deflating implements Sliced {
     const length = Math.min(sliceSize, payload.length - at)
     const last = at + length === payload.length
     const size = stream.step(last ? syncFlush : noFlush, payload, at, length)
-    this.at += length - stream.left
-    this.output.push(copyOutput(size))
+    this.took(size, length)
     return last && size < sliceSize
+  }
+
+  /** A step made so much of so much. */
+  took(size: number, length: number): void {
+    this.at += length - this.stream.left
+    this.output.push(copyOutput(size))
   }
 
   result(): Uint8Array {
     const whole = this.output.concat()
-    // "Remove 4 octets (that are 0x00 0x00 0xff 0xff) from the tail end" (§7.2.1)
-    return this.final ? whole.subarray(0, -4) : whole
+    return this.final ? whole.subarray(0, -tail.length) : whole
   }
 }
 
 // -----------------------------------------------------------------------------
 // Decompression
 // -----------------------------------------------------------------------------
-
-/** "Append 4 octets of 0x00 0x00 0xff 0xff to the tail end of the payload" (§7.2.2) */
-const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
 
 /** For payloads with their tail behind them, so that one step is enough. */
 const withTail = new Uint8Array(16 * 1024)

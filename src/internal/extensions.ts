@@ -9,7 +9,7 @@ import type * as Extension from "../Extension.ts"
 import { Frame, Opcode } from "../Frame.ts"
 import { defaultMaxMessageSize } from "../Message.ts"
 import { InvalidUtf8, type ProtocolError } from "../ProtocolError.ts"
-import { Utf8Validator } from "./utf8.ts"
+import { isWellFormed, Utf8Validator } from "./utf8.ts"
 
 interface Running {
   readonly reservedBits: number
@@ -26,6 +26,7 @@ export class Extensions {
 
   // The message that is being decoded: the reserved bits that it began with, and what has become of it so far.
   private reserved = 0
+  private text = false
   private utf8: Utf8Validator | undefined
   private size = 0
 
@@ -37,7 +38,10 @@ export class Extensions {
 
   /** Whether a message with these reserved bits is something else before it is decoded. */
   isEncoded(reserved: number): boolean {
-    return this.running.some((extension) => isFor(extension, reserved))
+    for (let i = 0; i < this.running.length; i++) {
+      if (isFor(this.running[i], reserved)) return true
+    }
+    return false
   }
 
   /** What a data frame is sent as. */
@@ -49,7 +53,8 @@ export class Extensions {
   decode(frame: Frame): Outcome<ProtocolError> {
     if (frame.opcode !== Opcode.Continuation) {
       this.reserved = frame.reserved
-      this.utf8 = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved) ? new Utf8Validator() : undefined
+      this.text = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved)
+      this.utf8 = undefined
       this.size = 0
     }
     return this.decodeFrom(this.running.length - 1, frame)
@@ -59,7 +64,12 @@ export class Extensions {
 
   private encodeFrom(index: number, frame: Frame, options: Extension.SendOptions): Outcome<never> {
     for (let i = index; i < this.running.length; i++) {
-      const outcome = attempt(() => this.running[i].session.encode(frame, options))
+      let outcome: Outcome<never>
+      try {
+        outcome = this.running[i].session.encode(frame, options)
+      } catch (defect) {
+        return thrown(defect)
+      }
       if (!(outcome instanceof Frame)) {
         return Effect.flatMap(outcome, (it) => toEffect(this.encodeFrom(i + 1, it, options)))
       }
@@ -71,8 +81,12 @@ export class Extensions {
   private decodeFrom(index: number, frame: Frame): Outcome<ProtocolError> {
     for (let i = index; i >= 0; i--) {
       if (!isFor(this.running[i], this.reserved)) continue
-      const room = { used: this.size, limit: this.limit }
-      const outcome = attempt(() => this.running[i].session.decode(frame, room))
+      let outcome: Outcome<ProtocolError>
+      try {
+        outcome = this.running[i].session.decode(frame, { used: this.size, limit: this.limit })
+      } catch (defect) {
+        return thrown(defect)
+      }
       if (outcome instanceof Error) return outcome
       if (!(outcome instanceof Frame)) {
         return Effect.flatMap(outcome, (it) => toEffect(this.decodeFrom(i - 1, it)))
@@ -87,7 +101,9 @@ export class Extensions {
     const { fin, payload } = frame
     const start = this.size
     this.size += payload.length
-    if (this.utf8 === undefined) return frame
+    // A message of one frame, as most are, needs nobody to keep the place between two.
+    if (!this.text || (fin && this.utf8 === undefined && isWellFormed(payload))) return frame
+    this.utf8 ??= new Utf8Validator()
     const at = this.utf8.push(payload)
     if (at < 0 && (!fin || this.utf8.complete)) return frame
     return new InvalidUtf8({ where: "text message", offset: at < 0 ? this.size : start + at })
@@ -98,13 +114,7 @@ const isFor = ({ reservedBits }: Running, reserved: number): boolean =>
   reservedBits === 0 || (reserved & reservedBits) !== 0
 
 /** What an extension throws must not come out where bytes are read: it is the program's mistake, not the peer's. */
-const attempt = <E>(step: () => Outcome<E>): Outcome<E> => {
-  try {
-    return step()
-  } catch (defect) {
-    return Effect.die(defect)
-  }
-}
+const thrown = (defect: unknown): Effect.Effect<never> => Effect.die(defect)
 
 const toEffect = <E>(outcome: Outcome<E>): Effect.Effect<Frame, E> =>
   outcome instanceof Frame

@@ -76,6 +76,8 @@ const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
 export const control = "control"
 type Sender = object | typeof control
 
+const noOptions: SendOptions = {}
+
 /** Writes at once; or begins to, where an extension takes its time, and is not interrupted then. */
 type Write = () => Effect.Effect<void, ConnectionClosed>
 
@@ -136,9 +138,8 @@ export class Outbox {
    * nothing can be sent any more.
    */
   send(write: Write, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    return Effect.suspend(() =>
-      this.extensions === undefined && this.ready(sender) ? write() : this.sendInTurn(write, sender)
-    )
+    if (this.extensions !== undefined) return this.sendInTurn(write, sender)
+    return Effect.suspend(() => this.ready(sender) ? write() : this.sendInTurn(write, sender))
   }
 
   /** Whether frames may be written at once, as they are: there is room, and no extension has to see them. */
@@ -157,12 +158,13 @@ export class Outbox {
    */
   private sendInTurn(write: Write, sender: Sender | undefined): Effect.Effect<void, ConnectionClosed> {
     return Effect.uninterruptibleMask((restore) => {
+      if (this.ready(sender)) return write()
       const turn: Effect.Effect<void, ConnectionClosed> = Effect.suspend(() => {
         if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
         return this.admits(sender) ? write() : wait
       })
       const wait = Effect.andThen(restore(this.whenRoom(sender)), turn)
-      return this.ready(sender) || !this.protocol.sendable ? turn : wait
+      return this.protocol.sendable ? wait : turn
     })
   }
 
@@ -252,7 +254,9 @@ export class Outbox {
     after: () => void
   ): Effect.Effect<void, ConnectionClosed> {
     for (let i = 0; i < frames.length; i++) {
-      const outcome = this.extensions === undefined ? frames[i] : this.extensions.encode(frames[i], options ?? {})
+      const outcome = this.extensions === undefined
+        ? frames[i]
+        : this.extensions.encode(frames[i], options ?? noOptions)
       if (!(outcome instanceof Frame)) return this.writeEncoded(outcome, frames.slice(i + 1), options, after)
       this.put(outcome)
     }

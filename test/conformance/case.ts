@@ -70,7 +70,26 @@ export interface Response {
   readonly error: string | undefined
 }
 
-export type Case = Exchange | Request | Response
+/** Compressed messages are sent one by one, each after the echo of the last (RFC 7692). */
+export interface Compressed {
+  readonly kind: "compressed"
+  readonly id: string
+  readonly about: string
+  readonly opcode: number
+  /** The payload of each message, and how long it is. */
+  readonly payload: (index: number) => Buffer
+  readonly size: number
+  readonly count: number
+  /** The size of the frames that the compressed messages are cut into. Default: one frame each. */
+  readonly frameSize: number | undefined
+  /** Whether the echoes are to be of fewer bytes than what they carry. */
+  readonly shrinks: boolean
+  /** What the peer offers as a client, and what it answers as a server. */
+  readonly offers: string
+  readonly answer: string
+}
+
+export type Case = Exchange | Request | Response | Compressed
 
 export interface Section {
   readonly id: string
@@ -79,11 +98,21 @@ export interface Section {
 }
 
 /** Whether a case is only for this library, because others have limits and policies of their own. */
-export const isOwn = (test: Case): boolean => test.kind !== "response" && test.own === true
+export const isOwn = (test: Case): boolean => (test.kind === "exchange" || test.kind === "request") && test.own === true
 
 /** Whether a case is for a role. */
-export const isFor = (test: Case, role: Role): boolean =>
-  test.kind === "exchange" ? (test.only ?? role) === role : (test.kind === "request") === (role === "server")
+export const isFor = (test: Case, role: Role): boolean => {
+  switch (test.kind) {
+    case "exchange":
+      return test.only === undefined || test.only === role
+    case "compressed":
+      return true
+    case "request":
+      return role === "server"
+    case "response":
+      return role === "client"
+  }
+}
 
 // -----------------------------------------------------------------------------
 // Frames

@@ -23,13 +23,13 @@ export const goodResponse: ReadonlyArray<string> = [
   "Sec-WebSocket-Accept: {accept}"
 ]
 
-const headerOf = (head: string, name: string): string | undefined =>
+export const headerOf = (head: string, name: string): string | undefined =>
   head.split("\r\n").slice(1).find((line) => line.toLowerCase().startsWith(`${name}:`))?.slice(name.length + 1).trim()
 
 export const statusOf = (head: string): number => Number(/^HTTP\/1\.1 (\d{3}) /.exec(head)?.[1])
 
 /** What is wrong with a server's response to the sample key, if anything is (§4.2.2). */
-export const faultOfResponse = (head: string | undefined): string | undefined =>
+export const faultOfResponse = (head: string | undefined, extended = false): string | undefined =>
   head === undefined
     ? "no response"
     : statusOf(head) !== 101
@@ -37,9 +37,9 @@ export const faultOfResponse = (head: string | undefined): string | undefined =>
     : headerOf(head, "upgrade")?.toLowerCase() !== "websocket"
         || headerOf(head, "connection")?.toLowerCase() !== "upgrade"
         || headerOf(head, "sec-websocket-accept") !== acceptFor(sampleKey)
-        // Nothing of what is asked for here is spoken by an echo on default options.
+        // No subprotocol is spoken by an echo, nor an extension, unless it is given one.
         || headerOf(head, "sec-websocket-protocol") !== undefined
-        || headerOf(head, "sec-websocket-extensions") !== undefined
+        || (headerOf(head, "sec-websocket-extensions") !== undefined) !== extended
     ? "a wrong response"
     : undefined
 

@@ -1,10 +1,30 @@
 /** Plays a case to a server or a client over TCP, and judges what comes back. */
 import * as Net from "node:net"
-import { type Case, close, type Exchange, type Request, type Response, type Role } from "./case.ts"
-import { faultOfRequest, faultOfResponse, goodRequest, goodResponse, lines, responseTo, statusOf } from "./handshake.ts"
+import {
+  type Case,
+  close,
+  type Compressed,
+  type Exchange,
+  fragments,
+  frame,
+  type Request,
+  type Response,
+  type Role
+} from "./case.ts"
+import { agree, type Agreed, compressor, decompressor } from "./deflate.ts"
+import {
+  faultOfRequest,
+  faultOfResponse,
+  goodRequest,
+  goodResponse,
+  headerOf,
+  lines,
+  responseTo,
+  statusOf
+} from "./handshake.ts"
 import { Peer } from "./peer.ts"
 import type { ClientSubject, ServerSubject, Subject } from "./subjects.ts"
-import { encode, opcodes, type Received } from "./wire.ts"
+import { encode, type Frame, opcodes, type Received } from "./wire.ts"
 
 /** What became of a case. `said` is what was seen: why it failed, or how a handshake ended. */
 export interface Verdict {
@@ -17,13 +37,23 @@ const failure = (said: string): Verdict => ({ ok: false, said })
 
 const host = "127.0.0.1"
 
+/** How much of a case that repeats itself is run: so many messages, or so many bytes of them. */
+export interface Effort {
+  readonly messages: number
+  readonly bytes: number
+}
+
 /** Runs a case; what is not over after `patience` milliseconds has failed. */
-export const run = (test: Case, subject: Subject, patience: number): Promise<Verdict> => {
+export const run = (test: Case, subject: Subject, patience: number, effort: Effort): Promise<Verdict> => {
   switch (test.kind) {
     case "exchange":
       return subject.role === "server"
         ? exchangeWithServer(test, subject, patience)
         : exchangeWithClient(test, subject, patience)
+    case "compressed":
+      return subject.role === "server"
+        ? compressedWithServer(test, subject, patience, effort)
+        : compressedWithClient(test, subject, patience, effort)
     case "request":
       if (subject.role === "server") return request(test, subject, patience)
       break
@@ -47,12 +77,13 @@ const connectTo = (port: number): Promise<Net.Socket> =>
 /** Has a client connect to a server of the peer's, and gives what it ends with beside its socket. */
 const clientOf = async (
   subject: ClientSubject,
-  protocols: ReadonlyArray<string>
+  protocols: ReadonlyArray<string>,
+  compresses = false
 ): Promise<{ readonly socket: Net.Socket; readonly end: Promise<string | undefined> }> => {
   const server = Net.createServer({ allowHalfOpen: true })
   await new Promise<void>((resolve) => server.listen(0, host, resolve))
   const connected = new Promise<Net.Socket>((resolve) => server.once("connection", resolve))
-  const end = subject.connect((server.address() as Net.AddressInfo).port, protocols)
+  const end = subject.connect((server.address() as Net.AddressInfo).port, protocols, compresses)
   const socket = await connected
   server.close()
   return { socket, end }
@@ -122,13 +153,17 @@ const exchangeWithClient = async (test: Exchange, subject: ClientSubject, patien
     return failure(fault)
   }
   const early = await play(test, peer, "client", responseTo(peer.head!, lines(...goodResponse)))
-  await peer.until(() => peer.closed)
-  // A client waits until the server ends TCP (§7.1.1), unless it fails the connection.
-  if (!test.failed) peer.socket.end()
-  await peer.until(() => false)
-  await peer.leave()
+  await leaveClient(test, peer)
   const refusal = await end
   return verdictOf(refusal ?? early ?? faultOf(test, peer))
+}
+
+/** A client waits until the server ends TCP (§7.1.1), unless it fails the connection. */
+const leaveClient = async ({ failed }: Pick<Exchange, "failed">, peer: Peer): Promise<void> => {
+  await peer.until(() => peer.closed)
+  if (!failed) peer.socket.end()
+  await peer.until(() => false)
+  await peer.leave()
 }
 
 const verdictOf = (fault: string | undefined): Verdict => fault === undefined ? passed : failure(fault)
@@ -161,7 +196,10 @@ const codeOf = ({ payload }: Received): Exchange["close"] =>
   payload.length >= 2 ? payload.readUInt16BE(0) : "without a code"
 
 /** What is wrong with what came back, if anything is. */
-const faultOf = (test: Exchange, { ended, late, reader }: Peer): string | undefined => {
+const faultOf = (
+  test: Pick<Exchange, "frames" | "enough" | "close" | "failed">,
+  { ended, late, reader }: Peer
+): string | undefined => {
   if (reader.fault !== undefined) return reader.fault
   const at = reader.frames.findIndex(({ opcode }) => opcode === opcodes.close)
   const answers = at < 0 ? reader.frames : reader.frames.slice(0, at)
@@ -181,4 +219,103 @@ const faultOf = (test: Exchange, { ended, late, reader }: Peer): string | undefi
     return "used a mask twice"
   }
   return ended === "in order" ? undefined : ended === undefined ? "did not end TCP" : "reset TCP"
+}
+
+// -----------------------------------------------------------------------------
+// Compressed messages
+// -----------------------------------------------------------------------------
+
+const extensionsHeader = "sec-websocket-extensions"
+
+/** What is left once all messages have been echoed: the closing handshake. */
+const closing = { frames: [], close: 1000, failed: false } as const
+
+const compressedWithServer = async (
+  test: Compressed,
+  subject: ServerSubject,
+  patience: number,
+  effort: Effort
+): Promise<Verdict> => {
+  const peer = new Peer(await connectTo(subject.deflatePort), false, patience)
+  await peer.write(Buffer.from(lines(...goodRequest, `Sec-WebSocket-Extensions: ${test.offers}`)))
+  await peer.until(() => peer.head !== undefined)
+  const agreed = agree(test.offers, headerOf(peer.head ?? "", extensionsHeader))
+  const fault = faultOfResponse(peer.head, true)
+    ?? (typeof agreed === "string" ? agreed : await converse(test, peer, "server", agreed, effort))
+  if (fault === undefined) await peer.until(() => false)
+  await peer.leave()
+  return verdictOf(fault ?? faultOf(closing, peer))
+}
+
+const compressedWithClient = async (
+  test: Compressed,
+  subject: ClientSubject,
+  patience: number,
+  effort: Effort
+): Promise<Verdict> => {
+  const { end, socket } = await clientOf(subject, [], true)
+  const peer = new Peer(socket, true, patience)
+  await peer.until(() => peer.head !== undefined)
+  const agreed = agree(headerOf(peer.head ?? "", extensionsHeader), test.answer)
+  const wrong = faultOfRequest(peer.head) ?? (typeof agreed === "string" ? agreed : undefined)
+  if (wrong !== undefined) {
+    socket.destroy()
+    return failure(wrong)
+  }
+  await peer.write(responseTo(peer.head!, lines(...goodResponse, `Sec-WebSocket-Extensions: ${test.answer}`)))
+  const fault = await converse(test, peer, "client", agreed as Agreed, effort)
+  if (fault === undefined) await leaveClient(closing, peer)
+  else await peer.leave()
+  return verdictOf(await end ?? fault ?? faultOf(closing, peer))
+}
+
+/** Sends each message after the echo of the last, and a close frame after all. Answers what is wrong with an echo. */
+const converse = async (
+  test: Compressed,
+  peer: Peer,
+  role: Role,
+  agreed: Agreed,
+  effort: Effort
+): Promise<string | undefined> => {
+  const { frameSize, opcode, payload, size } = test
+  const compress = compressor(role === "server" ? agreed.client : agreed.server)
+  const decompress = decompressor(agreed[role])
+  const count = Math.min(test.count, effort.messages, Math.max(2, Math.floor(effort.bytes / size)))
+  const { reader } = peer
+  reader.reservedBits = 4
+  let [plain, echoed] = [0, 0]
+  // The next message is compressed while the echo of the last is on its way.
+  let next = compress(payload(0))
+  for (let i = 0; i < count; i++) {
+    const frames = compressedFrames(opcode, await next, frameSize)
+    if (i + 1 < count) next = compress(payload(i + 1))
+    await peer.write(Buffer.concat(frames.map((it) => encode(it, role === "server"))))
+    await peer.until(() => peer.closed || reader.frames.at(-1)?.fin === true)
+    const echo = reader.frames.splice(0)
+    if (reader.fault !== undefined) return reader.fault
+    if (echo.at(-1)?.fin !== true) return peer.late ? "waited for more" : "ended before the echo"
+    const bytes = Buffer.concat(echo.map((it) => it.payload))
+    const inOrder = echo.every((it, n) =>
+      it.opcode === (n === 0 ? opcode : opcodes.continuation) && (n === 0 || it.rsv === 0)
+      && it.fin === (n === echo.length - 1)
+    )
+    const whole = echo[0].rsv === 0 ? bytes : await decompress(bytes).catch(() => undefined)
+    if (whole === undefined) return "sent what cannot be decompressed"
+    if (!inOrder || !whole.equals(payload(i))) return "answered something else"
+    plain += whole.length
+    echoed += bytes.length
+  }
+  if (test.shrinks && echoed >= plain) return "did not compress"
+  await peer.write(encode(close(1000), role === "server"))
+  return undefined
+}
+
+/** The frames of a compressed message: RSV1 is set on the first (RFC 7692 §6). */
+const compressedFrames = (opcode: number, compressed: Buffer, size = compressed.length): ReadonlyArray<Frame> => {
+  const [first, ...more] = fragments(
+    (payload, options) => frame(opcode, payload, options),
+    compressed,
+    Math.max(1, size)
+  )
+  return [{ ...first, rsv: 4 }, ...more]
 }

@@ -1,6 +1,6 @@
-/** What is tested: an echo on default options, as a server and as a client, with this library and with ws. */
+/** What is tested: an echo on default options, as a server and as a client, with this library and with ws; with permessage-deflate, where a case is about it. */
 import { Deferred, Effect, Fiber, Stream } from "effect"
-import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Connection, PerMessageDeflate, WebSocketClient, WebSocketServer } from "effect-ws"
 import { createRequire } from "node:module"
 import type { AddressInfo } from "node:net"
 import * as Ws from "ws"
@@ -11,6 +11,8 @@ export interface ServerSubject {
   /** Whether it is this library. */
   readonly own: boolean
   readonly port: number
+  /** Where it compresses. */
+  readonly deflatePort: number
   readonly stop: () => Promise<unknown>
 }
 
@@ -19,7 +21,11 @@ export interface ClientSubject {
   readonly name: string
   readonly own: boolean
   /** Connects, and echoes. At the end answers the error that it could not connect for, if it could not. */
-  readonly connect: (port: number, protocols: ReadonlyArray<string>) => Promise<string | undefined>
+  readonly connect: (
+    port: number,
+    protocols: ReadonlyArray<string>,
+    compresses: boolean
+  ) => Promise<string | undefined>
 }
 
 export type Subject = ServerSubject | ClientSubject
@@ -35,23 +41,31 @@ const echo = (connection: Connection.Connection["Service"]) => Stream.runForEach
 const own = { name: "effect-ws", own: true } as const
 
 export const ownServer = async (): Promise<ServerSubject> => {
-  const listening = Deferred.makeUnsafe<number>()
+  const listening = Deferred.makeUnsafe<{ readonly port: number; readonly deflatePort: number }>()
+  const listen = (options: WebSocketServer.ServeOptions) =>
+    Effect.gen(function*() {
+      const server = yield* WebSocketServer.make({ host })
+      yield* server.serve(Effect.flatMap(Connection.Connection, echo), options)
+      return server.address._tag === "Tcp" ? server.address.port : 0
+    })
   const program = Effect.gen(function*() {
-    const server = yield* WebSocketServer.make({ host })
-    yield* server.serve(Effect.flatMap(Connection.Connection, echo))
-    yield* Deferred.succeed(listening, server.address._tag === "Tcp" ? server.address.port : 0)
+    const port = yield* listen({})
+    const deflatePort = yield* listen({ extensions: [PerMessageDeflate.make()] })
+    yield* Deferred.succeed(listening, { port, deflatePort })
     return yield* Effect.never
   })
   const fiber = Effect.runFork(Effect.scoped(program))
-  const port = await Effect.runPromise(Deferred.await(listening))
-  return { ...own, role: "server", port, stop: () => Effect.runPromise(Fiber.interrupt(fiber)) }
+  const ports = await Effect.runPromise(Deferred.await(listening))
+  return { ...own, ...ports, role: "server", stop: () => Effect.runPromise(Fiber.interrupt(fiber)) }
 }
+
+const deflate = PerMessageDeflate.make()
 
 export const ownClient: ClientSubject = {
   ...own,
   role: "client",
-  connect: (port, protocols) =>
-    WebSocketClient.connect(`ws://${host}:${port}/`, { protocols }).pipe(
+  connect: (port, protocols, compresses) =>
+    WebSocketClient.connect(`ws://${host}:${port}/`, { protocols, extensions: compresses ? [deflate] : [] }).pipe(
       Effect.flatMap(echo),
       Effect.scoped,
       Effect.match({
@@ -75,27 +89,31 @@ const echoOfWs = (socket: Ws.WebSocket): void => {
   socket.on("error", () => {})
 }
 
-export const wsServer = (): Promise<ServerSubject> =>
+const listenOfWs = (perMessageDeflate: boolean): Promise<Ws.WebSocketServer> =>
   new Promise((resolve) => {
-    const server: Ws.WebSocketServer = new Ws.WebSocketServer({ host, port: 0 }, () =>
-      resolve({
-        ...ws,
-        role: "server",
-        port: (server.address() as AddressInfo).port,
-        stop: () => {
-          for (const client of server.clients) client.terminate()
-          return new Promise<unknown>((done) => server.close(done))
-        }
-      }))
+    const server: Ws.WebSocketServer = new Ws.WebSocketServer(
+      { host, port: 0, perMessageDeflate },
+      () => resolve(server)
+    )
     server.on("connection", echoOfWs)
   })
+
+export const wsServer = async (): Promise<ServerSubject> => {
+  const servers = [await listenOfWs(false), await listenOfWs(true)]
+  const [port, deflatePort] = servers.map((server) => (server.address() as AddressInfo).port)
+  const stop = (server: Ws.WebSocketServer) => {
+    for (const client of server.clients) client.terminate()
+    return new Promise<unknown>((done) => server.close(done))
+  }
+  return { ...ws, role: "server", port, deflatePort, stop: () => Promise.all(servers.map(stop)) }
+}
 
 export const wsClient: ClientSubject = {
   ...ws,
   role: "client",
-  connect: (port, protocols) =>
+  connect: (port, protocols, perMessageDeflate) =>
     new Promise((resolve) => {
-      const socket = new Ws.WebSocket(`ws://${host}:${port}/`, [...protocols])
+      const socket = new Ws.WebSocket(`ws://${host}:${port}/`, [...protocols], { perMessageDeflate })
       let refusal: string | undefined = "refused"
       socket.on("open", () => {
         refusal = undefined

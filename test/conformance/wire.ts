@@ -64,6 +64,8 @@ export const encode = (piece: Piece, byClient: boolean): Buffer => {
 export interface Received {
   readonly opcode: number
   readonly fin: boolean
+  /** As in `Frame`. */
+  readonly rsv: number
   readonly payload: Buffer
   readonly key: number | undefined
 }
@@ -73,6 +75,8 @@ export class Reader {
   readonly frames: Array<Received> = []
   /** What is wrong with what came, if anything is. */
   fault: string | undefined
+  /** The reserved bits that were agreed on, as in `Frame`. */
+  reservedBits = 0
   private readonly fromClient: boolean
   private pending: Array<Buffer> = []
   private size = 0
@@ -117,7 +121,8 @@ export class Reader {
     const length = short === 126 ? bytes.readUInt16BE(2) : short === 127 ? Number(bytes.readBigUInt64BE(2)) : short
     const opcode = first & 0x0f
     const fin = (first & 0x80) !== 0
-    this.fault = (first & 0x70) !== 0
+    const rsv = (first & 0x70) >> 4
+    this.fault = (rsv & ~this.reservedBits) !== 0
       ? "sent reserved bits"
       : !(Object.values(opcodes) as Array<number>).includes(opcode)
       ? `sent the opcode ${opcode}`
@@ -131,7 +136,7 @@ export class Reader {
     if (this.fault !== undefined || missing(head + length)) return 0
     const payload = Buffer.from(bytes.subarray(head, head + length))
     if (masked) { for (let i = 0; i < length; i++) payload[i] ^= bytes[at + (i & 3)] }
-    this.frames.push({ opcode, fin, payload, key: masked ? bytes.readUInt32BE(at) : undefined })
+    this.frames.push({ opcode, fin, rsv, payload, key: masked ? bytes.readUInt32BE(at) : undefined })
     return head + length
   }
 }

@@ -13,6 +13,7 @@ const executions: Readonly<Record<string, number>> = {
   "upgrade-http": 300,
   "client-http": 300,
   connection: 500,
+  deflate: 500,
   "connection-model": 1500,
   differential: 800
 }

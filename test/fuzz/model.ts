@@ -5,7 +5,7 @@
  * yields; nothing else does. A small model knows what must come of it.
  */
 import { Cause, Clock, Context, Duration, Effect, Exit, type Fiber, Scheduler, Scope, Stream } from "effect"
-import { Connection, ConnectionError, Frame } from "effect-ws"
+import { Connection, ConnectionError, type Extension, Frame, ProtocolError } from "effect-ws"
 import { strict as assert } from "node:assert"
 import type { Target } from "./engine.ts"
 import { type Choices, Random, Tape } from "./random.ts"
@@ -86,6 +86,53 @@ class Time implements Clock.Clock {
   }
 }
 
+/** Changes the bytes of a data frame, or changes them back, by how many there were before it. */
+const counted = (payload: Uint8Array, count: number): Uint8Array => payload.map((byte) => byte ^ count)
+
+/**
+ * An extension that has to be asked about each data frame once, in order, and
+ * never about two at a time: what comes out is wrong otherwise, on both sides.
+ * It takes its time over some frames, if it is slow.
+ */
+class Counting implements Extension.Session {
+  private readonly choices: Choices
+  private readonly slow: boolean
+  private readonly counts = { encode: 0, decode: 0 }
+  private readonly busy = { encode: false, decode: false }
+
+  constructor(choices: Choices, slow: boolean) {
+    this.choices = choices
+    this.slow = slow
+  }
+
+  get agreed(): Extension.Agreed {
+    return { entry: { name: "x-counting", parameters: [] }, reservedBits: 4, open: Effect.succeed(this) }
+  }
+
+  readonly encode = (frame: Frame.Frame): Frame.Frame | Effect.Effect<Frame.Frame> =>
+    this.pass("encode", frame, frame.opcode === Frame.Opcode.Continuation ? 0 : 4)
+
+  readonly decode = (frame: Frame.Frame, { limit, used }: Extension.Room) => {
+    const size = used + frame.payload.length
+    return size > limit ? new ProtocolError.MessageTooLarge({ size, limit }) : this.pass("decode", frame, 0)
+  }
+
+  private pass(
+    way: "encode" | "decode",
+    { fin, opcode, payload }: Frame.Frame,
+    reserved: number
+  ): Frame.Frame | Effect.Effect<Frame.Frame> {
+    assert.ok(!this.busy[way], "an extension is asked about one frame at a time")
+    const frame = new Frame.Frame(opcode, counted(payload, this.counts[way]++), fin, reserved)
+    if (!this.slow || this.choices.oneIn(2)) return frame
+    this.busy[way] = true
+    return Effect.map(Effect.replicateEffect(Effect.yieldNow, this.choices.between(1, 4)), () => {
+      this.busy[way] = false
+      return frame
+    })
+  }
+}
+
 /** After all microtasks. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
@@ -117,6 +164,9 @@ class Run {
   readonly trace: Array<string> = []
   private readonly choices: Tape
   private readonly options: Connection.MakeOptions
+  private readonly extension: Counting | undefined
+  private readonly slow: boolean
+  private peersDataFrames = 0
   private readonly scheduler: AnyOrder
   private readonly time = new Time()
   private readonly network
@@ -145,10 +195,15 @@ class Run {
   private congested = false
 
   constructor(input: Uint8Array) {
-    const setup = new Tape(input.subarray(0, 6))
-    this.choices = new Tape(input.subarray(6))
-    this.scheduler = new AnyOrder(new Random(setup.below(65536)))
+    const setup = new Tape(input.subarray(0, 8))
+    this.choices = new Tape(input.subarray(8))
+    const random = new Random(setup.below(65536))
+    this.scheduler = new AnyOrder(random)
+    const extension = setup.pick(["none", "quick", "slow"])
+    this.slow = extension === "slow"
+    this.extension = extension === "none" ? undefined : new Counting(random, this.slow)
     this.options = {
+      agreed: this.extension === undefined ? [] : [this.extension.agreed],
       role: setup.pick(["server", "client"]),
       inboundHighWaterMark: setup.pick([64 * 1024, 300]),
       coalesceWrites: setup.pick([true, false]),
@@ -331,7 +386,11 @@ class Run {
 
   private peerWrites(...frames: ReadonlyArray<Pick<WireFrame, "fin" | "opcode" | "payload">>): number {
     const mask = this.options.role === "server" ? Uint8Array.of(1, 2, 3, 4) : undefined
-    const bytes = frames.map((frame) => encode({ ...frame, reserved: 0, mask }))
+    const bytes = frames.map((frame) => {
+      if (this.extension === undefined || frame.opcode >= 8) return encode({ ...frame, reserved: 0, mask })
+      const payload = counted(frame.payload, this.peersDataFrames++)
+      return encode({ ...frame, payload, reserved: frame.opcode === 0 ? 0 : 4, mask })
+    })
     this.outgoing = Buffer.concat([this.outgoing, ...bytes])
     return this.outgoing.length
   }
@@ -397,7 +456,13 @@ class Run {
   private get wire(): Array<WireFrame> {
     const { frames, rest } = parse(Buffer.concat(this.network.writes), this.options.role)
     assert.equal(rest.length, 0, "what is written is whole frames")
-    return frames
+    if (this.extension === undefined) return frames
+    let count = 0
+    return frames.map((frame) => {
+      if (frame.opcode >= 8) return frame
+      assert.equal(frame.reserved, frame.opcode === 0 ? 0 : 4, "data frames go through the extension")
+      return Object.assign(frame, { reserved: 0, payload: counted(frame.payload, count++) })
+    })
   }
 
   /** Answers the latest ping, or the close frame. */
@@ -584,11 +649,13 @@ class Run {
       const count = positions.filter((at) => at >= 0).length
       // What was sent in the turn in which the network failed may not have left.
       if (Exit.isSuccess(exit) && !this.failed) assert.equal(count, sends.length, `${name} sends what it says`)
-      else if (together) assert.ok(count === 0 || count === sends.length, `${name} sends all or nothing`)
+      // An extension that takes its time may not have come to all of them when the connection ended.
+      else if (together && !this.slow) assert.ok(count === 0 || count === sends.length, `${name} sends all or nothing`)
       const there = positions.slice(0, count)
       assert.ok(there.every((at, i) => at >= 0 && (i === 0 || at > there[i - 1])), `${name} sends in order`)
       if (together && count > 0) {
-        const frames = there.map((at) => wire.indexOf(data.filter(({ fin }) => fin)[at]))
+        // Control frames pass what an extension takes its time over.
+        const frames = this.slow ? there : there.map((at) => wire.indexOf(data.filter(({ fin }) => fin)[at]))
         assert.ok(frames.every((at, i) => i === 0 || at === frames[i - 1] + 1), `${name} sends in one piece`)
       }
       const failed = Exit.isFailure(exit) && !Cause.hasInterrupts(exit.cause) && sends.length === 1
@@ -660,7 +727,7 @@ const succeeded = <A>(fiber: Fiber.Fiber<unknown, unknown>): A => {
 
 export const connectionModel: Target = {
   name: "connection-model",
-  generate: (choices) => choices.bytes(6 + choices.below(400)),
+  generate: (choices) => choices.bytes(8 + choices.below(400)),
   run: async (input) => {
     const run = new Run(input)
     try {

@@ -1,5 +1,6 @@
 /** Everything that is fuzzed. A new target is one more line here. */
 import { frameDecoder, wholeConnection } from "./bytes.ts"
+import { compressedConnection } from "./deflate.ts"
 import { differential } from "./differential.ts"
 import type { Target } from "./engine.ts"
 import { clientResponse, extensionHeader, upgradeRequest } from "./headers.ts"
@@ -14,6 +15,7 @@ export const targets: ReadonlyArray<Target> = [
   clientResponse,
   responseOverHttp,
   wholeConnection,
+  compressedConnection,
   connectionModel,
   differential
 ]

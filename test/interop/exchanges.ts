@@ -12,14 +12,23 @@
  * please subprotocol           says which subprotocol was agreed on
  * ```
  *
- * It offers and accepts permessage-deflate, if it can: whether that is used is up to our side.
+ * It offers and accepts permessage-deflate, if it can: whether that is used is up to our side. Exchanges that say what
+ * is `deflated` are had again with it.
  *
  * When a connection has ended it tells, beside the connection, the code and the
  * reason that it saw. Connections have names, which are the paths of their URLs.
  */
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Layer, type Scope, Stream } from "effect"
-import { CloseCode, Connection, type ConnectionError, Frame, WebSocketClient } from "effect-ws"
+import {
+  CloseCode,
+  Connection,
+  type ConnectionError,
+  type Extension,
+  Frame,
+  PerMessageDeflate,
+  WebSocketClient
+} from "effect-ws"
 import { contentOf, type Shape } from "../support/memory.ts"
 import { type Cut, relay, serve } from "../support/net.ts"
 
@@ -56,6 +65,10 @@ export type Ability =
   | "ping"
   | "close without a code"
   | "close with a code of the protocol"
+  | "permessage-deflate"
+  | "compress"
+  | "pings among compressed fragments"
+  | "forget the context"
 
 export interface Peer {
   /** Its name, and its version. */
@@ -96,6 +109,10 @@ interface Exchange {
   readonly needs?: ReadonlyArray<Ability>
   /** The subprotocols that the client offers. The server speaks v3 and v2. */
   readonly protocols?: ReadonlyArray<string>
+  /** Who compresses something in it, where permessage-deflate was agreed on. Default: it is not had with it. */
+  readonly deflated?: "both" | "us" | "them"
+  /** What it needs beside `needs` then. */
+  readonly deflatedNeeds?: ReadonlyArray<Ability>
   readonly run: (ours: Shape, theirs: Theirs) => Effect.Effect<void, unknown>
 }
 
@@ -107,6 +124,13 @@ interface Theirs {
 }
 
 const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i % 251)
+
+/** Texts of which each is much like the last. */
+const alike = Array.from(
+  { length: 40 },
+  (_, i) =>
+    i % 8 === 7 ? "" : JSON.stringify({ order: i, items: Array.from({ length: 120 }, (_item, n) => `item ${n} €`) })
+)
 
 const longText = "añ€😀".repeat(105_000)
 
@@ -126,6 +150,24 @@ const echoes = (
         assert.strictEqual(back._tag, typeof message === "string" ? "Text" : "Binary")
         // Not deepStrictEqual, which takes its time over a megabyte.
         assert.isTrue(Buffer.from(back.bytes).equals(Buffer.from(message)), `${message.length} came back changed`)
+      }
+    })
+})
+
+/** Fragments that are longer together than what is compressed at once, and others; something is done before each. */
+const longFragments = (
+  name: string,
+  before: (ours: Shape) => Effect.Effect<unknown, unknown>
+): Exchange => ({
+  name,
+  needs: ["join fragments", "long messages"],
+  deflated: "us",
+  run: (ours) =>
+    Effect.gen(function*() {
+      const parts = [longText.slice(0, 100_000), "", longText.slice(100_000, 100_003), "x".repeat(1000)]
+      for (let i = 0; i < 3; i++) {
+        yield* ours.sendFragments(Stream.tap(Stream.fromIterable(parts), () => before(ours)))
+        assert.strictEqual(contentOf(yield* ours.receive), parts.join(""))
       }
     })
 })
@@ -187,12 +229,21 @@ const exchanges: ReadonlyArray<Exchange> = [
   echoes("text", ["hello", "añ€😀"]),
   echoes("an empty text", [""]),
   echoes("binary, and nothing of it", [Uint8Array.of(0, 255, 128), new Uint8Array(0)], "binary"),
-  echoes("a megabyte of text", [longText], "long messages"),
-  echoes("a megabyte of binary", [bytes(1024 * 1024)], "binary", "long messages"),
-  echoes("every form of length", [125, 126, 65_535, 65_536].map(bytes), "binary", "long messages"),
+  { ...echoes("texts of 500 bytes", ["a", "b", "a"].map((letter) => `${letter} `.repeat(250))), deflated: "us" },
+  { ...echoes("a megabyte of text", [longText], "long messages"), deflated: "both" },
+  { ...echoes("a megabyte of binary", [bytes(1024 * 1024)], "binary", "long messages"), deflated: "both" },
+  {
+    ...echoes("every form of length", [125, 126, 65_535, 65_536].map(bytes), "binary", "long messages"),
+    deflated: "both"
+  },
+  {
+    ...echoes("texts that resemble one another, and empty ones among them", alike, "long messages"),
+    deflated: "both"
+  },
   {
     name: "a thousand messages in order, sent at once",
     needs: ["long messages"],
+    deflated: "us",
     run: (ours) =>
       Effect.gen(function*() {
         const sent = Array.from({ length: 1000 }, (_, i) => `${i} ${"x".repeat(i)}`)
@@ -216,6 +267,11 @@ const exchanges: ReadonlyArray<Exchange> = [
         assert.strictEqual(contentOf(yield* ours.receive), "abc")
       })
   },
+  longFragments("long fragments of ours", () => Effect.void),
+  {
+    ...longFragments("long fragments of ours, pings among them", (ours) => ours.ping()),
+    deflatedNeeds: ["pings among compressed fragments"]
+  },
   {
     name: "fragments of theirs",
     needs: ["obey", "fragments"],
@@ -227,6 +283,19 @@ const exchanges: ReadonlyArray<Exchange> = [
         const fragments = yield* Stream.runCollect(message.fragments)
         // Some end with an empty one.
         assert.deepStrictEqual(fragments.filter((fragment) => fragment !== ""), ["a", "b", "c"])
+      })
+  },
+  {
+    name: "long fragments of theirs",
+    needs: ["obey", "fragments"],
+    deflated: "them",
+    run: (ours) =>
+      Effect.gen(function*() {
+        const parts = ["a", "b", "c"].map((letter) => letter.repeat(5000))
+        for (let i = 0; i < 3; i++) {
+          yield* ours.send(`please fragments ${parts.join(" ")}`)
+          assert.strictEqual(contentOf(yield* ours.receive), parts.join(""))
+        }
       })
   },
   {
@@ -293,7 +362,13 @@ class Service extends Context.Service<Service, Running>()("test/Peer") {}
 let sessions = 0
 
 /** A connection of ours with a peer that is its client, or its server, and a relay in between. */
-const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyArray<string>, cannot: Cannot) =>
+const connect = (
+  peer: Running,
+  role: "client" | "server",
+  protocols: ReadonlyArray<string>,
+  cannot: Cannot,
+  extensions: ReadonlyArray<Extension.Extension>
+) =>
   Effect.gen(function*() {
     const path = `/${++sessions}`
     const via = (url: string) =>
@@ -309,7 +384,7 @@ const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyAr
     if (role === "server") {
       if (peer.url === undefined) return yield* Effect.die("the peer has no server")
       const { cut, url } = yield* via(peer.url)
-      return { ours: yield* WebSocketClient.connect(url, { protocols }), theirs: theirs(cut) }
+      return { ours: yield* WebSocketClient.connect(url, { protocols, extensions }), theirs: theirs(cut) }
     }
     if (peer.connect === undefined) return yield* Effect.die("the peer has no client")
     const accepted = yield* Deferred.make<Shape>()
@@ -318,7 +393,7 @@ const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyAr
       (connection) => Effect.andThen(Deferred.succeed(accepted, connection), connection.closed)
     )
     // A page of the server behind the relay is one of another host.
-    const server = yield* serve(handler, { serve: { protocols: ["v3", "v2"], origin: "any" } })
+    const server = yield* serve(handler, { serve: { protocols: ["v3", "v2"], origin: "any", extensions } })
     const { cut, url } = yield* via(server.url)
     yield* peer.connect(url, protocols)
     const refused = Effect.flatMap(
@@ -328,23 +403,65 @@ const connect = (peer: Running, role: "client" | "server", protocols: ReadonlyAr
     return { ours: yield* Effect.raceFirst(Deferred.await(accepted), refused), theirs: theirs(cut) }
   })
 
+/** With nothing set, and with nothing kept between messages. */
+const compressions: ReadonlyArray<{ readonly title: string; readonly options: PerMessageDeflate.Options }> = [
+  { title: "with permessage-deflate", options: {} },
+  {
+    title: "with permessage-deflate, without context takeover",
+    options: { serverNoContextTakeover: true, clientNoContextTakeover: true }
+  }
+]
+
+/** Has the exchange compressed, and checks that it was agreed on, and that it was done. */
+const deflated = (options: PerMessageDeflate.Options, { deflated: by, run }: Exchange, cannot: Cannot) => {
+  const deflate = PerMessageDeflate.make(options)
+  const runWith = (ours: Shape, theirs: Theirs) =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(ours.extensions.map(({ name }) => name), ["permessage-deflate"])
+      const agreed = ours.extensions[0].parameters.map(({ name }) => name)
+      const forgets = (end: string) => agreed.includes(`${end}_no_context_takeover`)
+      if (options.serverNoContextTakeover === true) assert.isTrue(forgets("server"), agreed.join())
+      yield* run(ours, theirs)
+      const { received, sent } = yield* deflate.stats
+      if (by !== "them") assert.isBelow(sent.compressed, sent.plain / 2)
+      if (by !== "us" && cannot.compress === undefined) assert.isBelow(received.compressed, received.plain / 2)
+    })
+  return { extensions: [deflate], run: runWith }
+}
+
 /** Declares the tests of the table, for a peer. */
 export const interop = (peer: Peer): void =>
   layer(Layer.effect(Service)(peer.start), { excludeTestServices: true })(peer.title, (it) => {
     for (const role of peer.roles) {
+      const cannot: Cannot = { ...peer.cannot, ...peer.cannot?.[role] }
+      const declare = (
+        { name, needs = [], protocols = peer.protocols ?? [] }: Exchange,
+        more: ReadonlyArray<Ability>,
+        how: () => { readonly extensions: ReadonlyArray<Extension.Extension>; readonly run: Exchange["run"] }
+      ) => {
+        const lacking = [...more, ...needs].find((ability) => cannot[ability] !== undefined)
+        if (lacking !== undefined) return it.skip(`${name}: not run, ${cannot[lacking]}`)
+        it.effect(name, () =>
+          Effect.gen(function*() {
+            const { extensions, run } = how()
+            const { ours, theirs } = yield* connect(yield* Service, role, protocols, cannot, extensions)
+            yield* run(ours, theirs)
+          }))
+      }
       describe(role === "client" ? "is the client" : "is the server", () => {
-        const cannot: Cannot = { ...peer.cannot, ...peer.cannot?.[role] }
-        for (const { name, needs = [], protocols = peer.protocols ?? [], run } of exchanges) {
-          const lacking = needs.find((ability) => cannot[ability] !== undefined)
-          if (lacking !== undefined) {
-            it.skip(`${name}: not run, ${cannot[lacking]}`)
-            continue
-          }
-          it.effect(name, () =>
-            Effect.gen(function*() {
-              const { ours, theirs } = yield* connect(yield* Service, role, protocols, cannot)
-              yield* run(ours, theirs)
-            }))
+        for (const exchange of exchanges) declare(exchange, [], () => ({ extensions: [], run: exchange.run }))
+        for (const { options, title } of compressions) {
+          describe(title, () => {
+            const needs: ReadonlyArray<Ability> = options.serverNoContextTakeover === true
+              ? ["permessage-deflate", "forget the context"]
+              : ["permessage-deflate"]
+            for (const exchange of exchanges) {
+              if (exchange.deflated === undefined) continue
+              const { deflatedNeeds = [] } = exchange
+              const compress: ReadonlyArray<Ability> = exchange.deflated === "them" ? ["compress"] : []
+              declare(exchange, [...needs, ...compress, ...deflatedNeeds], () => deflated(options, exchange, cannot))
+            }
+          })
         }
       })
     }

@@ -5,7 +5,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Stream } from "effect"
-import { Connection } from "effect-ws"
+import { Connection, type Extension, PerMessageDeflate } from "effect-ws"
 import { contentOf, type Shape } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
 import { withPeer } from "../support/peers.ts"
@@ -23,7 +23,8 @@ withPeer("libwebsockets", (title) => {
       report: "it does not tell",
       binary: "it mirrors binary as text",
       "long messages": "it mirrors each part that it reads as a message",
-      "join fragments": "it mirrors each fragment as a message"
+      "join fragments": "it mirrors each fragment as a message",
+      "permessage-deflate": "its server does not accept it"
     },
     start: Effect.map(
       listening((port) => runProgram("libwebsockets-test-server", [`--port=${port}`, "-i", "lo"])),
@@ -33,7 +34,7 @@ withPeer("libwebsockets", (title) => {
 
   describe(`${title} is the client`, () => {
     // It connects twice, once for each protocol.
-    const connect = (protocol: string) =>
+    const connect = (protocol: string, extensions: ReadonlyArray<Extension.Extension> = []) =>
       Effect.gen(function*() {
         const accepted = yield* Deferred.make<Shape>()
         const server = yield* serve(
@@ -42,7 +43,7 @@ withPeer("libwebsockets", (title) => {
             if (connection.subprotocol === protocol) yield* Deferred.succeed(accepted, connection)
             yield* connection.closed
           }),
-          { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"] } }
+          { serve: { protocols: ["lws-mirror-protocol", "dumb-increment-protocol"], extensions } }
         )
         // It is to last, and to print what it gets.
         const args = ["127.0.0.1", `--port=${server.port}`, "-l", "-d", "15"]
@@ -69,6 +70,23 @@ withPeer("libwebsockets", (title) => {
         yield* connection.sendFragments(Stream.make("two", "three"))
         yield* connection.ping()
         yield* program.printed(/rx 3 'one'\n[^]*rx 3 'two'\n[^]*rx 5 'three'\n/)
+      }))
+
+    it.live("sends, and gets back what it has sent, compressed", () =>
+      Effect.gen(function*() {
+        // What it sends is short.
+        const deflate = PerMessageDeflate.make({ threshold: 0 })
+        const { connection } = yield* connect("lws-mirror-protocol", [deflate])
+        assert.deepStrictEqual(connection.extensions.map(({ name }) => name), ["permessage-deflate"])
+        for (let i = 0; i < 100; i++) {
+          const message = yield* connection.receive
+          assert.match(String(contentOf(message)), /^[cd] #[0-9A-F]{6} /)
+          yield* connection.send(message)
+        }
+        yield* connection.ping()
+        const { received, sent } = yield* deflate.stats
+        assert.isAbove(received.compressed, 0)
+        assert.isBelow(sent.compressed, sent.plain)
       }))
 
     for (const [code, reason] of [[1000, ""], [4000, "enough"]] as const) {

@@ -3,6 +3,8 @@ import { python, withPeer } from "../support/peers.ts"
 import { interop } from "./exchanges.ts"
 import { startProgram } from "./program.ts"
 
+const forgetsCompression = "it takes what follows a ping for uncompressed"
+
 withPeer("Python websockets", (title) =>
   interop({
     title,
@@ -18,7 +20,8 @@ withPeer("aiohttp", (title) =>
     start: startProgram(python, "aiohttp_peer.py"),
     cannot: {
       "close without a code": "it always closes with a code",
-      fragments: "it has no way to send fragments"
+      fragments: "it has no way to send fragments",
+      "pings among compressed fragments": forgetsCompression
     }
   }))
 
@@ -27,5 +30,9 @@ withPeer("Tornado", (title) =>
     title,
     roles: ["client", "server"],
     start: startProgram(python, "tornado_peer.py"),
-    cannot: { fragments: "it has no way to send fragments" }
+    cannot: {
+      fragments: "it has no way to send fragments",
+      "pings among compressed fragments": forgetsCompression,
+      "forget the context": "it overlooks parameters without a value"
+    }
   }))

@@ -10,6 +10,7 @@ const { version } = createRequire(import.meta.url)("undici/package.json") as { v
 const cannot = {
   ping: "the standard has no way to ping",
   fragments: "the standard has no way to send fragments",
+  compress: "it decompresses, and does not compress",
   "close with a code of the protocol": "the standard allows 1000 and what is of applications"
 }
 

@@ -2,6 +2,7 @@
 import type { Section } from "../case.ts"
 import { autobahn } from "./autobahn.ts"
 import { beyond } from "./beyond.ts"
+import { compression } from "./compression.ts"
 import { handshakes } from "./handshakes.ts"
 import { limits } from "./limits.ts"
 import { utf8 } from "./utf8.ts"
@@ -18,7 +19,8 @@ export const autobahnSections: ReadonlyArray<Section> = [
   utf8,
   closing,
   limits,
-  miscellany
+  miscellany,
+  ...compression
 ]
 
 export const sections: ReadonlyArray<Section> = [...autobahnSections, ...beyond, ...handshakes]

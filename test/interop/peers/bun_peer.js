@@ -9,7 +9,8 @@ const obey = (socket, protocol, data) => {
   const [, code, reason] = /^(\d*) ?(.*)$/.exec(rest ?? "") ?? []
   if (verb === "subprotocol") socket.send(protocol)
   else if (verb === "ping") socket.ping(rest)
-  else if (verb !== "close") socket.send(data)
+  // The second argument has the server compress; the client does what it will.
+  else if (verb !== "close") socket.send(data, true)
   else if (code === "") socket.close()
   else socket.close(Number(code), reason)
 }
