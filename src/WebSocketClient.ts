@@ -23,29 +23,20 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import type { Buffer } from "node:buffer"
-import * as Http from "node:http"
-import * as Https from "node:https"
+import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
-import * as Connection from "./Connection.ts"
-import * as Extension from "./Extension.ts"
-import * as Handshake from "./Handshake.ts"
-import {
-  type ConnectError,
-  ConnectFailed,
-  HandshakeRedirected,
-  HandshakeRejected,
-  HandshakeTimeout,
-  InvalidConnectionHeader
-} from "./HandshakeError.ts"
-import { disclose, pairs } from "./internal/http.ts"
-import { fromDuplex } from "./Transport.ts"
+import type * as Connection from "./Connection.ts"
+import type * as Extension from "./Extension.ts"
+import type * as Handshake from "./Handshake.ts"
+import type { ConnectError } from "./HandshakeError.ts"
+import { connect as overNode } from "./internal/connecting.ts"
 
 // -----------------------------------------------------------------------------
 // Options
@@ -64,14 +55,31 @@ export interface ConnectOptions extends Connection.Options {
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /** Further headers for the request, such as Authorization, Cookie or Origin. */
   readonly headers?: Handshake.HeadersInput | undefined
-  /** How long it may take until there is a connection. Default 10 seconds. */
+  /** How long it may take until there is a connection, redirects included. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
+  /**
+   * How many redirects to follow. Default 0: a redirect is the error
+   * `HandshakeRedirected`. Where one leads to another origin (scheme, host or
+   * port), the headers Authorization, Cookie, Proxy-Authorization and Host and
+   * the client's certificate stay behind. None leads from wss to ws.
+   */
+  readonly maxRedirects?: number | undefined
   /** TLS, for a wss URL. Certificates are verified unless this says otherwise. */
   readonly tls?: TlsOptions | undefined
   /** A Unix socket to connect to; the URL then only says what to ask for there. */
   readonly socketPath?: string | undefined
-  /** A stream to speak over instead of a new socket, at whose other end a server listens. */
-  readonly duplex?: Duplex | undefined
+  /**
+   * An agent of Node's that makes the sockets, such as one that goes through a
+   * proxy: `HttpsProxyAgent`, `SocksProxyAgent`, or `ProxyAgent`, which goes by
+   * the environment.
+   */
+  readonly agent?: Http.Agent | undefined
+  /**
+   * A stream to speak over instead of a new socket, at whose other end a server
+   * listens; or what makes one for each request. For a wss URL, TLS is put over
+   * it, unless it is a TLS socket.
+   */
+  readonly duplex?: Duplex | ((url: URL) => Effect.Effect<Duplex, Error, Scope.Scope>) | undefined
 }
 
 /**
@@ -129,7 +137,7 @@ export interface Client {
  * @since 0.1.0
  */
 export const WebSocketClient: Context.Reference<Client> = Context.Reference<Client>("effect-ws/WebSocketClient", {
-  defaultValue: () => ({ connect: connectOverNode })
+  defaultValue: () => ({ connect: overNode })
 })
 
 /**
@@ -145,153 +153,45 @@ export const connect = (
 ): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
   Effect.flatMap(WebSocketClient, (client) => client.connect(url, options))
 
-const defaultHandshakeTimeout = Duration.seconds(10)
+/**
+ * A client over Node's sockets, with options for all its connections. What
+ * `connect` is given comes before them.
+ *
+ * **Example** (All connections of a program through a proxy)
+ *
+ * ```ts
+ * import { WebSocketClient } from "effect-ws"
+ * import { HttpsProxyAgent } from "https-proxy-agent"
+ *
+ * const ThroughProxy = WebSocketClient.layer({ agent: new HttpsProxyAgent("http://proxy.example:3128") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
+  Layer.succeed(WebSocketClient, { connect: (url, options) => overNode(url, { ...defaults, ...options }) })
 
-const connectOverNode = Effect.fnUntraced(function*(
-  url: string | URL,
-  options: ConnectOptions = {}
-): Effect.fn.Return<Connection.Connection["Service"], ConnectError, Scope.Scope> {
-  const policy = yield* Handshake.Handshake
-  const target = yield* Effect.fromResult(Handshake.parseUrl(url))
-  const extensions = options.extensions ?? []
-  const request = yield* Effect.fromResult(
-    Handshake.makeRequest(target, policy.makeKey(), { ...options, extensions: Extension.offer(extensions) })
-  )
-  const duration = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const shown = `${target.protocol}//${target.host}${target.pathname}`
-
-  return yield* Effect.uninterruptibleMask((restore) => {
-    const attempt: Attempt = { http: undefined, socket: undefined }
-    return restore(
-      exchange(attempt, target, request, options).pipe(
-        Effect.mapError((cause) => new ConnectFailed({ url: shown, code: cause.code, cause })),
-        Effect.flatMap((response) =>
-          Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)
-        ),
-        Effect.filterOrFail(
-          () => attempt.socket !== undefined,
-          // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
-          ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
-        ),
-        Effect.flatMap((accepted) =>
-          Effect.map(
-            Effect.fromResult(Extension.confirm(extensions, accepted.extensions)),
-            (agreed) => ({ accepted, agreed })
-          )
-        ),
-        Effect.timeoutOrElse({
-          duration,
-          orElse: () => Effect.fail(new HandshakeTimeout({ url: shown, duration }))
-        })
-      )
-    ).pipe(
-      Effect.onError(() => Effect.sync(() => abandon(attempt))),
-      Effect.flatMap(({ accepted: { headers, protocol }, agreed }) =>
-        Connection.make(fromDuplex(attempt.socket!, attempt.head), {
-          ...options,
-          role: "client",
-          opening: { request, responseHeaders: headers, subprotocol: protocol },
-          agreed
-        })
-      )
-    )
-  })
-})
-
-/** What may have to be cleared away when a handshake comes to nothing. */
-interface Attempt {
-  http: Http.ClientRequest | undefined
-  socket: Duplex | undefined
-  head?: Buffer
-}
-
-const abandon = ({ http, socket }: Attempt): void => {
-  http?.destroy()
-  socket?.destroy()
-}
-
-interface Response {
-  readonly status: number
-  readonly rawHeaders: Handshake.RawHeaders
-  readonly body: string
-}
-
-const maxBodySize = 64 * 1024
-
-/** Sends the request, and answers what the server responds; the socket of an upgrade is in `attempt` then. */
-const exchange = (
-  attempt: Attempt,
-  url: URL,
-  request: Handshake.Request,
-  options: ConnectOptions
-): Effect.Effect<Response, NodeJS.ErrnoException> =>
-  Effect.callback((resume) => {
-    const respond = (response: Http.IncomingMessage, body: string) =>
-      resume(Effect.succeed({ status: response.statusCode!, rawHeaders: pairs(response.rawHeaders), body }))
-    const http = (request.secure ? Https : Http).request(requestOptions(url, request, options))
-    attempt.http = http
-    http.on("error", (error) => resume(Effect.fail(error)))
-    http.on("upgrade", (response, socket, head) => {
-      // Until there is a connection that listens, an error must not end the process.
-      socket.on("error", constVoid)
-      attempt.socket = socket
-      attempt.head = head
-      respond(response, "")
-    })
-    http.on("response", (response) => {
-      const chunks: Array<string> = []
-      let size = 0
-      const done = () => respond(response, chunks.join("").slice(0, maxBodySize))
-      response.setEncoding("utf8")
-      response.on("data", (chunk: string) => {
-        chunks.push(chunk)
-        size += chunk.length
-        if (size >= maxBodySize) done()
-      })
-      response.on("end", done)
-      // A body that breaks off is reported as far as it came.
-      response.on("error", done)
-    })
-    http.end()
-  })
-
-const requestOptions = (
-  url: URL,
-  request: Handshake.Request,
-  { duplex, socketPath, tls }: ConnectOptions
-): Https.RequestOptions => ({
-  method: "GET",
-  hostname: url.hostname.replace(/^\[|\]$/g, ""),
-  // The scheme's own, where there is none.
-  port: url.port,
-  path: url.pathname + url.search,
-  headers: request.rawHeaders.flat(),
-  ...socketPath === undefined ? {} : { socketPath },
-  // Each connection has a socket of its own, which no agent is to keep.
-  ...duplex === undefined ? { agent: false } : { createConnection: () => duplex },
-  ...request.secure ? tlsOptions(tls) : {}
-})
-
-const tlsOptions = (tls: TlsOptions = {}): Https.RequestOptions => {
-  return {
-    rejectUnauthorized: tls.rejectUnauthorized ?? true,
-    ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
-    ...tls.cert === undefined ? {} : { cert: tls.cert },
-    ...tls.key === undefined ? {} : { key: disclose(tls.key) },
-    ...tls.passphrase === undefined ? {} : { passphrase: disclose(tls.passphrase) },
-    ...tls.servername === undefined ? {} : { servername: tls.servername }
-  }
-}
-
-const orFail = (
-  verdict: Handshake.Verdict
-): Effect.Effect<Handshake.Accepted, HandshakeRedirected | HandshakeRejected> => {
-  if (verdict._tag === "Accepted") return Effect.succeed(verdict)
-  const { headers, status } = verdict
-  switch (verdict._tag) {
-    case "Redirect":
-      return Effect.fail(new HandshakeRedirected({ status, headers, location: verdict.location }))
-    case "Rejected":
-      return Effect.fail(new HandshakeRejected({ status, headers, body: verdict.body }))
-  }
-}
+/**
+ * A client with options from the configuration.
+ *
+ * **Example** (A private authority)
+ *
+ * ```ts
+ * import { Config, Duration } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const Client = WebSocketClient.layerConfig({
+ *   tls: { ca: Config.String("CA"), cert: Config.String("CERT"), key: Config.Redacted("KEY") },
+ *   handshakeTimeout: Config.Duration("HANDSHAKE_TIMEOUT").pipe(Config.withDefault(Duration.seconds(5)))
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Omit<ConnectOptions, "agent" | "duplex" | "extensions">>,
+  options?: Pick<ConnectOptions, "agent" | "duplex" | "extensions">
+): Layer.Layer<never, Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), (defaults) => layer({ ...defaults, ...options })))
