@@ -27,16 +27,23 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
+import type { ConnectionClosed, NotConnected } from "./ConnectionError.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import { connect as overNode } from "./internal/connecting.ts"
+import * as internal from "./internal/reconnecting.ts"
+import type * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
 // Options
@@ -152,6 +159,176 @@ export const connect = (
   options?: ConnectOptions
 ): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
   Effect.flatMap(WebSocketClient, (client) => client.connect(url, options))
+
+// -----------------------------------------------------------------------------
+// Reconnecting
+// -----------------------------------------------------------------------------
+
+/**
+ * Why a reconnecting client is without a connection: it got none, or lost it.
+ * `E` is what its own effects fail with: those for the URL and the headers, and
+ * `onOpen`.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export type Failure<E = never> = ConnectError | ConnectionClosed | E
+
+/**
+ * What a reconnecting client is about. `attempt` counts from 1, and anew once a
+ * connection has lasted.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export type State<E = never> =
+  | { readonly _tag: "Connecting"; readonly attempt: number }
+  | { readonly _tag: "Open"; readonly connection: Connection.Connection["Service"] }
+  | {
+    readonly _tag: "Waiting"
+    readonly cause: Failure<E>
+    /** The attempt that comes next. */
+    readonly attempt: number
+    /** How long it waits before that. */
+    readonly delay: Duration.Duration
+  }
+  /** For good: the peer ended it normally, the Scope was closed, or a failure was final. */
+  | { readonly _tag: "Closed"; readonly exit: Exit.Exit<void, Failure<E>> }
+
+/**
+ * One logical connection, over as many real ones as it takes.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export interface Reconnecting<E = never> {
+  readonly state: SubscriptionRef.SubscriptionRef<State<E>>
+  /**
+   * The messages of all connections, one connection after the other. Ends when
+   * the client is closed and its end was normal, and fails otherwise.
+   */
+  readonly messages: Stream.Stream<Message.Message, Failure<E>>
+  /**
+   * Sends a message over the connection that is open. What becomes of it while
+   * there is none, `whileDown` says. As with any connection, a message that was
+   * handed to the network may be lost with it; none is sent twice.
+   */
+  readonly send: (
+    message: Message.Input,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, NotConnected<E>>
+  /**
+   * Sends many messages in one write, none between them. Where the connection is
+   * lost while an extension takes its time over them, all go again.
+   */
+  readonly sendAll: (
+    messages: ReadonlyArray<Message.Input>,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, NotConnected<E>>
+  /** The connection that is open, for all else that one can do with it. Waits until there is one. */
+  readonly connection: Effect.Effect<Connection.Connection["Service"], NotConnected<E>>
+  /** Waits until the client is closed, and answers how it ended. */
+  readonly closed: Effect.Effect<void, Failure<E>>
+}
+
+/**
+ * Options of `reconnecting`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ReconnectingOptions<E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>
+  extends Omit<ConnectOptions, "headers">
+{
+  /** Further headers for each request; or an effect that is run for each, to get a fresh token. */
+  readonly headers?: Handshake.HeadersInput | Effect.Effect<Handshake.HeadersInput, E1, R1> | undefined
+  /**
+   * Run on each connection before it is given to anybody: to authenticate, or to
+   * subscribe again. It has the connection to itself; to read an answer, use
+   * `receive`. When it fails, the connection is closed, and that counts as a
+   * failed attempt. A Scope that it asks for is that of the connection.
+   */
+  readonly onOpen?: ((connection: Connection.Connection["Service"]) => Effect.Effect<unknown, E2, R2>) | undefined
+  /**
+   * How long to wait before each further attempt, given the failure. When it is
+   * done, the failure is final. Default: 0.5 seconds, then twice as long each
+   * time up to 30 seconds, jittered, for ever.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, Failure<any>, E3, R3> | undefined
+  /** How long a connection must have been open for the schedule to begin anew after it. Default 5 seconds. */
+  readonly resetAfter?: Duration.Input | undefined
+  /** Which failures end the client. Default: `isFinal`. */
+  readonly isFinal?: ((failure: Failure<unknown>) => boolean) | undefined
+  /**
+   * What becomes of what is sent while there is no connection. "suspend" waits
+   * for one; "fail" fails with `NotConnected`; `{ buffer }` keeps that many
+   * sends, in order, for the next connection, and waits beyond that. What is
+   * kept when the client is closed is lost. Default "suspend".
+   */
+  readonly whileDown?: "suspend" | "fail" | { readonly buffer: number } | undefined
+}
+
+/**
+ * Whether a failure is one that the next attempt would meet again, so that a
+ * reconnecting client gives up. Final are:
+ *
+ * - a status other than 101 that blames the request: all but 408, 425, 429 and
+ *   those from 500
+ * - an answer that is wrong, a redirect that is not followed, options that
+ *   cannot be
+ * - the peer's close frame with 1000 or without a code: it has finished
+ *
+ * Not final are all other ends of a connection that was open, names that mean
+ * nothing, refused connections, TLS failures, deadlines, and the failures of
+ * the program's own effects.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export const isFinal: (failure: Failure<unknown>) => boolean = internal.isFinal
+
+/**
+ * A connection that is made again when it is lost, until its Scope closes or a
+ * failure is final. The URL may be an effect, which is run for each attempt.
+ * This does not wait for the first connection, and fails with nothing: see
+ * `state`, `closed`, and the errors of what is sent and received.
+ *
+ * **Example** (A feed that outlives its connections)
+ *
+ * ```ts
+ * import { Effect, Schedule, Stream } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const program = Effect.gen(function*() {
+ *   const feed = yield* WebSocketClient.reconnecting("wss://example.com/feed", {
+ *     schedule: Schedule.spaced("2 seconds"),
+ *     onOpen: (connection) => connection.send("subscribe")
+ *   })
+ *   yield* Stream.runForEach(feed.messages, (message) => Effect.log(message))
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export const reconnecting = <
+  E = never,
+  R = never,
+  E1 = never,
+  R1 = never,
+  E2 = never,
+  R2 = never,
+  E3 = never,
+  R3 = never
+>(
+  url: string | URL | Effect.Effect<string | URL, E, R>,
+  options?: ReconnectingOptions<E1, R1, E2, R2, E3, R3>
+): Effect.Effect<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> =>
+  internal.reconnect(connect, url, options ?? {})
+
+// -----------------------------------------------------------------------------
+// Layers
+// -----------------------------------------------------------------------------
 
 /**
  * A client over Node's sockets, with options for all its connections. What

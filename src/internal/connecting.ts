@@ -55,10 +55,13 @@ export const connect = Effect.fnUntraced(function*(
   )
 })
 
+const invalid = (option: string, problem: string): Result.Result<never, InvalidOption> =>
+  Result.fail(new InvalidOption({ option, problem }))
+
 /** Answers how long it all may take. What only shows when it is used is not looked at here. */
 const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration, InvalidOption> => {
   const { agent, duplex, handshakeTimeout, maxRedirects = 0, socketPath, tls } = options
-  const invalid = (option: string, problem: string) => Result.fail(new InvalidOption({ option, problem }))
+
   if (!Number.isSafeInteger(maxRedirects) || maxRedirects < 0) {
     return invalid("maxRedirects", "it is a whole number, 0 or more")
   }
@@ -102,8 +105,7 @@ const negotiate = Effect.fnUntraced(function*(
   const { makeKey } = yield* Handshake.Handshake
   let asked = options
   for (let redirects = 0;; redirects++) {
-    const { headers, protocols } = asked
-    const offer = { headers, protocols, extensions: Extension.offer(extensions) }
+    const offer = { ...asked, extensions: Extension.offer(extensions) }
     const request = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
     const response = yield* exchange(attempt, request, asked)
     const verdict = yield* Effect.fromResult(Handshake.readResponse(request, response))
