@@ -1,6 +1,19 @@
 /** The client that connects again: over pairs in memory and a test clock, and once over real sockets. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Data, Duration, Effect, Exit, Fiber, Layer, Schedule, Scope, Stream, SubscriptionRef } from "effect"
+import {
+  Context,
+  Data,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Schedule,
+  Scheduler,
+  Scope,
+  Stream,
+  SubscriptionRef
+} from "effect"
 import { CloseCode, Connection, ConnectionError, HandshakeError, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { contentOf, settle, type Shape } from "./support/memory.ts"
@@ -34,7 +47,11 @@ const network = (...failures: ReadonlyArray<HandshakeError.ConnectError | undefi
         const failure = failures[attempts++]
         if (failure !== undefined) return yield* Effect.fail(failure)
         const [left, right] = yield* Transport.makePair()
-        const connection = yield* Scope.provide(Connection.make(right, { keepalive: false, role: "server" }), scope)
+        const connection = yield* Connection.make(right, { keepalive: false, role: "server" }).pipe(
+          Scope.provide(scope),
+          // The server does not go step by step when the client does.
+          Effect.provideService(Scheduler.Scheduler, new Scheduler.MixedScheduler())
+        )
         servers.push({ connection, transport: right, url: String(url), headers: options?.headers })
         return yield* Connection.make(left, { keepalive: false, ...options, role: "client" })
       }).pipe(Effect.uninterruptible)
