@@ -237,9 +237,15 @@ export interface Reconnecting<E = never> {
  * @category options
  * @since 0.1.0
  */
-export interface ReconnectingOptions<E1 = never, R1 = never, E2 = never, R2 = never, E3 = never, R3 = never>
-  extends Omit<ConnectOptions, "headers">
-{
+export interface ReconnectingOptions<
+  E = never,
+  E1 = never,
+  R1 = never,
+  E2 = never,
+  R2 = never,
+  E3 = never,
+  R3 = never
+> extends Omit<ConnectOptions, "headers"> {
   /** Further headers for each request; or an effect that is run for each, to get a fresh token. */
   readonly headers?: Handshake.HeadersInput | Effect.Effect<Handshake.HeadersInput, E1, R1> | undefined
   /**
@@ -254,11 +260,14 @@ export interface ReconnectingOptions<E1 = never, R1 = never, E2 = never, R2 = ne
    * done, the failure is final. Default: 0.5 seconds, then twice as long each
    * time up to 30 seconds, jittered, for ever.
    */
-  readonly schedule?: Schedule.Schedule<unknown, Failure<any>, E3, R3> | undefined
+  readonly schedule?: Schedule.Schedule<unknown, Failure<NoInfer<E | E1 | E2>>, E3, R3> | undefined
   /** How long a connection must have been open for the schedule to begin anew after it. Default 5 seconds. */
   readonly resetAfter?: Duration.Input | undefined
-  /** Which failures end the client. Default: `isFinal`. */
-  readonly isFinal?: ((failure: Failure<unknown>) => boolean) | undefined
+  /**
+   * Which failures end the client. Default: `isFinal`. Write it behind `onOpen`:
+   * TypeScript reads options in order, and learns there what may fail.
+   */
+  readonly isFinal?: ((failure: Failure<NoInfer<E | E1 | E2>>) => boolean) | undefined
   /**
    * What becomes of what is sent while there is no connection. "suspend" waits
    * for one; "fail" fails with `NotConnected`; `{ buffer }` keeps that many
@@ -322,7 +331,7 @@ export const reconnecting = <
   R3 = never
 >(
   url: string | URL | Effect.Effect<string | URL, E, R>,
-  options?: ReconnectingOptions<E1, R1, E2, R2, E3, R3>
+  options?: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
 ): Effect.Effect<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> =>
   internal.reconnect(connect, url, options ?? {})
 

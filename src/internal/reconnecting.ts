@@ -203,14 +203,15 @@ const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, 
 export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R3>(
   connect: Client["connect"],
   url: string | URL | Effect.Effect<string | URL, E, R>,
-  options: ReconnectingOptions<E1, R1, E2, R2, E3, R3>
+  options: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
 ): Effect.fn.Return<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> {
-  type Failed = Failure<E | E1 | E2 | E3>
+  type Failed = Failure<E | E1 | E2>
+  type Ended = Failure<E | E1 | E2 | E3>
   const { headers = {}, isFinal: endsWith = isFinal, onOpen, schedule = defaultSchedule } = options
   const resetAfter = Duration.toMillis(options.resetAfter ?? defaultResetAfter)
   const link = new Link<E | E1 | E2 | E3>(options.whileDown)
   const state = yield* SubscriptionRef.make<State<E | E1 | E2 | E3>>({ _tag: "Connecting", attempt: 1 })
-  const closed = yield* Deferred.make<void, Failed>()
+  const closed = yield* Deferred.make<void, Ended>()
   const outer = yield* Effect.scope
   /** How the Scope was closed, once it was. */
   let scopeExit: Exit.Exit<unknown, unknown> | undefined
@@ -266,7 +267,7 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
     }
   })
 
-  const finish = (exit: Exit.Exit<void, Failed>) =>
+  const finish = (exit: Exit.Exit<void, Ended>) =>
     Effect.suspend(() => {
       if (!Deferred.doneUnsafe(closed, exit)) return Effect.void
       link.end(exit)
