@@ -290,6 +290,10 @@ describe("proxies", () => {
       while (proxy.targets.length === 0) yield* turn
       yield* TestClock.adjust("10 seconds")
       assert.strictEqual((yield* Fiber.join(fiber))._tag, "HandshakeTimeout")
+      // The agent's own socket stays until the proxy has answered, and no longer.
+      const [client] = proxy.clients
+      client.write("HTTP/1.1 200 Connection established\r\n\r\n")
+      while (!client.readableEnded) yield* turn
     }))
 
   it.live("an agent of Node's that keeps sockets gets none of these", () =>

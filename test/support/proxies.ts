@@ -39,7 +39,7 @@ const running = (
       })
   )
 
-/** A proxy for CONNECT. What `authorize` does not grant is answered with 407. */
+/** A proxy for CONNECT. What `authorize` does not grant is answered with 407, or never. */
 export const httpProxy = (
   authorize: (credentials: string | undefined) => boolean | "never" = () => true
 ): Effect.Effect<Proxy, never, Scope.Scope> =>
@@ -50,7 +50,10 @@ export const httpProxy = (
       targets.push(request.url!)
       socket.on("error", () => socket.destroy())
       const granted = authorize(request.headers["proxy-authorization"])
-      if (granted === "never") return
+      if (granted === "never") {
+        socket.resume()
+        return
+      }
       if (!granted) {
         socket.end(
           "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic\r\nContent-Length: 0\r\n\r\n"
