@@ -13,8 +13,9 @@ import { Duplex, PassThrough } from "node:stream"
 import * as Tls from "node:tls"
 import { SocksProxyAgent } from "socks-proxy-agent"
 import { contentOf } from "./support/memory.ts"
-import { rawServer, serve } from "./support/net.ts"
+import { headEnd, rawServer, sampleKey, serve } from "./support/net.ts"
 import { httpProxy, socksProxy } from "./support/proxies.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
 
 const certificate = (name: string) => readFileSync(new URL(`support/certificates/${name}`, import.meta.url), "utf8")
 const key = certificate("localhost.key")
@@ -204,6 +205,36 @@ describe("redirects", () => {
     }))
 })
 
+describe("redirects, interrupted at each step", () => {
+  it.live("leave no socket behind", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer((peer) => {
+        Effect.runFork(Effect.map(peer.until((received) => received.includes(headEnd)), (received) => {
+          const redirect = received.toString("latin1").startsWith("GET /a")
+          peer.write(
+            redirect
+              ? "HTTP/1.1 307 Temporary Redirect\r\nLocation: /b\r\nContent-Length: 0\r\n\r\n"
+              : "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+                `Sec-WebSocket-Accept: ${Handshake.acceptKey(sampleKey)}\r\n\r\n`
+          )
+        }))
+      })
+      const url = `ws://127.0.0.1:${server.port}/a`
+      const steps = yield* interruptAtEachStep(Effect.sync(() => {
+        const from = server.peers.length
+        return {
+          effect: Effect.scoped(WebSocketClient.connect(url, { maxRedirects: 1, closeTimeout: "1 milli" })).pipe(
+            Effect.provide(Handshake.layerPolicy({ makeKey: () => sampleKey }))
+          ),
+          events: [],
+          waits: true,
+          verify: () => Effect.forEach(server.peers.slice(from), (peer) => peer.ended, { discard: true })
+        }
+      }))
+      assert.isAbove(steps, 20)
+    }), 30_000)
+})
+
 describe("proxies", () => {
   it.live("HTTP CONNECT, for ws and wss", () =>
     Effect.gen(function*() {
@@ -294,6 +325,16 @@ describe("proxies", () => {
       const [client] = proxy.clients
       client.write("HTTP/1.1 200 Connection established\r\n\r\n")
       while (!client.readableEnded) yield* turn
+    }))
+
+  it.live("an agent that throws is why there is no connection", () =>
+    Effect.gen(function*() {
+      const agent = new Http.Agent()
+      agent.createConnection = () => {
+        throw Object.assign(new Error("no way"), { code: "ENOWAY" })
+      }
+      const error = yield* failure(WebSocketClient.connect("ws://127.0.0.1:1/", { agent }))
+      assert.deepInclude(error, { _tag: "ConnectFailed", code: "ENOWAY" })
     }))
 
   it.live("an agent of Node's that keeps sockets gets none of these", () =>
