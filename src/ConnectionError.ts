@@ -11,6 +11,7 @@
  *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
  *    ├─ MessageAborted           a message of several fragments could not be finished
  *    └─ SlowReader               the peer did not read what was broadcast
+ * NotConnected            a reconnecting client has no connection to send over
  * MessageSkipped          the rest of a message that was read in fragments was passed over
  * SendError               what was to be sent cannot be
  * ├─ ControlPayloadTooLong
@@ -25,6 +26,7 @@ import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as CloseCode from "./CloseCode.ts"
 import type { CloseFrame } from "./Frame.ts"
+import type { ConnectError } from "./HandshakeError.ts"
 import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -196,6 +198,27 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
 
   private get deciding(): CloseFrame | undefined {
     return this.first === "local" ? this.sent : this.received
+  }
+}
+
+/**
+ * A reconnecting client has no connection, and was not to wait for one or never
+ * gets one again.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
+  /** Whether it is for good: the client has given up, or its Scope is closed. */
+  readonly final: boolean
+  /** Why the last one was lost, or not to be had; undefined before that. */
+  readonly cause: unknown
+}> {
+  declare readonly cause: ConnectError | ConnectionClosed | E | undefined
+
+  override get message(): string {
+    const why = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    return `there is no connection${this.final ? ", and will be none" : " at the moment"}${why}`
   }
 }
 

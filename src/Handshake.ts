@@ -636,7 +636,17 @@ export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.I
   if (parsed.href.includes("#")) {
     return invalid("it has a fragment; escape # as %23 where it belongs to the path")
   }
+  // The parser would drop line breaks, and then ask for something else than the program wrote.
+  if (hasControl(String(url))) return invalid("it has a line break or another control character")
   return Result.succeed(parsed)
+}
+
+const hasControl = (text: string): boolean => {
+  for (let i = 0; i < text.length; i++) {
+    const code = text.charCodeAt(i)
+    if (code < 0x20 || code === 0x7f) return true
+  }
+  return false
 }
 
 const isPercentEncoded = (text: string): boolean => {

@@ -29,13 +29,16 @@
  * ├─ InvalidUrl
  * ├─ InvalidHeader
  * ├─ InvalidProtocol
+ * ├─ InvalidOption
  * ├─ InvalidStatus
  * ├─ ProtocolNotOffered
  * └─ ExtensionNotOffered
  * ConnectError            a client got no connection: any ResponseError or OptionsError, or
  * ├─ ConnectFailed               no HTTP exchange took place: DNS, TCP or TLS failed
  * ├─ HandshakeTimeout
- * ├─ HandshakeRedirected         a 3xx with a Location
+ * ├─ HandshakeRedirected         a 3xx with a Location, where none is to be followed
+ * ├─ TooManyRedirects            more of them than are to be followed
+ * ├─ RedirectRefused             one that must not be followed
  * └─ HandshakeRejected           any other status
  * ```
  *
@@ -397,6 +400,21 @@ export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
 }
 
 /**
+ * An option has a value that it cannot have.
+ *
+ * @category options errors
+ * @since 0.1.0
+ */
+export class InvalidOption extends Data.TaggedError("InvalidOption")<{
+  readonly option: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the option "${this.option}" cannot be used: ${this.problem}`
+  }
+}
+
+/**
  * A server's decision rejects with a status that cannot do that: from 300 to
  * 599 all can, but 304.
  *
@@ -454,6 +472,7 @@ export type OptionsError =
   | InvalidUrl
   | InvalidHeader
   | InvalidProtocol
+  | InvalidOption
   | InvalidStatus
   | ProtocolNotOffered
   | ExtensionNotOffered
@@ -498,7 +517,7 @@ export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
 }
 
 /**
- * The server answered with a redirect.
+ * The server answered with a redirect, and none is to be followed.
  *
  * @category connect errors
  * @since 0.1.0
@@ -510,7 +529,43 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
   readonly headers: Readonly<Record<string, string>>
 }> {
   override get message(): string {
-    return `the server redirects to ${this.location} (status ${this.status}); connect there instead`
+    return `the server redirects to ${this.location} (status ${this.status}); connect there instead, ` +
+      `or let maxRedirects say how many to follow`
+  }
+}
+
+/**
+ * The server redirects once more, after as many redirects as are to be
+ * followed. So ends a loop.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
+  readonly maxRedirects: number
+  /** Where the last one leads, made absolute. */
+  readonly location: string
+}> {
+  override get message(): string {
+    return `the server redirects once more after ${this.maxRedirects}, to ${this.location}`
+  }
+}
+
+/**
+ * The server redirects to where the client must not follow: from wss to ws, to
+ * what is no WebSocket URL, or away from the only server that a socket of the
+ * program's own leads to.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
+  /** The Location header, made absolute. */
+  readonly location: string
+  readonly problem: string
+}> {
+  override get message(): string {
+    return `the redirect to ${this.location} is not followed: ${this.problem}`
   }
 }
 
@@ -544,4 +599,6 @@ export type ConnectError =
   | ConnectFailed
   | HandshakeTimeout
   | HandshakeRedirected
+  | TooManyRedirects
+  | RedirectRefused
   | HandshakeRejected

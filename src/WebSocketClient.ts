@@ -23,29 +23,27 @@
  *
  * @since 0.1.0
  */
+import * as Config from "effect/Config"
 import * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import type * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
+import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { Buffer } from "node:buffer"
-import * as Http from "node:http"
-import * as Https from "node:https"
+import type * as Stream from "effect/Stream"
+import type * as SubscriptionRef from "effect/SubscriptionRef"
+import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
-import * as Connection from "./Connection.ts"
-import * as Extension from "./Extension.ts"
-import * as Handshake from "./Handshake.ts"
-import {
-  type ConnectError,
-  ConnectFailed,
-  HandshakeRedirected,
-  HandshakeRejected,
-  HandshakeTimeout,
-  InvalidConnectionHeader
-} from "./HandshakeError.ts"
-import { disclose, pairs } from "./internal/http.ts"
-import { fromDuplex } from "./Transport.ts"
+import type * as Connection from "./Connection.ts"
+import type { ConnectionClosed, NotConnected } from "./ConnectionError.ts"
+import type * as Extension from "./Extension.ts"
+import type * as Handshake from "./Handshake.ts"
+import type { ConnectError } from "./HandshakeError.ts"
+import { connect as overNode } from "./internal/connecting.ts"
+import * as internal from "./internal/reconnecting.ts"
+import type * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
 // Options
@@ -64,14 +62,31 @@ export interface ConnectOptions extends Connection.Options {
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /** Further headers for the request, such as Authorization, Cookie or Origin. */
   readonly headers?: Handshake.HeadersInput | undefined
-  /** How long it may take until there is a connection. Default 10 seconds. */
+  /** How long it may take until there is a connection, redirects included. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
+  /**
+   * How many redirects to follow. Default 0: a redirect is the error
+   * `HandshakeRedirected`. Where one leads to another origin (scheme, host or
+   * port), the headers Authorization, Cookie, Proxy-Authorization and Host and
+   * the client's certificate stay behind. None leads from wss to ws.
+   */
+  readonly maxRedirects?: number | undefined
   /** TLS, for a wss URL. Certificates are verified unless this says otherwise. */
   readonly tls?: TlsOptions | undefined
   /** A Unix socket to connect to; the URL then only says what to ask for there. */
   readonly socketPath?: string | undefined
-  /** A stream to speak over instead of a new socket, at whose other end a server listens. */
-  readonly duplex?: Duplex | undefined
+  /**
+   * An agent of Node's that makes the sockets, such as one that goes through a
+   * proxy: `HttpsProxyAgent`, `SocksProxyAgent`, or `ProxyAgent`, which goes by
+   * the environment.
+   */
+  readonly agent?: Http.Agent | undefined
+  /**
+   * A stream to speak over instead of a new socket, at whose other end a server
+   * listens; or what makes one for each request. For a wss URL, TLS is put over
+   * it, unless it is a TLS socket.
+   */
+  readonly duplex?: Duplex | ((url: URL) => Effect.Effect<Duplex, Error, Scope.Scope>) | undefined
 }
 
 /**
@@ -129,7 +144,7 @@ export interface Client {
  * @since 0.1.0
  */
 export const WebSocketClient: Context.Reference<Client> = Context.Reference<Client>("effect-ws/WebSocketClient", {
-  defaultValue: () => ({ connect: connectOverNode })
+  defaultValue: () => ({ connect: overNode })
 })
 
 /**
@@ -145,153 +160,224 @@ export const connect = (
 ): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
   Effect.flatMap(WebSocketClient, (client) => client.connect(url, options))
 
-const defaultHandshakeTimeout = Duration.seconds(10)
+// -----------------------------------------------------------------------------
+// Reconnecting
+// -----------------------------------------------------------------------------
 
-const connectOverNode = Effect.fnUntraced(function*(
-  url: string | URL,
-  options: ConnectOptions = {}
-): Effect.fn.Return<Connection.Connection["Service"], ConnectError, Scope.Scope> {
-  const policy = yield* Handshake.Handshake
-  const target = yield* Effect.fromResult(Handshake.parseUrl(url))
-  const extensions = options.extensions ?? []
-  const request = yield* Effect.fromResult(
-    Handshake.makeRequest(target, policy.makeKey(), { ...options, extensions: Extension.offer(extensions) })
-  )
-  const duration = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const shown = `${target.protocol}//${target.host}${target.pathname}`
+/**
+ * Why a reconnecting client is without a connection: it got none, or lost it.
+ * `E` is what its own effects fail with: those for the URL and the headers, and
+ * `onOpen`.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export type Failure<E = never> = ConnectError | ConnectionClosed | E
 
-  return yield* Effect.uninterruptibleMask((restore) => {
-    const attempt: Attempt = { http: undefined, socket: undefined }
-    return restore(
-      exchange(attempt, target, request, options).pipe(
-        Effect.mapError((cause) => new ConnectFailed({ url: shown, code: cause.code, cause })),
-        Effect.flatMap((response) =>
-          Effect.flatMap(Effect.fromResult(Handshake.readResponse(request, response)), orFail)
-        ),
-        Effect.filterOrFail(
-          () => attempt.socket !== undefined,
-          // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
-          ({ headers }) => new InvalidConnectionHeader({ value: headers["connection"] })
-        ),
-        Effect.flatMap((accepted) =>
-          Effect.map(
-            Effect.fromResult(Extension.confirm(extensions, accepted.extensions)),
-            (agreed) => ({ accepted, agreed })
-          )
-        ),
-        Effect.timeoutOrElse({
-          duration,
-          orElse: () => Effect.fail(new HandshakeTimeout({ url: shown, duration }))
-        })
-      )
-    ).pipe(
-      Effect.onError(() => Effect.sync(() => abandon(attempt))),
-      Effect.flatMap(({ accepted: { headers, protocol }, agreed }) =>
-        Connection.make(fromDuplex(attempt.socket!, attempt.head), {
-          ...options,
-          role: "client",
-          opening: { request, responseHeaders: headers, subprotocol: protocol },
-          agreed
-        })
-      )
-    )
-  })
-})
-
-/** What may have to be cleared away when a handshake comes to nothing. */
-interface Attempt {
-  http: Http.ClientRequest | undefined
-  socket: Duplex | undefined
-  head?: Buffer
-}
-
-const abandon = ({ http, socket }: Attempt): void => {
-  http?.destroy()
-  socket?.destroy()
-}
-
-interface Response {
-  readonly status: number
-  readonly rawHeaders: Handshake.RawHeaders
-  readonly body: string
-}
-
-const maxBodySize = 64 * 1024
-
-/** Sends the request, and answers what the server responds; the socket of an upgrade is in `attempt` then. */
-const exchange = (
-  attempt: Attempt,
-  url: URL,
-  request: Handshake.Request,
-  options: ConnectOptions
-): Effect.Effect<Response, NodeJS.ErrnoException> =>
-  Effect.callback((resume) => {
-    const respond = (response: Http.IncomingMessage, body: string) =>
-      resume(Effect.succeed({ status: response.statusCode!, rawHeaders: pairs(response.rawHeaders), body }))
-    const http = (request.secure ? Https : Http).request(requestOptions(url, request, options))
-    attempt.http = http
-    http.on("error", (error) => resume(Effect.fail(error)))
-    http.on("upgrade", (response, socket, head) => {
-      // Until there is a connection that listens, an error must not end the process.
-      socket.on("error", constVoid)
-      attempt.socket = socket
-      attempt.head = head
-      respond(response, "")
-    })
-    http.on("response", (response) => {
-      const chunks: Array<string> = []
-      let size = 0
-      const done = () => respond(response, chunks.join("").slice(0, maxBodySize))
-      response.setEncoding("utf8")
-      response.on("data", (chunk: string) => {
-        chunks.push(chunk)
-        size += chunk.length
-        if (size >= maxBodySize) done()
-      })
-      response.on("end", done)
-      // A body that breaks off is reported as far as it came.
-      response.on("error", done)
-    })
-    http.end()
-  })
-
-const requestOptions = (
-  url: URL,
-  request: Handshake.Request,
-  { duplex, socketPath, tls }: ConnectOptions
-): Https.RequestOptions => ({
-  method: "GET",
-  hostname: url.hostname.replace(/^\[|\]$/g, ""),
-  // The scheme's own, where there is none.
-  port: url.port,
-  path: url.pathname + url.search,
-  headers: request.rawHeaders.flat(),
-  ...socketPath === undefined ? {} : { socketPath },
-  // Each connection has a socket of its own, which no agent is to keep.
-  ...duplex === undefined ? { agent: false } : { createConnection: () => duplex },
-  ...request.secure ? tlsOptions(tls) : {}
-})
-
-const tlsOptions = (tls: TlsOptions = {}): Https.RequestOptions => {
-  return {
-    rejectUnauthorized: tls.rejectUnauthorized ?? true,
-    ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
-    ...tls.cert === undefined ? {} : { cert: tls.cert },
-    ...tls.key === undefined ? {} : { key: disclose(tls.key) },
-    ...tls.passphrase === undefined ? {} : { passphrase: disclose(tls.passphrase) },
-    ...tls.servername === undefined ? {} : { servername: tls.servername }
+/**
+ * What a reconnecting client is about. `attempt` counts from 1, and anew once a
+ * connection has lasted.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export type State<E = never> =
+  | { readonly _tag: "Connecting"; readonly attempt: number }
+  | { readonly _tag: "Open"; readonly connection: Connection.Connection["Service"] }
+  | {
+    readonly _tag: "Waiting"
+    readonly cause: Failure<E>
+    /** The attempt that comes next. */
+    readonly attempt: number
+    /** How long it waits before that. */
+    readonly delay: Duration.Duration
   }
+  /** For good: the peer ended it normally, the Scope was closed, or a failure was final. */
+  | { readonly _tag: "Closed"; readonly exit: Exit.Exit<void, Failure<E>> }
+
+/**
+ * One logical connection, over as many real ones as it takes.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export interface Reconnecting<E = never> {
+  readonly state: SubscriptionRef.SubscriptionRef<State<E>>
+  /**
+   * The messages of all connections, one connection after the other. Ends when
+   * the client is closed and its end was normal, and fails otherwise.
+   */
+  readonly messages: Stream.Stream<Message.Message, Failure<E>>
+  /**
+   * Sends a message over the connection that is open. What becomes of it while
+   * there is none, `whileDown` says. As with any connection, a message that was
+   * handed to the network may be lost with it; none is sent twice.
+   */
+  readonly send: (
+    message: Message.Input,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, NotConnected<E>>
+  /**
+   * Sends many messages in one write, none between them. Where the connection is
+   * lost while an extension takes its time over them, all go again.
+   */
+  readonly sendAll: (
+    messages: ReadonlyArray<Message.Input>,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<void, NotConnected<E>>
+  /** The connection that is open, for all else that one can do with it. Waits until there is one. */
+  readonly connection: Effect.Effect<Connection.Connection["Service"], NotConnected<E>>
+  /** Waits until the client is closed, and answers how it ended. */
+  readonly closed: Effect.Effect<void, Failure<E>>
 }
 
-const orFail = (
-  verdict: Handshake.Verdict
-): Effect.Effect<Handshake.Accepted, HandshakeRedirected | HandshakeRejected> => {
-  if (verdict._tag === "Accepted") return Effect.succeed(verdict)
-  const { headers, status } = verdict
-  switch (verdict._tag) {
-    case "Redirect":
-      return Effect.fail(new HandshakeRedirected({ status, headers, location: verdict.location }))
-    case "Rejected":
-      return Effect.fail(new HandshakeRejected({ status, headers, body: verdict.body }))
-  }
+/**
+ * Options of `reconnecting`.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ReconnectingOptions<
+  E = never,
+  E1 = never,
+  R1 = never,
+  E2 = never,
+  R2 = never,
+  E3 = never,
+  R3 = never
+> extends Omit<ConnectOptions, "headers"> {
+  /** Further headers for each request; or an effect that is run for each, to get a fresh token. */
+  readonly headers?: Handshake.HeadersInput | Effect.Effect<Handshake.HeadersInput, E1, R1> | undefined
+  /**
+   * Run on each connection before it is given to anybody: to authenticate, or to
+   * subscribe again. It has the connection to itself; to read an answer, use
+   * `receive`. When it fails, the connection is closed, and that counts as a
+   * failed attempt. A Scope that it asks for is that of the connection.
+   */
+  readonly onOpen?: ((connection: Connection.Connection["Service"]) => Effect.Effect<unknown, E2, R2>) | undefined
+  /**
+   * How long to wait before each further attempt, given the failure. When it is
+   * done, the failure is final. Default: 0.5 seconds, then twice as long each
+   * time up to 30 seconds, jittered, for ever.
+   */
+  readonly schedule?: Schedule.Schedule<unknown, Failure<NoInfer<E | E1 | E2>>, E3, R3> | undefined
+  /** How long a connection must have been open for the schedule to begin anew after it. Default 5 seconds. */
+  readonly resetAfter?: Duration.Input | undefined
+  /**
+   * Which failures end the client. Default: `isFinal`. Write it behind `onOpen`:
+   * TypeScript reads options in order, and learns there what may fail.
+   */
+  readonly isFinal?: ((failure: Failure<NoInfer<E | E1 | E2>>) => boolean) | undefined
+  /**
+   * What becomes of what is sent while there is no connection. "suspend" waits
+   * for one; "fail" fails with `NotConnected`; `{ buffer }` keeps that many
+   * sends, in order, for the next connection, and waits beyond that. What is
+   * kept when the client is closed is lost. Default "suspend".
+   */
+  readonly whileDown?: "suspend" | "fail" | { readonly buffer: number } | undefined
 }
+
+/**
+ * Whether a failure is one that the next attempt would meet again, so that a
+ * reconnecting client gives up. Final are:
+ *
+ * - a status other than 101 that blames the request: all but 408, 425, 429 and
+ *   those from 500
+ * - an answer that is wrong, a redirect that is not followed, options that
+ *   cannot be
+ * - the peer's close frame with 1000 or without a code: it has finished
+ *
+ * Not final are all other ends of a connection that was open, names that mean
+ * nothing, refused connections, TLS failures, deadlines, and the failures of
+ * the program's own effects.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export const isFinal: (failure: Failure<unknown>) => boolean = internal.isFinal
+
+/**
+ * A connection that is made again when it is lost, until its Scope closes or a
+ * failure is final. The URL may be an effect, which is run for each attempt.
+ * This does not wait for the first connection, and fails with nothing: see
+ * `state`, `closed`, and the errors of what is sent and received.
+ *
+ * **Example** (A feed that outlives its connections)
+ *
+ * ```ts
+ * import { Effect, Schedule, Stream } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const program = Effect.gen(function*() {
+ *   const feed = yield* WebSocketClient.reconnecting("wss://example.com/feed", {
+ *     schedule: Schedule.spaced("2 seconds"),
+ *     onOpen: (connection) => connection.send("subscribe")
+ *   })
+ *   yield* Stream.runForEach(feed.messages, (message) => Effect.log(message))
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export const reconnecting = <
+  E = never,
+  R = never,
+  E1 = never,
+  R1 = never,
+  E2 = never,
+  R2 = never,
+  E3 = never,
+  R3 = never
+>(
+  url: string | URL | Effect.Effect<string | URL, E, R>,
+  options?: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
+): Effect.Effect<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> =>
+  internal.reconnect(connect, url, options ?? {})
+
+// -----------------------------------------------------------------------------
+// Layers
+// -----------------------------------------------------------------------------
+
+/**
+ * A client over Node's sockets, with options for all its connections. What
+ * `connect` is given comes before them.
+ *
+ * **Example** (All connections of a program through a proxy)
+ *
+ * ```ts
+ * import { WebSocketClient } from "effect-ws"
+ * import { HttpsProxyAgent } from "https-proxy-agent"
+ *
+ * const ThroughProxy = WebSocketClient.layer({ agent: new HttpsProxyAgent("http://proxy.example:3128") })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
+  Layer.succeed(WebSocketClient, { connect: (url, options) => overNode(url, { ...defaults, ...options }) })
+
+/**
+ * A client with options from the configuration.
+ *
+ * **Example** (A private authority)
+ *
+ * ```ts
+ * import { Config, Duration } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const Client = WebSocketClient.layerConfig({
+ *   tls: { ca: Config.String("CA"), cert: Config.String("CERT"), key: Config.Redacted("KEY") },
+ *   handshakeTimeout: Config.Duration("HANDSHAKE_TIMEOUT").pipe(Config.withDefault(Duration.seconds(5)))
+ * })
+ * ```
+ *
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerConfig = (
+  config: Config.Wrap<Omit<ConnectOptions, "agent" | "duplex" | "extensions">>,
+  options?: Pick<ConnectOptions, "agent" | "duplex" | "extensions">
+): Layer.Layer<never, Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(config), (defaults) => layer({ ...defaults, ...options })))

@@ -21,6 +21,11 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     new ConnectionError.MessageSkipped(),
     "the rest of this message was skipped: read its fragments to the end before you receive anything else"
   ],
+  [new ConnectionError.NotConnected({ final: false, cause: undefined }), "there is no connection at the moment"],
+  [
+    new ConnectionError.NotConnected({ final: true, cause: new ConnectionError.TransportEnded() }),
+    "there is no connection, and will be none: the peer ended the connection without a close frame"
+  ],
   [
     new ConnectionError.ControlPayloadTooLong({ length: 126 }),
     "a ping or pong carries at most 125 bytes, not 126"

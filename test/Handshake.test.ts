@@ -1181,6 +1181,7 @@ describe("parseUrl (RFC 6455 §3)", () => {
   const notAbsolute = "it is not an absolute URL"
   const notEncoded = "its user name or password is not percent-encoded"
   const fragment = "it has a fragment; escape # as %23 where it belongs to the path"
+  const control = "it has a line break or another control character"
   for (
     const [url, problem] of [
       ["", notAbsolute],
@@ -1195,6 +1196,12 @@ describe("parseUrl (RFC 6455 §3)", () => {
       ["file:///chat", "its scheme is file, not ws or wss"],
       ["localhost:8080", "its scheme is localhost, not ws or wss"],
       ["wss+unix://a/", "its scheme is wss+unix, not ws or wss"],
+      ["ws://example.com/\r\nX-Injected: 1", control],
+      ["ws://example.com/\t", control],
+      ["ws://exam\nple.com/", control],
+      ["ws://example.com/\0", control],
+      ["ws://example.com/\x7f", control],
+      ["ws://example.com/\n", control],
       ["ws://example.com/#", fragment],
       ["ws://example.com/# ", fragment],
       ["ws://example.com/#\n", fragment],

@@ -74,6 +74,8 @@ type OtherError =
   | HandshakeError.ConnectFailed
   | HandshakeError.HandshakeTimeout
   | HandshakeError.HandshakeRedirected
+  | HandshakeError.TooManyRedirects
+  | HandshakeError.RedirectRefused
   | HandshakeError.HandshakeRejected
 
 const rejected = (status: number, body: string) => new HandshakeError.HandshakeRejected({ status, headers: {}, body })
@@ -116,6 +118,10 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "the subprotocol \"a b\" cannot be offered: it is wrong"
   ],
   [
+    new HandshakeError.InvalidOption({ option: "agent", problem: "it is wrong" }),
+    "the option \"agent\" cannot be used: it is wrong"
+  ],
+  [
     new HandshakeError.InvalidStatus({ status: 101 }),
     "a handshake cannot be rejected with status 101; use one from 300 to 599, but not 304"
   ],
@@ -153,7 +159,16 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
   ],
   [
     new HandshakeError.HandshakeRedirected({ status: 307, location: "wss://example.com/", headers: {} }),
-    "the server redirects to wss://example.com/ (status 307); connect there instead"
+    "the server redirects to wss://example.com/ (status 307); connect there instead, " +
+    "or let maxRedirects say how many to follow"
+  ],
+  [
+    new HandshakeError.TooManyRedirects({ maxRedirects: 3, location: "wss://example.com/" }),
+    "the server redirects once more after 3, to wss://example.com/"
+  ],
+  [
+    new HandshakeError.RedirectRefused({ location: "ftp://example.com/", problem: "it is wrong" }),
+    "the redirect to ftp://example.com/ is not followed: it is wrong"
   ],
   [rejected(404, ""), "the server rejected the handshake with status 404"],
   [rejected(401, "a token is needed"), "the server rejected the handshake with status 401: a token is needed"],

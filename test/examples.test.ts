@@ -1,6 +1,6 @@
 /** The examples, built, as a user would run them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Queue, Schedule, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Queue, Schedule, Scope, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
 import { Connection, Frame, type HandshakeError, Socket, WebSocketClient } from "effect-ws"
 import { Calls } from "../examples/application/api.ts"
@@ -87,6 +87,35 @@ describe("checksum-extension", () => {
         "came back: hello, for 15 bytes",
         "damaged: the connection was closed by the peer with 1007 (InvalidPayloadData), \"InvalidExtensionData\""
       ])
+    }))
+})
+
+describe("reconnecting-client", () => {
+  it.live("goes on where it was when the server comes back", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const first = yield* Scope.provide(startServer("echo-server.js"), scope)
+      const client = yield* runExample("reconnecting-client.js", { URL: first.url })
+      yield* client.printed(/connected to .*\n(?:.*\n)*hello, it is me\n/)
+      client.child.stdin.write("one\n")
+      yield* client.printed(/^one$/m)
+      yield* Scope.close(scope, Exit.void)
+      yield* client.printed(/could not connect.*ECONNREFUSED/)
+      client.child.stdin.write("two\n")
+      yield* startServer("echo-server.js", { PORT: String(first.port) })
+      yield* client.printed(/^two$/m)
+      assert.strictEqual(client.output().match(/^hello, it is me$/gm)?.length, 2)
+      client.child.kill("SIGTERM")
+      yield* client.ended
+    }))
+
+  it.live("gives up when it is refused", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("subprotocol-auth.js")
+      const client = yield* runExample("reconnecting-client.js", { URL: server.url })
+      yield* client.printed(/the server will not have us: 401/)
+      client.child.stdin.end()
+      yield* client.ended
     }))
 })
 

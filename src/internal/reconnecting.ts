@@ -1,0 +1,294 @@
+/**
+ * One logical connection over many. One fiber makes them, one after the other;
+ * who sends and who reads meet it in `Link`.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import * as CloseCode from "../CloseCode.ts"
+import type * as Connection from "../Connection.ts"
+import { ConnectionClosed, NotConnected } from "../ConnectionError.ts"
+import { type ConnectError, HandshakeRejected } from "../HandshakeError.ts"
+import type { Client, Failure, Reconnecting, ReconnectingOptions, State } from "../WebSocketClient.ts"
+
+type Shape = Connection.Connection["Service"]
+
+/** How many connections that nobody has read to their end are remembered, the one that is open among them. */
+const maxUnread = 8
+const defaultResetAfter = Duration.seconds(5)
+const defaultSchedule = Schedule.jittered(
+  Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")])
+)
+
+// -----------------------------------------------------------------------------
+// Which failures are final
+// -----------------------------------------------------------------------------
+
+type Judged = Exclude<ConnectError["_tag"], "ConnectFailed" | "HandshakeTimeout" | "HandshakeRejected">
+
+/** What would be answered the same the next time. */
+const finalTags: Readonly<Record<Judged, true>> = {
+  InvalidUrl: true,
+  InvalidHeader: true,
+  InvalidProtocol: true,
+  InvalidOption: true,
+  InvalidStatus: true,
+  ProtocolNotOffered: true,
+  ExtensionNotOffered: true,
+  MissingHeader: true,
+  InvalidUpgradeHeader: true,
+  InvalidConnectionHeader: true,
+  InvalidAccept: true,
+  InvalidExtensionHeader: true,
+  UnsolicitedProtocol: true,
+  UnsolicitedExtension: true,
+  ExtensionMismatch: true,
+  HandshakeRedirected: true,
+  TooManyRedirects: true,
+  RedirectRefused: true
+}
+
+/** Request Timeout, Too Early, Too Many Requests: they say to try again. */
+const transientStatuses = new Set([408, 425, 429])
+
+export const isFinal = (failure: Failure<unknown>): boolean => {
+  if (failure instanceof ConnectionClosed) {
+    return failure.normal && failure.first === "remote" && failure.code !== CloseCode.GoingAway
+  }
+  if (failure instanceof HandshakeRejected) {
+    return failure.status < 500 && !transientStatuses.has(failure.status)
+  }
+  return failure instanceof Error && "_tag" in failure && Object.hasOwn(finalTags, failure._tag as string)
+}
+
+/** How a client ends when this was the last of its failures: as the streams of a connection do. */
+const conclude = <E>(failure: Failure<E>): Exit.Exit<void, Failure<E>> =>
+  failure instanceof ConnectionClosed && failure.normal ? Exit.void : Exit.fail(failure)
+
+// -----------------------------------------------------------------------------
+// Where the connections and those who use them meet
+// -----------------------------------------------------------------------------
+
+type Use<A> = (connection: Shape) => Effect.Effect<A, ConnectionClosed>
+
+class Link<E> {
+  private readonly whileDown: "suspend" | "fail" | { readonly buffer: number }
+  /** The connection that takes what is sent. */
+  private open: Shape | undefined
+  /** Opened whenever it is worth while to look again, for those who send and those who read. */
+  private readonly usable = Latch.makeUnsafe(false)
+  private readonly readable = Latch.makeUnsafe(false)
+  /** What was sent while there was no connection, and is kept for the next. */
+  private readonly kept: Array<Use<void>> = []
+  /** The connections that were not read to their end, oldest first. */
+  private readonly unread: Array<Shape> = []
+  private exit: Exit.Exit<void, Failure<E>> | undefined
+  private lastFailure: Failure<E> | undefined
+
+  constructor(whileDown: ReconnectingOptions["whileDown"]) {
+    this.whileDown = whileDown ?? "suspend"
+  }
+
+  /** A connection is ready: it gets what was kept, and then all that is sent. */
+  attach(connection: Shape): Effect.Effect<void, ConnectionClosed> {
+    return Effect.suspend(() => {
+      const use = this.kept.shift()
+      if (use !== undefined) {
+        return Effect.matchEffect(use(connection), {
+          onFailure: (closed) => {
+            // It was not sent.
+            this.kept.unshift(use)
+            return Effect.fail(closed)
+          },
+          onSuccess: () => this.attach(connection)
+        })
+      }
+      this.open = connection
+      this.unread.push(connection)
+      if (this.unread.length > maxUnread) this.unread.shift()
+      this.usable.openUnsafe()
+      this.readable.openUnsafe()
+      return Effect.void
+    })
+  }
+
+  /** A connection is lost, or none was to be had. Told by whoever finds out first. */
+  detach(failure: Failure<E>, connection?: Shape): void {
+    if (this.exit !== undefined || (connection !== undefined && connection !== this.open)) return
+    this.lastFailure = failure
+    this.open = undefined
+    this.usable.closeUnsafe()
+  }
+
+  /** There will be no more connections. */
+  end(exit: Exit.Exit<void, Failure<E>>): void {
+    this.exit = exit
+    this.open = undefined
+    this.kept.length = 0
+    this.usable.openUnsafe()
+    this.readable.openUnsafe()
+  }
+
+  private get notConnected(): Effect.Effect<never, NotConnected<E>> {
+    if (this.exit !== undefined && Exit.isFailure(this.exit) && Cause.hasDies(this.exit.cause)) {
+      return Effect.failCause(this.exit.cause as Cause.Cause<never>)
+    }
+    return Effect.fail(new NotConnected<E>({ final: this.exit !== undefined, cause: this.lastFailure }))
+  }
+
+  readonly connection: Effect.Effect<Shape, NotConnected<E>> = Effect.suspend(() => {
+    if (this.open !== undefined) return Effect.succeed(this.open)
+    return this.exit === undefined ? Effect.andThen(this.usable.await, this.connection) : this.notConnected
+  })
+
+  send(use: Use<void>): Effect.Effect<void, NotConnected<E>> {
+    return Effect.suspend(() => {
+      const connection = this.open
+      if (connection !== undefined) {
+        return Effect.catch(use(connection), (closed) => {
+          // It was not sent, and may be over the next one.
+          this.detach(closed, connection)
+          return this.send(use)
+        })
+      }
+      if (this.exit !== undefined || this.whileDown === "fail") return this.notConnected
+      if (this.whileDown !== "suspend" && this.kept.length < this.whileDown.buffer) {
+        this.kept.push(use)
+        return Effect.void
+      }
+      return Effect.andThen(this.usable.await, this.send(use))
+    })
+  }
+
+  private readonly nextUnread: Effect.Effect<Shape, Failure<E> | Cause.Done> = Effect.suspend(() => {
+    if (this.unread.length > 0) return Effect.succeed(this.unread[0])
+    if (this.exit !== undefined) return Effect.andThen(this.exit, Cause.done())
+    this.readable.closeUnsafe()
+    return Effect.andThen(this.readable.await, this.nextUnread)
+  })
+
+  get messages(): Reconnecting<E>["messages"] {
+    return Stream.fromPull(Effect.succeed(Effect.map(this.nextUnread, (connection) => [connection] as const))).pipe(
+      Stream.flatMap((connection) =>
+        Stream.onEnd(
+          Stream.ignore(connection.messages),
+          Effect.sync(() => {
+            // Several may read it; it goes once.
+            const at = this.unread.indexOf(connection)
+            if (at >= 0) this.unread.splice(at, 1)
+          })
+        )
+      )
+    )
+  }
+}
+
+// -----------------------------------------------------------------------------
+// The connections, one after the other
+// -----------------------------------------------------------------------------
+
+const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.isEffect(value) ? value as Effect.Effect<A, E, R> : Effect.succeed(value)
+
+export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R3>(
+  connect: Client["connect"],
+  url: string | URL | Effect.Effect<string | URL, E, R>,
+  options: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
+): Effect.fn.Return<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> {
+  type Failed = Failure<E | E1 | E2>
+  type Ended = Failure<E | E1 | E2 | E3>
+  const { headers = {}, isFinal: endsWith = isFinal, onOpen, schedule = defaultSchedule } = options
+  const resetAfter = Duration.toMillis(options.resetAfter ?? defaultResetAfter)
+  const link = new Link<E | E1 | E2 | E3>(options.whileDown)
+  const state = yield* SubscriptionRef.make<State<E | E1 | E2 | E3>>({ _tag: "Connecting", attempt: 1 })
+  const closed = yield* Deferred.make<void, Ended>()
+  const outer = yield* Effect.scope
+  /** How the Scope was closed, once it was. */
+  let scopeExit: Exit.Exit<unknown, unknown> | undefined
+  let openedAt: number | undefined
+
+  /** One connection, from its making to its end. */
+  const live = Effect.gen(function*() {
+    const target = yield* evaluate<string | URL, E, R>(url)
+    const connection = yield* connect(target, { ...options, headers: yield* evaluate(headers) })
+    if (onOpen !== undefined) {
+      yield* Effect.raceFirst(onOpen(connection), Effect.flatMap(connection.closed, Effect.fail))
+    }
+    yield* link.attach(connection)
+    openedAt = yield* Clock.currentTimeMillis
+    yield* SubscriptionRef.set(state, { _tag: "Open", connection })
+    return yield* connection.closed
+  })
+
+  /** One attempt, and why it is over. */
+  const attempt = Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const exit = yield* Effect.exit(restore(Scope.provide(live, scope)))
+      if (scopeExit === undefined) {
+        // The next connection does not wait until the last of this one is gone, but the Scope does.
+        yield* Effect.forkIn(Effect.uninterruptible(Scope.close(scope, exit)), outer, { startImmediately: true })
+      } else yield* Scope.close(scope, scopeExit)
+      return yield* exit
+    })
+  ).pipe(Effect.catch(Effect.succeed<Failed>))
+
+  const run = Effect.gen(function*() {
+    let step = yield* Schedule.toStep(schedule)
+    for (let count = 1;; count++) {
+      yield* SubscriptionRef.set(state, { _tag: "Connecting", attempt: count })
+      openedAt = undefined
+      const cause = yield* attempt
+      link.detach(cause)
+      if (endsWith(cause)) return yield* conclude(cause)
+      const now = yield* Clock.currentTimeMillis
+      if (openedAt !== undefined && now - openedAt >= resetAfter) {
+        step = yield* Schedule.toStep(schedule)
+        count = 0
+      }
+      const delay = yield* Pull.matchEffect(step(now, cause), {
+        onSuccess: ([, duration]) => Effect.succeed(duration),
+        onFailure: Effect.failCause,
+        onDone: () => Effect.undefined
+      })
+      if (delay === undefined) return yield* conclude(cause)
+      yield* SubscriptionRef.set(state, { _tag: "Waiting", attempt: count + 1, cause, delay })
+      yield* Effect.sleep(delay)
+    }
+  })
+
+  const finish = (exit: Exit.Exit<void, Ended>) =>
+    Effect.suspend(() => {
+      if (!Deferred.doneUnsafe(closed, exit)) return Effect.void
+      link.end(exit)
+      return SubscriptionRef.set(state, { _tag: "Closed", exit })
+    })
+
+  yield* Effect.acquireRelease(
+    Effect.forkDetach(Effect.onExit(run, finish)),
+    (fiber, exit) =>
+      Effect.suspend(() => {
+        scopeExit = exit
+        return Effect.andThen(finish(Exit.void), Fiber.interrupt(fiber))
+      })
+  )
+
+  return {
+    state,
+    messages: link.messages,
+    send: (message, sendOptions) => link.send((connection) => connection.send(message, sendOptions)),
+    sendAll: (messages, sendOptions) => link.send((connection) => connection.sendAll(messages, sendOptions)),
+    connection: link.connection,
+    closed: Deferred.await(closed)
+  }
+})

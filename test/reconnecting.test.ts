@@ -1,0 +1,608 @@
+/** The client that connects again: over pairs in memory and a test clock, and once over real sockets. */
+import { assert, describe, it } from "@effect/vitest"
+import {
+  Context,
+  Data,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Schedule,
+  Scheduler,
+  Scope,
+  Stream,
+  SubscriptionRef
+} from "effect"
+import { CloseCode, Connection, ConnectionError, HandshakeError, Transport, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { contentOf, settle, type Shape } from "./support/memory.ts"
+import { rawServer, serve } from "./support/net.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
+
+interface Server {
+  readonly connection: Shape
+  readonly transport: Transport.Transport["Service"]
+  readonly url: string
+  readonly headers: unknown
+}
+
+const refused = new HandshakeError.ConnectFailed({
+  url: "ws://there/",
+  code: "ECONNREFUSED",
+  cause: new Error("connect ECONNREFUSED")
+})
+const rejected = (status: number) => new HandshakeError.HandshakeRejected({ status, headers: {}, body: "" })
+
+/**
+ * A network without one: each attempt either fails with the next of the given
+ * failures, or ends at a server's connection, which is put into `servers`.
+ */
+const network = (...failures: ReadonlyArray<HandshakeError.ConnectError | undefined>) =>
+  Effect.map(Effect.scope, (scope) => {
+    const servers: Array<Server> = []
+    let attempts = 0
+    const connect: WebSocketClient.Client["connect"] = (url, options) =>
+      Effect.gen(function*() {
+        const failure = failures[attempts++]
+        if (failure !== undefined) return yield* Effect.fail(failure)
+        const [left, right] = yield* Transport.makePair()
+        const connection = yield* Connection.make(right, { keepalive: false, role: "server" }).pipe(
+          Scope.provide(scope),
+          // The server does not go step by step when the client does.
+          Effect.provideService(Scheduler.Scheduler, new Scheduler.MixedScheduler())
+        )
+        servers.push({ connection, transport: right, url: String(url), headers: options?.headers })
+        return yield* Connection.make(left, { keepalive: false, ...options, role: "client" })
+      }).pipe(Effect.uninterruptible)
+    return { servers, attempts: () => attempts, layer: Layer.succeed(WebSocketClient.WebSocketClient, { connect }) }
+  })
+
+const everySecond = Schedule.spaced("1 second")
+
+/** Lets everything happen, with a second passing. */
+const second = Effect.andThen(settle, Effect.andThen(TestClock.adjust("1 second"), settle))
+
+/** Keeps all that comes, and how it ends. */
+const collect = <E>(client: WebSocketClient.Reconnecting<E>) =>
+  Effect.gen(function*() {
+    const messages: Array<unknown> = []
+    const fiber = yield* Effect.forkScoped(
+      Stream.runForEach(client.messages, (message) => Effect.sync(() => messages.push(contentOf(message))))
+    )
+    return { messages, fiber }
+  })
+
+const receive = (server: Server) => Effect.map(server.connection.receive, contentOf)
+
+const stateOf = <E>(client: WebSocketClient.Reconnecting<E>) => SubscriptionRef.getUnsafe(client.state)
+
+describe("connections, one after the other", () => {
+  it.effect("are made on the schedule, and their messages are one stream", () =>
+    Effect.gen(function*() {
+      const { attempts, layer, servers } = yield* network(refused, rejected(503), undefined, refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const { fiber, messages } = yield* collect(client)
+      const states: Array<string> = []
+      yield* Effect.forkScoped(Stream.runForEach(SubscriptionRef.changes(client.state), (state) =>
+        Effect.sync(() =>
+          states.push(
+            state._tag === "Waiting"
+              ? `waiting, ${(state.cause as { readonly _tag: string })._tag}`
+              : state._tag === "Connecting"
+              ? `connecting, ${state.attempt}`
+              : state._tag
+          )
+        )))
+      yield* settle
+      assert.strictEqual(attempts(), 1)
+      yield* second
+      assert.strictEqual(attempts(), 2)
+      yield* second
+      assert.strictEqual(servers.length, 1)
+      yield* servers[0].connection.sendAll(["a", "b"])
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      yield* second
+      yield* servers[1].connection.send("c")
+      yield* settle
+      assert.deepStrictEqual(messages, ["a", "b", "c"])
+      const { stats } = yield* client.connection
+      assert.strictEqual((yield* stats).messagesIn, 1)
+      yield* servers[1].connection.close()
+      yield* Fiber.join(fiber)
+      yield* client.closed
+      assert.strictEqual(states.at(-1), "Closed")
+      assert.deepStrictEqual(
+        states.filter((state) =>
+          state.startsWith("waiting")
+        ),
+        ["waiting, ConnectFailed", "waiting, HandshakeRejected", "waiting, ConnectionClosed", "waiting, ConnectFailed"]
+      )
+    }))
+
+  it.effect("the default schedule waits longer each time, and begins anew after a connection that lasted", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused, refused, refused)
+      const client = yield* Effect.provide(WebSocketClient.reconnecting("ws://there/"), layer)
+      const delays: Array<number> = []
+      const waitOut = Effect.gen(function*() {
+        yield* settle
+        const state = stateOf(client)
+        if (state._tag !== "Waiting") throw new Error(state._tag)
+        delays.push(Duration.toMillis(state.delay))
+        yield* TestClock.adjust(state.delay)
+        yield* settle
+        return state.attempt
+      })
+      assert.deepStrictEqual([yield* waitOut, yield* waitOut, yield* waitOut], [2, 3, 4])
+      servers[0].transport.destroy()
+      assert.strictEqual(yield* waitOut, 5)
+      yield* TestClock.adjust("6 seconds")
+      servers[1].transport.destroy()
+      assert.strictEqual(yield* waitOut, 1)
+      for (const [i, base] of [500, 1000, 2000, 4000, 500].entries()) {
+        assert.isAtLeast(delays[i], base * 0.8)
+        assert.isAtMost(delays[i], base * 1.2)
+      }
+    }))
+
+  it.effect("what the last one got is read before the next one's", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      yield* settle
+      yield* servers[0].connection.sendAll(["a", "b"])
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      yield* servers[1].connection.send("c")
+      const { messages } = yield* collect(client)
+      yield* settle
+      assert.deepStrictEqual(messages, ["a", "b", "c"])
+    }))
+
+  it.effect("that nobody reads are forgotten, but for the last few", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      for (let i = 0; i < 10; i++) {
+        yield* settle
+        yield* servers[i].connection.send(String(i))
+        yield* settle
+        servers[i].transport.destroy()
+        yield* second
+      }
+      const { messages } = yield* collect(client)
+      yield* settle
+      assert.deepStrictEqual(messages, ["3", "4", "5", "6", "7", "8", "9"])
+    }))
+
+  it.effect("the next does not wait until the last is gone", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      yield* settle
+      const first = yield* client.connection
+      // The peer answers the close frame, and never ends the transport: the deadline is 10 seconds.
+      yield* Effect.forkScoped(first.close(4000))
+      yield* settle
+      yield* second
+      assert.strictEqual(servers.length, 2)
+    }))
+
+  it.effect("URL and headers are made anew for each", () =>
+    Effect.gen(function*() {
+      class Tokens extends Context.Service<Tokens, { readonly next: Effect.Effect<string> }>()("test/Tokens") {}
+      let count = 0
+      const { layer, servers } = yield* network()
+      yield* WebSocketClient.reconnecting(Effect.sync(() => `ws://host-${++count}/`), {
+        schedule: everySecond,
+        headers: Effect.map(Effect.flatMap(Tokens, (tokens) => tokens.next), (token) => ({ Authorization: token }))
+      }).pipe(
+        Effect.provide(layer),
+        Effect.provideService(Tokens, { next: Effect.sync(() => `token-${count}`) })
+      )
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      assert.deepStrictEqual(servers.map(({ headers, url }) => [url, headers]), [
+        ["ws://host-1/", { Authorization: "token-1" }],
+        ["ws://host-2/", { Authorization: "token-2" }]
+      ])
+    }))
+})
+
+describe("onOpen", () => {
+  it.effect("has each connection to itself, before anything else is sent or read", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const released: Array<number> = []
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        onOpen: (connection) =>
+          Effect.gen(function*() {
+            const at = servers.length
+            yield* Effect.addFinalizer(() => Effect.sync(() => released.push(at)))
+            yield* connection.send("login")
+            assert.strictEqual(contentOf(yield* connection.receive), "welcome")
+          })
+      }).pipe(Effect.provide(layer))
+      const { messages } = yield* collect(client)
+      for (const i of [0, 1]) {
+        const sending = yield* Effect.forkChild(client.send("first"))
+        yield* settle
+        assert.strictEqual(stateOf(client)._tag, "Connecting")
+        assert.strictEqual(yield* receive(servers[i]), "login")
+        assert.strictEqual((yield* servers[i].connection.stats).messagesIn, 1)
+        yield* servers[i].connection.sendAll(["welcome", `news ${i}`])
+        assert.strictEqual(yield* receive(servers[i]), "first")
+        yield* Fiber.join(sending)
+        yield* settle
+        assert.strictEqual(stateOf(client)._tag, "Open")
+        servers[i].transport.destroy()
+        yield* second
+      }
+      assert.deepStrictEqual(messages, ["news 0", "news 1"])
+      assert.deepStrictEqual(released, [1, 2])
+    }))
+
+  class Refused extends Data.TaggedError("Refused")<{}> {}
+
+  it.effect("that fails is a failed attempt, and the peer is told 1011", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      let openings = 0
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        onOpen: () => Effect.suspend(() => ++openings === 1 ? Effect.fail(new Refused()) : Effect.void)
+      }).pipe(Effect.provide(layer))
+      yield* settle
+      const state = stateOf(client)
+      assert.strictEqual(state._tag === "Waiting" && state.cause._tag, "Refused")
+      assert.strictEqual((yield* servers[0].connection.closed).code, CloseCode.InternalError)
+      yield* second
+      assert.strictEqual(stateOf(client)._tag, "Open")
+    }))
+
+  it.effect("that waits is over when its connection is", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        onOpen: () => servers.length === 1 ? Effect.never : Effect.void
+      }).pipe(Effect.provide(layer))
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      assert.strictEqual(stateOf(client)._tag, "Open")
+    }))
+
+  it.effect("that dies ends everything with its defect", () =>
+    Effect.gen(function*() {
+      const { layer } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        onOpen: () => Effect.die("a bug")
+      }).pipe(Effect.provide(layer))
+      for (
+        const effect of [
+          client.closed,
+          client.send("x"),
+          Effect.asVoid(client.connection),
+          Stream.runDrain(client.messages)
+        ]
+      ) {
+        const exit = yield* Effect.exit<void, unknown, never>(effect)
+        assert.isTrue(Exit.hasDies(exit))
+      }
+    }))
+})
+
+describe("which failures are final", () => {
+  const closedBy = (first: "local" | "remote", code: number) =>
+    new ConnectionError.ConnectionClosed({
+      sent: { code, reason: "" },
+      received: { code, reason: "" },
+      first,
+      cause: undefined
+    })
+  const cutOff = new ConnectionError.ConnectionClosed({
+    sent: undefined,
+    received: undefined,
+    first: undefined,
+    cause: new ConnectionError.TransportEnded()
+  })
+  const cases: ReadonlyArray<readonly [name: string, failure: WebSocketClient.Failure, final: boolean]> = [
+    ...[200, 302, 400, 401, 403, 404, 407, 426].map((status) => [`status ${status}`, rejected(status), true] as const),
+    ...[408, 425, 429, 500, 502, 503, 504].map((status) => [`status ${status}`, rejected(status), false] as const),
+    ["ConnectFailed", refused, false],
+    ["InvalidUrl", new HandshakeError.InvalidUrl({ url: "x", problem: "" }), true],
+    ["InvalidAccept", new HandshakeError.InvalidAccept({ expected: "a", actual: "b" }), true],
+    ["RedirectRefused", new HandshakeError.RedirectRefused({ location: "x", problem: "" }), true],
+    ["the peer's 1000", closedBy("remote", 1000), true],
+    ["the peer's close without a code", closedBy("remote", 1005), true],
+    ...[1001, 1008, 1011, 1012, 4000].map((code) => [`the peer's ${code}`, closedBy("remote", code), false] as const),
+    ["a close by this end", closedBy("local", 1000), false],
+    ["a connection cut off", cutOff, false]
+  ]
+  for (const [name, failure, final] of cases) {
+    it(`${name}: ${final ? "final" : "not"}`, () => {
+      assert.strictEqual(WebSocketClient.isFinal(failure), final)
+    })
+  }
+
+  it("a failure of the program's own: not", () => {
+    assert.isFalse(WebSocketClient.isFinal("no token"))
+    assert.isFalse(WebSocketClient.isFinal(new Error("no token")))
+  })
+
+  it.effect("401 ends the client, and all who have to do with it learn why", () =>
+    Effect.gen(function*() {
+      const { attempts, layer } = yield* network(refused, rejected(401))
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const { fiber } = yield* collect(client)
+      const sending = yield* Effect.forkChild(Effect.flip(client.send("x")))
+      const waiting = yield* Effect.forkChild(Effect.flip(client.connection))
+      yield* second
+      assert.strictEqual(yield* Effect.flip(Fiber.join(fiber)), yield* Effect.flip(client.closed))
+      assert.deepInclude(yield* Effect.flip(client.closed), { _tag: "HandshakeRejected", status: 401 })
+      for (
+        const error of [yield* Fiber.join(sending), yield* Fiber.join(waiting), yield* Effect.flip(client.send("y"))]
+      ) {
+        assert.deepInclude(error, { _tag: "NotConnected", final: true })
+        assert.match(error.message, /will be none: the server rejected the handshake with status 401/)
+      }
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(attempts(), 2)
+    }))
+
+  it.effect("the program may have its own say", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(rejected(401))
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        isFinal: (failure) => failure instanceof ConnectionError.ConnectionClosed && failure.code === 4001
+      }).pipe(Effect.provide(layer))
+      const { fiber } = yield* collect(client)
+      yield* second
+      yield* servers[0].connection.close(4001, "banned")
+      assert.deepInclude(yield* Effect.flip(Fiber.join(fiber)), { _tag: "ConnectionClosed", code: 4001 })
+    }))
+
+  it.effect("a schedule that is done makes the last one final", () =>
+    Effect.gen(function*() {
+      const { attempts, layer } = yield* network(refused, refused, refused, refused)
+      const schedule = Schedule.recurs(2)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule }).pipe(Effect.provide(layer))
+      assert.strictEqual(yield* Effect.flip(client.closed), refused)
+      assert.strictEqual(attempts(), 3)
+    }))
+})
+
+describe("what is sent while there is no connection", () => {
+  it.effect("waits, and can be taken back", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const back = yield* Effect.forkChild(client.send("taken back"))
+      const sending = yield* Effect.forkChild(Effect.andThen(client.send("a"), client.sendAll(["b", "c"])))
+      yield* settle
+      yield* Fiber.interrupt(back)
+      yield* second
+      yield* Fiber.join(sending)
+      assert.deepStrictEqual([yield* receive(servers[0]), yield* receive(servers[0]), yield* receive(servers[0])], [
+        "a",
+        "b",
+        "c"
+      ])
+    }))
+
+  it.effect("goes over the next when it waited for room on one that was lost", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      yield* settle
+      // The peer's inbox is full after the first; the second is on its way.
+      for (let i = 0; i < 2; i++) {
+        yield* client.send("x".repeat(1 << 20))
+        yield* settle
+      }
+      const sending = yield* Effect.forkChild(Effect.forEach(["a", "b"], (word) => client.send(word)))
+      yield* settle
+      assert.strictEqual(sending.pollUnsafe(), undefined)
+      servers[0].transport.destroy()
+      yield* second
+      yield* Fiber.join(sending)
+      assert.deepStrictEqual([yield* receive(servers[1]), yield* receive(servers[1])], ["a", "b"])
+    }))
+
+  it.effect("fails with what there is to know, if it is to fail", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        whileDown: "fail"
+      }).pipe(Effect.provide(layer))
+      const first = yield* Effect.flip(client.send("a"))
+      assert.deepInclude(first, { _tag: "NotConnected", final: false, cause: undefined })
+      assert.strictEqual(first.message, "there is no connection at the moment")
+      yield* settle
+      assert.strictEqual((yield* Effect.flip(client.send("b"))).cause, refused)
+      yield* second
+      yield* client.send("c")
+      assert.strictEqual(yield* receive(servers[0]), "c")
+      servers[0].transport.destroy()
+      yield* settle
+      assert.deepInclude((yield* Effect.flip(client.sendAll(["d"]))).cause, { _tag: "ConnectionClosed" })
+    }))
+
+  it.effect("is kept, in order, as far as there is room, and then waits", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        whileDown: { buffer: 2 },
+        onOpen: (connection) => connection.send("login")
+      }).pipe(Effect.provide(layer))
+      yield* client.send("a")
+      yield* client.sendAll(["b", "c"])
+      const third = yield* Effect.forkChild(client.send("d"))
+      yield* settle
+      assert.strictEqual(third.pollUnsafe(), undefined)
+      yield* second
+      yield* Fiber.join(third)
+      const got: Array<unknown> = []
+      for (let i = 0; i < 5; i++) got.push(yield* receive(servers[0]))
+      assert.deepStrictEqual(got, ["login", "a", "b", "c", "d"])
+    }))
+
+  it.effect("and was kept stays so where the connection is lost before it could go", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        whileDown: { buffer: 4 }
+      }).pipe(Effect.provide(layer))
+      const large = "x".repeat(1 << 20)
+      yield* client.send(large)
+      yield* client.send(large)
+      yield* client.send("a")
+      yield* client.send("b")
+      yield* second
+      // The peer's inbox is full after the first, the second is on its way, and the others wait for room.
+      assert.strictEqual(stateOf(client)._tag, "Connecting")
+      servers[0].transport.destroy()
+      yield* second
+      assert.deepStrictEqual([yield* receive(servers[1]), yield* receive(servers[1])], ["a", "b"])
+    }))
+})
+
+describe("the Scope", () => {
+  it.effect("closes the connection with 1000, ends the streams, and lets go all who wait", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const scope = yield* Scope.make()
+      const client = yield* WebSocketClient.reconnecting("ws://there/").pipe(
+        Effect.provide(layer),
+        Scope.provide(scope)
+      )
+      const { fiber, messages } = yield* collect(client)
+      yield* settle
+      yield* servers[0].connection.send("last")
+      yield* Scope.close(scope, Exit.void)
+      const end = yield* servers[0].connection.closed
+      assert.deepStrictEqual([end.code, end.clean], [1000, true])
+      yield* Fiber.join(fiber)
+      assert.deepStrictEqual(messages, ["last"])
+      yield* client.closed
+      assert.deepStrictEqual(stateOf(client), { _tag: "Closed", exit: Exit.void })
+      assert.deepInclude(yield* Effect.flip(client.send("x")), { _tag: "NotConnected", final: true })
+    }))
+
+  it.effect("closed while it waits, or connects, ends it at once", () =>
+    Effect.gen(function*() {
+      const connecting = Layer.succeed(WebSocketClient.WebSocketClient, { connect: () => Effect.never })
+      const waiting = (yield* network(refused)).layer
+      for (const layer of [connecting, waiting]) {
+        const scope = yield* Scope.make()
+        const client = yield* WebSocketClient.reconnecting("ws://there/").pipe(
+          Effect.provide(layer),
+          Scope.provide(scope)
+        )
+        const sending = yield* Effect.forkChild(Effect.flip(client.send("x")))
+        yield* settle
+        yield* Scope.close(scope, Exit.void)
+        assert.strictEqual((yield* Fiber.join(sending))._tag, "NotConnected")
+        yield* Stream.runDrain(client.messages)
+      }
+    }))
+
+  it.live("interrupted at each step leaves no connection behind", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { layer, servers } = yield* network()
+        const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
+        return {
+          effect: Effect.scoped(Effect.gen(function*() {
+            const client = yield* WebSocketClient.reconnecting("ws://there/", {
+              schedule: Schedule.spaced("1 milli"),
+              onOpen: (connection) => Effect.andThen(connection.send("login"), greet)
+            })
+            yield* client.send("a")
+            yield* Stream.runForEach(Stream.take(client.messages, 1), () => Effect.void)
+          })).pipe(Effect.provide(layer)),
+          events: [() => servers[0]?.transport.destroy()],
+          waits: true,
+          verify: () => Effect.forEach(servers, (server) => server.connection.closed, { discard: true })
+        }
+      }))
+    }), 60_000)
+})
+
+describe("over real sockets", () => {
+  it.live("a server that stops and starts again on its port", () =>
+    Effect.gen(function*() {
+      const greet = (name: string) =>
+        Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          yield* connection.send(`${name}: ${connection.request.headers["x-attempt"]}`)
+          yield* Stream.runForEach(connection.messages, connection.send)
+        })
+      const start = (name: string, port: number) =>
+        Effect.gen(function*() {
+          const scope = yield* Scope.make()
+          const server = yield* Scope.provide(serve(greet(name), { port }), scope)
+          return { ...server, stop: Scope.close(scope, Exit.void) }
+        })
+      const first = yield* start("first", 0)
+      let attempt = 0
+      const client = yield* WebSocketClient.reconnecting(first.url, {
+        schedule: Schedule.spaced("5 millis"),
+        headers: Effect.sync(() => ({ "X-Attempt": String(++attempt) }))
+      })
+      const messages: Array<string> = []
+      const arrived = (pattern: RegExp) =>
+        Effect.repeat(Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve))), {
+          until: () => messages.some((message) => pattern.test(message))
+        })
+      yield* Effect.forkScoped(
+        Stream.runForEach(client.messages, (message) => Effect.sync(() => messages.push(String(contentOf(message)))))
+      )
+      yield* client.send("a")
+      yield* arrived(/^a$/)
+      yield* first.stop
+      const waiting = yield* Effect.forkChild(client.send("b"))
+      const again = yield* start("second", first.port)
+      yield* Fiber.join(waiting)
+      yield* arrived(/^b$/)
+      assert.strictEqual(messages[0], "first: 1")
+      assert.match(messages[2], /^second: \d+$/)
+      assert.deepStrictEqual([messages[1], messages[3]], ["a", "b"])
+      yield* again.stop
+    }))
+
+  it.live("a wrong answer to the handshake is final", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer((peer) =>
+        peer.write("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+      )
+      const client = yield* WebSocketClient.reconnecting(`ws://127.0.0.1:${server.port}/`)
+      assert.deepInclude(yield* Effect.flip(client.closed), { _tag: "HandshakeRejected", status: 401 })
+      assert.strictEqual(server.peers.length, 1)
+    }))
+})
