@@ -215,14 +215,37 @@ export interface Options {
   /** How long the closing handshake may take, the end of the transport included. Default 10 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * Pings that find out whether the peer is still there: one each `interval`;
-   * the connection is closed when nothing at all has come `timeout` after one.
-   * Default 20 seconds each. `false` sends none.
+   * Pings that find out whether the peer is still there: one each `interval`,
+   * the first somewhat earlier, not with those of all other connections. The
+   * connection is closed when nothing at all has come `timeout` after one, or up
+   * to a quarter later. Time in which this process was blocked does not count
+   * against the peer. Default 20 seconds each. `false` sends none.
    */
   readonly keepalive?: false | {
     readonly interval?: Duration.Input | undefined
     readonly timeout?: Duration.Input | undefined
   } | undefined
+  /**
+   * How long the peer may take nothing while data waits for it, before it is
+   * cut off with the cause `WriteTimeout`. Up to a quarter more, because it is
+   * only looked at now and then. Default 30 seconds.
+   */
+  readonly writeTimeout?: Duration.Input | undefined
+  /**
+   * What becomes of the connection when a `send` finds no room, because the peer
+   * reads more slowly than it is sent to. "wait": the `send` waits; with
+   * `Effect.timeoutOption(connection.send(message), "1 second")` no longer than
+   * you like, and nothing was sent if it is given up. "close": the connection is
+   * closed with 1008 and the cause `SlowReader`. Default "wait".
+   */
+  readonly slow?: "wait" | "close" | undefined
+  /**
+   * How long the connection may carry no message, in either direction, before it
+   * is closed with 1001 and the cause `IdleTimeout`; up to a quarter more.
+   * Pings and pongs do not count. Default: for ever, as long as the keepalive is
+   * content.
+   */
+  readonly idleTimeout?: Duration.Input | undefined
   /** Whether pings are answered with pongs. When not, they are among the `frames`. Default true. */
   readonly autoPong?: boolean | undefined
   /**

@@ -9,8 +9,10 @@
  *    ├─ TransportEnded           the peer went without a close frame
  *    ├─ CloseTimeout             the peer did not finish the closing handshake in time
  *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
+ *    ├─ WriteTimeout             the peer took nothing of what waited for it
+ *    ├─ IdleTimeout              no message was sent or received for too long
  *    ├─ MessageAborted           a message of several fragments could not be finished
- *    └─ SlowReader               the peer did not read what was broadcast
+ *    └─ SlowReader               the peer did not read what was sent or broadcast
  * NotConnected            a reconnecting client has no connection to send over
  * MessageSkipped          the rest of a message that was read in fragments was passed over
  * SendError               what was to be sent cannot be
@@ -91,6 +93,38 @@ export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
 }
 
 /**
+ * Data waited for the peer, and for so long it took nothing of it.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
+  /** What had not left this process yet, in bytes. */
+  readonly bufferedAmount: number
+  readonly duration: Duration.Duration
+}> {
+  override get message(): string {
+    return `the peer took nothing for ${
+      Duration.format(this.duration)
+    } while ${this.bufferedAmount} bytes waited for it`
+  }
+}
+
+/**
+ * No message was sent or received for longer than `idleTimeout`.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class IdleTimeout extends Data.TaggedError("IdleTimeout")<{
+  readonly duration: Duration.Duration
+}> {
+  override get message(): string {
+    return `no message was sent or received for ${Duration.format(this.duration)}`
+  }
+}
+
+/**
  * A message that was being sent in fragments failed or was interrupted between
  * two of them. The protocol has no way to take back the ones that were sent, so
  * the connection had to be closed.
@@ -105,8 +139,8 @@ export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
 }
 
 /**
- * The peer had not yet read what was sent before when a message was broadcast,
- * and those who broadcast it chose not to wait.
+ * The peer had not yet read what was sent before when a message was sent or
+ * broadcast, and `slow: "close"` says not to wait.
  *
  * @category causes
  * @since 0.1.0
@@ -116,7 +150,7 @@ export class SlowReader extends Data.TaggedError("SlowReader")<{
   readonly bufferedAmount: number
 }> {
   override get message(): string {
-    return `the peer reads too slowly for what is broadcast: ${this.bufferedAmount} bytes wait for it`
+    return `the peer reads more slowly than it is sent to: ${this.bufferedAmount} bytes wait for it`
   }
 }
 
@@ -132,6 +166,8 @@ export type ClosedCause =
   | TransportEnded
   | CloseTimeout
   | KeepaliveTimeout
+  | WriteTimeout
+  | IdleTimeout
   | MessageAborted
   | SlowReader
 

@@ -95,7 +95,13 @@ export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Servic
 
 /** Where a stream keeps the transport that is over it: listeners that find it there are shared by all. */
 const transportOf = Symbol("effect-ws/transport")
-type Carrier = Duplex & { [transportOf]?: DuplexTransport }
+type Carrier = Duplex & {
+  [transportOf]?: DuplexTransport
+  readonly connecting?: boolean
+  // Of Node's own, and not in its documentation: they are only used where they are there.
+  readonly _handle?: { readonly writeQueueSize?: number } | null
+  readonly _writableState?: { readonly writelen?: number }
+}
 
 class DuplexTransport {
   private readonly duplex: Carrier
@@ -155,7 +161,11 @@ class DuplexTransport {
   }
 
   bufferedAmount(): number {
-    return this.duplex.writableLength
+    const { _handle: handle, _writableState: state, connecting, writableLength } = this.duplex
+    // Node counts a write until all of it has left; how much of it has, the handle of a socket knows.
+    return connecting === true || handle?.writeQueueSize === undefined || state?.writelen === undefined
+      ? writableLength
+      : Math.min(writableLength, writableLength - state.writelen + handle.writeQueueSize)
   }
 }
 

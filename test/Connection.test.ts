@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Duration, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
 import { CloseCode, Connection, Frame, Message, Transport } from "effect-ws"
 import { TestClock } from "effect/testing"
+import { makeNetwork } from "./fuzz/transport.ts"
 import { contentOf, makePair, makeRaw, opcodesOf, settle } from "./support/memory.ts"
 
 const bytes = (...values: Array<number>) => Uint8Array.from(values)
@@ -730,11 +731,185 @@ describe("keepalive", () => {
   it.effect("is on by default, each 20 seconds", () =>
     Effect.gen(function*() {
       const { peer } = yield* makeRaw({ role: "server", keepalive: {} })
-      yield* TestClock.adjust("19 seconds")
+      yield* TestClock.adjust("10 seconds")
       assert.strictEqual(peer.received.length, 0)
-      yield* TestClock.adjust("1 second")
+      yield* TestClock.adjust("10 seconds")
       yield* settle
       assert.deepStrictEqual(opcodesOf(peer.received), [9])
+      peer.send(Frame.pong(peer.received[0].payload))
+      yield* settle
+      yield* TestClock.adjust("19999 millis")
+      assert.strictEqual(peer.received.length, 1)
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.strictEqual(peer.received.length, 2)
+    }))
+
+  it.effect("does not ping all connections at the same moment", () =>
+    Effect.gen(function*() {
+      const peers = yield* Effect.replicateEffect(
+        Effect.map(makeRaw({ role: "server", keepalive }), ({ peer }) => peer),
+        100
+      )
+      yield* TestClock.adjust("5 seconds")
+      let before = 0
+      for (let i = 0; i < 10; i++) {
+        yield* TestClock.adjust("500 millis")
+        yield* settle
+        const pinged = peers.filter(({ received }) => received.length > 0).length
+        assert.isAtMost(pinged - before, 12)
+        before = pinged
+      }
+      assert.strictEqual(before, 100)
+    }))
+
+  it.effect("does not blame the peer for the time in which this process was blocked", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive })
+      yield* TestClock.adjust("10 seconds")
+      yield* settle
+      // The pong is there, and nobody reads it: the loop has no turn while the clock goes on.
+      const pong = Frame.encode(Frame.pong(peer.received[0].payload), 1)
+      setImmediate(() => peer.sendBytes(pong))
+      yield* TestClock.adjust("5 seconds")
+      yield* settle
+      yield* connection.send("alive")
+    }))
+
+  it.effect("waits for its pong while the peer takes a long message before the ping", () =>
+    Effect.gen(function*() {
+      const network = makeNetwork(1000)
+      const connection = yield* Connection.make(network.transport, {
+        role: "server",
+        keepalive,
+        writeTimeout: Duration.infinity,
+        closeTimeout: 0
+      })
+      yield* connection.send(new Uint8Array(100_000))
+      yield* settle
+      for (let i = 0; i < 20; i++) {
+        network.drain(1000)
+        yield* TestClock.adjust("1 second")
+        yield* settle
+      }
+      assert.strictEqual((yield* connection.stats).bytesOut, 100_010)
+      // It takes nothing any more.
+      yield* TestClock.adjust("25 seconds")
+      yield* settle
+      assert.strictEqual((yield* connection.closed).cause?._tag, "KeepaliveTimeout")
+    }))
+})
+
+describe("a peer that does not read", () => {
+  const stalled = (options: Partial<Connection.MakeOptions>) =>
+    Effect.gen(function*() {
+      const network = makeNetwork(1000)
+      const connection = yield* Connection.make(network.transport, {
+        role: "server",
+        keepalive: false,
+        closeTimeout: 0,
+        ...options
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => network.close()))
+      yield* connection.send(new Uint8Array(5000))
+      yield* settle
+      return { connection, network }
+    })
+
+  it.effect("is cut off after writeTimeout", () =>
+    Effect.gen(function*() {
+      const { connection, network } = yield* stalled({ writeTimeout: "8 seconds" })
+      const waiting = yield* Effect.forkChild(connection.send("later"), { startImmediately: true })
+      yield* TestClock.adjust("7 seconds")
+      yield* settle
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      const ended = yield* Effect.flip(Fiber.join(waiting))
+      assert.deepInclude(ended.cause, { _tag: "WriteTimeout", bufferedAmount: 5004 })
+      assert.isTrue(network.gone())
+    }))
+
+  it.effect("has 30 seconds by default, from the last byte that it took", () =>
+    Effect.gen(function*() {
+      const { connection, network } = yield* stalled({})
+      yield* TestClock.adjust("29 seconds")
+      yield* settle
+      network.drain(1)
+      yield* TestClock.adjust("30 seconds")
+      yield* settle
+      assert.isFalse(network.gone())
+      yield* TestClock.adjust("8 seconds")
+      yield* settle
+      assert.strictEqual((yield* connection.closed).cause?._tag, "WriteTimeout")
+    }))
+
+  it.effect("is left alone once it has taken all, and is watched again when it stops again", () =>
+    Effect.gen(function*() {
+      const { connection, network } = yield* stalled({ writeTimeout: "4 seconds" })
+      network.drain(Number.POSITIVE_INFINITY)
+      yield* TestClock.adjust("1 hour")
+      yield* settle
+      yield* connection.send(new Uint8Array(5000))
+      yield* settle
+      yield* TestClock.adjust("4 seconds")
+      yield* settle
+      assert.strictEqual((yield* connection.closed).cause?._tag, "WriteTimeout")
+    }))
+
+  it.effect("may be a reason for a send to give up: it has sent nothing then", () =>
+    Effect.gen(function*() {
+      const { connection, network } = yield* stalled({})
+      const sending = yield* Effect.forkChild(Effect.timeoutOption(connection.send("late"), "1 second"))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      assert.isTrue(Option.isNone(yield* Fiber.join(sending)))
+      network.drain(Number.POSITIVE_INFINITY)
+      yield* connection.send("next")
+      yield* settle
+      assert.deepStrictEqual(network.writes.at(-1), Buffer.from(Frame.encode(Frame.text("next"))))
+      assert.strictEqual((yield* connection.stats).messagesOut, 2)
+    }))
+
+  it.effect("is closed by the next send, with slow: \"close\"", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* stalled({ slow: "close" })
+      const ended = yield* Effect.flip(connection.send("more"))
+      assert.deepInclude(ended.cause, { _tag: "SlowReader", bufferedAmount: 5004 })
+      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowReader" })
+    }))
+})
+
+describe("idleTimeout", () => {
+  it.effect("closes a connection that carries no message, whatever pings and pongs it has", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({
+        role: "server",
+        idleTimeout: "40 seconds",
+        keepalive: { interval: "5 seconds", timeout: "1 hour" }
+      })
+      for (let i = 0; i < 7; i++) {
+        yield* TestClock.adjust("5 seconds")
+        yield* settle
+        peer.send(
+          Frame.ping(bytes(63)),
+          ...peer.received.filter(({ opcode }) => opcode === 9).map((it) => Frame.pong(it.payload))
+        )
+        yield* settle
+      }
+      yield* connection.send("in use")
+      yield* TestClock.adjust("35 seconds")
+      // A part of a message is use, too.
+      peer.sendBytes(bytes(0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4, 5))
+      yield* settle
+      yield* TestClock.adjust("39 seconds")
+      yield* settle
+      yield* Effect.forkScoped(connection.ping())
+      yield* TestClock.adjust("11 seconds")
+      yield* settle
+      const ended = yield* connection.closed
+      assert.strictEqual(ended.cause?._tag, "IdleTimeout")
+      assert.deepStrictEqual(ended.sent, { code: 1001, reason: "IdleTimeout" })
     }))
 })
 

@@ -1,9 +1,7 @@
 /** One message to many connections, encoded once for all that can take it as it is. */
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
-import * as CloseCode from "../CloseCode.ts"
 import type { BroadcastOptions, Connection } from "../Connection.ts"
-import { SlowReader } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import type * as Message from "../Message.ts"
 import { ConnectionImpl } from "./connection.ts"
@@ -26,8 +24,7 @@ export const broadcast = (
       } else if (fast === undefined || fast.hasRoom || options.slow === undefined || options.slow === "wait") {
         waiting.push(Effect.ignore(connection.sendAll(messages, options)))
       } else if (options.slow === "close" && fast.ended === undefined) {
-        const slow = new SlowReader({ bufferedAmount: fast.bufferedAmount })
-        fast.sendClose({ code: CloseCode.PolicyViolation, reason: slow._tag }, slow)
+        fast.closeSlow()
       }
     }
     return waiting.length === 0

@@ -25,11 +25,14 @@ import {
   CloseTimeout,
   ConnectionClosed,
   ControlPayloadTooLong,
+  IdleTimeout,
   type KeepaliveTimeout,
   MessageAborted,
+  SlowReader,
   TransportEnded,
   type TransportError,
-  UnexpectedFragment
+  UnexpectedFragment,
+  WriteTimeout
 } from "../ConnectionError.ts"
 import type { Entry, SendOptions } from "../Extension.ts"
 import * as Frame from "../Frame.ts"
@@ -40,16 +43,18 @@ import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { Inbox } from "./inbox.ts"
-import { control, frameOf, Outbox } from "./outbox.ts"
+import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
+import { watch } from "./watch.ts"
 
 type Shape = Connection.Connection["Service"]
 
 const defaultHighWaterMark = 64 * 1024
 const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
+const defaultWriteTimeout = Duration.seconds(30)
 
 /** What a connection that began without a handshake says of it. */
 const noOpening: Connection.Opening = {
@@ -91,7 +96,7 @@ class Once<A> {
   }
 }
 
-export class ConnectionImpl implements Shape, Receiver, Watched {
+export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   readonly role: Frame.Role
   readonly extensions: ReadonlyArray<Entry>
   private readonly opening: Connection.Opening
@@ -102,6 +107,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private readonly pings: Pings
   private readonly timers: Timers
   private readonly closeTimeout: Duration.Duration
+  private readonly writeTimeout: Duration.Input
+  private readonly slow: Connection.Options["slow"]
 
   /** It is known how the connection ended. */
   private readonly over = new Once<ConnectionClosed>()
@@ -109,6 +116,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private readonly gone = new Once<ConnectionClosed>()
   private readonly onGone: (() => void) | undefined
   private deadline: Timer | undefined
+  /** Stops watching whether the peer takes what waits for it. */
+  private stopWriteWatch: (() => void) | undefined
+  /** Stops watching whether anything is sent or received. */
+  private stopIdleWatch: (() => void) | undefined
   private dropping = false
   private peerEnded = false
   private finished = false
@@ -132,8 +143,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     this.timers = timers
     this.onGone = onGone
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
+    this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
+    this.slow = options.slow
     this.protocol = new Protocol(role, codec, options, extensions)
-    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true, extensions)
+    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true, extensions, this)
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this.outbox)
   }
@@ -149,8 +162,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   get subprotocol(): string | undefined {
     return this.opening.subprotocol
   }
-  start(keepalive: Connection.Options["keepalive"]): void {
+
+  start({ idleTimeout, keepalive }: Connection.Options): void {
     this.transport.start(this)
+    if (idleTimeout !== undefined) this.watchIdle(Duration.fromInputUnsafe(idleTimeout))
     if (keepalive === false) return
     const interval = Duration.toMillis(keepalive?.interval ?? defaultKeepalive)
     const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
@@ -227,6 +242,58 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   }
 
   // ---------------------------------------------------------------------------
+  // Peers that read slowly, or not at all; connections that nobody uses
+  // ---------------------------------------------------------------------------
+
+  onCongested(): void {
+    if (this.stopWriteWatch === undefined && this.protocol.sendable) this.watchWrites()
+  }
+
+  /** Watches as long as the transport is over its mark; nothing is done when it no longer is, until the next look. */
+  private watchWrites(): void {
+    const duration = Duration.fromInputUnsafe(this.writeTimeout)
+    const before = this.outbox.bytesLeft
+    this.stopWriteWatch = watch(this.timers, Duration.toMillis(duration), {
+      quiet: () => this.outbox.congested && this.outbox.bytesLeft === before,
+      condemn: () => {
+        const stalled = new WriteTimeout({ bufferedAmount: this.outbox.bufferedAmount, duration })
+        this.sendClose({ code: CloseCode.PolicyViolation, reason: stalled._tag }, stalled)
+        this.transport.destroy()
+      },
+      acquit: () => {
+        this.stopWriteWatch = undefined
+        if (this.outbox.congested) this.watchWrites()
+      }
+    })
+  }
+
+  onWaiting(): void {
+    if (this.slow === "close") this.closeSlow()
+  }
+
+  closeSlow(): void {
+    const slow = new SlowReader({ bufferedAmount: this.outbox.bufferedAmount })
+    this.sendClose({ code: CloseCode.PolicyViolation, reason: slow._tag }, slow)
+  }
+
+  /** Bytes of messages, in both directions: what is sent to keep the connection alive is not its use. */
+  private get carried(): number {
+    return this.bytesIn - this.protocol.controlBytesIn + this.outbox.bytesOut - this.pings.bytesOut
+  }
+
+  private watchIdle(duration: Duration.Duration): void {
+    const before = this.carried
+    this.stopIdleWatch = watch(this.timers, Duration.toMillis(duration), {
+      quiet: () => this.carried === before,
+      condemn: () => {
+        const idle = new IdleTimeout({ duration })
+        this.sendClose({ code: CloseCode.GoingAway, reason: idle._tag }, idle)
+      },
+      acquit: () => this.watchIdle(duration)
+    })
+  }
+
+  // ---------------------------------------------------------------------------
   // Closing (RFC 6455 §7)
   // ---------------------------------------------------------------------------
 
@@ -242,6 +309,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private proceed(): void {
     // It has a deadline of its own, and no ping may follow a close frame (§5.5.1).
     this.pings.stopKeepalive()
+    this.stopWriteWatch?.()
+    this.stopIdleWatch?.()
     this.deadline ??= this.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
       this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
       this.finish()
@@ -509,7 +578,7 @@ export const openUnsafe = (
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
   const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), extensions, onGone)
-  connection.start(options.keepalive)
+  connection.start(options)
   return connection
 }
 

@@ -81,12 +81,21 @@ const noOptions: SendOptions = {}
 /** Writes at once; or begins to, where an extension takes its time, and is not interrupted then. */
 type Write = () => Effect.Effect<void, ConnectionClosed>
 
+/** Who is told that the peer reads more slowly than it is sent to. */
+export interface Owner {
+  /** The transport is over its mark. */
+  readonly onCongested: () => void
+  /** Somebody waits for room in it. */
+  readonly onWaiting: () => void
+}
+
 export class Outbox {
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
   private readonly maskKey: (() => number) | undefined
   private readonly coalesce: boolean
   private readonly extensions: Extensions | undefined
+  private readonly owner: Owner
 
   /** What leaves with the next flush, before what is in the slab. */
   private chunks = none
@@ -112,8 +121,10 @@ export class Outbox {
     role: Role,
     codec: Codec,
     coalesce: boolean,
-    extensions: Extensions | undefined
+    extensions: Extensions | undefined,
+    owner: Owner
   ) {
+    this.owner = owner
     this.transport = transport
     this.protocol = protocol
     this.extensions = extensions
@@ -175,6 +186,7 @@ export class Outbox {
       if (!this.protocol.sendable || this.ready(sender)) return resume(Effect.void)
       const waiter: Waiter = { sender, go: () => resume(Effect.void) }
       this.waiting.push(waiter)
+      if (this.full) this.owner.onWaiting()
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)
         if (index >= 0) this.waiting.splice(index, 1)
@@ -227,6 +239,11 @@ export class Outbox {
   /** The bytes that were written and have not left yet. */
   get bufferedAmount(): number {
     return this.pending + this.transport.bufferedAmount()
+  }
+
+  /** The bytes that have left this process. */
+  get bytesLeft(): number {
+    return this.bytesOut - this.bufferedAmount
   }
 
   /** Takes a frame as it is. It leaves with this turn. */
@@ -382,7 +399,9 @@ export class Outbox {
     const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? [joined(this.chunks)] : this.chunks
     this.chunks = none
     this.pending = 0
-    if (!this.transport.write(chunks)) this.full = true
+    if (this.transport.write(chunks)) return
+    this.full = true
+    this.owner.onCongested()
   }
 
   private claimSlab(size: number): void {

@@ -11,6 +11,7 @@ import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "
 import * as Frame from "../Frame.ts"
 import { control, type Outbox } from "./outbox.ts"
 import type { Timer, Timers } from "./timers.ts"
+import { watch } from "./watch.ts"
 
 interface PendingPing {
   readonly payload: Uint8Array
@@ -29,12 +30,21 @@ export interface Watched {
 
 const encoder = new TextEncoder()
 
+/** The golden ratio's fraction: its multiples, without what is before the point, keep away from each other. */
+const golden = 0.618033988749895
+let started = 0
+
+/** Where in its interval a keepalive begins, so that those of connections that came together do not stay together. */
+const jitter = (): number => (++started * golden) % 1
+
 export class Pings {
   private readonly outbox: Outbox
   private pending: Array<PendingPing> | undefined
   private count = 0
   /** The pong that waits for room: only the newest ping has to be answered. */
   private owedPong: Frame.Frame | undefined
+  /** What pings and pongs have added to the bytes that were sent. */
+  bytesOut = 0
 
   constructor(outbox: Outbox) {
     this.outbox = outbox
@@ -79,7 +89,7 @@ export class Pings {
   private write(ping: PendingPing): void {
     this.pending ??= []
     this.pending.push(ping)
-    this.outbox.write(Frame.ping(ping.payload))
+    this.send(Frame.ping(ping.payload))
   }
 
   private nextPayload(): Uint8Array {
@@ -96,7 +106,13 @@ export class Pings {
   /** A pong is owed. It is sent at once, or, when there is no room, in place of the one that waits. */
   pong(pong: Frame.Frame): void {
     if (this.outbox.congested) this.owedPong = pong
-    else this.outbox.write(pong)
+    else this.send(pong)
+  }
+
+  private send(frame: Frame.Frame): void {
+    const before = this.outbox.bytesOut
+    this.outbox.write(frame)
+    this.bytesOut += this.outbox.bytesOut - before
   }
 
   /** The transport has room again. */
@@ -120,8 +136,7 @@ export class Pings {
   private interval = 0
   private timeout = 0
   private watched: Watched | undefined
-  /** What had come from the peer when the ping was due. */
-  private heardBefore = 0
+  private stopWatch: (() => void) | undefined
   /** Whether the ping still waits for room. */
   private keepaliveOwed = false
   /** The ping that waits for its pong. */
@@ -130,14 +145,15 @@ export class Pings {
   /**
    * Pings the peer each `interval`, and tells when it was silent for `timeout`
    * after one; both in milliseconds. Whatever comes from the peer is a sign of
-   * life: in the middle of a long message its pong has to wait.
+   * life: in the middle of a long message its pong has to wait. And so it is
+   * when the peer takes what is before the ping, which has to wait then.
    */
   keepalive(timers: Timers, interval: number, timeout: number, watched: Watched): void {
     this.timers = timers
     this.interval = interval
     this.timeout = timeout
     this.watched = watched
-    this.rest()
+    this.timer = timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
   }
 
   private rest(): void {
@@ -146,8 +162,16 @@ export class Pings {
   }
 
   private pingIsDue(): void {
-    this.heardBefore = this.watched!.bytesIn
-    this.timer = this.timers!.schedule(this.timeout, () => this.answerIsDue())
+    const watched = this.watched!
+    const heard = watched.bytesIn
+    const left = this.outbox.bytesLeft
+    this.stopWatch = watch(this.timers!, this.timeout, {
+      quiet: () =>
+        !watched.paused && watched.bytesIn === heard &&
+        (this.outbox.bufferedAmount === 0 || this.outbox.bytesLeft === left),
+      condemn: () => watched.onSilent(new KeepaliveTimeout({ duration: Duration.millis(this.timeout) })),
+      acquit: () => this.rest()
+    })
     if (this.outbox.congested) this.keepaliveOwed = true
     else this.sendKeepalive()
   }
@@ -163,15 +187,11 @@ export class Pings {
     this.write(this.keepalivePing)
   }
 
-  private answerIsDue(): void {
-    const { bytesIn, paused } = this.watched!
-    if (paused || bytesIn > this.heardBefore) this.rest()
-    else this.watched!.onSilent(new KeepaliveTimeout({ duration: Duration.millis(this.timeout) }))
-  }
-
   /** No further pings are sent, and silence means nothing any more. */
   stopKeepalive(): void {
     this.timers?.cancel(this.timer)
+    this.stopWatch?.()
+    this.stopWatch = undefined
     this.keepaliveOwed = false
     if (this.keepalivePing !== undefined) this.forget(this.keepalivePing)
     this.keepalivePing = undefined

@@ -40,6 +40,7 @@ export class Received {
 export type State = "Open" | "Closing" | "Closed"
 
 export class Protocol {
+  private readonly role: Frame.Role
   private readonly autoPong: boolean
   private readonly autoClose: boolean
   private readonly decoder: Frame.Decoder
@@ -55,8 +56,11 @@ export class Protocol {
 
   framesIn = 0
   messagesIn = 0
+  /** What pings and pongs have added to the bytes that came. */
+  controlBytesIn = 0
 
   constructor(role: Frame.Role, codec: Frame.Codec, options: ProtocolOptions, extensions?: Extensions) {
+    this.role = role
     this.autoPong = options.autoPong ?? true
     this.autoClose = options.autoClose ?? true
     // How long a frame may be is how long its message may be; the validator sees to it, by the header.
@@ -116,6 +120,7 @@ export class Protocol {
 
   /** Takes a control frame (§5.5). Answers whether it is for the program, or which rule it broke. */
   private takeControl(frame: Frame.Frame, received: Received): boolean | ProtocolError.ProtocolError {
+    this.controlBytesIn += Frame.headerSize(frame.payload.length, this.role === "server") + frame.payload.length
     if (frame.opcode === Frame.Opcode.Ping) {
       if (!this.autoPong) return true
       received.pongs ??= []

@@ -67,7 +67,8 @@ export class Timers {
     if (this.heap.length === 0 && !this.firing) this.restart()
   }
 
-  private now(): number {
+  /** In milliseconds of the Clock's monotonic time. */
+  now(): number {
     return Number(this.clock.monotonicTimeNanosUnsafe()) / 1_000_000
   }
 

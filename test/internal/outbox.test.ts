@@ -7,6 +7,8 @@ import { makeNetwork } from "../fuzz/transport.ts"
 import { parse } from "../fuzz/wire.ts"
 import { Steps } from "../support/steps.ts"
 
+const unwatched = { onCongested: () => {}, onWaiting: () => {} }
+
 const make = (
   options: { readonly role?: Frame.Role; readonly highWaterMark?: number; readonly coalesce?: boolean } = {}
 ) => {
@@ -15,7 +17,7 @@ const make = (
   network.transport.start({ onData: () => {}, onDrain: () => outbox.drained(), onEnd: () => {}, onClose: () => {} })
   const codec = Frame.makeCodec()
   const protocol = new Protocol(role, codec, {})
-  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined)
+  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined, unwatched)
   const send = (text: string, sender?: object | typeof control) =>
     outbox.send(() => Effect.sync(() => outbox.write(Frame.text(text))), sender)
   const wire = () =>

@@ -13,7 +13,10 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const network = makeNetwork(10)
   const codec = Frame.makeCodec()
   const protocol = new Protocol("server", codec, {})
-  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined)
+  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined, {
+    onCongested: () => {},
+    onWaiting: () => {}
+  })
   const pings = new Pings(outbox)
   const onDrain = () => {
     outbox.drained()
