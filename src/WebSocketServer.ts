@@ -40,9 +40,11 @@ import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
-import { disclose, respond } from "./internal/http.ts"
+import { disclose, respond, turnAway } from "./internal/http.ts"
+import { Newcomers } from "./internal/newcomers.ts"
 import { type NodeServer, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
-import { makeServing, plainResponse, refuseUpgrade, type Stoppable, type Upgrade } from "./internal/serving.ts"
+import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
+import { Timers } from "./internal/timers.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -130,6 +132,11 @@ export interface ListenOptions {
   readonly handshakeTimeout?: Duration.Input | undefined
   /** The most bytes that the headers of a request may take. Default 16 KiB. */
   readonly maxHeaderSize?: number | undefined
+  /**
+   * How many sockets there may be on which no request has come yet. One more, and
+   * the oldest of them is cut. Default 1024.
+   */
+  readonly maxPendingHandshakes?: number | undefined
 }
 
 /**
@@ -188,6 +195,17 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
   readonly decide?:
     | ((request: Handshake.Request) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, R>)
     | undefined
+  /**
+   * The most connections at a time, handshakes that are being decided and handlers
+   * that are not over included. What comes after gets 503 with a Retry-After,
+   * before anything else is done about it. Default 65,536.
+   */
+  readonly maxConnections?: number | undefined
+  /**
+   * The most of these from one address; of IPv6, from one network of 64 bits.
+   * Default 16,384. Behind a proxy all come from the proxy's.
+   */
+  readonly maxConnectionsPerAddress?: number | undefined
   /** How long a handler may go on after its connection has ended, before it is interrupted. Default 30 seconds. */
   readonly handlerTimeout?: Duration.Input | undefined
   /** What connections are closed with when the server stops. Default: 1001, without a reason. */
@@ -215,11 +233,19 @@ export const make: (
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
   let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
-  server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
+  const context = yield* Effect.context<never>()
+  const newcomers = new Newcomers(options.maxPendingHandshakes ?? defaultMaxPendingHandshakes, Timers.of(context))
+  server.on("connection", (socket) => newcomers.add(socket))
+  server.prependListener("request", ({ socket }) => newcomers.remove(socket))
+  server.on("upgrade", (request, socket, head) => {
+    const used = newcomers.remove(request.socket)
+    if (serving === undefined) turnAway(socket)
+    else serving.upgrade(request, socket, head, used)
+  })
 
   yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
   // Such as EMFILE, when there are no file descriptors left: the server goes on, and takes connections again later.
-  const run = Effect.runForkWith(yield* Effect.context<never>())
+  const run = Effect.runForkWith(context)
   server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
   const address = addressOf(server)
 
@@ -239,7 +265,10 @@ export const make: (
           }
           return Effect.contextWith((context) =>
             Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
-              serving = { ...made, upgrade: (message, socket, head) => made.upgrade(context, message, socket, head) }
+              serving = {
+                ...made,
+                upgrade: (message, socket, head, used) => made.upgrade(context, message, socket, head, used)
+              }
             })
           )
         }),
@@ -374,6 +403,7 @@ export const prepare: <Server extends NodeServer>(server: Server) => Server = pr
 // -----------------------------------------------------------------------------
 
 const defaultHandshakeTimeout = Duration.seconds(10)
+const defaultMaxPendingHandshakes = 1024
 const socketHighWaterMark = 64 * 1024
 
 const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duration): Http.Server => {
@@ -389,7 +419,12 @@ const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duratio
   }
   return options.tls === undefined
     ? Http.createServer(httpOptions)
-    : Https.createServer({ ...httpOptions, ...tlsOptions(options.tls), ALPNProtocols: ["http/1.1"] })
+    : Https.createServer({
+      ...httpOptions,
+      ...tlsOptions(options.tls),
+      ALPNProtocols: ["http/1.1"],
+      handshakeTimeout: millis
+    })
 }
 
 const tlsOptions = (options: TlsOptions): Https.ServerOptions => {

@@ -1,4 +1,5 @@
 /** Between Node's HTTP objects and the handshake's data. */
+import { constVoid } from "effect/Function"
 import * as Redacted from "effect/Redacted"
 import type * as Http from "node:http"
 import { STATUS_CODES } from "node:http"
@@ -71,6 +72,25 @@ const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
 export const writeResponse = (socket: Duplex, response: Handshake.HttpResponse): void => {
   socket.write(formatHead(response), "latin1")
   if (response.body.length > 0) socket.write(response.body)
+}
+
+/** There is no place for a request, for now. */
+export const unavailable = (): Handshake.HttpResponse => ({
+  status: 503,
+  rawHeaders: [
+    ["Connection", "close"],
+    ["Content-Length", "0"],
+    // Not the same for all, who would come again all at once.
+    ["Retry-After", String(5 + Math.floor(Math.random() * 11))]
+  ],
+  body: ""
+})
+
+/** Says that there is no place, with as little work as can be, and the socket is gone. */
+export const turnAway = (socket: Duplex): void => {
+  socket.on("error", constVoid)
+  writeResponse(socket, unavailable())
+  socket.end(() => socket.destroy())
 }
 
 /** Answers a plain request. */

@@ -18,7 +18,8 @@ import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
 import * as Handshake from "../Handshake.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
-import { type Ambient, makeServing, plainResponse, refuseUpgrade, rejection, type Serving } from "./serving.ts"
+import { turnAway } from "./http.ts"
+import { type Ambient, makeServing, plainResponse, rejection, type Serving } from "./serving.ts"
 
 /** How long a decision may take. */
 const defaultHandshakeTimeout = Duration.seconds(10)
@@ -64,7 +65,7 @@ export const prepare = <Server extends NodeServer>(server: Server): Server => {
   host.prepared = true
   node.prependListener("upgrade", (message, socket, head) => {
     // Nobody else is there, as long as the application has not started, or when it has stopped.
-    if (node.listenerCount("upgrade") === 1) refuseUpgrade(message, socket, head)
+    if (node.listenerCount("upgrade") === 1) turnAway(socket)
     else if (head.length > 0) host.heads.set(message, head)
   })
   return server

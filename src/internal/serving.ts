@@ -25,17 +25,21 @@ import { InvalidConnectionHeader } from "../HandshakeError.ts"
 import { InvalidCloseCode } from "../ProtocolError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
+import { Admission, sourceOf } from "./admission.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { ServerOpening, toHttpRequest, writeResponse } from "./http.ts"
+import { ServerOpening, toHttpRequest, turnAway, unavailable, writeResponse } from "./http.ts"
 import { Timers } from "./timers.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
 const defaultShutdownTimeout = Duration.seconds(10)
+const defaultMaxConnections = 65_536
+const defaultMaxConnectionsPerAddress = 16_384
 /** How long a client has to read why it is refused, in milliseconds. */
 const refusalTimeout = 1000
 
-export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer) => void
+/** Takes an upgrade request, for which so many milliseconds were used up when it was there. */
+export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer, used: number) => void
 
 /** What a handler is given by its session; the rest of its services has to be in the context. */
 export type Ambient<R, Services, RD> = RD | Exclude<R, Connection | Scope.Scope | Services>
@@ -53,7 +57,8 @@ export interface Serving<Services, RD, Needs> extends Stoppable {
     context: Context.Context<Needs>,
     message: Http.IncomingMessage,
     socket: Duplex,
-    head: Buffer
+    head: Buffer,
+    used: number
   ) => void
   /** What a request is to be answered with, asked by somebody who answers it if that is no acceptance. */
   readonly decide: (
@@ -68,6 +73,10 @@ export interface Serving<Services, RD, Needs> extends Stoppable {
 interface Session {
   readonly context: Context.Context<never>
   readonly socket: Duplex
+  /** Where it comes from. */
+  readonly source: string
+  /** When the handshake has to be over, in milliseconds of the Clock. */
+  readonly deadline: number
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   connection: ConnectionImpl | undefined
 }
@@ -94,11 +103,27 @@ export const makeServing = <A, E, R, Services, RD>(
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
     const sessions = new Set<Session>()
+    const admission = new Admission(
+      options.maxConnections ?? defaultMaxConnections,
+      options.maxConnectionsPerAddress ?? defaultMaxConnectionsPerAddress
+    )
 
-    const begin = (context: Context.Context<never>, socket: Duplex): Session => {
+    /** Gives a request its session, if there is a place for it. */
+    const begin = (
+      context: Context.Context<never>,
+      message: Http.IncomingMessage,
+      socket: Duplex,
+      used: number
+    ): Session | undefined => {
+      const source = sourceOf(message.socket.remoteAddress)
+      if (!admission.enter(source)) {
+        turnAway(socket)
+        return undefined
+      }
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
-      const session: Session = { context, socket, fiber: undefined, connection: undefined }
+      const deadline = Timers.of(context).now() + Math.max(0, Duration.toMillis(handshakeTimeout) - used)
+      const session: Session = { context, socket, source, deadline, fiber: undefined, connection: undefined }
       if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
       return session
@@ -115,18 +140,21 @@ export const makeServing = <A, E, R, Services, RD>(
         >
       )
 
-    const inTime = Effect.timeoutOrElse({
-      duration: handshakeTimeout,
-      orElse: () => Effect.fail(Handshake.reject({ status: 503 }))
-    })
+    const inTime = (duration: Duration.Duration) =>
+      Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(Handshake.reject({ status: 503 })) })
+
+    const timeLeft = ({ context, deadline }: Session) =>
+      Duration.millis(Math.max(0, deadline - Timers.of(context).now()))
 
     const upgrade = (
       context: Context.Context<Needs>,
       message: Http.IncomingMessage,
       socket: Duplex,
-      head: Buffer
+      head: Buffer,
+      used: number
     ): void => {
-      const session = begin(context, socket)
+      const session = begin(context, message, socket, used)
+      if (session === undefined) return
       const request = read(message)
       if (Result.isFailure(request)) return refuse(session, request.failure)
       decideAbout(session, request.success, (decided) => {
@@ -143,7 +171,7 @@ export const makeServing = <A, E, R, Services, RD>(
       if (Exit.isExit(deciding)) return socket.destroyed ? forget(session) : then(deciding as Decided)
       const onClose = () => session.fiber?.interruptUnsafe()
       socket.once("close", onClose)
-      session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(deciding))
+      session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(timeLeft(session))(deciding))
       session.fiber.addObserver((decided) => {
         socket.off("close", onClose)
         if (Exit.hasInterrupts(decided)) socket.destroy()
@@ -157,10 +185,11 @@ export const makeServing = <A, E, R, Services, RD>(
       message: Http.IncomingMessage
     ): Effect.Effect<Answered, never, RD> =>
       Effect.suspend(() => {
+        if (!admission.admits(sourceOf(message.socket.remoteAddress))) return Effect.succeed(Result.fail(unavailable()))
         const request = read(message)
         if (Result.isFailure(request)) return Effect.succeed(Result.fail(request.failure))
         return Effect.map(
-          Effect.exit(inTime(policy(context, request.success))),
+          Effect.exit(inTime(handshakeTimeout)(policy(context, request.success))),
           (decided) => answerWith(context, request.success, decided)
         )
       })
@@ -197,7 +226,10 @@ export const makeServing = <A, E, R, Services, RD>(
       if (agreed.length === 0) return handle(session, upgraded, undefined, Effect.void)
       const run = Effect.runForkWith(context)
       const scope = Scope.makeUnsafe()
-      session.fiber = run(Scope.provide(startExtensions(agreed, options.maxMessageSize), scope))
+      session.fiber = run(Effect.timeout(
+        Scope.provide(startExtensions(agreed, options.maxMessageSize), scope),
+        timeLeft(session)
+      ))
       session.fiber.addObserver((started) => {
         const release = Scope.close(scope, Exit.void)
         if (Exit.isSuccess(started)) return handle(session, upgraded, started.value as Extensions, release)
@@ -262,7 +294,7 @@ export const makeServing = <A, E, R, Services, RD>(
     }
 
     const forget = (session: Session) => {
-      sessions.delete(session)
+      if (sessions.delete(session)) admission.leave(session.source)
       if (sessions.size === 0) watcher?.onIdle()
     }
 
@@ -287,7 +319,10 @@ export const makeServing = <A, E, R, Services, RD>(
     return Effect.succeed({
       upgrade,
       decide,
-      accept: (context, socket, upgraded) => open(begin(context, socket), upgraded),
+      accept: (context, socket, upgraded) => {
+        const session = begin(context, upgraded.message, socket, 0)
+        if (session !== undefined) open(session, upgraded)
+      },
       connections: () =>
         Array.from(sessions).flatMap(({ connection }) =>
           connection === undefined || connection.ended !== undefined ? [] : [connection]
@@ -357,13 +392,6 @@ export const plainResponse = (message: Http.IncomingMessage): Handshake.HttpResp
     ? read.failure
     : new InvalidConnectionHeader({ value: message.headers.connection })
   return Handshake.errorResponse(error)
-}
-
-/** Refuses an upgrade request that nobody is there for. */
-export const refuseUpgrade: Upgrade = (_request, socket) => {
-  socket.on("error", constVoid)
-  writeResponse(socket, { status: 503, rawHeaders: [["Connection", "close"], ["Content-Length", "0"]], body: "" })
-  socket.end(() => socket.destroy())
 }
 
 /** A function of the user's that is to answer an effect, and may throw instead. */
