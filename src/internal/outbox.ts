@@ -336,6 +336,10 @@ export class Outbox {
 
   private put(frame: Frame): void {
     const { payload } = frame
+    // Whoever passes by the types is told here, and not in the write, where nobody could catch it.
+    if (!(payload.length <= copyUpTo || payload instanceof Uint8Array)) {
+      throw new TypeError("what is sent must be a string, a Message or a Uint8Array")
+    }
     const maskKey = this.maskKey?.()
     const header = headerSize(payload.length, maskKey !== undefined)
     const size = header + payload.length

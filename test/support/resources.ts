@@ -1,0 +1,26 @@
+/** What this process holds. */
+import { Effect } from "effect"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { turn } from "./memory.ts"
+
+setFlagsFromString("--expose-gc")
+const collect = runInNewContext("gc") as () => void
+
+/** How much memory is in use, in bytes, once all garbage is gone. */
+export const memoryInUse: Effect.Effect<number> = Effect.gen(function*() {
+  for (let i = 0; i < 3; i++) {
+    collect()
+    yield* turn
+  }
+  const { arrayBuffers, heapUsed } = process.memoryUsage()
+  return heapUsed + arrayBuffers
+})
+
+/** How many sockets are open in this process. */
+export const openSockets = (): number =>
+  process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+
+/** Waits for a condition that the event loop is to bring about. */
+export const eventually = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.suspend(() => condition() ? Effect.void : Effect.andThen(turn, eventually(condition)))
