@@ -100,7 +100,7 @@ export class Protocol {
       const frame = frames[i]
       this.framesIn++
       if (frame.opcode < Frame.Opcode.Close) {
-        const broken = this.validator.check(frame)
+        const broken = (frame.reserved === 0 ? undefined : misplacedBits(frame)) ?? this.validator.check(frame)
         if (broken !== undefined) return this.fail(broken, received, delivered)
         if (frame.fin) this.messagesIn++
         frames[delivered++] = frame
@@ -120,6 +120,8 @@ export class Protocol {
 
   /** Takes a control frame (§5.5). Answers whether it is for the program, or which rule it broke. */
   private takeControl(frame: Frame.Frame, received: Received): boolean | ProtocolError.ProtocolError {
+    const misplaced = misplacedBits(frame)
+    if (misplaced !== undefined) return misplaced
     this.controlBytesIn += Frame.headerSize(frame.payload.length, this.role === "server") + frame.payload.length
     if (frame.opcode === Frame.Opcode.Ping) {
       if (!this.autoPong) return true
@@ -171,4 +173,11 @@ export class Protocol {
     if (this.ending !== undefined || this.sent === undefined) return
     if (this.received !== undefined || this.cause !== undefined) this.ending = this.closed
   }
+}
+
+/** Extensions are for data; and the bit of those that work on messages stands on the first frame alone (RFC 7692 §6). */
+const misplacedBits = ({ opcode, reserved }: Frame.Frame): ProtocolError.ReservedBits | undefined => {
+  const first = opcode === Frame.Opcode.Text || opcode === Frame.Opcode.Binary
+  const misplaced = first ? 0 : opcode === Frame.Opcode.Continuation ? reserved & Frame.Reserved.Rsv1 : reserved
+  return misplaced === 0 ? undefined : new ProtocolError.ReservedBits({ reserved, allowed: reserved & ~misplaced })
 }
