@@ -40,6 +40,7 @@ import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
+import { Descriptors } from "./internal/descriptors.ts"
 import { disclose, respond, turnAway } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
 import { type NodeServer, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
@@ -235,7 +236,12 @@ export const make: (
   let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
   const context = yield* Effect.context<never>()
   const newcomers = new Newcomers(options.maxPendingHandshakes ?? defaultMaxPendingHandshakes, Timers.of(context))
-  server.on("connection", (socket) => newcomers.add(socket))
+  const run = Effect.runForkWith(context)
+  const descriptors = new Descriptors(Timers.of(context), run)
+  server.on("connection", (socket) => {
+    newcomers.add(socket)
+    descriptors.connected()
+  })
   server.prependListener("request", ({ socket }) => newcomers.remove(socket))
   server.on("upgrade", (request, socket, head) => {
     const used = newcomers.remove(request.socket)
@@ -243,9 +249,11 @@ export const make: (
     else serving.upgrade(request, socket, head, used)
   })
 
-  yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
-  // Such as EMFILE, when there are no file descriptors left: the server goes on, and takes connections again later.
-  const run = Effect.runForkWith(context)
+  yield* Effect.acquireRelease(listen(server, options), () => {
+    descriptors.stop()
+    return closeServer(server)
+  })
+  // The server goes on, and takes connections again later.
   server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
   const address = addressOf(server)
 

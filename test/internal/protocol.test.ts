@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
 import { CloseCode, ConnectionError, Frame } from "effect-ws"
+import { Extensions } from "../../src/internal/extensions.ts"
 import { Protocol, type ProtocolOptions, type Received } from "../../src/internal/protocol.ts"
 
 const key = 0x0a0b0c0d
@@ -157,5 +158,27 @@ describe("states and ends (§7)", () => {
     protocol.close({ code: 1011, reason: "MessageAborted" }, new ConnectionError.MessageAborted())
     assert.strictEqual(protocol.state, "Closed")
     assert.strictEqual(protocol.closed.cause?._tag, "MessageAborted")
+  })
+})
+
+describe("reserved bits that an extension uses", () => {
+  const session = { encode: (frame: Frame.Frame) => frame, decode: (frame: Frame.Frame) => frame }
+  const receive = (...frames: ReadonlyArray<Frame.Frame>) => {
+    const extensions = new Extensions([{ reservedBits: 7, session }], 1000)
+    const protocol = new Protocol("server", Frame.makeCodec(), {}, extensions)
+    return protocol.receive(Buffer.concat(frames.map((frame) => Frame.encode(frame, key))))
+  }
+  const frame = (opcode: Frame.Opcode, reserved: number, fin = true) =>
+    new Frame.Frame(opcode, new Uint8Array(), fin, reserved)
+  const { Binary, Continuation, Ping, Text } = Frame.Opcode
+  const { Rsv1, Rsv2 } = Frame.Reserved
+
+  it("stand on data, the bit of a message's compression on its first frame alone (RFC 7692 §6)", () => {
+    assert.isUndefined(receive(frame(Text, 7), frame(Binary, Rsv1, false), frame(Continuation, Rsv2)).close)
+    for (
+      const wrong of [[frame(Ping, Rsv2)], [frame(Ping, Rsv1)], [frame(Binary, Rsv1, false), frame(Continuation, Rsv1)]]
+    ) {
+      assert.deepStrictEqual(receive(...wrong).close, { code: 1002, reason: "ReservedBits" })
+    }
   })
 })

@@ -1,0 +1,55 @@
+/**
+ * Whether the process has file descriptors left. When it has none, Node drops
+ * new connections without a word; so, while connections come, one is tried for
+ * now and then, and again until there is one.
+ */
+import * as Effect from "effect/Effect"
+import { closeSync, openSync } from "node:fs"
+import { devNull } from "node:os"
+import type { Timer, Timers } from "./timers.ts"
+
+/** How often, in milliseconds. */
+const interval = 1000
+
+const shortage = (): Error | undefined => {
+  try {
+    closeSync(openSync(devNull, "r"))
+    return undefined
+  } catch (error) {
+    return error as Error
+  }
+}
+
+export class Descriptors {
+  private readonly timers: Timers
+  private readonly run: (log: Effect.Effect<void>) => void
+  private timer: Timer | undefined
+  private short = false
+
+  constructor(timers: Timers, run: (log: Effect.Effect<void>) => void) {
+    this.timers = timers
+    this.run = run
+  }
+
+  /** A connection has come, maybe the last that could. */
+  connected(): void {
+    this.timer ??= this.timers.schedule(interval, () => this.look())
+  }
+
+  stop(): void {
+    this.timers.cancel(this.timer)
+  }
+
+  private look(): void {
+    this.timer = undefined
+    const error = shortage()
+    if (error !== undefined) this.connected()
+    if (this.short === (error !== undefined)) return
+    this.short = error !== undefined
+    this.run(
+      error === undefined
+        ? Effect.logInfo("the WebSocket server can take connections again")
+        : Effect.logError("the WebSocket server cannot take connections, which are dropped", error)
+    )
+  }
+}

@@ -1,0 +1,34 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Admission, sourceOf } from "../../src/internal/admission.ts"
+
+describe("Admission", () => {
+  it("has so many places, in all and for each source, and takes them back", () => {
+    const admission = new Admission(3, 2)
+    const entered = ["a", "a", "a", "b", "b"].map((source) => admission.enter(source))
+    assert.deepStrictEqual(entered, [true, true, false, true, false])
+    admission.leave("a")
+    assert.deepStrictEqual(["a", "b"].map((source) => admission.enter(source)), [true, false])
+  })
+
+  it("does not count those of no address as one", () => {
+    const admission = new Admission(3, 1)
+    assert.deepStrictEqual(["", "", "", ""].map((source) => admission.enter(source)), [true, true, true, false])
+  })
+})
+
+describe("sourceOf", () => {
+  const cases: ReadonlyArray<readonly [string | undefined, string]> = [
+    [undefined, ""],
+    ["127.0.0.1", "127.0.0.1"],
+    ["::ffff:10.0.0.7", "10.0.0.7"],
+    ["::1", "0:0:0:0::/64"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["2001:db8:1:2::9", "2001:db8:1:2::/64"],
+    ["2001:db8::9", "2001:db8:0:0::/64"],
+    ["2001:db8::", "2001:db8:0:0::/64"],
+    ["fe80::1%eth0", "fe80:0:0:0::/64"]
+  ]
+  for (const [address, source] of cases) {
+    it(`of ${address} is ${source}`, () => assert.strictEqual(sourceOf(address), source))
+  }
+})
