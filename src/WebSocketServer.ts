@@ -235,9 +235,14 @@ export const make: (
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
   let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
   const context = yield* Effect.context<never>()
-  const newcomers = new Newcomers(options.maxPendingHandshakes ?? defaultMaxPendingHandshakes, Timers.of(context))
+  const timers = Timers.of(context)
+  const newcomers = new Newcomers(
+    options.maxPendingHandshakes ?? defaultMaxPendingHandshakes,
+    Duration.toMillis(handshakeTimeout),
+    timers
+  )
   const run = Effect.runForkWith(context)
-  const descriptors = new Descriptors(Timers.of(context), run)
+  const descriptors = new Descriptors(timers, run)
   server.on("connection", (socket) => {
     newcomers.add(socket)
     descriptors.connected()
@@ -251,6 +256,7 @@ export const make: (
 
   yield* Effect.acquireRelease(listen(server, options), () => {
     descriptors.stop()
+    newcomers.stop()
     return closeServer(server)
   })
   // The server goes on, and takes connections again later.
@@ -417,7 +423,7 @@ const socketHighWaterMark = 64 * 1024
 const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duration): Http.Server => {
   const millis = Math.min(Duration.toMillis(handshakeTimeout), 2 ** 31 - 1)
   const httpOptions: Http.ServerOptions = {
-    // Node's own deadline for the head of a request, which stands until the request is ours.
+    // Node's own deadline for the head of a request: for later ones on a socket, and for those over other streams.
     headersTimeout: millis,
     requestTimeout: Math.max(millis, 300_000),
     connectionsCheckingInterval: 1000,
@@ -431,6 +437,7 @@ const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duratio
       ...httpOptions,
       ...tlsOptions(options.tls),
       ALPNProtocols: ["http/1.1"],
+      // Who has come over TCP is a newcomer, and has less.
       handshakeTimeout: millis
     })
 }

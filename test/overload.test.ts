@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger, Stream } from "effect"
 import { Connection, Frame, Handshake, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { headEnd, rawConnect, rawHandshake, rawSocket, requestText, serve } from "./support/net.ts"
@@ -102,13 +103,34 @@ describe("more connections than there is room for", () => {
       }))
   }
 
-  it.live("TLS handshakes that do not go on end with handshakeTimeout", () =>
-    Effect.gen(function*() {
-      const server = yield* serve(echo, { tls, handshakeTimeout: "200 millis" })
-      const peer = yield* rawConnect(server.port)
-      peer.write(Buffer.from("160301", "hex"))
-      yield* peer.ended
-    }))
+  for (const secure of [false, true]) {
+    it.effect(`handshakes that do not go on end with handshakeTimeout${secure ? ", over TLS" : ""}`, () =>
+      Effect.gen(function*() {
+        const server = yield* serve(echo, secure ? { tls } : {})
+        const connect = Effect.gen(function*() {
+          const peer = yield* rawConnect(server.port)
+          let cut = false
+          peer.socket.on("end", () => (cut = true)).on("error", () => (cut = true))
+          peer.write(secure ? Buffer.from("160301", "hex") : "GET / HTT")
+          // It has been accepted once a later one has been answered.
+          yield* Effect.scoped(WebSocketClient.connect(server.url.replace("127.0.0.1", "localhost"), {
+            tls: { ca: tls.cert },
+            closeTimeout: 0
+          }))
+          return { ...peer, isCut: () => cut }
+        })
+        const first = yield* connect
+        yield* TestClock.adjust("6 seconds")
+        const second = yield* connect
+        yield* TestClock.adjust("3999 millis")
+        assert.deepStrictEqual([first.isCut(), second.isCut()], [false, false])
+        yield* TestClock.adjust("1 millis")
+        yield* first.ended
+        assert.isFalse(second.isCut())
+        yield* TestClock.adjust("6 seconds")
+        yield* second.ended
+      }))
+  }
 
   it.live("hundreds of slow handshakes do not keep others waiting", () =>
     Effect.gen(function*() {

@@ -1,11 +1,11 @@
 /**
  * Sockets on which no request has come yet. Anybody can open one, and say
- * nothing. There may be so many; then the oldest has to go, which has had the
- * most time to say something, so that those who take their time cannot keep
- * others out.
+ * nothing. Each has so much time, and there may be so many; one more, and the
+ * oldest has to go, which has had the most time to say something, so that those
+ * who take their time cannot keep others out.
  */
 import type { Socket } from "node:net"
-import type { Timers } from "./timers.ts"
+import type { Timer, Timers } from "./timers.ts"
 
 interface Newcomer {
   readonly socket: Socket
@@ -15,12 +15,17 @@ interface Newcomer {
 
 export class Newcomers {
   private readonly max: number
+  /** How long each may stay, in milliseconds. */
+  private readonly timeout: number
   private readonly timers: Timers
   /** The oldest first. Over TLS, who asks is another object than who came: the two have the same address and port. */
   private readonly sockets = new Map<string, Newcomer>()
+  /** For the oldest; one for all. */
+  private timer: Timer | undefined
 
-  constructor(max: number, timers: Timers) {
+  constructor(max: number, timeout: number, timers: Timers) {
     this.max = max
+    this.timeout = timeout
     this.timers = timers
   }
 
@@ -31,10 +36,8 @@ export class Newcomers {
     const leave = () => this.sockets.delete(name)
     this.sockets.set(name, { socket, since: this.timers.now(), leave })
     socket.once("close", leave)
-    if (this.sockets.size <= this.max) return
-    const [oldest] = this.sockets.values()
-    oldest.leave()
-    oldest.socket.destroy()
+    this.timer ??= this.timers.schedule(this.timeout, () => this.sweep())
+    if (this.sockets.size > this.max) this.cut(this.oldest!)
   }
 
   /** The request has come. Answers how long that took, in milliseconds. */
@@ -45,6 +48,34 @@ export class Newcomers {
     newcomer.leave()
     newcomer.socket.off("close", newcomer.leave)
     return this.timers.now() - newcomer.since
+  }
+
+  stop(): void {
+    this.timers.cancel(this.timer)
+  }
+
+  private get oldest(): Newcomer | undefined {
+    for (const newcomer of this.sockets.values()) return newcomer
+    return undefined
+  }
+
+  private cut({ leave, socket }: Newcomer): void {
+    leave()
+    socket.destroy()
+  }
+
+  /** Cuts whoever has had its time, and waits for the next. */
+  private sweep(): void {
+    this.timer = undefined
+    const now = this.timers.now()
+    for (let next = this.oldest; next !== undefined; next = this.oldest) {
+      const left = next.since + this.timeout - now
+      if (left > 0) {
+        this.timer = this.timers.schedule(left, () => this.sweep())
+        return
+      }
+      this.cut(next)
+    }
   }
 }
 

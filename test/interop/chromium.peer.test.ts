@@ -1,7 +1,7 @@
 /** Against the WebSocket of Chromium. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Stream } from "effect"
-import { Connection, type WebSocketServer } from "effect-ws"
+import { Connection, type Handshake, type WebSocketServer } from "effect-ws"
 import type { Page } from "playwright-core"
 import { launchChromium } from "../support/chromium.ts"
 import { serve } from "../support/net.ts"
@@ -103,6 +103,43 @@ withPeer("Chromium", (title) => {
         assert.isTrue(opened)
         const other = yield* serve(echo)
         assert.strictEqual((yield* closedInPage(page, other.url, "let me in")).code, 1006)
+      }))
+
+    it.live("of another origin cannot speak in the name of whoever is logged in, unless the server lets them", () =>
+      Effect.gen(function*() {
+        /** What a page of another origin gets to read of a server that greets who is logged in. */
+        const stolen = (origin: (attacker: string) => Handshake.OriginPolicy) =>
+          Effect.scoped(Effect.gen(function*() {
+            const attacker = yield* serve(Effect.void, withPage)
+            const attackerOrigin = attacker.url.replace("ws:", "http:")
+            const victim = yield* serve(
+              Effect.flatMap(Connection.Connection, (connection) =>
+                connection.send(`welcome, ${connection.request.headers["cookie"]}`)),
+              {
+                serve: { origin: origin(attackerOrigin) },
+                onRequest: (_request, response) => {
+                  response.setHeader("Set-Cookie", "session=alice")
+                  response.end("logged in")
+                }
+              }
+            )
+            const page = yield* pageOf(victim)
+            yield* Effect.promise(() =>
+              page.goto(attackerOrigin)
+            )
+            return yield* Effect.promise(() =>
+              page.evaluate((address) =>
+                new Promise<string>((resolve) => {
+                  const socket = new WebSocket(address)
+                  socket.onmessage = ({ data }) => resolve(String(data))
+                  socket.onerror = () => resolve("refused")
+                }), victim.url)
+            )
+          }))
+        assert.strictEqual(yield* stolen(() => "any"), "welcome, session=alice")
+        assert.strictEqual(yield* stolen(() => "same-origin"), "refused")
+        assert.strictEqual(yield* stolen(() => ["https://example.com"]), "refused")
+        assert.strictEqual(yield* stolen((attacker) => [attacker]), "welcome, session=alice")
       }))
 
     it.live("learn how a handler ended", () =>
