@@ -893,7 +893,7 @@ describe("idleTimeout", () => {
         yield* settle
         peer.send(
           Frame.ping(bytes(63)),
-          ...peer.received.filter(({ opcode }) => opcode === 9).map((it) => Frame.pong(it.payload))
+          ...peer.received.filter(({ opcode }) => opcode === 9).map(({ payload }) => Frame.pong(payload))
         )
         yield* settle
       }

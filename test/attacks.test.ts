@@ -339,7 +339,7 @@ describe("frames", () => {
       // 16 MiB each, as much as there may be.
       for (const peer of peers) peer.write(hex("82 ff 0000000001000000 00000000 01"))
       const connections = yield* server.connections
-      yield* eventually(() => connections.every((it) => Effect.runSync(it.stats).bytesIn === 15))
+      yield* eventually(() => connections.every(({ stats }) => Effect.runSync(stats).bytesIn === 15))
       assert.isBelow((yield* memoryInUse) - before, 16 * 2 ** 20)
       yield* isAlive(server)
     }))
@@ -487,15 +487,15 @@ describe("control frames", () => {
 
   it.live("what is no payload sends nothing, least of all memory (CVE-2026-45736, CVE-2016-10518)", () =>
     Effect.gen(function*() {
-      const wrong = [100, 5000, { length: 5000 }, new Array(5000), null, true] as ReadonlyArray<unknown>
+      const wrong = [100, 5000, { length: 5000 }, Array.from({ length: 5000 }), null, true] as ReadonlyArray<unknown>
       const operations: ReadonlyArray<
-        (connection: Connection.Connection["Service"], it: never) => Effect.Effect<unknown, unknown>
+        (connection: Connection.Connection["Service"], value: never) => Effect.Effect<unknown, unknown>
       > = [
-        (connection, it) => connection.close(1000, it),
-        (connection, it) => connection.ping(it),
-        (connection, it) => connection.send(it),
-        (connection, it) => connection.sendAll([it]),
-        (connection, it) => connection.sendFrame(new Frame.Frame(Frame.Opcode.Binary, it))
+        (connection, value) => connection.close(1000, value),
+        (connection, value) => connection.ping(value),
+        (connection, value) => connection.send(value),
+        (connection, value) => connection.sendAll([value]),
+        (connection, value) => connection.sendFrame(new Frame.Frame(Frame.Opcode.Binary, value))
       ]
       let failed = 0
       const server = yield* serve(
@@ -558,7 +558,7 @@ describe("permessage-deflate", () => {
         () => closeCodeAfter(server, compressed(bomb), offer),
         { concurrency: 8 }
       )
-      assert.deepStrictEqual(codes, new Array(8).fill(1009))
+      assert.deepStrictEqual(codes, Array.from({ length: 8 }, () => 1009))
       assert.isBelow((yield* memoryInUse) - before, 16 * 2 ** 20)
       assert.deepInclude(yield* server.extension.stats, { connections: 0 })
       yield* isAlive(server)
@@ -634,7 +634,7 @@ describe("permessage-deflate", () => {
             const connection = yield* Connection.Connection
             if (connection.extensions.length === 0) return yield* echo
             begun.count++
-            yield* Effect.forever(connection.send(noise))
+            return yield* Effect.forever(connection.send(noise))
           })
         )
         for (let i = 0; i < 30; i++) {
@@ -725,7 +725,7 @@ describe("connections", () => {
       const reading = yield* Effect.forkChild(
         Stream.runCount(client.messages).pipe(Effect.catchTag("ConnectionClosed", Effect.die))
       )
-      while (accepted < 1000) yield* Effect.sleep(1)
+      yield* eventually(() => accepted >= 1000)
       const end = yield* connection.close(1000, "enough")
       yield* Fiber.join(sending)
       assert.isTrue(end.clean, end.message)

@@ -53,7 +53,8 @@ const listen = Effect.gen(function*() {
     { handshakeTimeout: "300 millis", serve: deadlines }
   )
   const over = Effect.gen(function*() {
-    while (running > 0 || (yield* server.connections).length > 0) yield* Effect.sleep(2)
+    yield* eventually(() => running === 0)
+    while ((yield* server.connections).length > 0) yield* Effect.sleep(2)
   })
   return { ...server, heard, ends, over }
 })
@@ -129,7 +130,7 @@ describe("a process that dies", () => {
       const receiving = yield* Effect.forkChild(Effect.flip(Effect.forever(
         Effect.map(client.receive, (message) => assert.strictEqual(contentOf(message), String(received++)))
       )))
-      while (received < 1000) yield* Effect.sleep(1)
+      yield* eventually(() => received >= 1000)
       program.child.kill("SIGKILL")
       const end = yield* Fiber.join(receiving)
       assert.include(["TransportEnded", "TransportError"], end.cause?._tag)

@@ -25,7 +25,7 @@ const ask = (port: number, localAddress = "127.0.0.1") =>
   Effect.gen(function*() {
     const socket = yield* Effect.acquireRelease(
       Effect.sync(() => Net.connect({ port, host: "127.0.0.1", localAddress })),
-      (it) => Effect.sync(() => it.destroy())
+      (opened) => Effect.sync(() => opened.destroy())
     )
     const peer = rawSocket(socket)
     peer.write(requestText())
@@ -158,16 +158,14 @@ describe("one connection and the others", () => {
       flood.socket.resume()
       const one = Frame.encode(Frame.binary(new Uint8Array(10)), 7)
       const many = Buffer.alloc(one.length * 5000, one)
-      let flooding = true
       const more = () => {
-        while (flooding && flood.socket.write(many));
+        while (flood.socket.writable && flood.socket.write(many));
       }
       flood.socket.on("drain", more)
       more()
-      yield* Effect.addFinalizer(() => Effect.sync(() => (flooding = false)))
 
       const others = 10
-      const counts = new Array<number>(others).fill(0)
+      const counts = Array.from({ length: others }, () => 0)
       const clients = yield* Effect.replicateEffect(WebSocketClient.connect(server.url), others)
       const goal = 100
       const first = yield* Effect.raceAll(clients.map((client, i) =>
@@ -183,7 +181,6 @@ describe("one connection and the others", () => {
       assert.strictEqual(counts[first], goal)
       // Nobody is far behind whoever was first.
       assert.isAbove(Math.min(...counts), goal / 2, String(counts))
-      flooding = false
       yield* Effect.forEach(clients, (client) => client.close(), { concurrency: others })
     }), 20_000)
 
@@ -195,7 +192,9 @@ describe("one connection and the others", () => {
           if (message._tag === "Text" && message.text === "throw") throw new Error("on purpose")
           if (message._tag === "Text" && message.text === "fail") return Effect.fail("on purpose")
           if (message._tag === "Text" && message.text === "die") return Effect.die("on purpose")
-          if (message._tag === "Text" && message.text === "misuse") return connection.send(new Array(5000) as never)
+          if (message._tag === "Text" && message.text === "misuse") {
+            return connection.send(Array.from({ length: 5000 }) as never)
+          }
           return connection.send(message)
         })
       }))

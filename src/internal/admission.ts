@@ -50,5 +50,5 @@ export const sourceOf = (address: string | undefined): string => {
   const groups = before === "" ? [] : before.split(":")
   const rest = after === undefined || after === "" ? [] : after.split(":")
   const zeros = after === undefined ? 0 : Math.max(0, 8 - groups.length - rest.length)
-  return [...groups, ...new Array<string>(zeros).fill("0"), ...rest].slice(0, 4).join(":") + "::/64"
+  return [...groups, ...Array.from({ length: zeros }, () => "0"), ...rest].slice(0, 4).join(":") + "::/64"
 }

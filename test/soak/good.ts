@@ -82,10 +82,14 @@ export const wave = async (port: number, size: number, tally: Tally): Promise<vo
       const socket = Net.connect({ port, host: "127.0.0.1", localAddress: `127.0.${1 + i % 50}.${1 + i % 7}` })
       let got = ""
       socket.on("error", (error) => tally.violations.push(`a visit failed: ${error.message}`))
-      socket.on("close", () => resolve(socket))
+      socket.on("end", () => {
+        tally.violations.push("a visit was cut")
+        resolve(socket)
+      })
       socket.on("data", (chunk) => {
+        if (chunk[0] === 0x89) return socket.write(Frame.encode(Frame.pong(chunk.subarray(2)), 7))
         got += chunk.toString("latin1")
-        if (got.endsWith("hello")) resolve(socket)
+        return got.endsWith("hello") ? resolve(socket) : undefined
       })
       socket.write(greeting)
     })

@@ -87,7 +87,7 @@ const lap = async (url: string, number: number): Promise<Sample> => {
 }
 
 const median = (numbers: ReadonlyArray<number>): number =>
-  [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)]
+  numbers.toSorted((a, b) => a - b)[Math.floor(numbers.length / 2)]
 
 const url = await next<string>()
 const samples: Array<Sample> = []
@@ -120,11 +120,8 @@ for (const [name, count] of Object.entries(tally.accepted)) {
 }
 const received = Object.keys(tally.accepted).reduce((sum, name) => sum + (last.received[name] ?? 0), 0)
 
-const quantile = (share: number): string => {
-  const sorted = tally.roundTrips
-  return `${sorted[Math.floor(sorted.length * share)].toFixed(1)} ms`
-}
-tally.roundTrips.sort((a, b) => a - b)
+const roundTrips = tally.roundTrips.toSorted((a, b) => a - b)
+const quantile = (share: number): string => `${roundTrips[Math.floor(roundTrips.length * share)].toFixed(1)} ms`
 const number = (value: number): string => value.toLocaleString("en-US")
 const mebibytes = (value: number): string => `${(value / 2 ** 20).toFixed(1)} MiB`
 const growth = (name: "heap" | "rss" | "handles" | "descriptors", show: (value: number) => string): string =>
@@ -146,7 +143,9 @@ const table = [
   ["Handles, before → after", growth("handles", number)],
   ["File descriptors, before → after", growth("descriptors", number)],
   ...Object.entries(triedAttacks).map(([name, count]) => [`Survived: ${name}`, number(count)]),
-  ...Object.entries(last.ends).sort(([, a], [, b]) => b - a).map(([name, count]) => [`Ended: ${name}`, number(count)])
+  ...Object.entries(last.ends).toSorted(([, a], [, b]) => b - a).map((
+    [name, count]
+  ) => [`Ended: ${name}`, number(count)])
 ].map(([left, right]) => `| ${left} | ${right} |`).join("\n")
 
 console.log(table)
