@@ -277,11 +277,11 @@ export const make: (
           if (serving !== undefined) {
             return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
           }
-          return Effect.contextWith((context) =>
+          return Effect.contextWith((ambient) =>
             Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
               serving = {
                 ...made,
-                upgrade: (message, socket, head, used) => made.upgrade(context, message, socket, head, used)
+                upgrade: (message, socket, head, used) => made.upgrade(ambient, message, socket, head, used)
               }
             })
           )

@@ -140,9 +140,6 @@ export const makeServing = <A, E, R, Services, RD>(
         >
       )
 
-    const inTime = (duration: Duration.Duration) =>
-      Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(Handshake.reject({ status: 503 })) })
-
     const timeLeft = ({ context, deadline }: Session) =>
       Duration.millis(Math.max(0, deadline - Timers.of(context).now()))
 
@@ -361,6 +358,10 @@ const readUpgrade = (
 
 export const rejection = (status: number, body?: string): Handshake.HttpResponse =>
   Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))
+
+/** A decision that is not there in time is none. */
+const inTime = (duration: Duration.Duration) =>
+  Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(Handshake.reject({ status: 503 })) })
 
 /** What comes of it when nobody accepted or rejected. */
 const withoutDecision = (
