@@ -25,7 +25,7 @@ import * as Layer from "effect/Layer"
 import { Buffer } from "node:buffer"
 import { randomFillSync } from "node:crypto"
 import * as CloseCode from "./CloseCode.ts"
-import { Pieces, worthKeeping } from "./internal/bytes.ts"
+import { Pieces, roomFor, worthKeeping } from "./internal/bytes.ts"
 import { maskInPlace, maskInto } from "./internal/mask.ts"
 import { Utf8Validator } from "./internal/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
@@ -477,8 +477,7 @@ class DecoderImpl implements Decoder {
       if (this.masked) maskInPlace(chunk, at, at + length, this.maskKey, 0)
       payload = new Uint8Array(chunk.buffer, chunk.byteOffset + at, length)
     } else {
-      const pooled = Buffer.allocUnsafe(length)
-      payload = new Uint8Array(pooled.buffer, pooled.byteOffset, length)
+      payload = roomFor(length)
       if (this.masked) maskInto(payload, 0, chunk, at, at + length, this.maskKey)
       else payload.set(chunk.subarray(at, at + length))
     }

@@ -1,4 +1,6 @@
 /** Bytes that arrive in pieces and are wanted whole. */
+import { Buffer } from "node:buffer"
+
 const blockSize = 16 * 1024
 
 /** A buffer of this size or less may be held on to for the sake of a few bytes. */
@@ -11,6 +13,25 @@ const smallBuffer = 8 * 1024
  */
 export const worthKeeping = (size: number, buffer: ArrayBufferLike): boolean =>
   buffer.byteLength <= smallBuffer || size * 2 >= buffer.byteLength
+
+let pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
+let poolAt = 0
+
+/**
+ * Room for bytes that may be kept for long, with anything in it. Not from Node's
+ * own pool, which is 64 KiB in newer versions, and stays for the sake of any of them.
+ */
+export const roomFor = (size: number): Uint8Array => {
+  if (size > smallBuffer / 2) return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+  if (poolAt + size > smallBuffer) {
+    pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
+    poolAt = 0
+  }
+  const room = new Uint8Array(pool, poolAt, size)
+  // The next begins at a whole word.
+  poolAt += (size + 7) & ~7
+  return room
+}
 
 /**
  * Collects pieces. A piece that is most of its buffer is kept as a view; small

@@ -26,6 +26,7 @@
  */
 import { Buffer } from "node:buffer"
 import * as Zlib from "node:zlib"
+import { roomFor } from "./bytes.ts"
 
 /** What is used of a stream's inner life; the same in Node 20, 22 and 24. */
 export interface Internals {
@@ -54,7 +55,7 @@ export const output = Buffer.allocUnsafeSlow(sliceSize)
 
 /** A copy of the first bytes of `output`, and no more than them. */
 export const copyOutput = (size: number): Uint8Array => {
-  const copy = Buffer.allocUnsafe(size)
+  const copy = roomFor(size)
   output.copy(copy, 0, 0, size)
   return copy
 }

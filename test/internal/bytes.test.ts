@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
-import { Pieces, worthKeeping } from "../../src/internal/bytes.ts"
+import { Pieces, roomFor, worthKeeping } from "../../src/internal/bytes.ts"
 import { among, anyBoolean, either, integer, patterned } from "../support/properties.ts"
 
 const KiB = 1024
@@ -144,4 +144,20 @@ describe("Pieces", () => {
     },
     { arbitrary: { size: 30, runs: 200 } }
   )
+})
+
+describe("roomFor", () => {
+  it("has the size that is asked for, begins at a word, and overlaps with no other", () => {
+    const rooms = Array.from({ length: 3000 }, (_, i) => roomFor((i * 7) % 5000))
+    rooms.forEach((room, i) => room.fill(i % 251))
+    for (const [i, room] of rooms.entries()) {
+      assert.strictEqual(room.length, (i * 7) % 5000)
+      assert.isTrue(room.every((byte) => byte === i % 251))
+      assert.strictEqual(room.byteOffset % 8, 0)
+    }
+  })
+
+  it("holds on to no more than 8 KiB, whatever the pool of this Node is", () => {
+    for (const size of [0, 1, 64, 4096, 4097, 8192]) assert.isAtMost(roomFor(size).buffer.byteLength, 8192)
+  })
 })
