@@ -239,7 +239,8 @@ export const make: (
   const newcomers = new Newcomers(
     options.maxPendingHandshakes ?? defaultMaxPendingHandshakes,
     Duration.toMillis(handshakeTimeout),
-    timers
+    timers,
+    options.tls === undefined ? "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n" : ""
   )
   const run = Effect.runForkWith(context)
   const descriptors = new Descriptors(timers, run)

@@ -18,12 +18,15 @@ export class Newcomers {
   /** How long each may stay, in milliseconds. */
   private readonly timeout: number
   private readonly timers: Timers
+  /** What is written to a socket before it is cut; "" where that would make no sense to whoever reads it. */
+  private readonly farewell: string
   /** The oldest first. Over TLS, who asks is another object than who came: the two have the same address and port. */
   private readonly sockets = new Map<string, Newcomer>()
   /** For the oldest; one for all. */
   private timer: Timer | undefined
 
-  constructor(max: number, timeout: number, timers: Timers) {
+  constructor(max: number, timeout: number, timers: Timers, farewell: string) {
+    this.farewell = farewell
     this.max = max
     this.timeout = timeout
     this.timers = timers
@@ -61,7 +64,9 @@ export class Newcomers {
 
   private cut({ leave, socket }: Newcomer): void {
     leave()
-    socket.destroy()
+    if (this.farewell === "") return void socket.destroy()
+    socket.write(this.farewell)
+    socket.destroySoon()
   }
 
   /** Cuts whoever has had its time, and waits for the next. */
