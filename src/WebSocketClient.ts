@@ -45,6 +45,7 @@ import {
   InvalidConnectionHeader
 } from "./HandshakeError.ts"
 import { disclose, pairs } from "./internal/http.ts"
+import { observe } from "./internal/observe.ts"
 import { fromDuplex } from "./Transport.ts"
 
 // -----------------------------------------------------------------------------
@@ -143,7 +144,7 @@ export const connect = (
   url: string | URL,
   options?: ConnectOptions
 ): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
-  Effect.flatMap(WebSocketClient, (client) => client.connect(url, options))
+  Effect.flatMap(WebSocketClient, (client) => observe(url, options, client.connect))
 
 const defaultHandshakeTimeout = Duration.seconds(10)
 

@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import { Buffer } from "node:buffer"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
@@ -41,9 +42,11 @@ import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { Inbox } from "./inbox.ts"
 import { control, frameOf, Outbox } from "./outbox.ts"
+import { type Carried, Meter, type Metered } from "./meter.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
+import { startSpan } from "./tracing.ts"
 
 type Shape = Connection.Connection["Service"]
 
@@ -91,7 +94,7 @@ class Once<A> {
   }
 }
 
-export class ConnectionImpl implements Shape, Receiver, Watched {
+export class ConnectionImpl implements Shape, Receiver, Watched, Metered {
   readonly role: Frame.Role
   readonly extensions: ReadonlyArray<Entry>
   private readonly opening: Connection.Opening
@@ -101,6 +104,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private readonly outbox: Outbox
   private readonly pings: Pings
   private readonly timers: Timers
+  private readonly meter: Meter
   private readonly closeTimeout: Duration.Duration
 
   /** It is known how the connection ended. */
@@ -115,12 +119,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   private messagesOut = 0
   paused = false
   bytesIn = 0
+  /** The span of the connection, where there are spans. */
+  span: Tracer.Span | undefined = undefined
 
   constructor(
     transport: Transport["Service"],
     options: Connection.MakeOptions,
     codec: Frame.Codec,
     timers: Timers,
+    meter: Meter,
     extensions: Extensions | undefined,
     onGone: (() => void) | undefined
   ) {
@@ -130,10 +137,12 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     this.opening = opening
     this.transport = transport
     this.timers = timers
+    this.meter = meter
     this.onGone = onGone
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
     this.protocol = new Protocol(role, codec, options, extensions)
-    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true, extensions)
+    const coalesce = options.coalesceWrites ?? true
+    this.outbox = new Outbox(transport, this.protocol, role, codec, coalesce, extensions, meter, timers)
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this.outbox)
   }
@@ -149,12 +158,14 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   get subprotocol(): string | undefined {
     return this.opening.subprotocol
   }
+
   start(keepalive: Connection.Options["keepalive"]): void {
+    this.meter.opened(this, this.timers)
     this.transport.start(this)
     if (keepalive === false) return
     const interval = Duration.toMillis(keepalive?.interval ?? defaultKeepalive)
     const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
-    this.pings.keepalive(this.timers, interval, timeout, this)
+    this.pings.keepalive(interval, timeout, this)
   }
 
   // ---------------------------------------------------------------------------
@@ -180,6 +191,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
     this.outbox.release()
     if (this.inbox.full && this.protocol.state === "Open" && !this.paused) {
       this.paused = true
+      this.meter.heldIn.begin(this, this.timers.now())
       this.transport.pause()
     }
   }
@@ -188,6 +200,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   resume(): void {
     if (!this.paused) return
     this.paused = false
+    this.meter.heldIn.end(this, this.timers.now())
     this.transport.resume()
   }
 
@@ -205,7 +218,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
   onClose(error: TransportError | undefined): void {
     if (this.ended === undefined) this.cut(error ?? new TransportEnded())
     this.timers.cancel(this.deadline)
-    this.gone.done(this.protocol.closed)
+    const { closed } = this.protocol
+    this.meter.closed(this, closed)
+    if (this.span !== undefined) this.endSpan(this.span, closed)
+    this.gone.done(closed)
     this.onGone?.()
   }
 
@@ -490,6 +506,26 @@ export class ConnectionImpl implements Shape, Receiver, Watched {
       unreadAmount: this.inbox.unreadAmount
     }))
   }
+
+  private endSpan(span: Tracer.Span, closed: ConnectionClosed): void {
+    const carried: Carried = { bytesIn: 0, bytesOut: 0, messagesIn: 0, messagesOut: 0 }
+    this.addTo(carried)
+    span.attribute("websocket.close.code", closed.code)
+    if (closed.cause !== undefined) span.attribute("websocket.close.cause", closed.cause._tag)
+    if (this.subprotocol !== undefined) span.attribute("websocket.subprotocol", this.subprotocol)
+    span.attribute("websocket.bytes.in", carried.bytesIn)
+    span.attribute("websocket.bytes.out", carried.bytesOut)
+    span.attribute("websocket.messages.in", carried.messagesIn)
+    span.attribute("websocket.messages.out", carried.messagesOut)
+    span.end(this.timers.clock.currentTimeNanosUnsafe(), closed.normal ? Exit.void : Exit.fail(closed))
+  }
+
+  addTo(carried: Carried): void {
+    carried.bytesIn += this.bytesIn
+    carried.bytesOut += this.outbox.bytesOut
+    carried.messagesIn += this.protocol.messagesIn
+    carried.messagesOut += this.messagesOut
+  }
 }
 
 /** A frame of the user's own is not compressed. */
@@ -508,7 +544,9 @@ export const openUnsafe = (
   onGone?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
-  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), extensions, onGone)
+  const meter = Meter.of(context, options.role)
+  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), meter, extensions, onGone)
+  connection.span = startSpan(context, "websocket.connection", options.role)
   connection.start(options.keepalive)
   return connection
 }

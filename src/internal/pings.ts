@@ -10,10 +10,12 @@ import { Buffer } from "node:buffer"
 import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import { control, type Outbox } from "./outbox.ts"
-import type { Timer, Timers } from "./timers.ts"
+import type { Timer } from "./timers.ts"
 
 interface PendingPing {
   readonly payload: Uint8Array
+  /** When it was sent, in milliseconds. */
+  readonly sentAt: number
   /** The pong has come, or will not come any more. */
   readonly done: (closed: ConnectionClosed | undefined) => void
 }
@@ -65,6 +67,7 @@ export class Pings {
       if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
       const ping: PendingPing = {
         payload,
+        sentAt: this.outbox.timers.now(),
         done: (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
       }
       this.write(ping)
@@ -90,6 +93,9 @@ export class Pings {
   answered(payload: Uint8Array): void {
     if (this.pending === undefined) return
     const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
+    if (index < 0) return
+    const { meter, timers } = this.outbox
+    meter.pong(timers.now() - this.pending[index].sentAt)
     for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
   }
 
@@ -115,7 +121,6 @@ export class Pings {
 
   // -- keepalive -------------------------------------------------------------
 
-  private timers: Timers | undefined
   private timer: Timer | undefined
   private interval = 0
   private timeout = 0
@@ -132,8 +137,7 @@ export class Pings {
    * after one; both in milliseconds. Whatever comes from the peer is a sign of
    * life: in the middle of a long message its pong has to wait.
    */
-  keepalive(timers: Timers, interval: number, timeout: number, watched: Watched): void {
-    this.timers = timers
+  keepalive(interval: number, timeout: number, watched: Watched): void {
     this.interval = interval
     this.timeout = timeout
     this.watched = watched
@@ -142,12 +146,12 @@ export class Pings {
 
   private rest(): void {
     this.stopKeepalive()
-    this.timer = this.timers!.schedule(this.interval, () => this.pingIsDue())
+    this.timer = this.outbox.timers.schedule(this.interval, () => this.pingIsDue())
   }
 
   private pingIsDue(): void {
     this.heardBefore = this.watched!.bytesIn
-    this.timer = this.timers!.schedule(this.timeout, () => this.answerIsDue())
+    this.timer = this.outbox.timers.schedule(this.timeout, () => this.answerIsDue())
     if (this.outbox.congested) this.keepaliveOwed = true
     else this.sendKeepalive()
   }
@@ -156,6 +160,7 @@ export class Pings {
     this.keepaliveOwed = false
     this.keepalivePing = {
       payload: this.nextPayload(),
+      sentAt: this.outbox.timers.now(),
       done: (closed) => {
         if (closed === undefined) this.rest()
       }
@@ -171,7 +176,7 @@ export class Pings {
 
   /** No further pings are sent, and silence means nothing any more. */
   stopKeepalive(): void {
-    this.timers?.cancel(this.timer)
+    this.outbox.timers.cancel(this.timer)
     this.keepaliveOwed = false
     if (this.keepalivePing !== undefined) this.forget(this.keepalivePing)
     this.keepalivePing = undefined

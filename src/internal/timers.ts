@@ -38,7 +38,7 @@ export class Timers {
     return timers
   }
 
-  private readonly clock: Clock.Clock
+  readonly clock: Clock.Clock
   /** A binary heap: the earliest is first. */
   private readonly heap: Array<Timer> = []
   private fiber: Fiber.Fiber<void> | undefined
@@ -67,7 +67,8 @@ export class Timers {
     if (this.heap.length === 0 && !this.firing) this.restart()
   }
 
-  private now(): number {
+  /** The Clock's monotonic time, in milliseconds. */
+  now(): number {
     return Number(this.clock.monotonicTimeNanosUnsafe()) / 1_000_000
   }
 
