@@ -26,6 +26,7 @@ import {
   CloseTimeout,
   ConnectionClosed,
   ControlPayloadTooLong,
+  type InvalidMessage,
   type KeepaliveTimeout,
   MessageAborted,
   TransportEnded,
@@ -40,9 +41,9 @@ import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
-import { Inbox } from "./inbox.ts"
-import { control, frameOf, Outbox } from "./outbox.ts"
+import { type Decode, Inbox } from "./inbox.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
+import { control, frameOf, Outbox } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
@@ -225,10 +226,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Metered {
     this.onGone?.()
   }
 
-  /** A frame cannot be decoded. */
-  fail(error: ProtocolError.ProtocolError): ConnectionClosed {
+  /** A frame or a message cannot be decoded. */
+  fail(error: ProtocolError.ProtocolError | InvalidMessage): ConnectionClosed {
     if (this.protocol.sendable) {
-      this.sendClose({ code: ProtocolError.closeCode(error), reason: error._tag }, error)
+      const code = error._tag === "InvalidMessage" ? error.closeCode : ProtocolError.closeCode(error)
+      this.sendClose({ code, reason: error._tag }, error)
     } else if (this.ended === undefined) {
       this.cut(error)
     }
@@ -303,6 +305,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Metered {
 
   get frames(): Stream.Stream<Frame.Frame, ConnectionClosed> {
     return Stream.fromPull(Effect.succeed(this.inbox.takeFrames(endOfStream)))
+  }
+
+  /** The next message as what `decode` makes of it, in the step that takes it. */
+  receiveDecoded<A>(decode: Decode<A>, fatal: boolean): Effect.Effect<A, ConnectionClosed | InvalidMessage> {
+    return this.inbox.takeDecoded(decode, fatal, Effect.fail)
+  }
+
+  messagesDecoded<A>(decode: Decode<A>, fatal: boolean): Stream.Stream<A, ConnectionClosed | InvalidMessage> {
+    return Stream.fromPull(Effect.succeed(this.inbox.takeAllDecoded(decode, fatal, endOfStream)))
   }
 
   get receiveFragments(): Effect.Effect<Connection.Fragments, ConnectionClosed> {
