@@ -221,7 +221,9 @@ describe("interrupted at each step", () => {
         const got: Array<unknown> = []
         const take = taking(lenient, got)
         return {
-          effect: Effect.replicateEffect(take, 4, { discard: true }),
+          effect: Effect.gen(function*() {
+            for (let i = 0; i < 4; i++) yield* take
+          }),
           events: [
             () => peer.send(text(1)),
             () => peer.send(nonsense, text(2)),
