@@ -12,7 +12,6 @@ import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
-import * as Scheduler from "effect/Scheduler"
 import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
@@ -211,18 +210,15 @@ export class Inbox {
       }, ended),
       (defect) => defect === undecodable ? failing : Effect.die(defect)
     )
-    // Failing takes a step more than the take. Nothing can come between the two, because the fiber may not yield.
-    const failing = Effect.provideService(
-      Effect.suspend((): Effect.Effect<B, E | InvalidMessage> => {
-        const decoded = this.hasMessage() ? decode(this.ready!) : undefined
-        // Another fiber may have come before.
-        if (decoded === undefined || Result.isSuccess(decoded)) return taken
-        this.ready = undefined
-        return fatal ? ended(this.fail(decoded.failure)) : Effect.fail(decoded.failure)
-      }),
-      Scheduler.PreventSchedulerYield,
-      true
-    )
+    // Failing takes a step more than the take. A fiber that has just yielded is not made to yield between the two, so
+    // that it cannot be interrupted there; and whoever else waits was woken too, and would find the message here.
+    const failing = Effect.flatMap(Effect.yieldNow, (): Effect.Effect<B, E | InvalidMessage> => {
+      const decoded = this.hasMessage() ? decode(this.ready!) : undefined
+      // Another fiber may have come before.
+      if (decoded === undefined || Result.isSuccess(decoded)) return taken
+      this.ready = undefined
+      return fatal ? ended(this.fail(decoded.failure)) : Effect.fail(decoded.failure)
+    })
     return taken
   }
 
