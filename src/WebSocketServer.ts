@@ -206,9 +206,23 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
  * @category constructors
  * @since 0.1.0
  */
-export const make: (
-  options?: MakeOptions
-) => Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> = Effect.fnUntraced(function*(options = {}) {
+export const make = (
+  options: MakeOptions = {}
+): Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> =>
+  makeWith(options, (server) =>
+    Effect.acquireRelease(listen(server, options), () => closeServer(server)).pipe(
+      Effect.map(() => addressOf(server))
+    ))
+
+/**
+ * A server whose connections come from wherever `listening` lets them come from.
+ *
+ * @internal
+ */
+export const makeWith = Effect.fnUntraced(function*<E, R>(
+  options: MakeOptions,
+  listening: (server: Http.Server) => Effect.Effect<Address, E, R>
+): Effect.fn.Return<WebSocketServer["Service"], E, R> {
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const server = createServer(options, handshakeTimeout)
   server.on("request", options.onRequest ?? answerPlainRequest)
@@ -217,11 +231,10 @@ export const make: (
   let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
   server.on("upgrade", (request, socket, head) => (serving?.upgrade ?? refuseUpgrade)(request, socket, head))
 
-  yield* Effect.acquireRelease(listen(server, options), () => closeServer(server))
+  const address = yield* listening(server)
   // Such as EMFILE, when there are no file descriptors left: the server goes on, and takes connections again later.
   const run = Effect.runForkWith(yield* Effect.context<never>())
   server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
-  const address = addressOf(server)
 
   return WebSocketServer.of({
     address,
