@@ -52,8 +52,7 @@ describe("a server and its clients", () => {
   it.effect("are served until the layer goes", () =>
     Effect.gen(function*() {
       const connection = yield* Effect.provide(
-        Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), (connection) =>
-          Effect.as(connection.send("x"), connection)),
+        Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), (opened) => Effect.as(opened.send("x"), opened)),
         inMemory()
       )
       assert.strictEqual((yield* connection.closed).code, 1001)

@@ -12,7 +12,7 @@ type Numbered = typeof Numbered.Type
 
 const both = { receives: Numbered, sends: Numbered }
 const forgiving = { ...both, invalid: "fail" } as const
-const text = (n: number) => Frame.text(JSON.stringify({ n }))
+const numbered = (n: number) => Frame.text(JSON.stringify({ n }))
 const nonsense = Frame.text("{")
 
 /** A typed end, and a raw peer. */
@@ -91,7 +91,7 @@ describe("TypedConnection", () => {
   it.effect("gives a run of messages no more at a time than the mark allows", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 300 })
-      peer.send(...Array.from({ length: 20 }, (_, n) => text(n)))
+      peer.send(...Array.from({ length: 20 }, (_, n) => numbered(n)))
       yield* settle
       const batches: Array<number> = []
       yield* TypedConnection.make(connection, both).messages.pipe(
@@ -141,7 +141,7 @@ describe("an invalid message", () => {
       Effect.gen(function*() {
         for (const how of ["receive", "messages"] as const) {
           const { peer, typed } = yield* makeTyped
-          peer.send(text(1), text(2), frame, text(3))
+          peer.send(numbered(1), numbered(2), frame, numbered(3))
           yield* settle
           assert.strictEqual((yield* typed.receive).n, 1)
           const got: Array<number> = []
@@ -168,7 +168,7 @@ describe("an invalid message", () => {
     it.effect(`goes to whoever took it, and the connection goes on: ${what}`, () =>
       Effect.gen(function*() {
         const { lenient, peer } = yield* makeTyped
-        peer.send(text(1), frame, text(2), frame, text(3))
+        peer.send(numbered(1), frame, numbered(2), frame, numbered(3))
         yield* settle
         assert.strictEqual((yield* lenient.receive).n, 1)
         const error = yield* Effect.flip(lenient.receive)
@@ -185,7 +185,7 @@ describe("an invalid message", () => {
   it.effect("is known to whoever wanted it, however the connection had ended", () =>
     Effect.gen(function*() {
       const { connection, peer, typed } = yield* makeTyped
-      peer.send(text(1), nonsense, Frame.close(1000, ""))
+      peer.send(numbered(1), nonsense, Frame.close(1000, ""))
       yield* settle
       const error = yield* Effect.flip(Stream.runDrain(typed.messages))
       assert.instanceOf(error.cause, InvalidMessage)
@@ -197,7 +197,7 @@ describe("an invalid message", () => {
       const { lenient, peer } = yield* makeTyped
       const first = yield* Effect.forkChild(Effect.exit(lenient.receive), { startImmediately: true })
       const second = yield* Effect.forkChild(Effect.exit(lenient.receive), { startImmediately: true })
-      peer.send(nonsense, text(2))
+      peer.send(nonsense, numbered(2))
       assert.isTrue(Exit.isFailure(yield* Fiber.join(first)))
       assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed({ n: 2 }))
     }))
@@ -225,8 +225,8 @@ describe("interrupted at each step", () => {
             for (let i = 0; i < 4; i++) yield* take
           }),
           events: [
-            () => peer.send(text(1)),
-            () => peer.send(nonsense, text(2)),
+            () => peer.send(numbered(1)),
+            () => peer.send(nonsense, numbered(2)),
             () => peer.send(nonsense)
           ],
           verify: () =>
@@ -249,7 +249,7 @@ describe("interrupted at each step", () => {
         const other = yield* Effect.forkChild(take, { startImmediately: true })
         return {
           effect: take,
-          events: [() => peer.send(nonsense), () => peer.send(text(1))],
+          events: [() => peer.send(nonsense), () => peer.send(numbered(1))],
           verify: () =>
             Effect.gen(function*() {
               yield* Fiber.join(other)
