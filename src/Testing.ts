@@ -222,7 +222,7 @@ class Way {
       onData: (chunk) => this.travel(() => this.forward(chunk)),
       onDrain: () => back.drained(),
       onEnd: () => this.travel(() => this.to.end()),
-      onClose: () => this.travel(() => this.to.end())
+      onClose: () => this.travel(() => this.to.destroy())
     }
   }
 

@@ -204,6 +204,20 @@ describe("a peer", () => {
       yield* peer.gone
     }))
 
+  it.effect("that reads nothing does not keep the Scope open", () =>
+    Effect.gen(function*() {
+      const closed = yield* Effect.scoped(Effect.gen(function*() {
+        const { connection, peer } = yield* Testing.makeConnection({ role: "server" })
+        yield* peer.pause
+        const sending = yield* Effect.forkChild(Effect.forever(connection.send(new Uint8Array(50_000))))
+        yield* Testing.settle
+        assert.isAbove((yield* connection.stats).bufferedAmount, 0)
+        yield* Fiber.interrupt(sending)
+        return connection.closed
+      }))
+      assert.isDefined((yield* closed).cause)
+    }))
+
   it.effect("whose frame nobody waits for any more leaves it to the next", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })
