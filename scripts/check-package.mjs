@@ -31,6 +31,7 @@ const files = {
 import { Effect, Layer, Stream } from "effect"
 import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Frame from "effect-ws/Frame"
+import * as Testing from "effect-ws/Testing"
 
 export const Echo: Layer.Layer<never, WebSocketServer.ListenFailed> = WebSocketServer.serve(
   Effect.gen(function*() {
@@ -45,6 +46,8 @@ export const status: Effect.Effect<number> = WebSocketClient.connect("ws://127.0
   Effect.orDie,
   Effect.scoped
 )
+
+export const inMemory: Layer.Layer<WebSocketServer.WebSocketServer | Testing.Network> = Testing.layer()
 
 export const bytes: Uint8Array = Frame.encode(Frame.text("x"))
 

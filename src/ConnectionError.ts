@@ -11,15 +11,18 @@
  *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
  *    ├─ WriteTimeout             the peer took nothing of what waited for it
  *    ├─ IdleTimeout              no message was sent or received for too long
+ *    ├─ InvalidMessage           a message is not what was agreed on
  *    ├─ MessageAborted           a message of several fragments could not be finished
  *    └─ SlowReader               the peer did not read what was sent or broadcast
+ * InvalidMessage          the same, where it does not end the connection
  * NotConnected            a reconnecting client has no connection to send over
  * MessageSkipped          the rest of a message that was read in fragments was passed over
  * SendError               what was to be sent cannot be
  * ├─ ControlPayloadTooLong
  * ├─ InvalidCloseCode
  * ├─ CloseReasonTooLong
- * └─ UnexpectedFragment
+ * ├─ UnexpectedFragment
+ * └─ InvalidValue
  * ```
  *
  * @since 0.1.0
@@ -29,6 +32,7 @@ import * as Duration from "effect/Duration"
 import * as CloseCode from "./CloseCode.ts"
 import type { CloseFrame } from "./Frame.ts"
 import type { ConnectError } from "./HandshakeError.ts"
+import type { Message } from "./Message.ts"
 import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -155,6 +159,37 @@ export class SlowReader extends Data.TaggedError("SlowReader")<{
 }
 
 /**
+ * The peer sent a message that is not what a `TypedConnection` was to receive:
+ * binary where it should be text or the other way round, text that is no JSON,
+ * a value that the schema does not allow.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
+  /** What was wrong: the kind of message, its encoding, or the value that was encoded. */
+  readonly reason: "Type" | "Encoding" | "Value"
+  /** The message, as it came. */
+  readonly received: Message
+  /** What the decoder or the schema said. */
+  readonly cause: unknown
+}> {
+  /**
+   * The code that such a connection is closed with, where it is: 1003 for a kind
+   * of message that this end does not accept, 1007 for one whose contents are not
+   * what they should be (RFC 6455 §7.4.1).
+   */
+  get closeCode(): number {
+    return this.reason === "Type" ? CloseCode.UnsupportedData : CloseCode.InvalidPayloadData
+  }
+
+  override get message(): string {
+    const said = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `the peer sent a message that is not what was agreed on: ${said}`
+  }
+}
+
+/**
  * What can cut a connection off.
  *
  * @category models
@@ -168,6 +203,7 @@ export type ClosedCause =
   | KeepaliveTimeout
   | WriteTimeout
   | IdleTimeout
+  | InvalidMessage
   | MessageAborted
   | SlowReader
 
@@ -325,9 +361,32 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
 }
 
 /**
+ * A value that a `TypedConnection` cannot send, because its schema does not
+ * allow it or its encoding cannot take it. Nothing was sent.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class InvalidValue extends Data.TaggedError("InvalidValue")<{
+  readonly value: unknown
+  /** What the encoder or the schema said. */
+  readonly cause: unknown
+}> {
+  override get message(): string {
+    const said = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `this value cannot be sent: ${said}`
+  }
+}
+
+/**
  * Why something cannot be sent, other than that the connection is closed.
  *
  * @category models
  * @since 0.1.0
  */
-export type SendError = ControlPayloadTooLong | InvalidCloseCode | CloseReasonTooLong | UnexpectedFragment
+export type SendError =
+  | ControlPayloadTooLong
+  | InvalidCloseCode
+  | CloseReasonTooLong
+  | UnexpectedFragment
+  | InvalidValue

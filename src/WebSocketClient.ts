@@ -42,6 +42,7 @@ import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import { connect as overNode } from "./internal/connecting.ts"
+import { observe } from "./internal/observe.ts"
 import * as internal from "./internal/reconnecting.ts"
 import type * as Message from "./Message.ts"
 
@@ -158,7 +159,7 @@ export const connect = (
   url: string | URL,
   options?: ConnectOptions
 ): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
-  Effect.flatMap(WebSocketClient, (client) => client.connect(url, options))
+  Effect.flatMap(WebSocketClient, (client) => observe(url, options, client.connect))
 
 // -----------------------------------------------------------------------------
 // Reconnecting

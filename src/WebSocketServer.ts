@@ -225,9 +225,23 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
  * @category constructors
  * @since 0.1.0
  */
-export const make: (
-  options?: MakeOptions
-) => Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> = Effect.fnUntraced(function*(options = {}) {
+export const make = (
+  options: MakeOptions = {}
+): Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> =>
+  makeWith(options, (server) =>
+    Effect.acquireRelease(listen(server, options), () => closeServer(server)).pipe(
+      Effect.map(() => addressOf(server))
+    ))
+
+/**
+ * A server whose connections come from wherever `listening` lets them come from.
+ *
+ * @internal
+ */
+export const makeWith = Effect.fnUntraced(function*<E, R>(
+  options: MakeOptions,
+  listening: (server: Http.Server) => Effect.Effect<Address, E, R>
+): Effect.fn.Return<WebSocketServer["Service"], E, R | Scope.Scope> {
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const server = createServer(options, handshakeTimeout)
   server.on("request", options.onRequest ?? answerPlainRequest)
@@ -255,14 +269,15 @@ export const make: (
     else serving.upgrade(request, socket, head, used)
   })
 
-  yield* Effect.acquireRelease(listen(server, options), () => {
-    descriptors.stop()
-    newcomers.stop()
-    return closeServer(server)
-  })
+  const address = yield* listening(server)
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      descriptors.stop()
+      newcomers.stop()
+    })
+  )
   // The server goes on, and takes connections again later.
   server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
-  const address = addressOf(server)
 
   return WebSocketServer.of({
     address,

@@ -185,6 +185,20 @@ describe("subprotocol-auth", () => {
     }))
 })
 
+describe("typed-chat", () => {
+  it.live("talks in values, and closes on who does not", () =>
+    Effect.gen(function*() {
+      const chat = yield* runExample("typed-chat.js")
+      assert.strictEqual(yield* chat.ended, 0)
+      assert.deepStrictEqual(chat.output().trim().split("\n"), [
+        "Ada is here, since object",
+        "Ada: hello?",
+        "InvalidValue",
+        "1007 InvalidMessage"
+      ])
+    }))
+})
+
 describe("two servers at once", () => {
   it.live("do not get in each other's way", () =>
     Effect.gen(function*() {

@@ -16,6 +16,7 @@ import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
+import type * as Tracer from "effect/Tracer"
 import { Buffer } from "node:buffer"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
@@ -26,6 +27,7 @@ import {
   ConnectionClosed,
   ControlPayloadTooLong,
   IdleTimeout,
+  type InvalidMessage,
   type KeepaliveTimeout,
   MessageAborted,
   SlowReader,
@@ -42,11 +44,13 @@ import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
-import { Inbox } from "./inbox.ts"
+import { type Decode, Inbox } from "./inbox.ts"
+import { type Carried, Meter, type Metered } from "./meter.ts"
 import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
+import { startSpan } from "./tracing.ts"
 import { watch } from "./watch.ts"
 
 type Shape = Connection.Connection["Service"]
@@ -96,7 +100,7 @@ class Once<A> {
   }
 }
 
-export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
+export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered {
   readonly role: Frame.Role
   readonly extensions: ReadonlyArray<Entry>
   private readonly opening: Connection.Opening
@@ -106,6 +110,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   private readonly outbox: Outbox
   private readonly pings: Pings
   private readonly timers: Timers
+  private readonly meter: Meter
   private readonly closeTimeout: Duration.Duration
   private readonly writeTimeout: Duration.Input
   private readonly slow: Connection.Options["slow"]
@@ -126,12 +131,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   private messagesOut = 0
   paused = false
   bytesIn = 0
+  /** The span of the connection, where there are spans. */
+  span: Tracer.Span | undefined = undefined
 
   constructor(
     transport: Transport["Service"],
     options: Connection.MakeOptions,
     codec: Frame.Codec,
     timers: Timers,
+    meter: Meter,
     extensions: Extensions | undefined,
     onGone: (() => void) | undefined
   ) {
@@ -141,12 +149,14 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
     this.opening = opening
     this.transport = transport
     this.timers = timers
+    this.meter = meter
     this.onGone = onGone
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
     this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
     this.slow = options.slow
     this.protocol = new Protocol(role, codec, options, extensions)
-    this.outbox = new Outbox(transport, this.protocol, role, codec, options.coalesceWrites ?? true, extensions, this)
+    const coalesce = options.coalesceWrites ?? true
+    this.outbox = new Outbox(transport, this.protocol, role, codec, coalesce, extensions, this, meter, timers)
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this.outbox)
   }
@@ -164,12 +174,13 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   }
 
   start({ idleTimeout, keepalive }: Connection.Options): void {
+    this.meter.opened(this, this.timers)
     this.transport.start(this)
     if (idleTimeout !== undefined) this.watchIdle(Duration.fromInputUnsafe(idleTimeout))
     if (keepalive === false) return
     const interval = Duration.toMillis(keepalive?.interval ?? defaultKeepalive)
     const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
-    this.pings.keepalive(this.timers, interval, timeout, this)
+    this.pings.keepalive(interval, timeout, this)
   }
 
   // ---------------------------------------------------------------------------
@@ -195,6 +206,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
     this.outbox.release()
     if (this.inbox.full && this.protocol.state === "Open" && !this.paused) {
       this.paused = true
+      this.meter.heldIn.begin(this, this.timers.now())
       this.transport.pause()
     }
   }
@@ -203,6 +215,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   resume(): void {
     if (!this.paused) return
     this.paused = false
+    this.meter.heldIn.end(this, this.timers.now())
     this.transport.resume()
   }
 
@@ -220,14 +233,18 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
   onClose(error: TransportError | undefined): void {
     if (this.ended === undefined) this.cut(error ?? new TransportEnded())
     this.timers.cancel(this.deadline)
-    this.gone.done(this.protocol.closed)
+    const { closed } = this.protocol
+    this.meter.closed(this, closed)
+    if (this.span !== undefined) this.endSpan(this.span, closed)
+    this.gone.done(closed)
     this.onGone?.()
   }
 
-  /** A frame cannot be decoded. */
-  fail(error: ProtocolError.ProtocolError): ConnectionClosed {
+  /** A frame or a message cannot be decoded. */
+  fail(error: ProtocolError.ProtocolError | InvalidMessage): ConnectionClosed {
     if (this.protocol.sendable) {
-      this.sendClose({ code: ProtocolError.closeCode(error), reason: error._tag }, error)
+      const code = error._tag === "InvalidMessage" ? error.closeCode : ProtocolError.closeCode(error)
+      this.sendClose({ code, reason: error._tag }, error)
     } else if (this.ended === undefined) {
       this.cut(error)
     }
@@ -356,6 +373,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
 
   get frames(): Stream.Stream<Frame.Frame, ConnectionClosed> {
     return Stream.fromPull(Effect.succeed(this.inbox.takeFrames(endOfStream)))
+  }
+
+  /** The next message as what `decode` makes of it, in the step that takes it. */
+  receiveDecoded<A>(decode: Decode<A>, fatal: boolean): Effect.Effect<A, ConnectionClosed | InvalidMessage> {
+    return this.inbox.takeDecoded(decode, fatal, Effect.fail)
+  }
+
+  messagesDecoded<A>(decode: Decode<A>, fatal: boolean): Stream.Stream<A, ConnectionClosed | InvalidMessage> {
+    return Stream.fromPull(Effect.succeed(this.inbox.takeAllDecoded(decode, fatal, endOfStream)))
   }
 
   get receiveFragments(): Effect.Effect<Connection.Fragments, ConnectionClosed> {
@@ -559,6 +585,26 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner {
       unreadAmount: this.inbox.unreadAmount
     }))
   }
+
+  private endSpan(span: Tracer.Span, closed: ConnectionClosed): void {
+    const carried: Carried = { bytesIn: 0, bytesOut: 0, messagesIn: 0, messagesOut: 0 }
+    this.addTo(carried)
+    span.attribute("websocket.close.code", closed.code)
+    if (closed.cause !== undefined) span.attribute("websocket.close.cause", closed.cause._tag)
+    if (this.subprotocol !== undefined) span.attribute("websocket.subprotocol", this.subprotocol)
+    span.attribute("websocket.bytes.in", carried.bytesIn)
+    span.attribute("websocket.bytes.out", carried.bytesOut)
+    span.attribute("websocket.messages.in", carried.messagesIn)
+    span.attribute("websocket.messages.out", carried.messagesOut)
+    span.end(this.timers.clock.currentTimeNanosUnsafe(), closed.normal ? Exit.void : Exit.fail(closed))
+  }
+
+  addTo(carried: Carried): void {
+    carried.bytesIn += this.bytesIn
+    carried.bytesOut += this.outbox.bytesOut
+    carried.messagesIn += this.protocol.messagesIn
+    carried.messagesOut += this.messagesOut
+  }
 }
 
 /** A frame of the user's own is not compressed. */
@@ -577,7 +623,9 @@ export const openUnsafe = (
   onGone?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
-  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), extensions, onGone)
+  const meter = Meter.of(context, options.role)
+  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), meter, extensions, onGone)
+  connection.span = startSpan(context, "websocket.connection", options.role)
   connection.start(options)
   return connection
 }

@@ -11,7 +11,8 @@
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import { type ConnectionClosed, MessageSkipped } from "../ConnectionError.ts"
+import * as Result from "effect/Result"
+import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
 import type { ProtocolError } from "../ProtocolError.ts"
@@ -22,6 +23,12 @@ const frameOverhead = 64
 
 /** Thrown by a take that another fiber came before; never seen outside. */
 const cameLate = Symbol("cameLate")
+
+/** Thrown by a take that found a message which cannot be decoded; never seen outside. */
+const undecodable = Symbol("undecodable")
+
+/** What a program makes of messages. It may be asked twice about the same one. */
+export type Decode<A> = (message: Message) => Result.Result<A, InvalidMessage>
 
 /** What taking comes to when there is nothing left to take. */
 type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
@@ -67,8 +74,8 @@ const none: Array<Frame> = []
 export interface Source {
   /** The inbox was over its mark, and has room again. */
   readonly resume: () => void
-  /** A frame cannot be decoded: the connection fails. Answers how it ended, for those who wait for more. */
-  readonly fail: (error: ProtocolError) => ConnectionClosed
+  /** A frame or a message cannot be decoded: the connection fails. Answers how it ended, for those who wait for more. */
+  readonly fail: (error: ProtocolError | InvalidMessage) => ConnectionClosed
 }
 
 export class Inbox {
@@ -152,6 +159,67 @@ export class Inbox {
       }
       return messages
     }, ended)
+  }
+
+  /**
+   * Takes the next message as what `decode` makes of it. What cannot be decoded
+   * is taken by whoever fails with it; where it is fatal, the connection fails.
+   */
+  takeDecoded<A, E>(decode: Decode<A>, fatal: boolean, ended: Ended<E>): Effect.Effect<A, E | InvalidMessage> {
+    return this.takeIfDecoded(decode, fatal, (first) => first, ended)
+  }
+
+  /** Takes the messages that are here, at least one, up to one that cannot be decoded; that one, if it is the first. */
+  takeAllDecoded<A, E>(
+    decode: Decode<A>,
+    fatal: boolean,
+    ended: Ended<E>
+  ): Effect.Effect<NonEmptyArray<A>, E | InvalidMessage> {
+    return this.takeIfDecoded(decode, fatal, (first, size, next) => {
+      const all: NonEmptyArray<A> = [first]
+      // What is decoded may be larger than what came: so much as the mark allows at a time.
+      for (let total = size; total < this.highWaterMark && this.hasMessage();) {
+        total += this.ready!.bytes.length + frameOverhead
+        const value = next()
+        if (Result.isFailure(value)) break
+        all.push(value.success)
+      }
+      return all
+    }, ended)
+  }
+
+  private takeIfDecoded<A, B, E>(
+    decode: Decode<A>,
+    fatal: boolean,
+    take: (first: A, size: number, next: () => ReturnType<Decode<A>>) => B,
+    ended: Ended<E>
+  ): Effect.Effect<B, E | InvalidMessage> {
+    /** Takes the message that is `ready`, unless it cannot be decoded. */
+    const next = () => {
+      const decoded = decode(this.ready!)
+      if (Result.isSuccess(decoded)) this.ready = undefined
+      return decoded
+    }
+    const taken: Effect.Effect<B, E | InvalidMessage> = Effect.catchDefect(
+      this.take(() => this.hasMessage(), () => {
+        if (!this.hasMessage()) return undefined
+        const size = this.ready!.bytes.length + frameOverhead
+        const first = next()
+        if (Result.isFailure(first)) throw undecodable
+        return take(first.success, size, next)
+      }, ended),
+      (defect) => defect === undecodable ? failing : Effect.die(defect)
+    )
+    // Failing takes a step more than the take. A fiber that has just yielded is not made to yield between the two, so
+    // that it cannot be interrupted there; and whoever else waits was woken too, and would find the message here.
+    const failing = Effect.flatMap(Effect.yieldNow, (): Effect.Effect<B, E | InvalidMessage> => {
+      const decoded = this.hasMessage() ? decode(this.ready!) : undefined
+      // Another fiber may have come before.
+      if (decoded === undefined || Result.isSuccess(decoded)) return taken
+      this.ready = undefined
+      return fatal ? ended(this.fail(decoded.failure)) : Effect.fail(decoded.failure)
+    })
+    return taken
   }
 
   /** Takes the frames that are here, at least one. */
@@ -391,11 +459,12 @@ export class Inbox {
     }))
   }
 
-  private fail(error: ProtocolError): void {
+  private fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
     this.frames = none
     this.head = 0
     this.bytes = 0
-    this.closed = this.source.fail(error)
+    const closed = this.closed = this.source.fail(error)
     this.wakeAll()
+    return closed
   }
 }

@@ -15,7 +15,9 @@ import type { ConnectionClosed } from "../ConnectionError.ts"
 import { maskInPlace } from "./mask.ts"
 import type { Transport } from "../Transport.ts"
 import type { Extensions } from "./extensions.ts"
+import type { Meter } from "./meter.ts"
 import type { Protocol } from "./protocol.ts"
+import type { Timers } from "./timers.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
 const copyUpTo = 4 * 1024
@@ -96,6 +98,8 @@ export class Outbox {
   private readonly coalesce: boolean
   private readonly extensions: Extensions | undefined
   private readonly owner: Owner
+  readonly meter: Meter
+  readonly timers: Timers
 
   /** What leaves with the next flush, before what is in the slab. */
   private chunks = none
@@ -122,10 +126,14 @@ export class Outbox {
     codec: Codec,
     coalesce: boolean,
     extensions: Extensions | undefined,
-    owner: Owner
+    owner: Owner,
+    meter: Meter,
+    timers: Timers
   ) {
     this.owner = owner
     this.transport = transport
+    this.meter = meter
+    this.timers = timers
     this.protocol = protocol
     this.extensions = extensions
     this.maskKey = role === "client" ? codec.maskKey : undefined
@@ -199,11 +207,13 @@ export class Outbox {
   /** The transport has room again. */
   drained(): void {
     this.full = false
+    this.meter.heldOut.end(this, this.timers.now())
     this.admit()
   }
 
   /** Nothing can be written any more: lets all go who wait, to find that out. */
   close(): void {
+    this.meter.heldOut.end(this, this.timers.now())
     for (const waiter of this.waiting.splice(0)) waiter.go()
   }
 
@@ -406,6 +416,7 @@ export class Outbox {
     if (this.transport.write(chunks)) return
     this.full = true
     this.owner.onCongested()
+    if (this.protocol.state !== "Closed") this.meter.heldOut.begin(this, this.timers.now())
   }
 
   private claimSlab(size: number): void {

@@ -10,11 +10,13 @@ import { Buffer } from "node:buffer"
 import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import { control, type Outbox } from "./outbox.ts"
-import type { Timer, Timers } from "./timers.ts"
+import type { Timer } from "./timers.ts"
 import { watch } from "./watch.ts"
 
 interface PendingPing {
   readonly payload: Uint8Array
+  /** When it was sent, in milliseconds. */
+  readonly sentAt: number
   /** The pong has come, or will not come any more. */
   readonly done: (closed: ConnectionClosed | undefined) => void
 }
@@ -75,6 +77,7 @@ export class Pings {
       if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
       const ping: PendingPing = {
         payload,
+        sentAt: this.outbox.timers.now(),
         done: (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
       }
       this.write(ping)
@@ -100,6 +103,9 @@ export class Pings {
   answered(payload: Uint8Array): void {
     if (this.pending === undefined) return
     const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
+    if (index < 0) return
+    const { meter, timers } = this.outbox
+    meter.pong(timers.now() - this.pending[index].sentAt)
     for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
   }
 
@@ -131,7 +137,6 @@ export class Pings {
 
   // -- keepalive -------------------------------------------------------------
 
-  private timers: Timers | undefined
   private timer: Timer | undefined
   private interval = 0
   private timeout = 0
@@ -148,24 +153,23 @@ export class Pings {
    * life: in the middle of a long message its pong has to wait. And so it is
    * when the peer takes what is before the ping, which has to wait then.
    */
-  keepalive(timers: Timers, interval: number, timeout: number, watched: Watched): void {
-    this.timers = timers
+  keepalive(interval: number, timeout: number, watched: Watched): void {
     this.interval = interval
     this.timeout = timeout
     this.watched = watched
-    this.timer = timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
+    this.timer = this.outbox.timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
   }
 
   private rest(): void {
     this.stopKeepalive()
-    this.timer = this.timers!.schedule(this.interval, () => this.pingIsDue())
+    this.timer = this.outbox.timers.schedule(this.interval, () => this.pingIsDue())
   }
 
   private pingIsDue(): void {
     const watched = this.watched!
     const heard = watched.bytesIn
     const left = this.outbox.bytesLeft
-    this.stopWatch = watch(this.timers!, this.timeout, {
+    this.stopWatch = watch(this.outbox.timers, this.timeout, {
       quiet: () =>
         !watched.paused && watched.bytesIn === heard &&
         (this.outbox.bufferedAmount === 0 || this.outbox.bytesLeft === left),
@@ -180,6 +184,7 @@ export class Pings {
     this.keepaliveOwed = false
     this.keepalivePing = {
       payload: this.nextPayload(),
+      sentAt: this.outbox.timers.now(),
       done: (closed) => {
         if (closed === undefined) this.rest()
       }
@@ -189,7 +194,7 @@ export class Pings {
 
   /** No further pings are sent, and silence means nothing any more. */
   stopKeepalive(): void {
-    this.timers?.cancel(this.timer)
+    this.outbox.timers.cancel(this.timer)
     this.stopWatch?.()
     this.stopWatch = undefined
     this.keepaliveOwed = false

@@ -14,6 +14,7 @@ import * as Fiber from "effect/Fiber"
 import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
+import type * as Tracer from "effect/Tracer"
 import type { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
@@ -29,7 +30,9 @@ import { Admission, sourceOf } from "./admission.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { ServerOpening, toHttpRequest, turnAway, unavailable, writeResponse } from "./http.ts"
+import { Meter } from "./meter.ts"
 import { Timers } from "./timers.ts"
+import { endSpan, startServerHandshake, within } from "./tracing.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
 const defaultShutdownTimeout = Duration.seconds(10)
@@ -77,6 +80,8 @@ interface Session {
   readonly source: string
   /** When the handshake has to be over, in milliseconds of the Clock. */
   readonly deadline: number
+  /** The span of its handshake, where there is one. It is the current one in the context. */
+  readonly span: Tracer.Span | undefined
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   connection: ConnectionImpl | undefined
 }
@@ -113,7 +118,8 @@ export const makeServing = <A, E, R, Services, RD>(
       context: Context.Context<never>,
       message: Http.IncomingMessage,
       socket: Duplex,
-      used: number
+      used: number,
+      span?: Tracer.Span
     ): Session | undefined => {
       const source = sourceOf(message.socket.remoteAddress)
       if (!admission.enter(source)) {
@@ -123,7 +129,15 @@ export const makeServing = <A, E, R, Services, RD>(
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
       const deadline = Timers.of(context).now() + Math.max(0, Duration.toMillis(handshakeTimeout) - used)
-      const session: Session = { context, socket, source, deadline, fiber: undefined, connection: undefined }
+      const session: Session = {
+        context: within(context, span),
+        socket,
+        source,
+        deadline,
+        span,
+        fiber: undefined,
+        connection: undefined
+      }
       if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
       return session
@@ -150,7 +164,11 @@ export const makeServing = <A, E, R, Services, RD>(
       head: Buffer,
       used: number
     ): void => {
-      const session = begin(context, message, socket, used)
+      const span = startServerHandshake(context, message.headers, () => ({
+        "url.path": pathOf(message),
+        "client.address": message.socket.remoteAddress
+      }))
+      const session = begin(context, message, socket, used, span)
       if (session === undefined) return
       const request = read(message)
       if (Result.isFailure(request)) return refuse(session, request.failure)
@@ -165,16 +183,29 @@ export const makeServing = <A, E, R, Services, RD>(
     const decideAbout = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
       const { context, socket } = session
       const deciding = policy(context, request)
-      if (Exit.isExit(deciding)) return socket.destroyed ? forget(session) : then(deciding as Decided)
+      if (Exit.isExit(deciding)) return socket.destroyed ? abandoned(session) : then(deciding as Decided)
       const onClose = () => session.fiber?.interruptUnsafe()
       socket.once("close", onClose)
       session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(timeLeft(session))(deciding))
       session.fiber.addObserver((decided) => {
         socket.off("close", onClose)
         if (Exit.hasInterrupts(decided)) socket.destroy()
-        if (socket.destroyed) forget(session)
+        if (socket.destroyed) abandoned(session)
         else then(decided as Decided)
       })
+    }
+
+    /** The handshake is over, with a response or without. */
+    const answered = ({ context, span }: Session, result: string) => {
+      Meter.of(context, "server").handshake(result)
+      if (span === undefined) return
+      span.attribute("websocket.handshake.result", result)
+      endSpan(span, context, Exit.void)
+    }
+
+    const abandoned = (session: Session) => {
+      answered(session, "Interrupted")
+      forget(session)
     }
 
     const decide = (
@@ -189,7 +220,11 @@ export const makeServing = <A, E, R, Services, RD>(
           Effect.exit(inTime(handshakeTimeout)(policy(context, request.success))),
           (decided) => answerWith(context, request.success, decided)
         )
-      })
+      }).pipe(Effect.map((answer) => {
+        // Whoever asked answers it, in a span of their own.
+        if (Result.isFailure(answer)) Meter.of(context, "server").handshake(String(answer.failure.status))
+        return answer
+      }))
 
     const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
       Result.flatMap(
@@ -220,6 +255,7 @@ export const makeServing = <A, E, R, Services, RD>(
       const { agreed, response } = upgraded
       const { context, socket } = session
       writeResponse(socket, response)
+      answered(session, "101")
       if (agreed.length === 0) return handle(session, upgraded, undefined, Effect.void)
       const run = Effect.runForkWith(context)
       const scope = Scope.makeUnsafe()
@@ -260,7 +296,7 @@ export const makeServing = <A, E, R, Services, RD>(
       )
       session.connection = connection
       const scope = Scope.makeUnsafe()
-      const inConnection = Context.merge(context, services).pipe(
+      const inConnection = Context.merge(within(context, connection.span), services).pipe(
         Context.add(Connection, connection),
         Context.add(Scope.Scope, scope)
       )
@@ -286,6 +322,7 @@ export const makeServing = <A, E, R, Services, RD>(
         forget(session)
       })
       writeResponse(socket, response)
+      answered(session, String(response.status))
       socket.end()
       socket.resume()
     }
@@ -355,6 +392,9 @@ const readUpgrade = (
     ? Result.succeed(request.success)
     : Result.fail(rejection(404, `there is nothing at ${request.success.path}`))
 }
+
+/** Without the query, in which there may be secrets. */
+const pathOf = ({ url }: Http.IncomingMessage): string => url!.replace(/[?#].*/, "")
 
 export const rejection = (status: number, body?: string): Handshake.HttpResponse =>
   Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))

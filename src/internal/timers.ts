@@ -38,7 +38,7 @@ export class Timers {
     return timers
   }
 
-  private readonly clock: Clock.Clock
+  readonly clock: Clock.Clock
   /** A binary heap: the earliest is first. */
   private readonly heap: Array<Timer> = []
   private fiber: Fiber.Fiber<void> | undefined

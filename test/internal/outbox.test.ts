@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scheduler } from "effect"
+import { Context, Effect, Exit, Fiber, Scheduler } from "effect"
 import { Frame } from "effect-ws"
+import { Meter } from "../../src/internal/meter.ts"
 import { control, Outbox } from "../../src/internal/outbox.ts"
 import { Protocol } from "../../src/internal/protocol.ts"
+import { Timers } from "../../src/internal/timers.ts"
 import { makeNetwork } from "../fuzz/transport.ts"
 import { parse } from "../fuzz/wire.ts"
 import { Steps } from "../support/steps.ts"
@@ -17,7 +19,10 @@ const make = (
   network.transport.start({ onData: () => {}, onDrain: () => outbox.drained(), onEnd: () => {}, onClose: () => {} })
   const codec = Frame.makeCodec()
   const protocol = new Protocol(role, codec, {})
-  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined, unwatched)
+  const context = Context.empty()
+  const meter = Meter.of(context, role)
+  const timers = Timers.of(context)
+  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined, unwatched, meter, timers)
   const send = (text: string, sender?: object | typeof control) =>
     outbox.send(() => Effect.sync(() => outbox.write(Frame.text(text))), sender)
   const wire = () =>

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber } from "effect"
 import { ConnectionError, Frame } from "effect-ws"
 import { TestClock } from "effect/testing"
+import { Meter } from "../../src/internal/meter.ts"
 import { Outbox } from "../../src/internal/outbox.ts"
 import { Pings } from "../../src/internal/pings.ts"
 import { Protocol } from "../../src/internal/protocol.ts"
@@ -13,10 +14,10 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const network = makeNetwork(10)
   const codec = Frame.makeCodec()
   const protocol = new Protocol("server", codec, {})
-  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined, {
-    onCongested: () => {},
-    onWaiting: () => {}
-  })
+  const owner = { onCongested: () => {}, onWaiting: () => {} }
+  const meter = Meter.of(context, "server")
+  const timers = Timers.of(context)
+  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined, owner, meter, timers)
   const pings = new Pings(outbox)
   const onDrain = () => {
     outbox.drained()
@@ -33,7 +34,7 @@ const make = Effect.map(Effect.context<never>(), (context) => {
     parse(Buffer.concat(network.writes), "server").frames.map(({ opcode, payload }) =>
       `${opcode === 9 ? "ping" : "pong"} ${Buffer.from(payload).toString()}`
     )
-  return { network, protocol, outbox, pings, wire, silent, watched, timers: Timers.of(context) }
+  return { network, protocol, outbox, pings, wire, silent, watched }
 })
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -106,7 +107,7 @@ describe("Pings", () => {
 
 describe("keepalive", () => {
   const begin = Effect.map(make, (made) => {
-    made.pings.keepalive(made.timers, 10_000, 5000, made.watched)
+    made.pings.keepalive(10_000, 5000, made.watched)
     return made
   })
 

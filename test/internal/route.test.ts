@@ -1,6 +1,6 @@
 /** WebSocketServer.upgrade and prepare, in applications on NodeHttpServer. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Fiber, Layer, Ref, Schema, Stream, Tracer } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Option, Ref, Schema, Stream, Tracer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import {
@@ -189,7 +189,7 @@ describe("a route", () => {
       assert.strictEqual(yield* Deferred.await(seen), 101)
     }))
 
-  it.live("handlers are within the span of the request", () =>
+  it.live("handlers are within the span of their connection, and that is within the one of the request", () =>
     Effect.gen(function*() {
       const spans: Array<Tracer.Span> = []
       const tracer = Tracer.make({
@@ -207,7 +207,9 @@ describe("a route", () => {
       const { url } = yield* application(ws(handler)).pipe(Effect.provideService(Tracer.Tracer, tracer))
       const connection = yield* connect(`${url}/ws`)
       const id = contentOf(yield* connection.receive)
-      const span = spans.find(({ spanId }) => spanId === id)!
+      const own = spans.find(({ spanId }) => spanId === id)!
+      assert.strictEqual(own.name, "websocket.connection")
+      const span = Option.getOrThrow(own.parent) as Tracer.Span
       assert.strictEqual(span.attributes.get("http.route"), "/ws")
       assert.strictEqual(span.attributes.get("http.response.status_code"), 101)
     }))

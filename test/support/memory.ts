@@ -1,13 +1,13 @@
 /** Connections without a network: over the in-memory pair, against another connection or a peer that writes raw bytes. */
 import { Effect, type Scope } from "effect"
-import { Connection, Frame, type Transport } from "effect-ws"
+import { Connection, type Frame, type Transport } from "effect-ws"
+import * as Testing from "effect-ws/Testing"
 import * as Transports from "effect-ws/Transport"
 
 /** A turn of the event loop, after all microtasks: what was written in memory has been delivered. */
 export const turn: Effect.Effect<void> = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
 
-/** Lets everything happen that can happen without time passing. */
-export const settle: Effect.Effect<void> = Effect.replicateEffect(turn, 5, { discard: true })
+export { settle } from "effect-ws/Testing"
 
 export type Shape = Connection.Connection["Service"]
 
@@ -30,17 +30,15 @@ export interface RawPeer {
   readonly send: (...frames: ReadonlyArray<Frame.Frame>) => void
   readonly sendBytes: (bytes: Uint8Array) => void
   /** The frames that came, decoded. */
-  readonly received: Array<Frame.Frame>
+  readonly received: ReadonlyArray<Frame.Frame>
   /** Each write that came, as its bytes. */
-  readonly writes: Array<Uint8Array>
+  readonly writes: ReadonlyArray<Uint8Array>
   readonly transport: Transport.Transport["Service"]
   /** Whether the connection has ended its side. */
   readonly sawEnd: () => boolean
   /** Whether the transport is gone. */
   readonly gone: () => boolean
 }
-
-export const maskKey = 0x3d21fa37
 
 /** A connection of the given role, and a raw peer at its other end. */
 export const makeRaw = (
@@ -49,42 +47,33 @@ export const makeRaw = (
 ): Effect.Effect<{ readonly connection: Shape; readonly peer: RawPeer }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const [ours, theirs] = yield* Transports.makePair(transport)
-    const role = options.role === "server" ? "client" : "server"
-    const decoder = Frame.makeDecoder({ role, maxFrameSize: Number.MAX_SAFE_INTEGER, reservedBits: 7 })
-    const received: Array<Frame.Frame> = []
-    const writes: Array<Uint8Array> = []
-    let ended = false
-    let gone = false
-    theirs.start({
-      onData: (chunk) => {
-        writes.push(Uint8Array.from(chunk))
-        received.push(...decoder.decode(chunk).frames)
-      },
-      onDrain: () => {},
-      onEnd: () => {
-        ended = true
-      },
-      onClose: () => {
-        gone = true
-      }
-    })
+    const peer = yield* Testing.makePeer(theirs, options.role === "server" ? "client" : "server")
     const connection = yield* Connection.make(ours, { keepalive: false, ...options })
+    let gone = false
+    yield* Effect.forkDetach(
+      Effect.andThen(
+        peer.gone,
+        Effect.sync(() => {
+          gone = true
+        })
+      ),
+      { startImmediately: true }
+    )
     // The connection's Scope waits for the closing handshake; this peer has no answer to give.
-    yield* Effect.addFinalizer(() => Effect.sync(() => theirs.destroy()))
-    const encode = (frame: Frame.Frame) => Frame.encode(frame, role === "client" ? maskKey : undefined)
+    yield* Effect.addFinalizer(() => peer.cut)
     return {
       connection,
       peer: {
-        send: (...frames) => {
-          theirs.write([Buffer.concat(frames.map(encode))])
+        send: (...frames) => Effect.runSync(peer.send(...frames)),
+        sendBytes: (bytes) => Effect.runSync(peer.sendBytes(bytes)),
+        get received() {
+          return Effect.runSync(peer.received)
         },
-        sendBytes: (bytes) => {
-          theirs.write([bytes])
+        get writes() {
+          return Effect.runSync(peer.reads)
         },
-        received,
-        writes,
         transport: theirs,
-        sawEnd: () => ended,
+        sawEnd: () => Effect.runSync(peer.sawEnd),
         gone: () => gone
       }
     }

@@ -1,0 +1,166 @@
+/**
+ * The metrics of all connections of a role. Nothing is pushed while messages
+ * go: a connection counts what it carries anyway, and is asked when somebody
+ * reads a metric; what it has carried is added up when it ends.
+ */
+import * as Context from "effect/Context"
+import * as Metric from "effect/Metric"
+import type { ConnectionClosed } from "../ConnectionError.ts"
+import type { Role } from "../Frame.ts"
+import * as Telemetry from "../Telemetry.ts"
+import type { Timers } from "./timers.ts"
+
+/** What connections have carried. */
+export interface Carried {
+  bytesIn: number
+  bytesOut: number
+  messagesIn: number
+  messagesOut: number
+}
+
+/** A connection, as far as it is metered. */
+export interface Metered {
+  /** Adds what it has carried. */
+  readonly addTo: (carried: Carried) => void
+}
+
+const nothing = (): Carried => ({ bytesIn: 0, bytesOut: 0, messagesIn: 0, messagesOut: 0 })
+
+/** How long connections are held back, all together. Only those that are held back at the moment take room. */
+class Held {
+  private readonly since = new Map<object, number>()
+  private total = 0
+
+  begin(who: object, now: number): void {
+    if (!this.since.has(who)) this.since.set(who, now)
+  }
+
+  end(who: object, now: number): void {
+    const since = this.since.get(who)
+    if (since === undefined) return
+    this.since.delete(who)
+    this.total += now - since
+  }
+
+  /** In the unit of `now`. */
+  read(now: number): number {
+    let total = this.total
+    for (const since of this.since.values()) total += now - since
+    return total
+  }
+}
+
+export class Meter {
+  private static readonly byRegistry = new WeakMap<Metric.MetricRegistry, Map<string, Meter>>()
+  /** The last one of each role: nearly always all connections have the same. */
+  private static readonly last: {
+    [R in Role]?: { registry: Metric.MetricRegistry; attributes: object; meter: Meter }
+  } = {}
+
+  /** The meter of a role for the metric registry and attributes of a context. */
+  static of(context: Context.Context<never>, role: Role): Meter {
+    const registry = Context.get(context, Metric.MetricRegistry)
+    const attributes = Context.get(context, Metric.CurrentMetricAttributes)
+    const last = Meter.last[role]
+    if (last?.registry === registry && last.attributes === attributes) return last.meter
+    let meters = Meter.byRegistry.get(registry)
+    if (meters === undefined) Meter.byRegistry.set(registry, meters = new Map())
+    const key = JSON.stringify([role, Object.entries(attributes).toSorted(([a], [b]) => a < b ? -1 : 1)])
+    let meter = meters.get(key)
+    if (meter === undefined) meters.set(key, meter = new Meter(registry, { ...attributes, role }))
+    Meter.last[role] = { registry, attributes, meter }
+    return meter
+  }
+
+  private readonly registry: Metric.MetricRegistry
+  private readonly attributes: Readonly<Record<string, string>>
+  private readonly context: Context.Context<never>
+  private readonly open = new Set<Metered>()
+  /** What connections have carried that are gone. */
+  private readonly gone = nothing()
+  private readonly counts = new Map<Metric.Counter<number>, Map<string, { count: number }>>()
+  /** Connections that do not read, and that cannot write; in milliseconds. */
+  readonly heldIn: Held = new Held()
+  readonly heldOut: Held = new Held()
+  private timers: Timers | undefined
+
+  constructor(registry: Metric.MetricRegistry, attributes: Readonly<Record<string, string>>) {
+    this.registry = registry
+    this.attributes = attributes
+    this.context = this.contextWith({})
+    this.register(Telemetry.connections, {}, () => ({ value: this.open.size }))
+    const directions = [
+      ["in", "bytesIn", "messagesIn", this.heldIn],
+      ["out", "bytesOut", "messagesOut", this.heldOut]
+    ] as const
+    for (const [direction, bytes, messages, held] of directions) {
+      this.counter(Telemetry.bytes, { direction }, () => this.carried()[bytes])
+      this.counter(Telemetry.messages, { direction }, () => this.carried()[messages])
+      this.counter(Telemetry.backpressure, { direction }, () => held.read(this.timers?.now() ?? 0) / 1000)
+    }
+  }
+
+  /** A connection has begun. */
+  opened(connection: Metered, timers: Timers): void {
+    this.open.add(connection)
+    this.timers = timers
+  }
+
+  /** A connection is gone. */
+  closed(connection: Metered, { code }: ConnectionClosed): void {
+    if (!this.open.delete(connection)) return
+    connection.addTo(this.gone)
+    this.count(Telemetry.closes, "code", code < 3000 ? String(code) : `${Math.floor(code / 1000)}xxx`)
+  }
+
+  /** A handshake is over. */
+  handshake(result: string): void {
+    this.count(Telemetry.handshakes, "result", result)
+  }
+
+  /** A pong has come, after so many milliseconds. */
+  pong(millis: number): void {
+    Telemetry.pingLatency.updateUnsafe(millis / 1000, this.context)
+  }
+
+  private carried(): Carried {
+    const carried = { ...this.gone }
+    for (const connection of this.open) connection.addTo(carried)
+    return carried
+  }
+
+  private count(metric: Metric.Counter<number>, name: string, value: string): void {
+    let counts = this.counts.get(metric)
+    if (counts === undefined) this.counts.set(metric, counts = new Map())
+    let counted = counts.get(value)
+    if (counted === undefined) {
+      const made = { count: 0 }
+      counts.set(value, counted = made)
+      this.counter(metric, { [name]: value }, () => made.count)
+    }
+    counted.count++
+  }
+
+  private counter(
+    metric: Metric.Counter<number>,
+    attributes: Readonly<Record<string, string>>,
+    get: () => number
+  ): void {
+    this.register(metric, attributes, () => ({ count: get(), incremental: true }))
+  }
+
+  /** Puts a series into the registry that is read when somebody asks for it. */
+  private register<Input, State>(
+    metric: Metric.Metric<Input, State>,
+    attributes: Readonly<Record<string, string>>,
+    get: () => State
+  ): void {
+    Metric.registerUnsafe(metric, this.contextWith(attributes), { get, update: () => {}, modify: () => {} })
+  }
+
+  private contextWith(attributes: Readonly<Record<string, string>>): Context.Context<never> {
+    return Context.make(Metric.MetricRegistry, this.registry).pipe(
+      Context.add(Metric.CurrentMetricAttributes, { ...this.attributes, ...attributes })
+    )
+  }
+}

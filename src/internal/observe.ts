@@ -1,0 +1,59 @@
+/** What is counted and traced of a client's handshakes, whatever client it is. */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type { Connection } from "../Connection.ts"
+import type { ConnectError } from "../HandshakeError.ts"
+import type { Client, ConnectOptions } from "../WebSocketClient.ts"
+import { Meter } from "./meter.ts"
+import { endSpan, startSpan, traceHeaders, within } from "./tracing.ts"
+
+export const observe = (
+  url: string | URL,
+  options: ConnectOptions | undefined,
+  connect: Client["connect"]
+): Effect.Effect<Connection["Service"], ConnectError, Scope.Scope> =>
+  Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+    const span = startSpan(context, "websocket.handshake", "client", { attributes: attributesOf(url) })
+    const connecting = connect(url, withHeaders(options, traceHeaders(context, span)))
+    return Effect.onExit(
+      span === undefined ? connecting : Effect.provideContext(connecting, within(context, span)),
+      (exit) =>
+        Effect.sync(() => {
+          const result = resultOf(exit)
+          Meter.of(context, "client").handshake(result)
+          if (span === undefined) return
+          span.attribute("websocket.handshake.result", result)
+          endSpan(span, context, exit)
+        })
+    )
+  })
+
+/** Headers that the program gives itself stay as they are. */
+const withHeaders = (
+  options: ConnectOptions | undefined,
+  headers: Readonly<Record<string, string>>
+): ConnectOptions | undefined => {
+  const given = new Set(Object.keys(options?.headers ?? {}).map((name) => name.toLowerCase()))
+  const added = Object.entries(headers).filter(([name]) => !given.has(name))
+  return added.length === 0 ? options : { ...options, headers: { ...options?.headers, ...Object.fromEntries(added) } }
+}
+
+/** Where it goes, without the query, in which there may be secrets. */
+const attributesOf = (url: string | URL): Record<string, unknown> => {
+  const parsed = URL.parse(String(url))
+  return parsed === null ? {} : { "server.address": parsed.hostname, "url.path": parsed.pathname }
+}
+
+const resultOf = (exit: Exit.Exit<unknown, ConnectError>): string => {
+  if (Exit.isSuccess(exit)) return "101"
+  const error = Cause.findError(exit.cause)
+  if (Result.isFailure(error)) return Cause.hasInterruptsOnly(exit.cause) ? "Interrupted" : "Defect"
+  const { success } = error
+  return success._tag === "HandshakeRejected" || success._tag === "HandshakeRedirected"
+    ? String(success.status)
+    : success._tag
+}

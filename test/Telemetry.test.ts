@@ -1,0 +1,348 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Context, Deferred, Duration, Effect, Exit, Fiber, Metric, Option, Tracer } from "effect"
+import { Connection, Frame, Handshake, Telemetry, Transport, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { makePair, makeRaw, settle } from "./support/memory.ts"
+import { rawConnect, rawServer, requestText, serve } from "./support/net.ts"
+
+/** A program with metrics of its own. */
+const metered = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+  Effect.provideService(effect, Metric.MetricRegistry, new Map())
+
+/** What there is to read: each series as a line, those at zero left out. */
+const readings = Effect.map(Metric.snapshot, (snapshots) =>
+  Object.fromEntries(snapshots.flatMap((snapshot) => {
+    const { role, ...others } = snapshot.attributes ?? {}
+    const state = snapshot.state as { readonly value?: number; readonly count?: number }
+    const value = state.value ?? state.count ?? 0
+    const name = snapshot.id.replace("websocket_", "")
+    return value === 0 ? [] : [[[role, name, ...Object.values(others)].join(" "), value]]
+  })))
+
+/** Waits until the metrics say something. */
+const until = (condition: (read: Record<string, number>) => boolean): Effect.Effect<Record<string, number>> =>
+  Effect.flatMap(readings, (read) => condition(read) ? Effect.succeed(read) : Effect.andThen(settle, until(condition)))
+
+/** A tracer that keeps its spans. */
+const makeTracer = () => {
+  const spans: Array<Tracer.NativeSpan> = []
+  const tracer = Tracer.make({
+    span: (options) => {
+      const span = new Tracer.NativeSpan(options)
+      spans.push(span)
+      return span
+    }
+  })
+  const named = (name: string, kind: string) => spans.find((span) => span.name === name && span.kind === kind)!
+  return { spans, tracer, named }
+}
+
+const parentOf = (span: Tracer.Span) => Option.getOrUndefined(span.parent)
+
+describe("metrics", () => {
+  it.effect("say what connections carry while they do, and afterwards", () =>
+    metered(Effect.gen(function*() {
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { client, server } = yield* makePair()
+        yield* client.sendAll(["12345", "12345"])
+        yield* server.receive
+        yield* server.send("1")
+        yield* client.receive
+        assert.deepStrictEqual(yield* readings, {
+          "client connections": 1,
+          "server connections": 1,
+          "client bytes out": 22,
+          "server bytes in": 22,
+          "client messages out": 2,
+          "server messages in": 2,
+          "server bytes out": 3,
+          "client bytes in": 3,
+          "server messages out": 1,
+          "client messages in": 1
+        })
+        yield* client.close(4321)
+      }))
+      assert.deepStrictEqual(yield* readings, {
+        "client closes 4xxx": 1,
+        "server closes 4xxx": 1,
+        "client bytes out": 30,
+        "server bytes in": 30,
+        "client messages out": 2,
+        "server messages in": 2,
+        "server bytes out": 7,
+        "client bytes in": 7,
+        "server messages out": 1,
+        "client messages in": 1
+      })
+    })))
+
+  it.effect("add up over connections", () =>
+    metered(Effect.gen(function*() {
+      for (let i = 0; i < 3; i++) {
+        const { client, server } = yield* makePair()
+        yield* client.send("x")
+        yield* server.receive
+        if (i === 0) yield* client.close()
+      }
+      const read = yield* readings
+      assert.deepStrictEqual([read["server messages in"], read["server connections"], read["server closes 1000"]], [
+        3,
+        2,
+        1
+      ])
+    })))
+
+  it.effect("have the attributes of the context that a connection was made in", () =>
+    metered(Effect.gen(function*() {
+      const inTenant = (tenant: string) => Effect.provideService(Metric.CurrentMetricAttributes, { tenant })
+      yield* makePair().pipe(inTenant("a"))
+      yield* makePair().pipe(inTenant("a"))
+      yield* makePair().pipe(inTenant("b"))
+      const open = (tenant: string) =>
+        Telemetry.connections.pipe(
+          Metric.withAttributes({ role: "server" }),
+          Metric.value,
+          inTenant(tenant),
+          Effect.map(({ value }) => value)
+        )
+      assert.deepStrictEqual([yield* open("a"), yield* open("b")], [2, 1])
+    })))
+
+  it.effect("say how long pongs take, those of the keepalive too", () =>
+    metered(Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", keepalive: { interval: "1 minute" } })
+      const ping = yield* Effect.forkChild(connection.ping("a"), { startImmediately: true })
+      yield* settle
+      yield* TestClock.adjust("2 seconds")
+      peer.send(Frame.pong(Buffer.from("not asked for")), Frame.pong(Buffer.from("a")))
+      assert.strictEqual(Duration.toMillis(yield* Fiber.join(ping)), 2000)
+      // The first comes somewhere in the second half of the interval.
+      while (peer.received.length < 2) {
+        yield* TestClock.adjust("1 second")
+        yield* settle
+      }
+      peer.send(Frame.pong(peer.received.at(-1)!.payload))
+      yield* settle
+      const latency = yield* Metric.value(Metric.withAttributes(Telemetry.pingLatency, { role: "server" }))
+      assert.deepStrictEqual([latency.count, latency.max], [2, 2])
+      assert.isBelow(latency.min, 1)
+    })))
+
+  it.effect("say how long connections are held back, while they are, and afterwards", () =>
+    metered(Effect.gen(function*() {
+      const { client, server } = yield* makePair({
+        server: { inboundHighWaterMark: 100 },
+        transport: { highWaterMark: 100 }
+      })
+      yield* client.send("x".repeat(200))
+      yield* settle
+      yield* client.send("x".repeat(200))
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      const held = { "client backpressure_seconds out": 3, "server backpressure_seconds in": 3 }
+      assert.deepInclude(yield* readings, held)
+      yield* server.receive
+      yield* server.receive
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      assert.deepInclude(yield* readings, held)
+      // A connection that ends does not wait any more; its peer, that reads nothing, has not seen that yet.
+      yield* client.send("x".repeat(200))
+      yield* settle
+      yield* client.send("x".repeat(200))
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* Effect.forkChild(client.close())
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      assert.deepInclude(yield* readings, {
+        "client backpressure_seconds out": 14,
+        "server backpressure_seconds in": 64,
+        "client closes 1000": 1
+      })
+    })))
+
+  it.live("count handshakes by what came of them", () =>
+    metered(Effect.gen(function*() {
+      const asked = yield* Deferred.make<void>()
+      const server = yield* serve(Effect.never, {
+        path: "/here",
+        serve: {
+          decide: ({ query }) =>
+            query.get("slow") === null
+              ? Effect.succeed(Handshake.reject({ status: 429 }))
+              : Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
+        }
+      })
+      const url = `${server.url}`
+      yield* Effect.flip(WebSocketClient.connect(url))
+      yield* Effect.flip(WebSocketClient.connect(url.replace("here", "there")))
+      yield* Effect.flip(WebSocketClient.connect("nonsense"))
+      const impatient = yield* rawConnect(server.port)
+      impatient.write(requestText({}, "GET /here?slow HTTP/1.1"))
+      yield* Deferred.await(asked)
+      impatient.socket.resetAndDestroy()
+      assert.deepStrictEqual(yield* until((read) => read["server handshakes Interrupted"] === 1), {
+        "server handshakes 429": 1,
+        "server handshakes 404": 1,
+        "server handshakes Interrupted": 1,
+        "client handshakes 429": 1,
+        "client handshakes 404": 1,
+        "client handshakes InvalidUrl": 1
+      })
+    })))
+
+  it.live("count a client's attempts that are given up, that lead elsewhere, and that die", () =>
+    metered(Effect.gen(function*() {
+      const { port } = yield* rawServer(({ socket }) => {
+        socket.once("data", (data) => {
+          if (data.includes("/elsewhere")) {
+            socket.end("HTTP/1.1 302 Found\r\nLocation: /there\r\nContent-Length: 0\r\n\r\n")
+          }
+        })
+      })
+      const connecting = yield* Effect.forkChild(WebSocketClient.connect(`ws://127.0.0.1:${port}/`))
+      yield* settle
+      yield* Fiber.interrupt(connecting)
+      yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${port}/elsewhere`))
+      const broken = { connect: () => Effect.die(new Error("a client of somebody's own")) }
+      yield* Effect.exit(
+        Effect.provideService(WebSocketClient.connect("ws://x"), WebSocketClient.WebSocketClient, broken)
+      )
+      assert.deepStrictEqual(yield* readings, {
+        "client handshakes Interrupted": 1,
+        "client handshakes 302": 1,
+        "client handshakes Defect": 1
+      })
+    })))
+})
+
+describe("spans", () => {
+  const exchange = Effect.scoped(Effect.gen(function*() {
+    let inHandler: Tracer.AnySpan | undefined
+    let headers: Handshake.Headers = {}
+    const server = yield* serve(Effect.gen(function*() {
+      inHandler = Option.getOrUndefined(yield* Effect.serviceOption(Tracer.ParentSpan))
+      const connection = yield* Connection.Connection
+      headers = connection.request.headers
+      yield* connection.receive
+    }))
+    yield* Effect.scoped(Effect.gen(function*() {
+      const client = yield* WebSocketClient.connect(`${server.url}/chat?token=secret`, { protocols: [] })
+      yield* client.send("hello")
+      yield* client.closed
+    }))
+    return { inHandler, headers }
+  }))
+
+  it.live("go from the client's program through both handshakes to the handler, in one trace", () =>
+    Effect.gen(function*() {
+      const { named, spans, tracer } = makeTracer()
+      const { headers, inHandler } = yield* exchange.pipe(
+        Effect.withSpan("program"),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      const program = named("program", "internal")
+      const asked = named("websocket.handshake", "client")
+      const answered = named("websocket.handshake", "server")
+      const clients = named("websocket.connection", "client")
+      const servers = named("websocket.connection", "server")
+      assert.strictEqual(spans.length, 5)
+      assert.strictEqual(parentOf(asked), program)
+      assert.strictEqual(parentOf(clients), asked)
+      assert.strictEqual(headers["traceparent"], `00-${program.traceId}-${asked.spanId}-01`)
+      assert.deepInclude(parentOf(answered), { _tag: "ExternalSpan", traceId: program.traceId, spanId: asked.spanId })
+      assert.strictEqual(parentOf(servers), answered)
+      assert.strictEqual(inHandler, servers)
+      for (const span of spans) assert.isTrue(span.status._tag === "Ended" && Exit.isSuccess(span.status.exit))
+      assert.deepStrictEqual(Object.fromEntries(asked.attributes), {
+        "server.address": "127.0.0.1",
+        "url.path": "/chat",
+        "websocket.handshake.result": "101"
+      })
+      assert.deepInclude(Object.fromEntries(answered.attributes), {
+        "url.path": "/chat",
+        "websocket.handshake.result": "101"
+      })
+      assert.deepInclude(Object.fromEntries(servers.attributes), {
+        "websocket.close.code": 1000,
+        "websocket.messages.in": 1,
+        "websocket.messages.out": 0
+      })
+    }))
+
+  it.live("are not made without a tracer, and where tracing is disabled", () =>
+    Effect.gen(function*() {
+      const { headers, inHandler } = yield* exchange
+      assert.deepStrictEqual([headers["traceparent"], inHandler], [undefined, undefined])
+      const { spans, tracer } = makeTracer()
+      yield* exchange.pipe(
+        Effect.withTracerEnabled(false),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      assert.strictEqual(spans.length, 0)
+    }))
+
+  it.live("of a program without a tracer are named to the server all the same, unless they must not be", () =>
+    Effect.gen(function*() {
+      const heard: Array<Handshake.Headers> = []
+      const server = yield* serve(Effect.never, {
+        serve: {
+          decide: (request) => {
+            heard.push(request.headers)
+            return Effect.succeed(Handshake.reject({ status: 403 }))
+          }
+        }
+      })
+      const parent = (annotations = Context.empty()) =>
+        Tracer.externalSpan({ traceId: "a".repeat(32), spanId: "b".repeat(16), sampled: true, annotations })
+      const ask = (options?: WebSocketClient.ConnectOptions) =>
+        Effect.flip(WebSocketClient.connect(server.url, options))
+      yield* Effect.withParentSpan(ask(), parent())
+      yield* Effect.withParentSpan(ask({ headers: { TraceParent: "mine" } }), parent())
+      yield* Effect.withParentSpan(ask(), parent(Context.make(Tracer.DisablePropagation, true)))
+      yield* Effect.withParentSpan(ask(), parent()).pipe(
+        Effect.provideService(Telemetry.TraceContext, { accept: true, send: false })
+      )
+      const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`
+      assert.deepStrictEqual(heard.map((headers) => headers["traceparent"]), [
+        traceparent,
+        "mine",
+        undefined,
+        undefined
+      ])
+    }))
+
+  it.live("begin a trace of their own where the server is told not to go on with another's", () =>
+    Effect.gen(function*() {
+      const { named, tracer } = makeTracer()
+      yield* exchange.pipe(
+        Effect.provideService(Telemetry.TraceContext, { accept: false, send: true }),
+        Effect.withSpan("program"),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      assert.strictEqual(parentOf(named("websocket.handshake", "server")), undefined)
+    }))
+
+  it.effect("say how a connection broke", () =>
+    Effect.gen(function*() {
+      const { named, tracer } = makeTracer()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const [ours, theirs] = yield* Transport.makePair()
+        const connection = yield* Connection.make(ours, {
+          role: "server",
+          keepalive: false,
+          opening: { request: {} as Handshake.Request, responseHeaders: {}, subprotocol: "v1" }
+        })
+        theirs.destroy()
+        yield* connection.closed
+      })).pipe(Effect.provideService(Tracer.Tracer, tracer))
+      const { attributes, status } = named("websocket.connection", "server")
+      assert.isTrue(status._tag === "Ended" && Exit.isFailure(status.exit))
+      assert.deepInclude(Object.fromEntries(attributes), {
+        "websocket.close.code": 1006,
+        "websocket.close.cause": "TransportEnded",
+        "websocket.subprotocol": "v1"
+      })
+    }))
+})

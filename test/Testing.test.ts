@@ -1,0 +1,248 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Duration, Effect, Fiber, Layer, Stream } from "effect"
+import { Connection, Frame, Handshake, PerMessageDeflate, WebSocketClient, WebSocketServer } from "effect-ws"
+import * as Testing from "effect-ws/Testing"
+import { TestClock } from "effect/testing"
+import { contentOf } from "./support/memory.ts"
+
+const Echo = WebSocketServer.serve(
+  Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    yield* Stream.runForEach(connection.messages, connection.send)
+  }),
+  {
+    protocols: ["v1"],
+    extensions: [PerMessageDeflate.make({ threshold: 0 })],
+    decide: ({ query }) =>
+      Effect.succeed(query.get("token") === "no" ? Handshake.reject({ status: 401, body: "who?" }) : Handshake.accept())
+  }
+)
+
+const inMemory = (options?: Testing.LayerOptions) => Echo.pipe(Layer.provideMerge(Testing.layer(options)))
+
+describe("a server and its clients", () => {
+  it.effect("do the whole handshake", () =>
+    Effect.gen(function*() {
+      const connection = yield* WebSocketClient.connect("ws://anywhere/chat?a=b", {
+        protocols: ["v2", "v1"],
+        extensions: [PerMessageDeflate.make({ threshold: 0 })]
+      })
+      assert.strictEqual(connection.subprotocol, "v1")
+      assert.strictEqual(connection.extensions.length, 1)
+      const { connections } = yield* WebSocketServer.WebSocketServer
+      const [there] = yield* connections
+      assert.deepStrictEqual([there.request.path, there.request.host], ["/chat", "anywhere"])
+      const long = "x".repeat(200_000)
+      yield* connection.sendAll(["one", long])
+      assert.strictEqual(contentOf(yield* connection.receive), "one")
+      assert.strictEqual(contentOf(yield* connection.receive), long)
+      assert.isTrue((yield* connection.close()).clean)
+      const links = yield* Effect.flatMap(Testing.Network, (network) => network.links)
+      assert.strictEqual(links.length, 1)
+    }).pipe(Effect.provide(inMemory())))
+
+  it.effect("refuse and are refused", () =>
+    Effect.gen(function*() {
+      const refused = yield* Effect.flip(WebSocketClient.connect("ws://anywhere/here?token=no"))
+      assert.deepInclude(refused, { _tag: "HandshakeRejected", status: 401, body: "who?" })
+      const elsewhere = yield* Effect.flip(WebSocketClient.connect("ws://anywhere/there"))
+      assert.deepInclude(elsewhere, { _tag: "HandshakeRejected", status: 404 })
+    }).pipe(Effect.provide(inMemory({ path: "/here" }))))
+
+  it.effect("are served until the layer goes", () =>
+    Effect.gen(function*() {
+      const connection = yield* Effect.provide(
+        Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), (opened) => Effect.as(opened.send("x"), opened)),
+        inMemory()
+      )
+      assert.strictEqual((yield* connection.closed).code, 1001)
+    }))
+
+  it.effect("have a handshake that can take too long, and a network that can fail", () =>
+    Effect.gen(function*() {
+      const connecting = yield* Effect.forkChild(Effect.flip(WebSocketClient.connect("ws://anywhere/")))
+      yield* Testing.settle
+      yield* TestClock.adjust("10 seconds")
+      assert.deepInclude(yield* Fiber.join(connecting), { _tag: "HandshakeTimeout" })
+    }).pipe(Effect.provide(inMemory({ link: { toServer: { latency: "1 minute" } } }))))
+
+  it.effect("notice when the network is cut", () =>
+    Effect.gen(function*() {
+      const connection = yield* WebSocketClient.connect("ws://anywhere/")
+      const [link] = yield* Effect.flatMap(Testing.Network, (network) => network.links)
+      yield* link.cut
+      const end = yield* connection.closed
+      assert.deepInclude(end.cause, { _tag: "TransportError", code: "ECONNRESET" })
+      assert.deepInclude(yield* Effect.flip(connection.send("x")), { _tag: "ConnectionClosed" })
+    }).pipe(Effect.provide(inMemory())))
+})
+
+describe("a link", () => {
+  it.effect("takes its time, in order, each way its own", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* Testing.makePair({
+        link: { toServer: { latency: "3 seconds" }, toClient: { latency: "1 second" } }
+      })
+      const roundTrip = yield* Effect.forkChild(client.ping(), { startImmediately: true })
+      yield* client.sendAll(["a", "b"])
+      yield* Testing.settle
+      yield* TestClock.adjust("2999 millis")
+      yield* Testing.settle
+      assert.strictEqual((yield* server.stats).bytesIn, 0)
+      yield* client.send("c")
+      yield* Testing.settle
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual(contentOf(yield* server.receive), "a")
+      assert.strictEqual(contentOf(yield* server.receive), "b")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(Duration.toMillis(yield* Fiber.join(roundTrip)), 4000)
+      yield* TestClock.adjust("2 seconds")
+      assert.strictEqual(contentOf(yield* server.receive), "c")
+      const closing = yield* Effect.forkChild(client.close())
+      yield* Testing.settle
+      for (let i = 0; i < 4; i++) {
+        yield* TestClock.adjust("3 seconds")
+        yield* Testing.settle
+      }
+      assert.isTrue((yield* Fiber.join(closing)).clean)
+    }))
+
+  it.effect("gives what was written at once in pieces", () =>
+    Effect.gen(function*() {
+      const { connection, link, peer } = yield* Testing.makeConnection({
+        role: "client",
+        keepalive: false,
+        link: { toServer: { chunkSize: 4 } }
+      })
+      yield* connection.send("hello")
+      assert.strictEqual(Buffer.from((yield* peer.receive).payload).toString(), "hello")
+      assert.deepStrictEqual((yield* peer.reads).map(({ length }) => length), [4, 4, 3])
+      assert.strictEqual(link.client.bufferedAmount(), 0)
+    }))
+
+  it.effect("breaks in the middle of a frame", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* Testing.makePair({ link: { toServer: { breakAfter: 20 } } })
+      yield* client.sendAll(["12345", "12345"])
+      assert.deepInclude((yield* server.closed).cause, { _tag: "TransportEnded" })
+      assert.deepInclude((yield* client.closed).cause, { _tag: "TransportError", code: "ECONNRESET" })
+      assert.strictEqual((yield* server.stats).bytesIn, 20)
+      assert.strictEqual(contentOf(yield* server.receive), "12345")
+    }))
+
+  it.effect("that is silent says nothing, not even that it is", () =>
+    Effect.gen(function*() {
+      const { client, link, server } = yield* Testing.makePair()
+      yield* link.silence
+      yield* client.send("x")
+      const closing = yield* Effect.forkChild(client.close())
+      yield* Testing.settle
+      yield* TestClock.adjust("10 seconds")
+      assert.deepInclude((yield* Fiber.join(closing)).cause, { _tag: "CloseTimeout" })
+      yield* Testing.settle
+      yield* TestClock.adjust("30 seconds")
+      assert.deepInclude((yield* server.closed).cause, { _tag: "KeepaliveTimeout" })
+    }))
+
+  it.effect("that is silent is cut with the Scope", () =>
+    Effect.gen(function*() {
+      const ends = yield* Effect.scoped(Effect.gen(function*() {
+        const { client, link, server } = yield* Testing.makePair()
+        yield* link.silence
+        return [client.closed, server.closed]
+      }))
+      for (const end of ends) assert.deepInclude((yield* end).cause, { _tag: "TransportError", code: "ECONNRESET" })
+    }))
+
+  it.effect("holds back who writes more than is read", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* Testing.makePair({
+        server: { inboundHighWaterMark: 1000, keepalive: false },
+        client: { keepalive: false }
+      })
+      const sending = yield* Effect.forkChild(
+        Effect.replicateEffect(client.send("x".repeat(1000)), 1000, { discard: true })
+      )
+      yield* Testing.settle
+      assert.isUndefined(sending.pollUnsafe())
+      assert.isBelow((yield* client.stats).bytesOut, 200_000)
+      yield* Effect.replicateEffect(server.receive, 1000, { discard: true })
+      yield* Fiber.join(sending)
+    }))
+})
+
+describe("a peer", () => {
+  it.effect("sends what it is told to, right or wrong", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* Testing.makeConnection({ role: "server" })
+      yield* peer.send(Frame.text("a", { fin: false }), Frame.continuation("b"))
+      assert.strictEqual(contentOf(yield* connection.receive), "ab")
+      yield* peer.sendBytes(Frame.encode(Frame.text("not masked")))
+      const close = yield* peer.receive
+      assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1002, reason: "UnmaskedFrame" })
+      assert.deepInclude((yield* connection.closed).cause, { _tag: "UnmaskedFrame" })
+      yield* Testing.settle
+      assert.isTrue(yield* peer.sawEnd)
+    }))
+
+  it.effect("can be slow, half open, and gone", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })
+      yield* peer.pause
+      const sending = yield* Effect.forkChild(
+        Effect.replicateEffect(connection.send(new Uint8Array(10_000)), 20, { discard: true })
+      )
+      yield* Testing.settle
+      assert.isUndefined(sending.pollUnsafe())
+      assert.strictEqual((yield* peer.received).length, 0)
+      yield* peer.resume
+      yield* Fiber.join(sending)
+      for (let i = 0; i < 20; i++) assert.strictEqual((yield* peer.receive).payload.length, 10_000)
+      yield* peer.end
+      assert.deepInclude((yield* connection.closed).cause, { _tag: "TransportEnded" })
+      yield* peer.cut
+      yield* peer.gone
+    }))
+
+  it.effect("that reads nothing does not keep the Scope open", () =>
+    Effect.gen(function*() {
+      const closed = yield* Effect.scoped(Effect.gen(function*() {
+        const { connection, peer } = yield* Testing.makeConnection({ role: "server" })
+        yield* peer.pause
+        const sending = yield* Effect.forkChild(Effect.forever(connection.send(new Uint8Array(50_000))))
+        yield* Testing.settle
+        assert.isAbove((yield* connection.stats).bufferedAmount, 0)
+        yield* Fiber.interrupt(sending)
+        return connection.closed
+      }))
+      assert.isDefined((yield* closed).cause)
+    }))
+
+  it.effect("whose frame nobody waits for any more leaves it to the next", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })
+      const waiting = yield* Effect.forkChild(peer.receive, { startImmediately: true })
+      yield* Fiber.interrupt(waiting)
+      yield* connection.send("x")
+      assert.strictEqual((yield* peer.receive).payload.length, 1)
+    }))
+
+  it.effect("stands for the server of a client's program", () =>
+    Effect.gen(function*() {
+      const heard = yield* Deferred.make<string>()
+      const script = (peer: Testing.Peer, url: string) =>
+        Effect.gen(function*() {
+          const { payload } = yield* peer.receive
+          yield* Deferred.succeed(heard, `${url} ${Buffer.from(payload)}`)
+          yield* peer.send(Frame.text("welcome"))
+          yield* peer.cut
+        })
+      yield* Effect.gen(function*() {
+        const connection = yield* WebSocketClient.connect("ws://anywhere/")
+        yield* connection.send("hello")
+        assert.strictEqual(contentOf(yield* connection.receive), "welcome")
+        assert.deepInclude((yield* connection.closed).cause, { _tag: "TransportEnded" })
+      }).pipe(Effect.provide(Testing.layerPeer(script)))
+      assert.strictEqual(yield* Deferred.await(heard), "ws://anywhere/ hello")
+    }))
+})

@@ -1,0 +1,262 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { type Connection, Frame, PerMessageDeflate, Transport, TypedConnection } from "effect-ws"
+import { ConnectionClosed, InvalidMessage, InvalidValue } from "effect-ws/ConnectionError"
+import * as Connections from "effect-ws/Connection"
+import { SchemaBinary } from "effect/encoding"
+import { contentOf, makePair, makeRaw, settle } from "./support/memory.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
+
+const Numbered = Schema.Struct({ n: Schema.Int, at: Schema.optional(Schema.Date) })
+type Numbered = typeof Numbered.Type
+
+const both = { receives: Numbered, sends: Numbered }
+const forgiving = { ...both, invalid: "fail" } as const
+const numbered = (n: number) => Frame.text(JSON.stringify({ n }))
+const nonsense = Frame.text("{")
+
+/** A typed end, and a raw peer. */
+const makeTyped = Effect.map(makeRaw({ role: "server" }), ({ connection, peer }) => ({
+  connection,
+  peer,
+  typed: TypedConnection.make(connection, both),
+  lenient: TypedConnection.make(connection, forgiving)
+}))
+
+describe("TypedConnection", () => {
+  it.effect("carries values both ways, in JSON, Dates and all", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const here = TypedConnection.make(client, both)
+      const there = TypedConnection.make(server, both)
+      const value: Numbered = { n: 1, at: new Date(5000) }
+      yield* here.send(value)
+      assert.deepStrictEqual(yield* there.receive, value)
+      yield* there.sendAll([value, { n: 2 }, { n: 3 }])
+      assert.strictEqual(contentOf(yield* client.receive), `{"n":1,"at":"1970-01-01T00:00:05.000Z"}`)
+      assert.deepStrictEqual(yield* here.messages.pipe(Stream.take(2), Stream.runCollect), [{ n: 2 }, { n: 3 }])
+      assert.strictEqual(here.connection, client)
+      yield* Effect.forkChild(there.connection.close())
+      assert.deepStrictEqual(yield* Stream.runCollect(here.messages), [])
+      assert.instanceOf(yield* Effect.flip(here.receive), ConnectionClosed)
+      assert.instanceOf(yield* Effect.flip(here.send(value)), ConnectionClosed)
+    }))
+
+  it.effect("takes other encodings, as text or as bytes", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const reversed = (text: string) => [...text].toReversed().join("")
+      const encodings = [
+        TypedConnection.text({
+          encode: (value) => reversed(JSON.stringify(value)),
+          decode: (text) => JSON.parse(reversed(text))
+        }),
+        TypedConnection.binary({
+          encode: (value) => Buffer.from(JSON.stringify(value)),
+          decode: (bytes) => JSON.parse(Buffer.from(bytes).toString())
+        })
+      ]
+      const schema = Schema.Struct({ n: Schema.FiniteFromString })
+      for (const encoding of encodings) {
+        yield* TypedConnection.make(client, { receives: schema, sends: schema, encoding }).send({ n: 7 })
+        const there = TypedConnection.make(server, { receives: schema, sends: schema, encoding })
+        assert.deepStrictEqual(yield* there.receive, { n: 7 })
+      }
+      const compact = SchemaBinary.toCodec(schema)
+      const encoding = TypedConnection.binary({
+        encode: (value) => (value as Uint8Array).slice(),
+        decode: (bytes) => bytes
+      })
+      const options = { receives: compact, sends: compact, encoding }
+      yield* TypedConnection.make(client, options).sendAll([{ n: 1 }, { n: 2 }])
+      const there = TypedConnection.make(server, options)
+      assert.deepStrictEqual([yield* there.receive, yield* there.receive], [{ n: 1 }, { n: 2 }])
+    }))
+
+  it.effect("decodes what extensions have encoded", () =>
+    Effect.gen(function*() {
+      const deflate = PerMessageDeflate.make({ threshold: 0 })
+      const [left, right] = yield* Transport.makePair()
+      const { accept, confirm, offer } = yield* Effect.promise(() => import("effect-ws/Extension"))
+      const accepted = accept([deflate], offer([deflate]))
+      const confirmed = yield* Effect.fromResult(confirm([deflate], accepted.map(({ entry }) => entry)))
+      const client = yield* Connections.make(left, { role: "client", keepalive: false, agreed: confirmed })
+      const server = yield* Connections.make(right, { role: "server", keepalive: false, agreed: accepted })
+      const values = Array.from({ length: 200 }, (_, n) => ({ n }))
+      yield* TypedConnection.make(client, both).sendAll(values)
+      const there = TypedConnection.make(server, both)
+      assert.deepStrictEqual(yield* there.messages.pipe(Stream.take(200), Stream.runCollect), values)
+    }))
+
+  it.effect("gives a run of messages no more at a time than the mark allows", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 300 })
+      peer.send(...Array.from({ length: 20 }, (_, n) => numbered(n)))
+      yield* settle
+      const batches: Array<number> = []
+      yield* TypedConnection.make(connection, both).messages.pipe(
+        Stream.mapArray((batch) => {
+          batches.push(batch.length)
+          return batch
+        }),
+        Stream.take(20),
+        Stream.runDrain
+      )
+      assert.deepStrictEqual(batches, [5, 5, 5, 5])
+    }))
+
+  it.effect("sends nothing of what cannot be encoded", () =>
+    Effect.gen(function*() {
+      const { connection, peer, typed } = yield* makeTyped
+      const wrong = yield* Effect.flip(typed.send({ n: 1.5 }))
+      assert.instanceOf(wrong, InvalidValue)
+      assert.match(wrong.message, /^this value cannot be sent: /)
+      assert.instanceOf(yield* Effect.flip(typed.sendAll([{ n: 1 }, { n: 1.5 }])), InvalidValue)
+      const encoding = TypedConnection.text({
+        encode: () => {
+          // oxlint-disable-next-line no-throw-literal
+          throw "no"
+        },
+        decode: () => ({})
+      })
+      const thrown = yield* Effect.flip(TypedConnection.make(connection, { ...both, encoding }).send({ n: 1 }))
+      assert.strictEqual(thrown.message, "this value cannot be sent: no")
+      yield* settle
+      assert.strictEqual(peer.received.length, 0)
+    }))
+
+  it("wants a connection, and not something that looks like one", () => {
+    assert.throws(() => TypedConnection.make({} as Connection.Connection["Service"], both), TypeError)
+  })
+})
+
+describe("an invalid message", () => {
+  const cases: ReadonlyArray<readonly [string, Frame.Frame, InvalidMessage["reason"], number]> = [
+    ["binary instead of text", Frame.binary(Uint8Array.of(1)), "Type", 1003],
+    ["text that is no JSON", nonsense, "Encoding", 1007],
+    ["a value that the schema does not allow", Frame.text(`{"n":"1"}`), "Value", 1007]
+  ]
+  for (const [what, frame, reason, code] of cases) {
+    it.effect(`closes the connection with ${code}: ${what}`, () =>
+      Effect.gen(function*() {
+        for (const how of ["receive", "messages"] as const) {
+          const { peer, typed } = yield* makeTyped
+          peer.send(numbered(1), numbered(2), frame, numbered(3))
+          yield* settle
+          assert.strictEqual((yield* typed.receive).n, 1)
+          const got: Array<number> = []
+          const error = yield* Effect.flip(
+            how === "receive"
+              ? Effect.forever(Effect.map(typed.receive, ({ n }) => void got.push(n)))
+              : Stream.runForEach(typed.messages, ({ n }) => Effect.sync(() => void got.push(n)))
+          )
+          yield* settle
+          assert.deepStrictEqual(got, [2])
+          assert.instanceOf(error, ConnectionClosed)
+          const { cause } = error
+          assert.instanceOf(cause, InvalidMessage)
+          assert.strictEqual(cause.reason, reason)
+          assert.deepStrictEqual(Buffer.from(cause.received.bytes), Buffer.from(frame.payload))
+          assert.match(error.message, /: the peer sent a message that is not what was agreed on: ./)
+          const close = peer.received.at(-1)!
+          assert.deepStrictEqual(Frame.readClose(close.payload), { code, reason: "InvalidMessage" })
+          assert.strictEqual(yield* typed.connection.closed, error)
+          assert.strictEqual(yield* Effect.flip(typed.receive), error)
+        }
+      }))
+
+    it.effect(`goes to whoever took it, and the connection goes on: ${what}`, () =>
+      Effect.gen(function*() {
+        const { lenient, peer } = yield* makeTyped
+        peer.send(numbered(1), frame, numbered(2), frame, numbered(3))
+        yield* settle
+        assert.strictEqual((yield* lenient.receive).n, 1)
+        const error = yield* Effect.flip(lenient.receive)
+        assert.instanceOf(error, InvalidMessage)
+        assert.strictEqual(error.reason, reason)
+        const got: Array<number> = []
+        const run = Stream.runForEach(lenient.messages, ({ n }) => Effect.sync(() => void got.push(n)))
+        assert.instanceOf(yield* Effect.flip(run), InvalidMessage)
+        assert.deepStrictEqual(got, [2])
+        assert.strictEqual((yield* lenient.receive).n, 3)
+      }))
+  }
+
+  it.effect("is known to whoever wanted it, however the connection had ended", () =>
+    Effect.gen(function*() {
+      const { connection, peer, typed } = yield* makeTyped
+      peer.send(numbered(1), nonsense, Frame.close(1000, ""))
+      yield* settle
+      const error = yield* Effect.flip(Stream.runDrain(typed.messages))
+      assert.instanceOf(error.cause, InvalidMessage)
+      assert.isTrue((yield* connection.closed).normal)
+    }))
+
+  it.effect("of two that receive, each has what it took", () =>
+    Effect.gen(function*() {
+      const { lenient, peer } = yield* makeTyped
+      const first = yield* Effect.forkChild(Effect.exit(lenient.receive), { startImmediately: true })
+      const second = yield* Effect.forkChild(Effect.exit(lenient.receive), { startImmediately: true })
+      peer.send(nonsense, numbered(2))
+      assert.isTrue(Exit.isFailure(yield* Fiber.join(first)))
+      assert.deepStrictEqual(yield* Fiber.join(second), Exit.succeed({ n: 2 }))
+    }))
+})
+
+describe("interrupted at each step", () => {
+  /** Takes the next, and writes it down in the very step that is given it. */
+  const taking = (typed: TypedConnection.TypedConnection<Numbered, Numbered, InvalidMessage>, got: Array<unknown>) =>
+    typed.receive.pipe(
+      Effect.map(({ n }) => void got.push(n)),
+      Effect.catchTag("InvalidMessage", ({ reason }) => {
+        got.push(reason)
+        return Effect.void
+      })
+    )
+
+  it.effect("receive takes a value, or a failure, or nothing", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, lenient, peer } = yield* makeTyped
+        const got: Array<unknown> = []
+        const take = taking(lenient, got)
+        return {
+          effect: Effect.gen(function*() {
+            for (let i = 0; i < 4; i++) yield* take
+          }),
+          events: [
+            () => peer.send(numbered(1)),
+            () => peer.send(nonsense, numbered(2)),
+            () => peer.send(nonsense)
+          ],
+          verify: () =>
+            Effect.gen(function*() {
+              while (got.length < 4) yield* take
+              assert.deepStrictEqual(got, [1, "Encoding", 2, "Encoding"])
+              yield* connection.send("still usable")
+            })
+        }
+      }))
+      assert.isAbove(points, 10)
+    }))
+
+  it.effect("of two that receive, the interrupted one leaves the other everything", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { lenient, peer } = yield* makeTyped
+        const got: Array<unknown> = []
+        const take = taking(lenient, got)
+        const other = yield* Effect.forkChild(take, { startImmediately: true })
+        return {
+          effect: take,
+          events: [() => peer.send(nonsense), () => peer.send(numbered(1))],
+          verify: () =>
+            Effect.gen(function*() {
+              yield* Fiber.join(other)
+              if (got.length < 2) yield* take
+              assert.deepStrictEqual(got.toSorted(), [1, "Encoding"])
+            })
+        }
+      }))
+    }))
+})
