@@ -430,9 +430,8 @@ class DecoderImpl implements Decoder {
         this.pieces.push(latest)
         at += size
         if (this.pieces.length < this.length) break
-        const frame = new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved)
-        if (frames === undefined) frames = [frame]
-        else frames.push(frame)
+        // It began in an earlier chunk, and so is the first that is complete in this one.
+        frames = [new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved)]
         this.pieces = undefined
       } else {
         const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)

@@ -545,7 +545,7 @@ export const layerPeer = (
 
 /** A transport as a Node stream, for HTTP to be spoken over. */
 const toDuplex = (transport: Transport.Transport["Service"]): Duplex => {
-  let drained: (() => void) | undefined
+  let drained: () => void = constVoid
   const duplex = new Duplex({
     read: () => transport.resume(),
     write: (chunk: Uint8Array, _encoding, callback) => {
@@ -565,11 +565,7 @@ const toDuplex = (transport: Transport.Transport["Service"]): Duplex => {
     onData: (chunk) => {
       if (!duplex.push(chunk)) transport.pause()
     },
-    onDrain: () => {
-      const callback = drained
-      drained = undefined
-      callback?.()
-    },
+    onDrain: () => drained(),
     onEnd: () => duplex.push(null),
     onClose: (error) => {
       if (error === undefined) duplex.destroy()

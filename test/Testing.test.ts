@@ -66,6 +66,14 @@ describe("a server and its clients", () => {
       assert.deepInclude(yield* Fiber.join(connecting), { _tag: "HandshakeTimeout" })
     }).pipe(Effect.provide(inMemory({ link: { toServer: { latency: "1 minute" } } }))))
 
+  it.effect("carry more than fits into the network at once", () =>
+    Effect.gen(function*() {
+      const connection = yield* WebSocketClient.connect("ws://anywhere/")
+      const large = new Uint8Array(500_000).fill(7)
+      yield* connection.send(large)
+      assert.deepStrictEqual((yield* connection.receive).bytes, large)
+    }).pipe(Effect.provide(inMemory())))
+
   it.effect("notice when the network is cut", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/")

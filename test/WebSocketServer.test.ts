@@ -233,6 +233,9 @@ describe("the decision", () => {
       const logger = Logger.make(({ message }) => void logged.push(String(message)))
       const decisions: ReadonlyArray<() => Effect.Effect<Handshake.Decision>> = [
         () => Effect.die("boom"),
+        () => {
+          throw new Error("boom")
+        },
         () => Effect.succeed(Handshake.accept({ protocol: "never offered" })),
         () => Effect.succeed(Handshake.accept({ headers: { "X-Bad": "a\r\nb" } })),
         () => Effect.succeed(Handshake.reject({ status: 99 }))

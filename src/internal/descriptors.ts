@@ -23,10 +23,13 @@ const shortage = (): Error | undefined => {
 export class Descriptors {
   private readonly timers: Timers
   private readonly run: (log: Effect.Effect<void>) => void
+  /** Why there is none, if there is none. */
+  private readonly probe: () => Error | undefined
   private timer: Timer | undefined
   private short = false
 
-  constructor(timers: Timers, run: (log: Effect.Effect<void>) => void) {
+  constructor(timers: Timers, run: (log: Effect.Effect<void>) => void, probe = shortage) {
+    this.probe = probe
     this.timers = timers
     this.run = run
   }
@@ -42,7 +45,7 @@ export class Descriptors {
 
   private look(): void {
     this.timer = undefined
-    const error = shortage()
+    const error = this.probe()
     if (error !== undefined) this.connected()
     if (this.short === (error !== undefined)) return
     this.short = error !== undefined

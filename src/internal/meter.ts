@@ -8,7 +8,7 @@ import * as Metric from "effect/Metric"
 import type { ConnectionClosed } from "../ConnectionError.ts"
 import type { Role } from "../Frame.ts"
 import * as Telemetry from "../Telemetry.ts"
-import type { Timers } from "./timers.ts"
+import { Timers } from "./timers.ts"
 
 /** What connections have carried. */
 export interface Carried {
@@ -65,9 +65,9 @@ export class Meter {
     if (last?.registry === registry && last.attributes === attributes) return last.meter
     let meters = Meter.byRegistry.get(registry)
     if (meters === undefined) Meter.byRegistry.set(registry, meters = new Map())
-    const key = JSON.stringify([role, Object.entries(attributes).toSorted(([a], [b]) => a < b ? -1 : 1)])
+    const key = JSON.stringify([role, Object.entries(attributes).map((entry) => JSON.stringify(entry)).toSorted()])
     let meter = meters.get(key)
-    if (meter === undefined) meters.set(key, meter = new Meter(registry, { ...attributes, role }))
+    if (meter === undefined) meters.set(key, meter = new Meter(registry, { ...attributes, role }, Timers.of(context)))
     Meter.last[role] = { registry, attributes, meter }
     return meter
   }
@@ -82,9 +82,10 @@ export class Meter {
   /** Connections that do not read, and that cannot write; in milliseconds. */
   readonly heldIn: Held = new Held()
   readonly heldOut: Held = new Held()
-  private timers: Timers | undefined
+  private timers: Timers
 
-  constructor(registry: Metric.MetricRegistry, attributes: Readonly<Record<string, string>>) {
+  constructor(registry: Metric.MetricRegistry, attributes: Readonly<Record<string, string>>, timers: Timers) {
+    this.timers = timers
     this.registry = registry
     this.attributes = attributes
     this.context = this.contextWith({})
@@ -96,7 +97,7 @@ export class Meter {
     for (const [direction, bytes, messages, held] of directions) {
       this.counter(Telemetry.bytes, { direction }, () => this.carried()[bytes])
       this.counter(Telemetry.messages, { direction }, () => this.carried()[messages])
-      this.counter(Telemetry.backpressure, { direction }, () => held.read(this.timers?.now() ?? 0) / 1000)
+      this.counter(Telemetry.backpressure, { direction }, () => held.read(this.timers.now()) / 1000)
     }
   }
 

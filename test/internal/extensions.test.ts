@@ -385,6 +385,26 @@ describe("over the network", () => {
       assert.deepStrictEqual(released, ["server"])
     }))
 
+  it.live("ends the socket when it cannot begin, and lets go of what had begun", () =>
+    Effect.gen(function*() {
+      const released: Array<string> = []
+      const broken: Extension.Extension = {
+        ...stamped(() => "unused"),
+        accept: (parameters) => ({
+          parameters,
+          open: Effect.andThen(
+            Effect.addFinalizer(() => Effect.sync(() => released.push("server"))),
+            Effect.die("it cannot begin")
+          )
+        })
+      }
+      const server = yield* serve(Effect.never, { serve: { extensions: [broken] } })
+      const client = yield* WebSocketClient.connect(server.url, { extensions: [confirming] })
+      assert.strictEqual((yield* client.closed).clean, false)
+      assert.deepStrictEqual(released, ["server"])
+      assert.deepStrictEqual(yield* server.connections, [])
+    }))
+
   it.live("is refused by a client that did not mean it so", () =>
     Effect.gen(function*() {
       const server = yield* serve(Effect.flatMap(Connection.Connection, ({ closed }) => closed), {
