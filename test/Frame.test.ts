@@ -817,7 +817,7 @@ describe("what a payload holds on to", () => {
     }
 
     it(`a small frame in a small chunk of a ${role}'s is a view`, () => {
-      const chunk = Frame.encode(Frame.binary(bytes(1, 2, 3)), keyFor(role))
+      const chunk = Uint8Array.from(Frame.encode(Frame.binary(bytes(1, 2, 3)), keyFor(role)))
       const frame = one({ role }, chunk)
       assert.deepStrictEqual(Array.from(frame.payload), [1, 2, 3])
       assert.strictEqual(frame.payload.buffer, chunk.buffer)
