@@ -133,8 +133,8 @@ const openLink = (
     const [client, nearClient] = yield* Transport.makePair(options)
     const [server, nearServer] = yield* Transport.makePair(options)
     const timers = Timers.of(yield* Effect.context<never>())
-    const clientEnd = new End(client)
-    const serverEnd = new End(server)
+    const clientEnd = new End(client, () => toClient.drained())
+    const serverEnd = new End(server, () => toServer.drained())
     const toServer = new Way(timers, nearServer, options.toServer, () => clientEnd.reset())
     const toClient = new Way(timers, nearClient, options.toClient, () => serverEnd.reset())
     nearClient.start(toServer.receiver(toClient, nearClient))
@@ -170,10 +170,15 @@ class End {
   private error: TransportError | undefined
   readonly transport: Transport.Transport["Service"]
 
-  constructor(inner: Transport.Transport["Service"]) {
+  /** What was not read when it is destroyed does not hold up what comes behind it. */
+  constructor(inner: Transport.Transport["Service"], onDestroy: () => void) {
     this.inner = inner
     this.transport = {
       ...inner,
+      destroy: () => {
+        inner.destroy()
+        onDestroy()
+      },
       start: (receiver) => {
         inner.start({
           onData: (chunk) => receiver.onData(chunk),
@@ -232,7 +237,7 @@ class Way {
 
   private from: Transport.Transport["Service"] | undefined
 
-  private drained(): void {
+  drained(): void {
     this.full = false
     this.from!.resume()
   }
