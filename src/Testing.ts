@@ -226,11 +226,7 @@ class Way {
     return {
       onData: (chunk) => this.travel(() => this.forward(chunk)),
       onDrain: () => back.drained(),
-      onEnd: () => {
-        // Who is gone takes nothing more: what is held back for its sake finds that out.
-        back.drained()
-        this.travel(() => this.to.end())
-      },
+      onEnd: () => this.travel(() => this.to.end()),
       onClose: () => this.travel(() => this.to.destroy())
     }
   }

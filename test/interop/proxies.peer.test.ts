@@ -1,7 +1,15 @@
 /** Reverse proxies in front of our server, and our client through them. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, type Scope, Stream } from "effect"
-import { Connection, type ConnectionError, Frame, Handshake, type HandshakeError, WebSocketClient } from "effect-ws"
+import {
+  Connection,
+  type ConnectionError,
+  Frame,
+  Handshake,
+  type HandshakeError,
+  PerMessageDeflate,
+  WebSocketClient
+} from "effect-ws"
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -163,7 +171,9 @@ const startBehind = (proxy: Proxy) =>
         Effect.ignore(obey(connection)),
         Effect.map(connection.closed, ({ code, reason }) => report(connection.request.path, code, reason))
       )
-    const server = yield* serve(Effect.flatMap(Connection.Connection, follow), { serve: { protocols: ["v3", "v2"] } })
+    const server = yield* serve(Effect.flatMap(Connection.Connection, follow), {
+      serve: { protocols: ["v3", "v2"], extensions: [PerMessageDeflate.make()] }
+    })
     const front = yield* startProxy(proxy, server.port)
     return {
       url: `ws://127.0.0.1:${front.port}`,
@@ -171,7 +181,9 @@ const startBehind = (proxy: Proxy) =>
         Effect.gen(function*() {
           const through = new URL(url)
           through.port = String((yield* startProxy(proxy, Number(through.port))).port)
-          yield* Effect.forkScoped(follow(yield* WebSocketClient.connect(through, { protocols })))
+          yield* Effect.forkScoped(
+            follow(yield* WebSocketClient.connect(through, { protocols, extensions: [PerMessageDeflate.make()] }))
+          )
         }),
       ended
     }
