@@ -129,6 +129,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private peerEnded = false
   private finished = false
   private messagesOut = 0
+  /** Programs ask for it again and again. */
+  private receiving: Shape["receive"] | undefined
   paused = false
   bytesIn = 0
   /** The span of the connection, where there are spans. */
@@ -364,7 +366,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   // ---------------------------------------------------------------------------
 
   get receive(): Effect.Effect<Message.Message, ConnectionClosed> {
-    return this.inbox.takeMessage(Effect.fail)
+    return this.receiving ??= this.inbox.takeMessage(Effect.fail)
   }
 
   get messages(): Stream.Stream<Message.Message, ConnectionClosed> {

@@ -10,7 +10,7 @@
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
+import * as Effectable from "effect/Effectable"
 import * as Result from "effect/Result"
 import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
@@ -21,9 +21,6 @@ import type { Extensions } from "./extensions.ts"
 /** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
 const frameOverhead = 64
 
-/** Thrown by a take that another fiber came before; never seen outside. */
-const cameLate = Symbol("cameLate")
-
 /** Thrown by a take that found a message which cannot be decoded; never seen outside. */
 const undecodable = Symbol("undecodable")
 
@@ -33,38 +30,82 @@ export type Decode<A> = (message: Message) => Result.Result<A, InvalidMessage>
 /** What taking comes to when there is nothing left to take. */
 type Ended<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
 
-/** What a take is made of. */
-interface Take {
-  readonly ready: () => boolean
-  /** Takes, or goes back to `takeOrWait` when another fiber came before. */
-  readonly taken: Effect.Effect<unknown, unknown>
-  readonly takeOrWait: Effect.Effect<unknown, unknown>
-  /** A waiter that no fiber waits with. */
-  spare: Waiter | undefined
+/** What can be taken. */
+interface Kind<A> {
+  readonly isReady: (inbox: Inbox) => boolean
+  /** Answers undefined when it is not ready any more. */
+  readonly next: (inbox: Inbox) => A | undefined
 }
 
 /**
- * A fiber that waits. To wake one for nothing does no harm: it looks, and waits
- * again. So the waiter of a take, and the effect that undoes it, can be used
- * again and again: what is made for each wait lives until the next read, and
- * that is dear where there are many connections.
+ * An effect that waits until something is ready, and takes it in its last step,
+ * or is `ended` when nothing is there and nothing will come.
+ *
+ * It also stands in the queue for the fiber that waits with it; and it can be
+ * used again and again: what each wait made anew, and every object that a
+ * message leads to, is dear where there are thousands of connections.
  */
-class Waiter {
-  readonly take: Take
-  readonly cancel: Effect.Effect<void>
-  resume: (effect: Effect.Effect<never>) => void = constVoid
+class Take<A, E> extends Effectable.Class<A, E> {
+  private readonly inbox: Inbox
+  private readonly kind: Kind<A>
+  private readonly ended: Ended<E>
+  /** Wakes the fiber that waits. */
+  private resume: ((effect: Effect.Effect<A, E>) => void) | undefined = undefined
+  /** Who waits behind it. */
+  behind: Take<any, any> | undefined = undefined
 
-  constructor(take: Take, cancel: (waiter: Waiter) => void) {
-    this.take = take
-    this.cancel = Effect.sync(() => cancel(this))
+  /** Takes. A fiber that was made to yield since it looked may come late, and then it looks again. */
+  private readonly taken: Effect.Effect<A, E> = Effect.catchDefect(
+    Effect.sync(() => {
+      const value = this.kind.next(this.inbox)
+      if (value === undefined) throw this
+      return value
+    }),
+    (defect) => defect === this ? this : Effect.die(defect)
+  )
+
+  private readonly wait = Effect.callback<A, E>((resume) => {
+    // It may have been made to yield since it looked.
+    if (this.isDue) return resume(this)
+    // Another fiber waits with this one.
+    if (this.resume !== undefined) return resume(new Take(this.inbox, this.kind, this.ended))
+    this.resume = resume
+    this.inbox.enqueue(this)
+    return this.leave
+  })
+
+  private readonly leave = Effect.sync(() => this.inbox.leave(this))
+
+  constructor(inbox: Inbox, kind: Kind<A>, ended: Ended<E>) {
+    super()
+    this.inbox = inbox
+    this.kind = kind
+    this.ended = ended
   }
 
-  go(ended: boolean): void {
-    const { take } = this
-    take.spare = this
-    // What a take gives is known to whoever waits with it.
-    this.resume((ended ? take.takeOrWait : take.taken) as Effect.Effect<never>)
+  asEffect(): Effect.Effect<A, E> {
+    if (this.kind.isReady(this.inbox)) return this.taken
+    if (this.inbox.hasToDecode) return Effect.andThen(this.inbox.decodeNext, this)
+    return this.inbox.isEnding ? this.ended(this.inbox.closed!) : this.wait
   }
+
+  /** Whether there is something to do: to take, to decode what can be taken then, or to end. */
+  get isDue(): boolean {
+    return this.kind.isReady(this.inbox) || this.inbox.hasToDecode || this.inbox.isEnding
+  }
+
+  /** Wakes the fiber that waits, if one does. To wake it for nothing does no harm: it looks, and waits again. */
+  go(): void {
+    const { resume } = this
+    this.resume = undefined
+    resume?.(this.inbox.closed === undefined ? this.taken : this)
+  }
+}
+
+/** The first fragment of a message, with a token for those that follow. */
+interface Beginning {
+  readonly first: Frame
+  readonly token: object
 }
 
 /** A queue with nothing in it. Nothing is ever put into this one: a new array takes its place. */
@@ -91,7 +132,8 @@ export class Inbox {
   private front: Frame | undefined
   /** The decoding of the next frame, where that takes time. */
   private decoding: Effect.Effect<Frame, ProtocolError> | undefined
-  private decodingRuns = false
+  /** Whether a fiber does it. */
+  decodes = false
 
   /** A message that is whole and not taken yet. */
   private ready: Message | undefined
@@ -99,8 +141,10 @@ export class Inbox {
   /** The message that is being read in fragments, if there is one. */
   private streamed: object | undefined
 
-  private closed: ConnectionClosed | undefined
-  private readonly waiting: Array<Waiter> = []
+  closed: ConnectionClosed | undefined
+  /** What fibers wait with, first come first served. */
+  private first: Take<any, any> | undefined
+  private last: Take<any, any> | undefined
 
   constructor(highWaterMark: number, source: Source, extensions: Extensions | undefined) {
     this.highWaterMark = highWaterMark
@@ -134,31 +178,41 @@ export class Inbox {
   close(closed: ConnectionClosed): void {
     if (this.closed !== undefined) return
     this.closed = closed
-    this.wakeAll()
+    this.wake()
   }
 
   // -- taking ----------------------------------------------------------------
 
   /** Takes the next message. */
   takeMessage<E>(ended: Ended<E>): Effect.Effect<Message, E> {
-    return this.take(() => this.hasMessage(), () => this.nextMessage(), ended)
+    return new Take(this, Inbox.message, ended)
+  }
+
+  private static readonly message: Kind<Message> = {
+    isReady: (inbox) => inbox.hasMessage(),
+    next: (inbox) => inbox.nextMessage()
   }
 
   /** Takes the messages that are here, at least one. */
   takeMessages<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Message>, E> {
-    return this.take(() => this.hasMessage(), () => {
-      const first = this.nextMessage()
+    return new Take(this, Inbox.messages, ended)
+  }
+
+  private static readonly messages: Kind<NonEmptyArray<Message>> = {
+    isReady: Inbox.message.isReady,
+    next: (inbox) => {
+      const first = inbox.nextMessage()
       if (first === undefined) return undefined
       const messages: NonEmptyArray<Message> = [first]
       let size = first.bytes.length
-      while (this.takesMore(size)) {
-        const message = this.nextMessage()
+      while (inbox.takesMore(size)) {
+        const message = inbox.nextMessage()
         if (message === undefined) break
         messages.push(message)
         size += message.bytes.length
       }
       return messages
-    }, ended)
+    }
   }
 
   /**
@@ -201,12 +255,15 @@ export class Inbox {
       return decoded
     }
     const taken: Effect.Effect<B, E | InvalidMessage> = Effect.catchDefect(
-      this.take(() => this.hasMessage(), () => {
-        if (!this.hasMessage()) return undefined
-        const size = this.ready!.bytes.length + frameOverhead
-        const first = next()
-        if (Result.isFailure(first)) throw undecodable
-        return take(first.success, size, next)
+      new Take(this, {
+        isReady: Inbox.message.isReady,
+        next: () => {
+          if (!this.hasMessage()) return undefined
+          const size = this.ready!.bytes.length + frameOverhead
+          const first = next()
+          if (Result.isFailure(first)) throw undecodable
+          return take(first.success, size, next)
+        }
       }, ended),
       (defect) => defect === undecodable ? failing : Effect.die(defect)
     )
@@ -224,46 +281,55 @@ export class Inbox {
 
   /** Takes the frames that are here, at least one. */
   takeFrames<E>(ended: Ended<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
-    return this.take(() => this.hasFrame(), () => {
-      this.leaveStreamed()
-      const first = this.nextFrame()
+    return new Take(this, Inbox.frames, ended)
+  }
+
+  private static readonly frames: Kind<NonEmptyArray<Frame>> = {
+    isReady: (inbox) => inbox.hasFrame(),
+    next: (inbox) => {
+      inbox.leaveStreamed()
+      const first = inbox.nextFrame()
       if (first === undefined) return undefined
       const frames: NonEmptyArray<Frame> = [first]
       let size = first.payload.length
-      while (this.takesMore(size)) {
-        const frame = this.nextFrame()
+      while (inbox.takesMore(size)) {
+        const frame = inbox.nextFrame()
         if (frame === undefined) break
         frames.push(frame)
         size += frame.payload.length
       }
       return frames
-    }, ended)
+    }
   }
 
   /** Takes the first fragment of the next message, with a token for those that follow. */
-  takeBeginning<E>(ended: Ended<E>): Effect.Effect<{ readonly first: Frame; readonly token: object }, E> {
-    return this.take(() => this.hasBeginning(), () => {
-      const first = this.hasBeginning() ? this.nextFrame() : undefined
+  takeBeginning<E>(ended: Ended<E>): Effect.Effect<Beginning, E> {
+    return new Take(this, Inbox.beginning, ended)
+  }
+
+  private static readonly beginning: Kind<Beginning> = {
+    isReady: (inbox) => inbox.hasBeginning(),
+    next: (inbox) => {
+      const first = inbox.hasBeginning() ? inbox.nextFrame() : undefined
       if (first === undefined) return undefined
       const token = {}
-      if (!first.fin) this.streamed = token
+      if (!first.fin) inbox.streamed = token
       return { first, token }
-    }, ended)
+    }
   }
 
   /** Takes the next fragment of the message whose beginning came with `token`. */
   takeFragment<E>(token: object, ended: Ended<E>): Effect.Effect<Frame, E | MessageSkipped> {
     const skipped = () => this.streamed !== token
-    const taken = this.take(
-      () => skipped() || this.hasData(),
-      () => {
+    const taken = new Take(this, {
+      isReady: () => skipped() || this.hasData(),
+      next: () => {
         if (skipped()) return new MessageSkipped()
         const frame = this.hasData() ? this.nextFrame() : undefined
         if (frame?.fin === true) this.streamed = undefined
         return frame
-      },
-      ended
-    )
+      }
+    }, ended)
     return Effect.flatMap(taken, (it) => it instanceof Frame ? Effect.succeed(it) : Effect.fail(it))
   }
 
@@ -276,73 +342,51 @@ export class Inbox {
     return this.extensions === undefined || size < this.highWaterMark
   }
 
-  /**
-   * An effect that waits until something is `ready`, and takes it in its last
-   * step, or is `ended` when nothing is there and nothing will come. A fiber
-   * that was made to yield between the check and the take may come late, and
-   * goes back to waiting.
-   */
-  private take<A, E>(ready: () => boolean, next: () => A | undefined, ended: Ended<E>): Effect.Effect<A, E> {
-    const taken: Effect.Effect<A, E> = Effect.catchDefect(
-      Effect.sync(() => {
-        const value = next()
-        if (value === undefined) throw cameLate
-        return value
-      }),
-      (defect) => defect === cameLate ? takeOrWait : Effect.die(defect)
-    )
-    const wait = Effect.callback<A, E>((resume) => {
-      // It may have been made to yield since it looked.
-      if (this.concerns(ready) || this.closed !== undefined) return resume(takeOrWait)
-      const waiter = take.spare ?? new Waiter(take, (it) => this.leave(it))
-      take.spare = undefined
-      waiter.resume = resume
-      this.waiting.push(waiter)
-      return waiter.cancel
-    })
-    const takeOrWait: Effect.Effect<A, E> = Effect.suspend(() => {
-      if (ready()) return taken
-      if (this.decoding !== undefined) {
-        return this.decodingRuns ? wait : Effect.andThen(this.runDecoding, takeOrWait)
-      }
-      return this.closed === undefined ? wait : ended(this.closed)
-    })
-    const take: Take = { ready, taken, takeOrWait, spare: undefined }
-    return takeOrWait
+  /** Nothing that is not here already will come, and nothing is being decoded. */
+  get isEnding(): boolean {
+    return this.closed !== undefined && !this.decodes
   }
 
-  /** A fiber was interrupted while it waited, or before it could take what it was woken for. */
-  private leave(waiter: Waiter): void {
-    const index = this.waiting.indexOf(waiter)
-    if (index >= 0) {
-      this.waiting.splice(index, 1)
-      // It may be another fiber's by now.
-      waiter.go(this.closed !== undefined)
+  /** A fiber waits with this take. */
+  enqueue(take: Take<any, any>): void {
+    if (this.last === undefined) this.first = take
+    else this.last.behind = take
+    this.last = take
+  }
+
+  /** Answers whether it was in the queue. */
+  private dequeue(take: Take<any, any>): boolean {
+    let before: Take<any, any> | undefined
+    let at = this.first
+    while (at !== take) {
+      if (at === undefined) return false
+      before = at
+      at = at.behind
     }
+    if (before === undefined) this.first = take.behind
+    else before.behind = take.behind
+    if (this.last === take) this.last = before
+    take.behind = undefined
+    return true
+  }
+
+  /** A fiber was interrupted while it waited with this take, or before it could take what it was woken for. */
+  leave(take: Take<any, any>): void {
+    // It may be another fiber's by now.
+    if (this.dequeue(take)) take.go()
     this.wake()
   }
 
-  /** Wakes who waits for what is here, first come first served. */
+  /** Wakes who has something to do. */
   private wake(): void {
-    for (let i = 0; i < this.waiting.length;) {
-      const waiter = this.waiting[i]
-      if (this.concerns(waiter.take.ready)) {
-        if (this.waiting.length === 1) this.waiting.pop()
-        else this.waiting.splice(i, 1)
-        waiter.go(this.closed !== undefined)
+    for (let take = this.first; take !== undefined;) {
+      if (take.isDue) {
+        this.dequeue(take)
+        take.go()
         // Much may have happened meanwhile.
-        i = 0
-      } else i++
+        take = this.first
+      } else take = take.behind
     }
-  }
-
-  private wakeAll(): void {
-    for (const waiter of this.waiting.splice(0)) waiter.go(true)
-  }
-
-  /** Whether there is something to do for who waits until something is `ready`: to take it, or to decode it first. */
-  private concerns(ready: () => boolean): boolean {
-    return ready() || (this.decoding !== undefined && !this.decodingRuns)
   }
 
   // -- messages, frames ------------------------------------------------------
@@ -437,12 +481,17 @@ export class Inbox {
     return frame
   }
 
+  /** Whether the next frame has to be decoded before anything can be taken, and nobody does it yet. */
+  get hasToDecode(): boolean {
+    return this.decoding !== undefined && !this.decodes
+  }
+
   /** Decodes the next frame. Once begun it is finished, because nobody could do it again. */
-  private get runDecoding(): Effect.Effect<void> {
+  get decodeNext(): Effect.Effect<void> {
     return Effect.uninterruptible(Effect.suspend(() => {
       // Another fiber may have come before.
-      if (this.decoding === undefined || this.decodingRuns) return Effect.void
-      this.decodingRuns = true
+      if (this.decoding === undefined || this.decodes) return Effect.void
+      this.decodes = true
       return this.decoding.pipe(
         Effect.match({
           onSuccess: (frame) => {
@@ -452,7 +501,7 @@ export class Inbox {
         }),
         Effect.ensuring(Effect.sync(() => {
           this.decoding = undefined
-          this.decodingRuns = false
+          this.decodes = false
           this.wake()
         }))
       )
@@ -464,7 +513,7 @@ export class Inbox {
     this.head = 0
     this.bytes = 0
     const closed = this.closed = this.source.fail(error)
-    this.wakeAll()
+    this.wake()
     return closed
   }
 }

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scheduler } from "effect"
+import { Deferred, Effect, Exit, Fiber, Scheduler } from "effect"
 import { ConnectionError, Frame } from "effect-ws"
+import { Extensions } from "../../src/internal/extensions.ts"
 import { Inbox } from "../../src/internal/inbox.ts"
 import { contentOf } from "../support/memory.ts"
 import { Steps } from "../support/steps.ts"
@@ -12,9 +13,9 @@ const closed = new ConnectionError.ConnectionClosed({
   cause: new ConnectionError.TransportEnded()
 })
 
-const make = (highWaterMark = 1000) => {
+const make = (highWaterMark = 1000, extensions?: Extensions) => {
   let resumed = 0
-  const inbox = new Inbox(highWaterMark, { resume: () => resumed++, fail: () => closed }, undefined)
+  const inbox = new Inbox(highWaterMark, { resume: () => resumed++, fail: () => closed }, extensions)
   return { inbox, resumed: () => resumed }
 }
 
@@ -168,6 +169,26 @@ describe("Inbox", () => {
       assert.isTrue(Exit.isSuccess(exit) && text(exit.value.first) === "c")
     }
   })
+
+  it.effect("whoever comes while the last message is decoded waits for it, and does not ask again and again", () =>
+    Effect.gen(function*() {
+      const decoded = yield* Deferred.make<void>()
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: (frame: Frame.Frame) => Effect.as(Deferred.await(decoded), frame)
+      }
+      const { inbox } = make(1000, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a")])
+      const first = Effect.runFork(message(inbox))
+      inbox.close(closed)
+      const steps = new Steps()
+      const second = Effect.runFork(Effect.provideService(message(inbox), Scheduler.Scheduler, steps))
+      for (let count = 0; count < 50; count++) steps.step()
+      assert.deepStrictEqual([steps.idle, second.pollUnsafe()], [true, undefined])
+      yield* Deferred.succeed(decoded, undefined)
+      while (!steps.idle) steps.step()
+      assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("a"), Exit.fail(closed)])
+    }))
 
   it("a taker that was woken, made to yield, and interrupted, leaves what is here to the next", () => {
     const { inbox } = make()
