@@ -51,7 +51,8 @@ export class Contexts {
   /** How many there are of each, spare ones among them, and what they take; what is kept in place of others. */
   readonly alive = { deflaters: 0, inflaters: 0, memory: 0, windows: 0 }
   private readonly options: ContextsOptions
-  private readonly kinds = new Map<string, Kind>()
+  /** By window bits. */
+  private readonly kinds: Record<Kind["name"], Array<Kind | undefined>> = { deflaters: [], inflaters: [] }
   private readonly held = new Set<Held>()
   private uses = 0
   connections = 0
@@ -76,13 +77,12 @@ export class Contexts {
 
   /** A compressor that remembers nothing. It is busy. */
   deflater(windowBits: number): Held {
-    const { level, memoryLevel } = this.options
-    return this.take(this.kind("deflaters", windowBits, () => makeDeflate(windowBits, level, memoryLevel)))
+    return this.take(this.kind("deflaters", windowBits))
   }
 
   /** A decompressor that remembers `window` alone. It is busy. */
   inflater(windowBits: number, window: Uint8Array | undefined): Held {
-    const kind = this.kind("inflaters", windowBits, () => makeInflate(windowBits))
+    const kind = this.kind("inflaters", windowBits)
     return window === undefined ? this.take(kind) : this.add(kind, makeInflate(windowBits, window))
   }
 
@@ -102,15 +102,19 @@ export class Contexts {
     this.rest(held, held.kind)
   }
 
-  private kind(name: Kind["name"], windowBits: number, make: () => ZlibStream): Kind {
-    const key = `${name} ${windowBits}`
-    let kind = this.kinds.get(key)
-    if (kind === undefined) {
-      const spares: Array<Held> = []
-      kind = { name, make, spares, release: (held) => spares.splice(spares.indexOf(held), 1) }
-      this.kinds.set(key, kind)
+  private kind(name: Kind["name"], windowBits: number): Kind {
+    return this.kinds[name][windowBits] ??= this.makeKind(name, windowBits)
+  }
+
+  private makeKind(name: Kind["name"], windowBits: number): Kind {
+    const { level, memoryLevel } = this.options
+    const spares: Array<Held> = []
+    return {
+      name,
+      make: () => name === "deflaters" ? makeDeflate(windowBits, level, memoryLevel) : makeInflate(windowBits),
+      spares,
+      release: (held) => spares.splice(spares.indexOf(held), 1)
     }
-    return kind
   }
 
   private take(kind: Kind): Held {
