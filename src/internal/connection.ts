@@ -56,6 +56,7 @@ import { watch } from "./watch.ts"
 type Shape = Connection.Connection["Service"]
 
 const defaultHighWaterMark = 64 * 1024
+const defaultMaxUnansweredPings = 100
 const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
 const defaultWriteTimeout = Duration.seconds(30)
@@ -158,7 +159,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     const coalesce = options.coalesceWrites ?? true
     this.outbox = new Outbox(transport, this.protocol, role, codec, coalesce, extensions, this, meter, timers)
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
-    this.pings = new Pings(this.outbox)
+    this.pings = new Pings(this.outbox, options.maxUnansweredPings ?? defaultMaxUnansweredPings)
   }
 
   get request(): Handshake.Request {
