@@ -12,6 +12,7 @@ export interface Fault {
 }
 
 const kept: Array<unknown> = []
+const never = new Int32Array(new SharedArrayBuffer(4))
 /** One of the messages that are sent without waiting for the answers to those before. */
 const unlucky = 120
 
@@ -31,6 +32,13 @@ export const faults: Readonly<Record<string, Fault>> = {
   "leak memory": { connection: () => void kept.push(Buffer.alloc(200_000, 1)) },
   "leak handles": { connection: () => void kept.push(watch("/tmp")) },
   "leak descriptors": { connection: () => void kept.push(openSync("/dev/null", "r")) },
+  block: {
+    messages: () => (message, sequence) => {
+      // Twice in the hundred that are timed.
+      if (sequence === 10 || sequence === 20) Atomics.wait(never, 0, 0, 1100)
+      return [message]
+    }
+  },
   "be lenient": { lenient: true },
   die: { connection: () => process.exit(3) }
 }
