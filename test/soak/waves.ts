@@ -39,7 +39,6 @@ const row = (name: string, { descriptors, handles, heap, open, rss }: Sample): R
 ]
 const rows = [row("before the first", await subject.ask())]
 const samples: Array<Sample> = []
-const began = performance.now()
 for (let turn = 1; turn <= waves; turn++) {
   const shown = turn % Math.ceil(waves / 10) === 0 || turn === waves
   await wave(subject.port, size, tally, async () => {
@@ -55,11 +54,10 @@ for (let turn = 1; turn <= waves; turn++) {
     console.error(rows.at(-1)!.join("  "))
   }
 }
-const seconds = Math.round((performance.now() - began) / 1000)
 subject.stop()
 
 const { connections } = samples[waves - 1]
 if (connections !== waves * size) tally.violations.push(`${connections} connections were served`)
-console.error(`${number(connections)} connections in ${seconds} s; ${machine}`)
-report("waves", [["", "Open", "Memory in use", "Resident", "Handles", "Descriptors"], ...rows], values.write)
+const title = `${number(connections)} connections; ${machine}`
+report("waves", [[title, "Open", "Memory in use", "Resident", "Handles", "Descriptors"], ...rows], values.write)
 judge([...growths(samples), ...tally.violations])
