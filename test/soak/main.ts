@@ -43,6 +43,8 @@ const patienceOfServer = 1000
 const names = Object.keys(attacks)
 const badClients = Array.from({ length: Number(values.bad) }, (_, i) => names[i % names.length])
 
+/** How many sessions each good client has had. */
+const served = Array.from({ length: goodClients }, () => 0)
 const tally = new Tally(Number(values.patience) * 1000)
 const subject = await start(values.fault)
 const { port } = subject
@@ -54,6 +56,7 @@ const lap = async (turns: number): Promise<Sample> => {
   const good = Array.from({ length: goodClients }, async (_, i) => {
     for (let turn = 0; !over(); turn++) {
       await Effect.runPromise(session(`${subject.url.replace(/\/$/, "")}/${turns}-${i}-${turn}`, tally))
+      served[i]++
     }
   })
   const bad = badClients.map(async (name) => {
@@ -105,6 +108,8 @@ for (const cause of causes) {
   const met = last.ends[cause] ?? 0
   if (met < due) violations.push(`${due} attacks should have ended with ${cause}, and ${met} did`)
 }
+const [least, most] = [Math.min(...served), Math.max(...served)]
+if (2 * least < most) violations.push(`a client had ${least} sessions while another had ${most}`)
 if (!(quantile(0.99) <= patienceOfServer)) violations.push(`one round trip in a hundred took ${quantile(0.99)} ms`)
 
 // -- what was measured ---------------------------------------------------------
@@ -121,6 +126,7 @@ report("soak", [
   ["Connections", number(last.connections)],
   [`... of them in waves of ${number(waveSize)}, open at the same time`, number(tally.visits)],
   ["Sessions of good clients", number(tally.sessions)],
+  ["... of the client that had most, and of the one that had least", `${number(most)}, ${number(least)}`],
   ["Messages that `send` accepted in these", number(accepted)],
   ["... received by the server, in order", number(received)],
   ["... whose echo came back, in order, the same", number(tally.echoed)],
