@@ -1,6 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
-import { Connection, Frame, Handshake, type HandshakeError, Message, WebSocketClient, WebSocketServer } from "effect-ws"
+import {
+  Connection,
+  type ConnectionError,
+  Frame,
+  Handshake,
+  type HandshakeError,
+  Message,
+  WebSocketClient,
+  WebSocketServer
+} from "effect-ws"
 import { TestClock } from "effect/testing"
 import { createPrivateKey } from "node:crypto"
 import { readFileSync } from "node:fs"
@@ -339,6 +348,35 @@ describe("handlers", () => {
       peer.socket.resetAndDestroy()
       assert.strictEqual(yield* Deferred.await(ended), "Failure")
       assert.deepStrictEqual(logged, [])
+    }))
+
+  it.live("that fail because they send while the connection is being closed are not, either", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ logLevel }) => void logged.push(logLevel))
+      const failed = yield* Deferred.make<ConnectionError.ConnectionClosed>()
+      const server = yield* serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        yield* Effect.forkChild(connection.close(1001), { startImmediately: true })
+        return yield* Effect.tapError(connection.send("late"), (error) => Deferred.succeed(failed, error))
+      })).pipe(Effect.provide(Logger.layer([logger])))
+      const peer = yield* rawHandshake(server.port)
+      // It is told before the peer has answered.
+      assert.deepInclude(yield* Deferred.await(failed), { sent: { code: 1001, reason: "" }, received: undefined })
+      peer.send(Frame.close(1001))
+      yield* peer.ended
+      while ((yield* server.connections).length > 0) yield* Effect.sleep(1)
+      assert.deepStrictEqual(logged, [])
+    }))
+
+  it.live("that fail with nothing are logged too", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ logLevel }) => void logged.push(logLevel))
+      const server = yield* serve(Effect.fail(undefined)).pipe(Effect.provide(Logger.layer([logger])))
+      const connection = yield* connect(server.url)
+      assert.strictEqual((yield* connection.closed).code, 1011)
+      assert.deepStrictEqual(logged, ["Error"])
     }))
 
   it.live("have a Scope that ends with the connection", () =>

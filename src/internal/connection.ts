@@ -570,6 +570,13 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     return this.protocol.state === "Closed" ? this.protocol.closed : undefined
   }
 
+  /** Whether an error says how this connection ended; or, to somebody who sent meanwhile, that it is being closed. */
+  isEnd(error: unknown): boolean {
+    const { closed } = this.protocol
+    if (error === closed) return true
+    return error instanceof ConnectionClosed && error.sent !== undefined && error.sent === closed.sent
+  }
+
   get closed(): Effect.Effect<ConnectionClosed> {
     return this.over.await
   }

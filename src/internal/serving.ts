@@ -444,7 +444,7 @@ const internalError = rejection(500)
 /** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
 const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const unexpected = cause.reasons.some((reason) =>
-    reason._tag === "Die" || (reason._tag === "Fail" && reason.error !== connection.ended)
+    reason._tag === "Die" || (reason._tag === "Fail" && !connection.isEnd(reason.error))
   )
   return unexpected
     ? Effect.logError("a WebSocket handler failed", cause)
