@@ -1074,21 +1074,24 @@ describe("close (RFC 6455 §7)", () => {
       assert.isTrue((yield* Effect.flip(connection.receive)).normal)
     }))
 
-  it.effect("gives up on a peer that never answers, after closeTimeout", () =>
-    Effect.gen(function*() {
-      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
-      const fiber = yield* Effect.forkChild(connection.close(1000))
-      yield* TestClock.adjust("2 seconds")
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("1 second")
-      const ended = yield* Fiber.join(fiber)
-      assert.strictEqual(ended.cause?._tag, "CloseTimeout")
-      assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
-      assert.isUndefined(ended.received)
-      assert.isFalse(ended.clean)
-      yield* settle
-      assert.isTrue(peer.sawEnd())
-    }))
+  const closeTimeouts = [["closeTimeout", { closeTimeout: "3 seconds" }, 3], ["10 seconds", {}, 10]] as const
+  for (const [name, options, seconds] of closeTimeouts) {
+    it.effect(`gives up on a peer that never answers, after ${name}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server", ...options })
+        const fiber = yield* Effect.forkChild(connection.close(1000))
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        const ended = yield* Fiber.join(fiber)
+        assert.strictEqual(ended.cause?._tag, "CloseTimeout")
+        assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
+        assert.isUndefined(ended.received)
+        assert.isFalse(ended.clean)
+        yield* settle
+        assert.isTrue(peer.sawEnd())
+      }))
+  }
 
   it.effect("cuts a peer that answers but never ends TCP, and it was clean all the same", () =>
     Effect.gen(function*() {

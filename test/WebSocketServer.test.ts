@@ -1,5 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
+import {
+  Config,
+  ConfigProvider,
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Scope,
+  Stream
+} from "effect"
 import {
   Connection,
   type ConnectionError,
@@ -391,26 +404,29 @@ describe("handlers", () => {
       yield* Deferred.await(released)
     }))
 
-  it.effect("that go on after their connection get handlerTimeout, and are interrupted then", () =>
-    Effect.gen(function*() {
-      const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
-      const gone = yield* Deferred.make<void>()
-      const server = yield* serve(
-        Effect.gen(function*() {
-          const connection = yield* Connection.Connection
-          yield* Effect.forkChild(Effect.andThen(connection.closed, Deferred.succeed(gone, undefined)))
-          return yield* Effect.never
-        }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
-        { serve: { handlerTimeout: "7 seconds", keepalive: false } }
-      )
-      const peer = yield* rawHandshake(server.port)
-      peer.socket.destroy()
-      yield* Deferred.await(gone)
-      yield* TestClock.adjust("6 seconds")
-      assert.isFalse(yield* Deferred.isDone(exits))
-      yield* TestClock.adjust("1 second")
-      assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
-    }))
+  const handlerTimeouts = [["handlerTimeout", { handlerTimeout: "7 seconds" }, 7], ["30 seconds", {}, 30]] as const
+  for (const [name, options, seconds] of handlerTimeouts) {
+    it.effect(`that go on after their connection get ${name}, and are interrupted then`, () =>
+      Effect.gen(function*() {
+        const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+        const gone = yield* Deferred.make<void>()
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            yield* Effect.forkChild(Effect.andThen(connection.closed, Deferred.succeed(gone, undefined)))
+            return yield* Effect.never
+          }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
+          { serve: { ...options, keepalive: false } }
+        )
+        const peer = yield* rawHandshake(server.port)
+        peer.socket.destroy()
+        yield* Deferred.await(gone)
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isFalse(yield* Deferred.isDone(exits))
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
+      }))
+  }
 
   it.live("echo 100,000 pipelined messages in order, in bounded memory", () =>
     Effect.gen(function*() {
@@ -518,24 +534,27 @@ describe("shutdown", () => {
       assert.isTrue(Exit.hasDies(exit))
     }))
 
-  it.effect("cuts what is not over within shutdownTimeout", () =>
-    Effect.gen(function*() {
-      const interrupted = yield* Deferred.make<void>()
-      const { server, stop } = yield* stoppable(
-        Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)),
-        { shutdownTimeout: "4 seconds", closeTimeout: "1 minute" }
-      )
-      const silent = yield* rawHandshake(server.port)
-      const stopping = yield* Effect.forkChild(stop)
-      const [close] = yield* silent.untilFrames(1)
-      assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1001, reason: "" })
-      yield* TestClock.adjust("3 seconds")
-      assert.isUndefined(stopping.pollUnsafe())
-      yield* TestClock.adjust("1 second")
-      yield* Deferred.await(interrupted)
-      yield* Fiber.join(stopping)
-      yield* silent.ended
-    }))
+  const shutdownTimeouts = [["shutdownTimeout", { shutdownTimeout: "4 seconds" }, 4], ["10 seconds", {}, 10]] as const
+  for (const [name, options, seconds] of shutdownTimeouts) {
+    it.effect(`cuts what is not over within ${name}`, () =>
+      Effect.gen(function*() {
+        const interrupted = yield* Deferred.make<void>()
+        const { server, stop } = yield* stoppable(
+          Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)),
+          { ...options, closeTimeout: "1 minute" }
+        )
+        const silent = yield* rawHandshake(server.port)
+        const stopping = yield* Effect.forkChild(stop)
+        const [close] = yield* silent.untilFrames(1)
+        assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1001, reason: "" })
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isUndefined(stopping.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        yield* Deferred.await(interrupted)
+        yield* Fiber.join(stopping)
+        yield* silent.ended
+      }))
+  }
 
   it.live("ends decisions that are under way, and refuses what comes after with 503", () =>
     Effect.gen(function*() {
