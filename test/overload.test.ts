@@ -105,7 +105,7 @@ describe("more connections than there is room for", () => {
 
   it.live("maxPendingHandshakes: 1,024 by default", () =>
     Effect.gen(function*() {
-      const server = yield* serve(echo)
+      const server = yield* serve(echo, { handshakeTimeout: "1 hour" })
       const silent = yield* Effect.replicateEffect(rawConnect(server.port), 1023)
       // It was one of them, and is none any more.
       yield* rawHandshake(server.port)
