@@ -31,6 +31,7 @@ import type {
   ConnectionClosed,
   ControlPayloadTooLong,
   MessageSkipped,
+  TooManyPings,
   UnexpectedFragment
 } from "./ConnectionError.ts"
 import type * as Extension from "./Extension.ts"
@@ -167,11 +168,14 @@ export class Connection extends Context.Service<Connection, {
   ) => Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong | UnexpectedFragment>
   /**
    * Sends a ping, waits for the pong, and answers how long that took. The
-   * payload, at most 125 bytes, is made up where it is not given.
+   * payload, at most 125 bytes, is made up where it is not given. Fails with
+   * `TooManyPings`, and sends nothing, where `maxUnansweredPings` others wait.
    */
   readonly ping: {
-    (): Effect.Effect<Duration.Duration, ConnectionClosed>
-    (payload: string | Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong>
+    (): Effect.Effect<Duration.Duration, ConnectionClosed | TooManyPings>
+    (
+      payload: string | Uint8Array
+    ): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong | TooManyPings>
   }
 
   /**
@@ -212,6 +216,12 @@ export interface Options {
   readonly maxFragments?: number | undefined
   /** How many bytes may be unread before the peer is held back. Default 64 KiB. */
   readonly inboundHighWaterMark?: number | undefined
+  /**
+   * How many `ping` calls may wait for their pongs, so that a program that pings
+   * does not grow with a peer that never answers. Default 100. The pings of the
+   * keepalive are not among them, of which there is one at a time.
+   */
+  readonly maxUnansweredPings?: number | undefined
   /** How long the closing handshake may take, the end of the transport included. Default 10 seconds. */
   readonly closeTimeout?: Duration.Input | undefined
   /**

@@ -19,6 +19,7 @@
  * MessageSkipped          the rest of a message that was read in fragments was passed over
  * SendError               what was to be sent cannot be
  * ├─ ControlPayloadTooLong
+ * ├─ TooManyPings
  * ├─ InvalidCloseCode
  * ├─ CloseReasonTooLong
  * ├─ UnexpectedFragment
@@ -331,6 +332,22 @@ export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLo
 }
 
 /**
+ * As many pings wait for their pongs as may: the peer answers more slowly than
+ * it is asked, or not at all. Nothing was sent.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class TooManyPings extends Data.TaggedError("TooManyPings")<{
+  readonly limit: number
+}> {
+  override get message(): string {
+    return `${this.limit} pings wait for their pongs; wait for one before the next, or no longer than makes sense, ` +
+      "with Effect.timeout"
+  }
+}
+
+/**
  * A close reason that takes more bytes than a close frame has room for (RFC
  * 6455 §5.5.1).
  *
@@ -386,6 +403,7 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
  */
 export type SendError =
   | ControlPayloadTooLong
+  | TooManyPings
   | InvalidCloseCode
   | CloseReasonTooLong
   | UnexpectedFragment

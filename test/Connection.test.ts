@@ -654,6 +654,48 @@ describe("ping (RFC 6455 §5.5.2)", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "x")
     }))
 
+  it.effect("without waiting, to a peer that never answers, takes no more than so much (maxUnansweredPings)", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const outcomes: Record<string, number> = {}
+      const count = (name: string) => Effect.sync(() => void (outcomes[name] = (outcomes[name] ?? 0) + 1))
+      const careless = yield* Effect.forkChild(Effect.gen(function*() {
+        for (let i = 0; i < 10_000; i++) {
+          yield* Effect.forkChild(Effect.matchEffect(connection.ping(), {
+            onFailure: ({ _tag }) => count(_tag),
+            onSuccess: () => count("answered")
+          }))
+          yield* Effect.sleep("1 millis")
+        }
+        return yield* Effect.never
+      }))
+      yield* TestClock.adjust("10 seconds")
+      const pings = () => peer.received.filter(({ opcode }) => opcode === Frame.Opcode.Ping).length
+      assert.deepStrictEqual(outcomes, { TooManyPings: 9900 })
+      assert.strictEqual(pings(), 100)
+      // One pong answers all before it, and there is room again (§5.5.3).
+      peer.send(Frame.pong(peer.received[98].payload))
+      yield* settle
+      assert.deepStrictEqual(outcomes, { TooManyPings: 9900, answered: 99 })
+      const late = yield* Effect.replicateEffect(Effect.forkChild(connection.ping()), 100)
+      yield* settle
+      assert.strictEqual(pings(), 199)
+      assert.strictEqual((yield* Effect.flip(Fiber.join(late[99])))._tag, "TooManyPings")
+      // So there is when they are given up.
+      yield* Fiber.interrupt(careless)
+      yield* Fiber.interruptAll(late)
+      yield* Effect.timeoutOption(connection.ping(), "1 seconds").pipe(
+        Effect.forkChild,
+        Effect.replicateEffect(100)
+      )
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(pings(), 299)
+      const last = yield* Effect.forkChild(connection.ping("last"))
+      yield* settle
+      peer.send(Frame.pong(new TextEncoder().encode("last")))
+      yield* Fiber.join(last)
+    }))
+
   it.effect("fails when the connection ends before the pong", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -1032,21 +1074,24 @@ describe("close (RFC 6455 §7)", () => {
       assert.isTrue((yield* Effect.flip(connection.receive)).normal)
     }))
 
-  it.effect("gives up on a peer that never answers, after closeTimeout", () =>
-    Effect.gen(function*() {
-      const { connection, peer } = yield* makeRaw({ role: "server", closeTimeout: "3 seconds" })
-      const fiber = yield* Effect.forkChild(connection.close(1000))
-      yield* TestClock.adjust("2 seconds")
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("1 second")
-      const ended = yield* Fiber.join(fiber)
-      assert.strictEqual(ended.cause?._tag, "CloseTimeout")
-      assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
-      assert.isUndefined(ended.received)
-      assert.isFalse(ended.clean)
-      yield* settle
-      assert.isTrue(peer.sawEnd())
-    }))
+  const closeTimeouts = [["closeTimeout", { closeTimeout: "3 seconds" }, 3], ["10 seconds", {}, 10]] as const
+  for (const [name, options, seconds] of closeTimeouts) {
+    it.effect(`gives up on a peer that never answers, after ${name}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server", ...options })
+        const fiber = yield* Effect.forkChild(connection.close(1000))
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isUndefined(fiber.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        const ended = yield* Fiber.join(fiber)
+        assert.strictEqual(ended.cause?._tag, "CloseTimeout")
+        assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
+        assert.isUndefined(ended.received)
+        assert.isFalse(ended.clean)
+        yield* settle
+        assert.isTrue(peer.sawEnd())
+      }))
+  }
 
   it.effect("cuts a peer that answers but never ends TCP, and it was clean all the same", () =>
     Effect.gen(function*() {

@@ -31,6 +31,10 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     "a ping or pong carries at most 125 bytes, not 126"
   ],
   [
+    new ConnectionError.TooManyPings({ limit: 100 }),
+    "100 pings wait for their pongs; wait for one before the next, or no longer than makes sense, with Effect.timeout"
+  ],
+  [
     new ConnectionError.CloseReasonTooLong({ length: 124 }),
     "a close reason takes at most 123 bytes in UTF-8, not 124"
   ],

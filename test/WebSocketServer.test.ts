@@ -1,6 +1,28 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Context, Deferred, Effect, Exit, Fiber, Layer, Logger, Scope, Stream } from "effect"
-import { Connection, Frame, Handshake, type HandshakeError, Message, WebSocketClient, WebSocketServer } from "effect-ws"
+import {
+  Config,
+  ConfigProvider,
+  Context,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Layer,
+  Logger,
+  Scope,
+  Stream
+} from "effect"
+import {
+  Connection,
+  type ConnectionError,
+  Frame,
+  Handshake,
+  type HandshakeError,
+  Message,
+  WebSocketClient,
+  WebSocketServer
+} from "effect-ws"
 import { TestClock } from "effect/testing"
 import { createPrivateKey } from "node:crypto"
 import { readFileSync } from "node:fs"
@@ -341,6 +363,35 @@ describe("handlers", () => {
       assert.deepStrictEqual(logged, [])
     }))
 
+  it.live("that fail because they send while the connection is being closed are not, either", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ logLevel }) => void logged.push(logLevel))
+      const failed = yield* Deferred.make<ConnectionError.ConnectionClosed>()
+      const server = yield* serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        yield* Effect.forkChild(connection.close(1001), { startImmediately: true })
+        return yield* Effect.tapError(connection.send("late"), (error) => Deferred.succeed(failed, error))
+      })).pipe(Effect.provide(Logger.layer([logger])))
+      const peer = yield* rawHandshake(server.port)
+      // It is told before the peer has answered.
+      assert.deepInclude(yield* Deferred.await(failed), { sent: { code: 1001, reason: "" }, received: undefined })
+      peer.send(Frame.close(1001))
+      yield* peer.ended
+      while ((yield* server.connections).length > 0) yield* Effect.sleep(1)
+      assert.deepStrictEqual(logged, [])
+    }))
+
+  it.live("that fail with nothing are logged too", () =>
+    Effect.gen(function*() {
+      const logged: Array<unknown> = []
+      const logger = Logger.make(({ logLevel }) => void logged.push(logLevel))
+      const server = yield* serve(Effect.fail(undefined)).pipe(Effect.provide(Logger.layer([logger])))
+      const connection = yield* connect(server.url)
+      assert.strictEqual((yield* connection.closed).code, 1011)
+      assert.deepStrictEqual(logged, ["Error"])
+    }))
+
   it.live("have a Scope that ends with the connection", () =>
     Effect.gen(function*() {
       const released = yield* Deferred.make<void>()
@@ -353,26 +404,29 @@ describe("handlers", () => {
       yield* Deferred.await(released)
     }))
 
-  it.effect("that go on after their connection get handlerTimeout, and are interrupted then", () =>
-    Effect.gen(function*() {
-      const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
-      const gone = yield* Deferred.make<void>()
-      const server = yield* serve(
-        Effect.gen(function*() {
-          const connection = yield* Connection.Connection
-          yield* Effect.forkChild(Effect.andThen(connection.closed, Deferred.succeed(gone, undefined)))
-          return yield* Effect.never
-        }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
-        { serve: { handlerTimeout: "7 seconds", keepalive: false } }
-      )
-      const peer = yield* rawHandshake(server.port)
-      peer.socket.destroy()
-      yield* Deferred.await(gone)
-      yield* TestClock.adjust("6 seconds")
-      assert.isFalse(yield* Deferred.isDone(exits))
-      yield* TestClock.adjust("1 second")
-      assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
-    }))
+  const handlerTimeouts = [["handlerTimeout", { handlerTimeout: "7 seconds" }, 7], ["30 seconds", {}, 30]] as const
+  for (const [name, options, seconds] of handlerTimeouts) {
+    it.effect(`that go on after their connection get ${name}, and are interrupted then`, () =>
+      Effect.gen(function*() {
+        const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+        const gone = yield* Deferred.make<void>()
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            yield* Effect.forkChild(Effect.andThen(connection.closed, Deferred.succeed(gone, undefined)))
+            return yield* Effect.never
+          }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
+          { serve: { ...options, keepalive: false } }
+        )
+        const peer = yield* rawHandshake(server.port)
+        peer.socket.destroy()
+        yield* Deferred.await(gone)
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isFalse(yield* Deferred.isDone(exits))
+        yield* TestClock.adjust("1 second")
+        assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
+      }))
+  }
 
   it.live("echo 100,000 pipelined messages in order, in bounded memory", () =>
     Effect.gen(function*() {
@@ -480,24 +534,27 @@ describe("shutdown", () => {
       assert.isTrue(Exit.hasDies(exit))
     }))
 
-  it.effect("cuts what is not over within shutdownTimeout", () =>
-    Effect.gen(function*() {
-      const interrupted = yield* Deferred.make<void>()
-      const { server, stop } = yield* stoppable(
-        Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)),
-        { shutdownTimeout: "4 seconds", closeTimeout: "1 minute" }
-      )
-      const silent = yield* rawHandshake(server.port)
-      const stopping = yield* Effect.forkChild(stop)
-      const [close] = yield* silent.untilFrames(1)
-      assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1001, reason: "" })
-      yield* TestClock.adjust("3 seconds")
-      assert.isUndefined(stopping.pollUnsafe())
-      yield* TestClock.adjust("1 second")
-      yield* Deferred.await(interrupted)
-      yield* Fiber.join(stopping)
-      yield* silent.ended
-    }))
+  const shutdownTimeouts = [["shutdownTimeout", { shutdownTimeout: "4 seconds" }, 4], ["10 seconds", {}, 10]] as const
+  for (const [name, options, seconds] of shutdownTimeouts) {
+    it.effect(`cuts what is not over within ${name}`, () =>
+      Effect.gen(function*() {
+        const interrupted = yield* Deferred.make<void>()
+        const { server, stop } = yield* stoppable(
+          Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined)),
+          { ...options, closeTimeout: "1 minute" }
+        )
+        const silent = yield* rawHandshake(server.port)
+        const stopping = yield* Effect.forkChild(stop)
+        const [close] = yield* silent.untilFrames(1)
+        assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1001, reason: "" })
+        yield* TestClock.adjust(Duration.seconds(seconds - 1))
+        assert.isUndefined(stopping.pollUnsafe())
+        yield* TestClock.adjust("1 second")
+        yield* Deferred.await(interrupted)
+        yield* Fiber.join(stopping)
+        yield* silent.ended
+      }))
+  }
 
   it.live("ends decisions that are under way, and refuses what comes after with 503", () =>
     Effect.gen(function*() {

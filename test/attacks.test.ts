@@ -6,6 +6,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Option, Stream } from "effect"
 import { Connection, Frame, Handshake, PerMessageDeflate, WebSocketClient } from "effect-ws"
+import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { deflateRawSync } from "node:zlib"
 import { contentOf } from "./support/memory.ts"
@@ -20,6 +21,7 @@ import {
   type Server,
   splitHead
 } from "./support/net.ts"
+import { runExample } from "./support/process.ts"
 import { eventually, memoryInUse, openSockets } from "./support/resources.ts"
 
 const echo = Effect.gen(function*() {
@@ -305,7 +307,9 @@ describe("the handshake", () => {
 
   it.live("credentials stay with the origin that they were given for", () =>
     Effect.gen(function*() {
-      const elsewhere = yield* rawServer((peer) => peer.write("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"))
+      const elsewhere = yield* rawServer((peer) =>
+        peer.socket.once("data", () => peer.write("HTTP/1.1 400 No\r\nContent-Length: 0\r\n\r\n"))
+      )
       const first = yield* rawServer((peer) =>
         peer.socket.once("data", () =>
           peer.write(
@@ -313,9 +317,65 @@ describe("the handshake", () => {
           ))
       )
       const headers = { Authorization: "Bearer secret", Cookie: "session=secret" }
-      yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${first.port}/`, { headers }))
+      yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${first.port}/`, { headers, maxRedirects: 1 }))
       assert.include(first.peers[0].received().toString("latin1"), "secret")
-      for (const peer of elsewhere.peers) assert.notInclude(peer.received().toString("latin1"), "secret")
+      assert.strictEqual(elsewhere.peers.length, 1)
+      const told = (yield* elsewhere.peers[0].until((received) => received.includes(headEnd))).toString("latin1")
+      assert.include(told, "Sec-WebSocket-Key")
+      assert.notInclude(told, "secret")
+    }))
+})
+
+describe("secrets that clients send", () => {
+  /** Says what is compared in constant time, in a process of an example. */
+  const listener = `
+    import crypto from "node:crypto"
+    import { syncBuiltinESMExports } from "node:module"
+    const { timingSafeEqual } = crypto
+    crypto.timingSafeEqual = (one, other) => {
+      console.log("COMPARED " + one.length + " " + other.length)
+      return timingSafeEqual(one, other)
+    }
+    syncBuiltinESMExports()`
+
+  it.live("are compared in constant time by the example that compares some (CVE-2021-33880)", () =>
+    Effect.gen(function*() {
+      const example = yield* runExample("subprotocol-auth.js", {
+        PORT: "0",
+        TOKENS: "s3cret:Ada,hunter2:Grace",
+        NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(listener)}`
+      })
+      const [, url] = yield* example.printed(/LISTENING (\S+)/)
+      let expected = 0
+      // However much of it is right, and however long it is: as much is compared, with all that are known.
+      for (const token of ["x", "s3cre", "s3creT", "s3cret5", "hunter", "x".repeat(1000)]) {
+        const error = yield* Effect.flip(
+          WebSocketClient.connect(url, { headers: { Authorization: `Bearer ${token}` } })
+        )
+        assert.deepInclude(error, { _tag: "HandshakeRejected", status: 401 })
+        expected += 2
+        yield* example.printed(new RegExp(`(?:COMPARED 32 32\\n){${expected}}`))
+      }
+    }))
+
+  it.live("do not go to a server whose certificate nobody vouches for", () =>
+    Effect.gen(function*() {
+      const certificates = new URL("support/certificates/", import.meta.url)
+      const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
+        readFileSync(new URL(name, certificates), "utf8")
+      )
+      const requests: Array<string> = []
+      const server = yield* serve({
+        tls: { key, cert },
+        serve: { decide: ({ path }) => Effect.sync(() => (requests.push(path), Handshake.accept())) }
+      })
+      const url = server.url.replace("127.0.0.1", "localhost")
+      const headers = { Authorization: "Bearer secret" }
+      const error = yield* Effect.flip(WebSocketClient.connect(url, { headers }))
+      assert.deepInclude(error, { _tag: "ConnectFailed", code: "DEPTH_ZERO_SELF_SIGNED_CERT" })
+      assert.deepStrictEqual(requests, [])
+      yield* Effect.scoped(WebSocketClient.connect(url, { headers, tls: { ca: cert } }))
+      assert.deepStrictEqual(requests, ["/"])
     }))
 })
 

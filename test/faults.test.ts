@@ -1,11 +1,13 @@
 /** Networks that fail, processes that die: each end has one outcome, in time, and what was received is what was sent. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Stream } from "effect"
+import { Cause, Deferred, Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, ConnectionError, WebSocketClient } from "effect-ws"
+import * as Testing from "effect-ws/Testing"
+import { TestClock } from "effect/testing"
+import { contentOf, type Shape } from "./support/memory.ts"
 import { rawHandshake, serve } from "./support/net.ts"
 import { runExample, runProgram } from "./support/process.ts"
 import { type Fault, proxy } from "./support/proxy.ts"
-import { contentOf } from "./support/memory.ts"
 import { eventually } from "./support/resources.ts"
 
 const deadlines = {
@@ -16,23 +18,33 @@ const deadlines = {
 
 const said = ["hello", "in fragments", "x".repeat(200)]
 
+const early = { handshakeTimeout: "300 millis", ...deadlines } as const
+
 /** What a client does in the conversation: it sends, is answered, and closes. */
-const converse = (port: number, got: Array<string>) =>
+const speak = (client: Shape, got: Array<string>) =>
   Effect.gen(function*() {
-    const client = yield* WebSocketClient.connect(`ws://127.0.0.1:${port}/`, {
-      ...deadlines,
-      handshakeTimeout: "300 millis"
-    })
     yield* client.send(said[0])
     yield* client.sendFragments(Stream.make("in ", "fragments"))
     yield* client.ping("?")
     yield* client.send(said[2])
     for (const _ of said) got.push(String(contentOf(yield* client.receive)))
     return yield* client.close(1000, "done")
-  }).pipe(Effect.scoped)
+  })
+
+/** What a server does: it hears, and answers. */
+const answer = (connection: Shape, heard: Array<string>) =>
+  Stream.runForEach(connection.messages, (message) => {
+    heard.push(String(contentOf(message)))
+    return connection.send(message)
+  }).pipe(Effect.exit, Effect.andThen(connection.closed))
+
+const converse = (port: number, got: Array<string>, options?: WebSocketClient.ConnectOptions) =>
+  Effect.scoped(
+    Effect.flatMap(WebSocketClient.connect(`ws://127.0.0.1:${port}/`, options), (client) => speak(client, got))
+  )
 
 /** A server that keeps what it heard, and how it ended. */
-const listen = Effect.gen(function*() {
+const listen = Effect.fnUntraced(function*(options?: typeof early) {
   const heard: Array<string> = []
   const ends: Array<ConnectionError.ConnectionClosed> = []
   let running = 0
@@ -40,17 +52,12 @@ const listen = Effect.gen(function*() {
     Effect.gen(function*() {
       const connection = yield* Connection.Connection
       running++
-      yield* Stream.runForEach(connection.messages, (message) => {
-        heard.push(String(contentOf(message)))
-        return connection.send(message)
-      }).pipe(
-        Effect.exit,
-        Effect.andThen(connection.closed),
+      yield* answer(connection, heard).pipe(
         Effect.map((end) => void ends.push(end)),
         Effect.ensuring(Effect.sync(() => running--))
       )
     }),
-    { handshakeTimeout: "300 millis", serve: deadlines }
+    { ...options, serve: { ...options } }
   )
   const over = Effect.gen(function*() {
     yield* eventually(() => running === 0)
@@ -63,10 +70,10 @@ const isPrefix = (some: ReadonlyArray<string>, all: ReadonlyArray<string>) =>
   assert.deepStrictEqual(some, all.slice(0, some.length))
 
 describe("a conversation", () => {
-  const unharmed = (tear: boolean) =>
+  const unharmed = (how: Parameters<typeof proxy>[1]) =>
     Effect.gen(function*() {
-      const server = yield* listen
-      const { passed, port } = yield* proxy(server.port, { tear })
+      const server = yield* listen()
+      const { passed, port } = yield* proxy(server.port, how)
       const got: Array<string> = []
       const end = yield* converse(port, got)
       yield* server.over
@@ -76,19 +83,33 @@ describe("a conversation", () => {
       return passed
     }).pipe(Effect.scoped)
 
-  it.live("that comes in one piece, or a byte at a time, is the same", () =>
+  it.live("that comes in one piece, a byte at a time, or late, is the same", () =>
     Effect.gen(function*() {
-      yield* unharmed(false)
-      yield* unharmed(true)
+      yield* unharmed({})
+      yield* unharmed({ tear: true })
+      yield* unharmed({ delay: 10 })
+    }))
+
+  it.live("whose beginning reaches the server twice is two, of which each is whole", () =>
+    Effect.gen(function*() {
+      const server = yield* listen()
+      const { port } = yield* proxy(server.port, { double: true })
+      const got: Array<string> = []
+      assert.isTrue((yield* converse(port, got)).clean)
+      yield* eventually(() => server.ends.length === 2)
+      yield* server.over
+      assert.deepStrictEqual(got, said)
+      assert.deepStrictEqual(server.heard.toSorted(), [...said, ...said].toSorted())
+      assert.deepStrictEqual(server.ends.map(({ clean, reason }) => [clean, reason]), [[true, "done"], [true, "done"]])
     }))
 
   const outcomes = (fault: Fault) =>
     Effect.gen(function*() {
       const where = JSON.stringify(fault)
-      const server = yield* listen
+      const server = yield* listen(early)
       const { port } = yield* proxy(server.port, { fault })
       const got: Array<string> = []
-      const exit = yield* Effect.exit(converse(port, got).pipe(Effect.timeout("3 seconds")))
+      const exit = yield* Effect.exit(converse(port, got, early).pipe(Effect.timeout("3 seconds")))
       yield* server.over.pipe(Effect.timeout("3 seconds"))
       isPrefix(got, said)
       isPrefix(server.heard, said)
@@ -106,13 +127,53 @@ describe("a conversation", () => {
     for (const towards of ["server", "client"] as const) {
       it.live(`that is cut at each byte on its way to the ${towards}: ${how}`, () =>
         Effect.gen(function*() {
-          const length = (yield* unharmed(false))[towards]
+          const length = (yield* unharmed({}))[towards]
           assert.isAbove(length, 300)
           const points = Array.from({ length }, (_, after): Fault => ({ towards, after, how }))
           const found = new Set(yield* Effect.forEach(points, outcomes, { concurrency: 32 }))
           assert.isAtLeast(found.size, 2, [...found].join())
         }), 60_000)
     }
+  }
+})
+
+describe("a conversation in memory", () => {
+  /** What it comes to over a link, and how many bytes it takes. */
+  const outcomes = (link: Testing.LinkOptions) =>
+    Effect.gen(function*() {
+      const { client, server } = yield* Testing.makePair({ link, client: deadlines, server: deadlines })
+      const [got, heard]: [Array<string>, Array<string>] = [[], []]
+      const ends = yield* Effect.forkChild(
+        Effect.all([Effect.exit(speak(client, got)), answer(server, heard)], { concurrency: 2 }),
+        { startImmediately: true }
+      )
+      // Each has its deadline.
+      for (let i = 0; i < 10 && ends.pollUnsafe() === undefined; i++) {
+        yield* Testing.settle
+        yield* TestClock.adjust("100 millis")
+      }
+      assert.isDefined(ends.pollUnsafe())
+      const [here, there] = yield* Fiber.join(ends)
+      isPrefix(got, said)
+      isPrefix(heard, said)
+      isPrefix(got, heard)
+      const error = Exit.isFailure(here) ? Cause.squash(here.cause) : undefined
+      assert.isTrue(error === undefined || error instanceof ConnectionError.ConnectionClosed, String(error))
+      const { bytesIn, bytesOut } = yield* client.stats
+      return { here: yield* client.closed, there, toServer: bytesOut, toClient: bytesIn }
+    }).pipe(Effect.scoped)
+
+  for (const way of ["toServer", "toClient"] as const) {
+    it.effect(`that breaks after each byte, ${way}`, () =>
+      Effect.gen(function*() {
+        const whole = yield* outcomes({})
+        assert.isTrue(whole.here.clean && whole.there.clean)
+        for (let breakAfter = 0; breakAfter < whole[way]; breakAfter++) {
+          const { here, there } = yield* outcomes({ [way]: { breakAfter } })
+          const where = `${breakAfter}: ${here.message}; ${there.message}`
+          assert.isFalse(here.clean && there.clean, where)
+        }
+      }))
   }
 })
 

@@ -1,6 +1,6 @@
 /** Each operation, interrupted at each of its steps: nothing is lost, doubled or torn, and the connection stays usable. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Stream } from "effect"
+import { Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, Frame, Transport } from "effect-ws"
 import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "./support/memory.ts"
 import { interruptAtEachStep } from "./support/steps.ts"
@@ -164,14 +164,22 @@ describe("interrupted at each step", () => {
       assert.deepStrictEqual([...seen].toSorted(), ["closed", "not begun", "whole"])
     }))
 
-  it.effect("ping leaves the connection as it was", () =>
+  it.effect("ping leaves the connection as it was, with room for the next", () =>
     Effect.gen(function*() {
+      const answer = (peer: RawPeer) => peer.send(Frame.pong(new TextEncoder().encode("p")))
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
-        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const { connection, peer } = yield* makeRaw({ role: "server", maxUnansweredPings: 1 })
         return {
           effect: connection.ping("p"),
-          events: [() => peer.send(Frame.pong(new TextEncoder().encode("p")))],
-          verify: () => stillUsable(connection, peer)
+          events: [() => answer(peer)],
+          verify: () =>
+            Effect.gen(function*() {
+              const next = yield* Effect.forkChild(connection.ping("p"), { startImmediately: true })
+              yield* settle
+              answer(peer)
+              yield* Fiber.join(next)
+              yield* stillUsable(connection, peer)
+            })
         }
       }))
       assert.isAbove(points, 3)

@@ -103,6 +103,31 @@ describe("more connections than there is room for", () => {
       }))
   }
 
+  it.live("maxPendingHandshakes: 1,024 by default", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { handshakeTimeout: "1 hour" })
+      const silent = yield* Effect.replicateEffect(rawConnect(server.port), 1023)
+      // It was one of them, and is none any more.
+      yield* rawHandshake(server.port)
+      assert.isTrue(silent.every(({ socket }) => socket.readable))
+      for (let i = 0; i < 2; i++) yield* rawConnect(server.port)
+      yield* silent[0].ended
+      assert.isTrue(silent.slice(1).every(({ socket }) => socket.readable))
+    }), 20_000)
+
+  it.live("maxHeaderSize: 16 KiB by default", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo)
+      const statusWith = (size: number) =>
+        Effect.gen(function*() {
+          const peer = yield* rawConnect(server.port)
+          peer.write(requestText({ "X-Long": "x".repeat(size) }))
+          return (yield* peer.until((received) => received.includes(headEnd))).toString("latin1").split(" ")[1]
+        })
+      assert.strictEqual(yield* statusWith(15 * 1024), "101")
+      assert.strictEqual(yield* statusWith(17 * 1024), "431")
+    }))
+
   for (const secure of [false, true]) {
     it.effect(`handshakes that do not go on end with handshakeTimeout${secure ? ", over TLS" : ""}`, () =>
       Effect.gen(function*() {

@@ -1,12 +1,15 @@
 /** Who is let in: how many there may be at a time, in all and from one address. */
 
+const defaultMax = 65_536
+const defaultMaxPerAddress = 16_384
+
 export class Admission {
   private readonly max: number
   private readonly maxPerAddress: number
   private readonly byAddress = new Map<string, number>()
   private count = 0
 
-  constructor(max: number, maxPerAddress: number) {
+  constructor(max = defaultMax, maxPerAddress = defaultMaxPerAddress) {
     this.max = max
     this.maxPerAddress = maxPerAddress
   }

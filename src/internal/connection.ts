@@ -56,6 +56,7 @@ import { watch } from "./watch.ts"
 type Shape = Connection.Connection["Service"]
 
 const defaultHighWaterMark = 64 * 1024
+const defaultMaxUnansweredPings = 100
 const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
 const defaultWriteTimeout = Duration.seconds(30)
@@ -160,7 +161,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     const coalesce = options.coalesceWrites ?? true
     this.outbox = new Outbox(transport, this.protocol, role, codec, coalesce, extensions, this, meter, timers)
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
-    this.pings = new Pings(this.outbox)
+    this.pings = new Pings(this.outbox, options.maxUnansweredPings ?? defaultMaxUnansweredPings)
   }
 
   get request(): Handshake.Request {
@@ -569,6 +570,13 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   /** How the connection ended, once that is known. */
   get ended(): ConnectionClosed | undefined {
     return this.protocol.state === "Closed" ? this.protocol.closed : undefined
+  }
+
+  /** Whether an error says how this connection ended; or, to somebody who sent meanwhile, that it is being closed. */
+  isEnd(error: unknown): boolean {
+    const { closed } = this.protocol
+    if (error === closed) return true
+    return error instanceof ConnectionClosed && error.sent !== undefined && error.sent === closed.sent
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {

@@ -7,7 +7,7 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
-import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout } from "../ConnectionError.ts"
+import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout, TooManyPings } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import { control, type Outbox } from "./outbox.ts"
 import type { Timer } from "./timers.ts"
@@ -41,6 +41,9 @@ const jitter = (): number => (++started * golden) % 1
 
 export class Pings {
   private readonly outbox: Outbox
+  private readonly maxUnanswered: number
+  /** How many pings of the program's wait, for room or for their pongs. */
+  private unanswered = 0
   private pending: Array<PendingPing> | undefined
   private count = 0
   /** The pong that waits for room: only the newest ping has to be answered. */
@@ -48,18 +51,21 @@ export class Pings {
   /** What pings and pongs have added to the bytes that were sent. */
   bytesOut = 0
 
-  constructor(outbox: Outbox) {
+  constructor(outbox: Outbox, maxUnanswered: number) {
     this.outbox = outbox
+    this.maxUnanswered = maxUnanswered
   }
 
   /** Sends a ping with a payload of its own, when there is room, and answers how long the pong took. */
-  ping(): Effect.Effect<Duration.Duration, ConnectionClosed> {
+  ping(): Effect.Effect<Duration.Duration, ConnectionClosed | TooManyPings> {
     return Effect.suspend(() => this.roundTrip(this.nextPayload()))
   }
 
   /** Sends a ping with a given payload. */
-  pingWith(payload: string | Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong> {
-    return Effect.suspend((): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong> => {
+  pingWith(
+    payload: string | Uint8Array
+  ): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong | TooManyPings> {
+    return Effect.suspend((): ReturnType<Pings["pingWith"]> => {
       const bytes = typeof payload === "string" ? encoder.encode(payload) : payload
       return bytes.length > 125
         ? Effect.fail(new ControlPayloadTooLong({ length: bytes.length }))
@@ -67,9 +73,21 @@ export class Pings {
     })
   }
 
-  private roundTrip(payload: Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed> {
+  private roundTrip(payload: Uint8Array): Effect.Effect<Duration.Duration, ConnectionClosed | TooManyPings> {
     const room = this.outbox.send(() => Effect.void, control)
-    return Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(payload)), ([duration]) => duration))
+    return Effect.acquireUseRelease(
+      Effect.suspend(() => this.enter()),
+      () => Effect.flatMap(room, () => Effect.map(Effect.timed(this.exchange(payload)), ([duration]) => duration)),
+      () => Effect.sync(() => void this.unanswered--)
+    )
+  }
+
+  /** Whoever waits costs something, and may wait for ever: there are only so many of them. */
+  private enter(): Effect.Effect<void, TooManyPings> {
+    // The other way round, NaN would be no limit.
+    if (!(this.unanswered < this.maxUnanswered)) return Effect.fail(new TooManyPings({ limit: this.maxUnanswered }))
+    this.unanswered++
+    return Effect.void
   }
 
   private exchange(payload: Uint8Array): Effect.Effect<void, ConnectionClosed> {

@@ -36,8 +36,6 @@ import { endSpan, startServerHandshake, within } from "./tracing.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
 const defaultShutdownTimeout = Duration.seconds(10)
-const defaultMaxConnections = 65_536
-const defaultMaxConnectionsPerAddress = 16_384
 /** How long a client has to read why it is refused, in milliseconds. */
 const refusalTimeout = 1000
 
@@ -108,10 +106,7 @@ export const makeServing = <A, E, R, Services, RD>(
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
     const sessions = new Set<Session>()
-    const admission = new Admission(
-      options.maxConnections ?? defaultMaxConnections,
-      options.maxConnectionsPerAddress ?? defaultMaxConnectionsPerAddress
-    )
+    const admission = new Admission(options.maxConnections, options.maxConnectionsPerAddress)
 
     /** Gives a request its session, if there is a place for it. */
     const begin = (
@@ -449,7 +444,7 @@ const internalError = rejection(500)
 /** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
 const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const unexpected = cause.reasons.some((reason) =>
-    reason._tag === "Die" || (reason._tag === "Fail" && reason.error !== connection.ended)
+    reason._tag === "Die" || (reason._tag === "Fail" && !connection.isEnd(reason.error))
   )
   return unexpected
     ? Effect.logError("a WebSocket handler failed", cause)

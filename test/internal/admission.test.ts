@@ -10,6 +10,18 @@ describe("Admission", () => {
     assert.deepStrictEqual(["a", "b"].map((source) => admission.enter(source)), [true, false])
   })
 
+  it("has 65,536 places, and 16,384 for each source, unless somebody says otherwise", () => {
+    const admission = new Admission()
+    const enter = (source: string, count: number) => {
+      for (let i = 0; i < count; i++) assert.isTrue(admission.enter(source))
+      assert.isFalse(admission.enter(source))
+    }
+    for (const source of ["a", "b", "c"]) enter(source, 16_384)
+    admission.leave("a")
+    enter("", 16_384 + 1)
+    assert.isFalse(admission.enter("d"))
+  })
+
   it("does not count those of no address as one", () => {
     const admission = new Admission(3, 1)
     assert.deepStrictEqual(["", "", "", ""].map((source) => admission.enter(source)), [true, true, true, false])

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Connection, Extension, Frame, Message, ProtocolError, Transport, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
 import { contentOf, makeRaw, settle } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
 import { interruptAtEachStep } from "../support/steps.ts"
@@ -403,6 +404,29 @@ describe("over the network", () => {
       assert.strictEqual((yield* client.closed).clean, false)
       assert.deepStrictEqual(released, ["server"])
       assert.deepStrictEqual(yield* server.connections, [])
+    }))
+
+  it.effect("that takes too long to begin ends the socket with handshakeTimeout: no handler waits for it", () =>
+    Effect.gen(function*() {
+      const slow: Extension.Extension = {
+        ...stamped(() => "unused"),
+        accept: (parameters) => ({ parameters, open: Effect.never })
+      }
+      let handled = 0
+      const server = yield* serve(Effect.sync(() => handled++), {
+        handshakeTimeout: "5 seconds",
+        serve: { extensions: [slow], maxConnections: 1, handlerTimeout: Infinity }
+      })
+      const client = yield* WebSocketClient.connect(server.url, { extensions: [confirming], keepalive: false })
+      const waiting = yield* Effect.forkChild(client.closed, { startImmediately: true })
+      yield* TestClock.adjust("4 seconds")
+      assert.isUndefined(waiting.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      assert.isFalse((yield* Fiber.join(waiting)).clean)
+      // Its place is somebody else's.
+      const plain = yield* WebSocketClient.connect(server.url)
+      assert.strictEqual((yield* plain.closed).code, 1000)
+      assert.strictEqual(handled, 1)
     }))
 
   it.live("is refused by a client that did not mean it so", () =>

@@ -18,7 +18,7 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const meter = Meter.of(context, "server")
   const timers = Timers.of(context)
   const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined, owner, meter, timers)
-  const pings = new Pings(outbox)
+  const pings = new Pings(outbox, 4)
   const onDrain = () => {
     outbox.drained()
     pings.drained()
@@ -75,6 +75,31 @@ describe("Pings", () => {
       const { pings } = yield* make
       const error = yield* Effect.flip(pings.pingWith("é".repeat(63)))
       assert.deepInclude(error, { _tag: "ControlPayloadTooLong", length: 126 })
+    }))
+
+  it.effect("so many wait, for room or for their pongs, and no more (maxUnansweredPings)", () =>
+    Effect.gen(function*() {
+      const { network, pings, wire } = yield* make
+      const refused = Effect.map(Effect.flip(pings.ping()), ({ _tag }) => assert.strictEqual(_tag, "TooManyPings"))
+      const long = yield* start(pings.pingWith("past the mark"))
+      const waiting = yield* Effect.replicateEffect(start(pings.ping()), 3)
+      assert.deepStrictEqual(wire(), ["ping past the mark"])
+      yield* refused
+      // Who gives up makes room, whether it had been sent or not; and so does a pong.
+      yield* Fiber.interrupt(waiting[0])
+      const next = yield* start(pings.ping())
+      yield* refused
+      network.drain(drain)
+      yield* Fiber.interrupt(long)
+      const last = yield* start(pings.pingWith("last"))
+      while (wire().at(-1) !== "ping last") {
+        network.drain(drain)
+        yield* Effect.yieldNow
+      }
+      yield* refused
+      pings.answered(bytes("last"))
+      yield* Fiber.joinAll([waiting[1], waiting[2], next, last])
+      yield* Fiber.interruptAll(yield* Effect.replicateEffect(start(pings.ping()), 4))
     }))
 
   it.effect("nobody waits for a pong after the end", () =>

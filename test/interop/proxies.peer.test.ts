@@ -143,24 +143,27 @@ const startProxy = (
 
 /** Does what every peer does, over a connection of ours. */
 const obey = (connection: Shape) =>
-  Stream.runForEach(connection.messages, (message) => {
-    const [, verb, rest] = /^please (\w+) ?(.*)$/.exec(message._tag === "Text" ? message.text : "") ?? []
-    const words = rest?.split(" ") ?? []
-    switch (verb) {
-      case "close":
-        return rest === ""
-          ? connection.sendFrame(Frame.close())
-          : connection.sendFrame(Frame.close(Number(words[0]), words.slice(1).join(" ")))
-      case "ping":
-        return Effect.andThen(connection.ping(rest), connection.send(`pong ${rest}`))
-      case "fragments":
-        return connection.sendFragments(Stream.fromIterable(words))
-      case "subprotocol":
-        return connection.send(connection.subprotocol ?? "")
-      default:
-        return connection.send(message)
+  Stream.runForEach(
+    connection.messages,
+    (message): Effect.Effect<void, ConnectionError.ConnectionClosed | ConnectionError.SendError> => {
+      const [, verb, rest] = /^please (\w+) ?(.*)$/.exec(message._tag === "Text" ? message.text : "") ?? []
+      const words = rest?.split(" ") ?? []
+      switch (verb) {
+        case "close":
+          return rest === ""
+            ? connection.sendFrame(Frame.close())
+            : connection.sendFrame(Frame.close(Number(words[0]), words.slice(1).join(" ")))
+        case "ping":
+          return Effect.andThen(connection.ping(rest), connection.send(`pong ${rest}`))
+        case "fragments":
+          return connection.sendFragments(Stream.fromIterable(words))
+        case "subprotocol":
+          return connection.send(connection.subprotocol ?? "")
+        default:
+          return connection.send(message)
+      }
     }
-  })
+  )
 
 /** Our own, at the other side of a proxy. */
 const startBehind = (proxy: Proxy) =>

@@ -2,6 +2,7 @@
 import { Frame } from "effect-ws"
 import * as Net from "node:net"
 import { deflateRawSync } from "node:zlib"
+import type { Tally } from "./good.ts"
 
 const request = (extra = "") =>
   "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
@@ -40,53 +41,84 @@ const press = (socket: Net.Socket, bytes: Buffer): void => {
   more()
 }
 
-type Attack = (socket: Net.Socket, turn: number) => void
+export interface Bad {
+  readonly kind: "attack" | "fault"
+  readonly run: (socket: Net.Socket, turn: number) => void
+  /** What has to have ended each connection that it was done to, where that is always the same. */
+  readonly cause?: string
+}
 
-export const attacks: Readonly<Record<string, Attack>> = {
-  "a handshake that never ends": (socket) => {
+const attackOf = (run: Bad["run"], cause?: string): Bad => ({
+  kind: "attack",
+  run,
+  ...cause === undefined ? {} : { cause }
+})
+
+export const attacks: Readonly<Record<string, Bad>> = {
+  "a handshake that never ends": attackOf((socket) => {
     const drip = setInterval(() => socket.write("X"), 100)
     socket.on("close", () => clearInterval(drip))
-  },
-  "no word at all": () => {},
-  "bytes that are not HTTP": (socket, turn) => void socket.write(Buffer.alloc(1000, turn)),
-  "a head without end": (socket) => press(socket, Buffer.from(`GET / HTTP/1.1\r\nX: ${"x".repeat(50_000)}`)),
-  "a conversation cut at each byte, with FIN": (socket, turn) =>
-    void socket.end(conversation.subarray(0, turn % conversation.length)),
-  "a conversation cut at each byte, with RST": (socket, turn) =>
-    void socket.write(conversation.subarray(0, turn % conversation.length), () => socket.resetAndDestroy()),
-  "frames that are none": (socket, turn) =>
-    void socket.write(Buffer.concat([Buffer.from(request()), Buffer.alloc(100, turn)])),
-  "a length over the limit": (socket) =>
-    void socket.write(Buffer.concat([Buffer.from(request()), Buffer.from("82ff7fffffffffffffff00000000", "hex")])),
-  "empty fragments without end": (socket) => void socket.write(Buffer.concat([Buffer.from(request()), empties])),
-  "a deflate bomb": (socket) => void socket.write(Buffer.concat([Buffer.from(request(deflate)), bomb])),
-  "pings whose pongs are not read": (socket) => {
+  }),
+  "no word at all": attackOf(() => {}),
+  "bytes that are not HTTP": attackOf((socket, turn) => void socket.write(Buffer.alloc(1000, turn))),
+  "a head without end": attackOf((socket) => press(socket, Buffer.from(`GET / HTTP/1.1\r\nX: ${"x".repeat(50_000)}`))),
+  "frames that are none": attackOf((socket, turn) =>
+    void socket.write(Buffer.concat([Buffer.from(request()), Buffer.alloc(100, turn)]))
+  ),
+  "a length over the limit": attackOf(
+    (socket) =>
+      void socket.write(Buffer.concat([Buffer.from(request()), Buffer.from("82ff7fffffffffffffff00000000", "hex")])),
+    "LengthOutOfRange"
+  ),
+  "empty fragments without end": attackOf(
+    (socket) => void socket.write(Buffer.concat([Buffer.from(request()), empties])),
+    "TooManyFragments"
+  ),
+  "a deflate bomb": attackOf(
+    (socket) => void socket.write(Buffer.concat([Buffer.from(request(deflate)), bomb])),
+    "MessageTooLarge"
+  ),
+  "pings whose pongs are not read": attackOf((socket) => {
     socket.write(request())
     press(socket, pings)
-  },
-  "messages whose echo is not read": (socket) => {
+  }, "WriteTimeout"),
+  "messages whose echo is not read": attackOf((socket) => {
     socket.write(request())
     press(socket, flood)
-  },
-  "silence, not even a pong": (socket) => void socket.write(request()),
-  "a close frame, and TCP that stays open": (socket) => {
+  }, "WriteTimeout"),
+  "silence, not even a pong": attackOf((socket) => void socket.write(request()), "KeepaliveTimeout"),
+  "a close frame, and TCP that stays open": attackOf((socket) => {
     socket.write(Buffer.concat([Buffer.from(request()), masked(Frame.close(1000))]))
+  }),
+  "a conversation cut at each byte, with FIN": {
+    kind: "fault",
+    run: (socket, turn) => void socket.end(conversation.subarray(0, turn % conversation.length))
+  },
+  "a conversation cut at each byte, with RST": {
+    kind: "fault",
+    run: (socket, turn) =>
+      void socket.write(conversation.subarray(0, turn % conversation.length), () => socket.resetAndDestroy())
   }
 }
 
 const tried: Record<string, number> = {}
 export const triedAttacks: Readonly<Record<string, number>> = tried
 
-/** Does one of them, and waits until its socket is gone. */
-export const attack = (port: number, name: string, turn: number): Promise<void> =>
+/** What the server may take to be rid of one, in milliseconds: twice its longest deadlines, one after the other. */
+const mostPatience = 8000
+
+/** Does one of them, and waits until its socket is gone, which is for the server to see to. */
+export const attack = (port: number, name: string, turn: number, tally: Tally): Promise<void> =>
   new Promise((resolve) => {
     const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
-    // A server that does not cut it in time keeps its connection, which is counted in the end.
-    const patience = setTimeout(() => socket.destroy(), 8000)
+    const patience = setTimeout(() => {
+      tally.violations.push(`the server did not end ${name}`)
+      socket.destroy()
+    }, Math.min(mostPatience, tally.patience))
     socket.on("error", () => {})
     socket.on("connect", () => {
       tried[name] = (tried[name] ?? 0) + 1
-      attacks[name](socket, turn)
+      attacks[name].run(socket, turn)
     })
     socket.on("data", () => {})
     socket.on("end", () => socket.destroy())

@@ -3,9 +3,12 @@
  * and deadlines short enough to be met. It is asked over IPC how it fares.
  */
 import { Effect, Stream } from "effect"
-import { Connection, type ConnectionError, PerMessageDeflate, WebSocketServer } from "effect-ws"
+import { Connection, type ConnectionError, type Message, PerMessageDeflate, WebSocketServer } from "effect-ws"
 import { readdirSync } from "node:fs"
+import { faults } from "./faults.ts"
 import type { Sample } from "./sample.ts"
+
+const fault = faults[process.argv[2]] ?? {}
 
 const ends: Record<string, number> = {}
 /** How many messages each good client's connections were received from, by the name in its path. */
@@ -18,15 +21,25 @@ const nameOfEnd = ({ cause, code }: ConnectionError.ConnectionClosed): string =>
 const handler = Effect.gen(function*() {
   const connection = yield* Connection.Connection
   connections++
+  fault.connection?.()
   const name = connection.request.path.slice(1)
+  const disturb = name === "" ? undefined : fault.messages?.()
+  let came = 0
   let count = 0
-  yield* Stream.runForEach(connection.messages, (message) => {
+  let last = -1
+  const take = (message: Message.Message) => {
     if (name !== "") {
-      if (message._tag !== "Text" || Number.parseInt(message.text) !== count) outOfOrder++
+      const sequence = message._tag === "Text" ? Number.parseInt(message.text) : NaN
+      if (!(sequence > last)) outOfOrder++
+      last = sequence
       count++
     }
     return connection.send(message)
-  }).pipe(
+  }
+  yield* Stream.runForEach(
+    connection.messages,
+    (message) => disturb === undefined ? take(message) : Effect.forEach(disturb(message, came++), take)
+  ).pipe(
     Effect.ensuring(Effect.sync(() => {
       if (name !== "") received[name] = count
     })),
@@ -49,8 +62,8 @@ const program = Effect.gen(function*() {
   yield* server.serve(handler, {
     extensions: [PerMessageDeflate.make({ releaseAfter: "1 second" })],
     closeTimeout: "1 second",
-    writeTimeout: "2 seconds",
-    keepalive: { interval: "1 second", timeout: "1 second" },
+    writeTimeout: fault.lenient === true ? Infinity : "2 seconds",
+    keepalive: fault.lenient === true ? false : { interval: "1 second", timeout: "1 second" },
     maxMessageSize: 2 ** 20,
     maxFragments: 10_000
   })

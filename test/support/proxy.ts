@@ -18,20 +18,39 @@ export interface Proxy {
   readonly passed: { server: number; client: number }
 }
 
-/** In front of a port of this machine. With `tear`, each byte travels alone. */
+/**
+ * In front of a port of this machine. With `tear`, each byte travels alone; with
+ * `delay`, what comes at once takes so many milliseconds; with `double`, each
+ * connection attempt reaches the server twice, as from a proxy that tries again,
+ * and with it all that the client says; the client hears the first.
+ */
 export const proxy = (
   target: number,
-  options: { readonly fault?: Fault; readonly tear?: boolean }
+  options: {
+    readonly fault?: Fault
+    readonly tear?: boolean
+    readonly delay?: number
+    readonly double?: boolean
+  }
 ): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.gen(function*() {
     const passed = { server: 0, client: 0 }
-    const { fault, tear } = options
+    const { delay, double, fault, tear } = options
     const onward: Array<Net.Socket> = []
     yield* Effect.addFinalizer(() => Effect.sync(() => onward.forEach((socket) => socket.destroy())))
     const { port } = yield* rawServer(({ socket }) => {
       const server = Net.connect({ port: target, host: "127.0.0.1", allowHalfOpen: true, noDelay: true })
       socket.setNoDelay(true)
       onward.push(server)
+      if (double === true) {
+        const again = Net.connect({ port: target, host: "127.0.0.1", allowHalfOpen: true, noDelay: true })
+        onward.push(again)
+        again.on("error", () => {})
+        again.resume()
+        socket.on("data", (chunk) => again.write(chunk))
+        socket.on("end", () => again.end())
+        socket.on("close", () => again.destroySoon())
+      }
       let silent = false
       const strike = (to: Net.Socket) => {
         if (fault!.how === "silence") silent = true
@@ -56,6 +75,7 @@ export const proxy = (
         }
         if (ours?.after === 0) happen()
         const queue: Array<number> = []
+        let delayed = 0
         const drip = () => {
           const byte = queue.shift()
           if (byte === undefined) return
@@ -67,14 +87,21 @@ export const proxy = (
             if (queue.push(...chunk) === chunk.length) setImmediate(drip)
             return
           }
+          if (delay !== undefined) {
+            delayed++
+            return void setTimeout(() => {
+              delayed--
+              forward(chunk)
+            }, delay)
+          }
           forward(ours === undefined ? chunk : chunk.subarray(0, Math.max(0, ours.after - passed[towards])))
           happen()
         })
         from.on("error", () => to.destroy())
-        from.on("close", () => silent || to.destroy())
+        from.on("close", () => silent || delayed > 0 || to.destroy())
         from.on("end", () => {
           if (silent) return
-          const end = () => queue.length > 0 ? setImmediate(end) : to.end()
+          const end = () => queue.length + delayed > 0 ? setImmediate(end) : to.end()
           end()
         })
       }
