@@ -5,6 +5,20 @@
  * This module does no I/O, and HTTP is parsed by others: it is given requests
  * and responses with their headers, and gives responses and verdicts back.
  *
+ * **Example** (A server's answer to a client)
+ *
+ * ```ts
+ * import { Result } from "effect"
+ * import { Handshake } from "effect-ws"
+ *
+ * const request = Handshake.makeRequest("ws://example.com/chat", "dGhlIHNhbXBsZSBub25jZQ==", { protocols: ["chat"] })
+ * const response = Result.flatMap(request, (asked) => Handshake.acceptResponse(asked, { protocol: "chat" }))
+ * const verdict = Result.flatMap(Result.all([request, response]), ([asked, { rawHeaders, status }]) =>
+ *   Handshake.readResponse(asked, { rawHeaders, status }))
+ *
+ * Result.getOrThrow(verdict)._tag // => "Accepted"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
@@ -548,7 +562,7 @@ export interface RequestOptions {
 
 /**
  * Makes the request of a client (RFC 6455 §4.1). The key must be fresh: 16
- * random bytes in base64, as `Handshake.makeKey` gives. A user and password in
+ * random bytes in base64, as `Policy.makeKey` makes them. A user and password in
  * the URL become an Authorization header.
  *
  * @category client

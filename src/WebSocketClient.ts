@@ -150,7 +150,8 @@ export const WebSocketClient: Context.Reference<Client> = Context.Reference<Clie
 
 /**
  * Connects to a server. The connection lives in the Scope; closing it closes
- * the connection. When this fails or is interrupted, the socket is gone.
+ * the connection. When this fails or is interrupted, the socket is gone. What it
+ * fails with is a tree of errors, at the top of `HandshakeError`.
  *
  * @category constructors
  * @since 0.1.0

@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import type { Http2SecureServer } from "node:http2"
 import * as Https from "node:https"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
@@ -43,7 +44,7 @@ import type * as Handshake from "./Handshake.ts"
 import { Descriptors } from "./internal/descriptors.ts"
 import { disclose, respond, turnAway } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
-import { type NodeServer, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
+import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
 import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
 import { Timers } from "./internal/timers.ts"
 
@@ -220,7 +221,8 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
 // -----------------------------------------------------------------------------
 
 /**
- * Listens, until the Scope closes.
+ * Listens, until the Scope closes. Fails where it cannot: the port is taken, or
+ * may not be used.
  *
  * @category constructors
  * @since 0.1.0
@@ -313,7 +315,8 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
 })
 
 /**
- * A server with the given options.
+ * A server with the given options; without any, on a port that is free, which
+ * its `address` and `url` tell.
  *
  * @category layers
  * @since 0.1.0
@@ -353,6 +356,30 @@ export const layerConfig = (
  * when it ends, the connection is closed, with 1000 after a success, and 1011
  * after a failure, which is logged; when the connection ends, what is left of
  * the handler has `handlerTimeout` to finish.
+ *
+ * **Example** (For those who have a token)
+ *
+ * ```ts
+ * import { Context, Effect } from "effect"
+ * import { Connection, Handshake, WebSocketServer } from "effect-ws"
+ *
+ * class User extends Context.Service<User, { readonly name: string }>()("User") {}
+ *
+ * const greet = Effect.gen(function*() {
+ *   const connection = yield* Connection.Connection
+ *   yield* connection.send(`welcome, ${(yield* User).name}`)
+ * })
+ *
+ * const Server = WebSocketServer.serve(greet, {
+ *   maxMessageSize: 64 * 1024,
+ *   decide: ({ headers }) =>
+ *     Effect.succeed(
+ *       headers["authorization"] === "Bearer s3cret"
+ *         ? Handshake.accept({ services: Context.make(User, { name: "Ada" }) })
+ *         : Handshake.reject({ status: 401, headers: { "WWW-Authenticate": "Bearer" } })
+ *     )
+ * })
+ * ```
  *
  * @category layers
  * @since 0.1.0
@@ -426,7 +453,7 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
  * @category routes
  * @since 0.1.0
  */
-export const prepare: <Server extends NodeServer>(server: Server) => Server = prepareServer
+export const prepare: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server = prepareServer
 
 // -----------------------------------------------------------------------------
 // Listening
