@@ -225,7 +225,7 @@ export const layerServer = <Services = never, RD = never>(
  */
 export const upgrade = <E, R, Services = never, RD = never>(
   httpEffect: Effect.Effect<HttpServerResponse, E, R>,
-  options?: WebSocketServer.ServeOptions<Services, RD>
+  options?: WebSocketServer.UpgradeOptions<Services, RD>
 ): Effect.Effect<
   HttpServerResponse,
   never,

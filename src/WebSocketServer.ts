@@ -216,6 +216,23 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
+/**
+ * How connections of a route are accepted and handled. What is said of a server
+ * in `ServeOptions` holds for the route: `maxConnections` are those of one route
+ * on one server, be the route's effect made once or for each request.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UpgradeOptions<Services = never, R = never> extends ServeOptions<Services, R> {
+  /**
+   * How long a handshake may take, from when the route has the request to the
+   * decision and the start of extensions. Default 10 seconds. How long the
+   * request's head may take, the server that the application runs on says.
+   */
+  readonly handshakeTimeout?: Duration.Input | undefined
+}
+
 // -----------------------------------------------------------------------------
 // Constructors
 // -----------------------------------------------------------------------------
@@ -436,7 +453,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
  */
 export const upgrade: <A, E, R, Services = never, RD = never>(
   handler: Effect.Effect<A, E, R>,
-  options?: ServeOptions<Services, RD>
+  options?: UpgradeOptions<Services, RD>
 ) => Effect.Effect<
   HttpServerResponse,
   never,

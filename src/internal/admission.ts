@@ -1,25 +1,19 @@
 /** Who is let in: how many there may be at a time, in all and from one address. */
 
+export interface Places {
+  readonly max: number
+  readonly maxPerAddress: number
+}
+
 export class Admission {
-  private readonly max: number
-  private readonly maxPerAddress: number
   private readonly byAddress = new Map<string, number>()
   private count = 0
 
-  constructor(max: number, maxPerAddress: number) {
-    this.max = max
-    this.maxPerAddress = maxPerAddress
-  }
-
-  /** Whether there is a place for someone from this source. */
-  admits(source: string): boolean {
+  /** Takes one of so many places, for someone from this source. Answers false where there is none. */
+  enter(source: string, { max, maxPerAddress }: Places): boolean {
+    if (this.count >= max) return false
     // Who comes without an address comes through this machine, and is not one of many.
-    return this.count < this.max && (source === "" || this.from(source) < this.maxPerAddress)
-  }
-
-  /** Takes a place, for someone from this source. Answers false where there is none. */
-  enter(source: string): boolean {
-    if (!this.admits(source)) return false
+    if (source !== "" && this.from(source) >= maxPerAddress) return false
     this.count++
     this.byAddress.set(source, this.from(source) + 1)
     return true
