@@ -121,10 +121,11 @@ export const makeServing = <A, E, R, Services, RD>(
       maxPerAddress: options.maxConnectionsPerAddress ?? defaultMaxConnectionsPerAddress
     }
     const ownAdmission = new Admission()
+    const handshakeMillis = Duration.toMillis(handshakeTimeout)
 
     /** When a handshake has to be over for which so many milliseconds were used up already. */
     const deadlineOf = (context: Context.Context<never>, used: number) =>
-      Timers.of(context).now() + Math.max(0, Duration.toMillis(handshakeTimeout) - used)
+      Timers.of(context).now() + Math.max(0, handshakeMillis - used)
 
     /** Gives a request its session. It has its place already. */
     const begin = (
