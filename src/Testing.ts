@@ -488,7 +488,8 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
   Layer.effectContext(Effect.gen(function*() {
     const server = yield* WebSocketServer.makeWith(
       options,
-      () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "testing", port: 80 })
+      // An address that is nobody's (RFC 5737), for those who want one: `Socket.layerServer` does.
+      () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
     )
     const links: Array<Link> = []
     const overNode = WebSocketClient.WebSocketClient.defaultValue()

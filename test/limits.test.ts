@@ -198,7 +198,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
           yield* connection.send("ready")
           yield* connection.closed
           yield* Deferred.succeed(over, undefined)
-          yield* Effect.never
+          return yield* Effect.never
         }).pipe(Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined)))
         const peer = yield* open(yield* serveBy(handler, { handlerTimeout: "5 seconds" }))
         peer.socket.resetAndDestroy()
