@@ -480,6 +480,7 @@ export interface LayerOptions
  * A server and a client that need no network: what `WebSocketClient.connect`
  * connects to, whatever the URL, is this server. Handshakes are done as always,
  * so that paths, origins, subprotocols, extensions and decisions are tested too.
+ * For a wss URL, both ends are told that there is TLS, and there is none.
  *
  * @category layers
  * @since 0.1.0
@@ -499,8 +500,11 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
         connect: (url, connectOptions) =>
           Effect.flatMap(openLink(options.link), ({ link, release }) => {
             links.push(link)
-            return server.accept(toDuplex(link.server)).pipe(
-              Effect.andThen(overNode.connect(url, { ...connectOptions, duplex: toDuplex(link.client) })),
+            // For wss, both ends take it for a socket with TLS.
+            const tls = /^(wss|https):/i.test(String(url)) ? { encrypted: true } : {}
+            const duplex = Object.assign(toDuplex(link.client), tls)
+            return server.accept(Object.assign(toDuplex(link.server), tls)).pipe(
+              Effect.andThen(overNode.connect(url, { ...connectOptions, duplex })),
               Effect.tap(Effect.addFinalizer(() => release))
             )
           })

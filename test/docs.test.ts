@@ -3,7 +3,20 @@
  * they say, links lead somewhere.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { ConfigProvider, Context, Effect, Fiber, Layer, Logger, Metric, Schema, type Scope, Stream } from "effect"
+import {
+  ConfigProvider,
+  Context,
+  Effect,
+  Fiber,
+  Layer,
+  Logger,
+  Metric,
+  Queue,
+  Schema,
+  type Scope,
+  Stream
+} from "effect"
+import { DevToolsServer } from "effect/devtools"
 import { type HttpApi, HttpApiBuilder } from "effect/http-api"
 import { type Rpc, RpcClient, type RpcGroup, RpcSerialization } from "effect/rpc"
 import {
@@ -234,6 +247,69 @@ describe("guides", () => {
       )
       const client = yield* Effect.provideContext(RpcClient.make(Calls), context)
       assert.strictEqual(yield* client.WhoAmI(), "Ada")
+    }))
+
+  it.live("rpc: spans for DevTools", () =>
+    Effect.gen(function*() {
+      const { Tracing } = yield* example<{ readonly Tracing: Layer.Layer<never> }>("rpc", "DevTools and clusters")
+      const names = yield* Queue.unbounded<string>()
+      const tools = Layer.effectDiscard(Effect.forkScoped(DevToolsServer.run((client) =>
+        Effect.forever(Effect.flatMap(Queue.take(client.queue), (request) =>
+          request._tag === "Span" ? Queue.offer(names, request.name) : Effect.void))
+      ))).pipe(Layer.provide(Socket.layerServer()), Layer.provideMerge(Testing.layer()))
+      const name = yield* Effect.void.pipe(
+        Effect.withSpan("watched"),
+        Effect.andThen(Queue.take(names)),
+        Effect.provide(Tracing),
+        Effect.provide(tools)
+      )
+      assert.strictEqual(name, "watched")
+    }))
+
+  it.effect("reconnecting: subscribes on each connection, until the server has finished", () =>
+    Effect.gen(function*() {
+      const { program } = yield* example<{ readonly program: Effect.Effect<void, unknown> }>(
+        "reconnecting",
+        "Staying connected"
+      )
+      const came: Array<string> = []
+      const Feed = WebSocketServer.serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        came.push(String(contentOf(yield* connection.receive)))
+        yield* connection.send("news")
+        yield* connection.close(came.length === 2 ? 1000 : 1001)
+      }))
+      const running = yield* Effect.forkChild(Effect.provide(program, Feed.pipe(Layer.provideMerge(Testing.layer()))))
+      while (running.pollUnsafe() === undefined) {
+        yield* Testing.settle
+        yield* TestClock.adjust("1 second")
+      }
+      yield* Fiber.join(running)
+      assert.deepStrictEqual(came, ["subscribe", "subscribe"])
+    }).pipe(Effect.provide(Logger.layer([]))))
+
+  it.live("reconnecting: a fresh token for each attempt, and a code that is final", () =>
+    Effect.gen(function*() {
+      const { feed } = yield* example<{
+        readonly feed: (
+          token: Effect.Effect<string>
+        ) => Effect.Effect<WebSocketClient.Reconnecting, never, Scope.Scope>
+      }>("reconnecting", "When it tries again, and when it gives up")
+      const tokens: Array<string | undefined> = []
+      const Feed = WebSocketServer.serve(
+        Effect.flatMap(Connection.Connection, (connection) => connection.close(4001)),
+        {
+          decide: ({ headers }) =>
+            Effect.sync(() =>
+              tokens.push(headers["authorization"]) === 2 ? Handshake.accept() : Handshake.reject({ status: 503 })
+            )
+        }
+      )
+      let made = 0
+      const failure = yield* Effect.flatMap(feed(Effect.sync(() => `t${++made}`)), ({ closed }) => Effect.flip(closed))
+        .pipe(Effect.scoped, Effect.provide(Feed.pipe(Layer.provideMerge(Testing.layer()))))
+      assert.deepInclude(failure, { _tag: "ConnectionClosed", code: 4001 })
+      assert.deepStrictEqual(tokens, ["Bearer t1", "Bearer t2"])
     }))
 
   it.live("client: redirects, with the token as long as the origin is the same", () =>

@@ -299,11 +299,18 @@ describe("application", () => {
       const nobody = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
       assert.deepInclude(nobody, { _tag: "HandshakeRejected", status: 400 })
 
+      const caller = yield* WebSocketClient.connect(`${url}/rpc`)
       child.kill("SIGTERM")
-      const end = yield* ada.closed
-      assert.deepStrictEqual([end.code, end.clean], [1001, true])
-      yield* ended
-      assert.match(output(), /STOPPED\n$/)
+      for (const connection of [ada, caller]) {
+        const end = yield* connection.closed
+        assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      }
+      const late = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue?name=Grace`))
+      assert.include(["ConnectFailed", "HandshakeRejected"], late._tag)
+      // What connections use is there until the last of them has left.
+      assert.strictEqual(yield* ended, 130)
+      assert.match(output(), /STOPPED\nROOMS CLOSED, 0 of them in use\n$/)
+      assert.notMatch(output(), /ERROR|WARN|Error/)
     }))
 
   it.live("survives clients that are killed", () =>
