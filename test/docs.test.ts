@@ -260,8 +260,7 @@ describe("guides", () => {
       const name = yield* Effect.void.pipe(
         Effect.withSpan("watched"),
         Effect.andThen(Queue.take(names)),
-        Effect.provide(Tracing),
-        Effect.provide(tools)
+        Effect.provide(Tracing.pipe(Layer.provideMerge(tools)))
       )
       assert.strictEqual(name, "watched")
     }))
