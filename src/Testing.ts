@@ -75,12 +75,12 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
 export interface Faults {
   /** How long they take. Default none. */
   readonly latency?: Duration.Input | undefined
-  /** The most bytes that arrive at a time, so that what was written at once is read in pieces. */
+  /** The most bytes that arrive at a time, so that what was written at once is read in pieces. Default: as it was written. */
   readonly chunkSize?: number | undefined
   /**
    * The network breaks after so many bytes, in the middle of a frame if that is
    * where it is: whoever receives them reads them, and then the end; whoever
-   * sends them is reset.
+   * sends them is reset. Default: never.
    */
   readonly breakAfter?: number | undefined
 }
@@ -92,7 +92,9 @@ export interface Faults {
  * @since 0.1.0
  */
 export interface LinkOptions extends Transport.PairOptions {
+  /** What happens to what the client sends. Default nothing. */
   readonly toServer?: Faults | undefined
+  /** What happens to what the server sends. Default nothing. */
   readonly toClient?: Faults | undefined
 }
 

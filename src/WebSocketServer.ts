@@ -128,7 +128,7 @@ export interface ListenOptions {
   readonly backlog?: number | undefined
   /** The path that the server answers at; others get 404. Default: all paths. */
   readonly path?: string | undefined
-  /** TLS, for a wss server. */
+  /** TLS, for a wss server. Default none. */
   readonly tls?: TlsOptions | undefined
   /** How long a handshake may take, from the first byte to the decision. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
@@ -159,8 +159,11 @@ export interface MakeOptions extends ListenOptions {
  * @since 0.1.0
  */
 export interface TlsOptions {
+  /** The key of the certificate. */
   readonly key: string | Redacted.Redacted<string>
+  /** The server's certificate, and those between it and an authority's. */
   readonly cert: string
+  /** What the key is encrypted with, if it is. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /** The authorities whose client certificates are accepted. */
   readonly ca?: string | undefined
@@ -177,7 +180,7 @@ export interface TlsOptions {
  * @since 0.1.0
  */
 export interface ServeOptions<Services = never, R = never> extends Connection.Options {
-  /** The subprotocols that the server speaks, the one it likes best first. */
+  /** The subprotocols that the server speaks, the one it likes best first. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
   /**
    * The extensions that clients may use, such as `PerMessageDeflate`. Default
