@@ -117,6 +117,20 @@ describe("guides", () => {
       yield* Effect.provide(talk, Chat.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
+  it.live("server: limits from the configuration", () =>
+    Effect.gen(function*() {
+      const { Limited } = yield* example<ServerExample<"Limited">>("server", "Limits from the configuration")
+      const program = Effect.gen(function*() {
+        const connection = yield* WebSocketClient.connect("ws://anywhere/")
+        yield* connection.send("12345")
+        assert.strictEqual((yield* connection.closed).code, 1009)
+      })
+      yield* Effect.provide(
+        program,
+        Limited.pipe(Layer.provide(configuration({ MAX_MESSAGE_SIZE: "4" })), Layer.provideMerge(Testing.layer()))
+      )
+    }))
+
   it.live("server: a health check on the same port", () =>
     Effect.gen(function*() {
       const { Healthy } = yield* example<{
