@@ -19,10 +19,14 @@ const sources = () => [
   ...readdirSync(join(root, "docs")).filter((name) => name.endsWith(".md")).map((name) => join("docs", name))
 ]
 
-/** The ts blocks of a file. In a docstring, each line begins with an asterisk. */
+/** The ts blocks of a file, and the heading that each is under. In a docstring, each line begins with an asterisk. */
 const blocks = (text, inDocstrings) => {
   const plain = inDocstrings ? text.replaceAll(/^ *\* ?/gm, "") : text
-  return [...plain.matchAll(/^```ts\n([\s\S]*?)^```/gm)].map((match) => match[1])
+  let heading = ""
+  return Array.from(plain.matchAll(/^#+ (.+)$|^```(\w*)\n([\s\S]*?)^```/gm)).flatMap(([, title, language, code]) => {
+    if (title !== undefined) heading = title
+    return language === "ts" ? [{ heading, code }] : []
+  })
 }
 
 const toModule = (block) => {
@@ -34,17 +38,20 @@ const toModule = (block) => {
   return { asserts, code: (asserts ? "import { assert } from \"@effect/vitest\"\n" : "") + body + "\nexport {}\n" }
 }
 
-/** Writes all examples. Answers what was written, and whether it asserts anything. */
+/**
+ * Writes all examples. Answers what was written, and whether there is something
+ * to run: assertions, or tests.
+ */
 export const writeExamples = () => {
   rmSync(target, { recursive: true, force: true })
   mkdirSync(target, { recursive: true })
   return sources().flatMap((source) =>
-    blocks(readFileSync(join(root, source), "utf8"), source.endsWith(".ts")).map((block, i) => {
+    blocks(readFileSync(join(root, source), "utf8"), source.endsWith(".ts")).map(({ code: block, heading }, i) => {
       const { asserts, code } = toModule(block)
       const name = `${source.replaceAll(/[/.]/g, "-")}-${i + 1}`
       const file = join(target, `${name}.ts`)
       writeFileSync(file, code)
-      return { name, file, asserts }
+      return { name, file, source, heading, asserts, tests: block.includes("from \"@effect/vitest\"") }
     })
   )
 }

@@ -2,6 +2,15 @@
  * Close codes (RFC 6455 §7.4): a name for every code in the IANA registry, and
  * which codes may cross the wire.
  *
+ * **Example** (Saying why)
+ *
+ * ```ts
+ * import { CloseCode, type Connection } from "effect-ws"
+ *
+ * const dismiss = (connection: Connection.Connection["Service"]) =>
+ *   connection.close(CloseCode.PolicyViolation, "too chatty")
+ * ```
+ *
  * @since 0.1.0
  */
 

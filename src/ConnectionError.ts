@@ -26,6 +26,24 @@
  * └─ InvalidValue
  * ```
  *
+ * Each has a `message` that says what happened and what to change.
+ *
+ * **Example** (Who ended it, and why)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import * as Testing from "effect-ws/Testing"
+ *
+ * const program = Effect.gen(function*() {
+ *   const { client, link, server } = yield* Testing.makePair()
+ *   yield* server.close(4001, "try elsewhere")
+ *   const { clean, code, first, reason } = yield* Effect.flip(client.receive)
+ *   return `${first} ${code} ${reason} ${clean}`
+ * })
+ *
+ * await Effect.runPromise(Effect.scoped(program)) // => "remote 4001 try elsewhere true"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

@@ -133,6 +133,7 @@ export const isControl = (frame: Frame): boolean => frame.opcode >= Opcode.Close
  * @since 0.1.0
  */
 export interface DataOptions {
+  /** Whether it is the last fragment of its message. Default true. */
   readonly fin?: boolean | undefined
 }
 
@@ -206,6 +207,18 @@ const utf8Decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /**
  * Reads the payload of a close frame (RFC 6455 §5.5.1, §7.4).
+ *
+ * **Example** (What it says, or what is wrong with it)
+ *
+ * ```ts
+ * import { Frame } from "effect-ws"
+ *
+ * Frame.readClose(Frame.close(1001, "goodbye").payload) // => { code: 1001, reason: "goodbye" }
+ * Frame.readClose(Frame.close().payload) // => { code: 1005, reason: "" }
+ *
+ * const wrong = Frame.readClose(Uint8Array.of(3))
+ * "_tag" in wrong && wrong._tag // => "CloseFrameTooShort"
+ * ```
  *
  * @category accessors
  * @since 0.1.0
@@ -296,6 +309,17 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
  * A frame as bytes (RFC 6455 §5.2): header, and a copy of the payload. The mask
  * key is an int32 whose low byte is the first octet on the wire; without one
  * the frame is not masked, as a server's must be.
+ *
+ * **Example** (A server's, and a client's: the RFC's own, §5.7)
+ *
+ * ```ts
+ * import { Frame } from "effect-ws"
+ *
+ * const hex = (bytes: Uint8Array) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ")
+ *
+ * hex(Frame.encode(Frame.text("Hello"))) // => "81 05 48 65 6c 6c 6f"
+ * hex(Frame.encode(Frame.text("Hello"), 0x3d21fa37)) // => "81 85 37 fa 21 3d 7f 9f 4d 51 58"
+ * ```
  *
  * @category encoding
  * @since 0.1.0

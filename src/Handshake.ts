@@ -5,6 +5,20 @@
  * This module does no I/O, and HTTP is parsed by others: it is given requests
  * and responses with their headers, and gives responses and verdicts back.
  *
+ * **Example** (A server's answer to a client)
+ *
+ * ```ts
+ * import { Result } from "effect"
+ * import { Handshake } from "effect-ws"
+ *
+ * const request = Handshake.makeRequest("ws://example.com/chat", "dGhlIHNhbXBsZSBub25jZQ==", { protocols: ["chat"] })
+ * const response = Result.flatMap(request, (asked) => Handshake.acceptResponse(asked, { protocol: "chat" }))
+ * const verdict = Result.flatMap(Result.all([request, response]), ([asked, { rawHeaders, status }]) =>
+ *   Handshake.readResponse(asked, { rawHeaders, status }))
+ *
+ * Result.getOrThrow(verdict)._tag // => "Accepted"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
@@ -88,7 +102,9 @@ export interface HttpRequest {
   /** Such as "1.1". */
   readonly httpVersion: string
   readonly rawHeaders: RawHeaders
+  /** Whether it came over TLS. Default false. */
   readonly secure?: boolean | undefined
+  /** The address that it came from, where that is known. */
   readonly remoteAddress?: string | undefined
 }
 
@@ -374,12 +390,31 @@ export type Decision<Services = never> = Accept<Services> | Reject
 /**
  * Accepts a request.
  *
+ * **Example** (With a cookie, and what the decision learned)
+ *
+ * ```ts
+ * import { Context } from "effect"
+ * import { Handshake } from "effect-ws"
+ *
+ * class User extends Context.Service<User, { readonly name: string }>()("User") {}
+ *
+ * const decision = Handshake.accept({
+ *   headers: { "Set-Cookie": "session=1; HttpOnly; Secure" },
+ *   services: Context.make(User, { name: "Ada" })
+ * })
+ *
+ * decision._tag // => "Accept"
+ * ```
+ *
  * @category decisions
  * @since 0.1.0
  */
 export const accept = <Services = never>(options?: {
+  /** The subprotocol to speak, one that the client offers. Default: the first of the server's that it does. */
   readonly protocol?: string | undefined
+  /** Headers for the response, such as Set-Cookie. Default none. */
   readonly headers?: HeadersInput | undefined
+  /** What the decision learned, for the handler to use. Default nothing. */
   readonly services?: Context.Context<Services> | undefined
 }): Accept<Services> => new Accept(options)
 
@@ -404,8 +439,11 @@ export const accept = <Services = never>(options?: {
  * @since 0.1.0
  */
 export const reject = (options: {
+  /** From 300 to 599, but not 304. */
   readonly status: number
+  /** Default none, but for what goes with the body. */
   readonly headers?: HeadersInput | undefined
+  /** Default empty. */
   readonly body?: string | Uint8Array | undefined
 }): Reject => new Reject(options)
 
@@ -416,11 +454,11 @@ export const reject = (options: {
  * @since 0.1.0
  */
 export interface AcceptOptions {
-  /** The subprotocol to speak, one that the client offers. */
+  /** The subprotocol to speak, one that the client offers. Default none. */
   readonly protocol?: string | undefined
-  /** The extensions to use, such as the client offers. */
+  /** The extensions to use, such as the client offers. Default none. */
   readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
-  /** Headers beside those of the handshake. */
+  /** Headers beside those of the handshake. Default none. */
   readonly headers?: HeadersInput | undefined
 }
 
@@ -538,17 +576,17 @@ const finalResponse = (status: number, headers: RawHeaders, body: string | Uint8
  * @since 0.1.0
  */
 export interface RequestOptions {
-  /** Subprotocols to offer, the one liked best first. */
+  /** Subprotocols to offer, the one liked best first. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
-  /** Further headers, such as Authorization, Cookie or Origin. */
+  /** Further headers, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: HeadersInput | undefined
-  /** Extensions to offer. */
+  /** Extensions to offer. Default none. */
   readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
 }
 
 /**
  * Makes the request of a client (RFC 6455 §4.1). The key must be fresh: 16
- * random bytes in base64, as `Handshake.makeKey` gives. A user and password in
+ * random bytes in base64, as `Policy.makeKey` makes them. A user and password in
  * the URL become an Authorization header.
  *
  * @category client

@@ -42,6 +42,27 @@
  * └─ HandshakeRejected           any other status
  * ```
  *
+ * Each has a `message` that says what happened and what to change.
+ *
+ * **Example** (Why there is no connection)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const explained = WebSocketClient.connect("ws://127.0.0.1:1/").pipe(
+ *   Effect.as("connected"),
+ *   Effect.catchTags({
+ *     ConnectFailed: ({ code }) => Effect.succeed(`nobody there: ${code}`),
+ *     HandshakeRejected: ({ body, status }) => Effect.succeed(`refused with ${status}: ${body}`),
+ *     HandshakeTimeout: ({ duration }) => Effect.succeed(`no answer in ${duration}`)
+ *   }),
+ *   Effect.scoped
+ * )
+ *
+ * await Effect.runPromise(explained) // => "nobody there: ECONNREFUSED"
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Data from "effect/Data"

@@ -14,6 +14,22 @@
  * secret and what an attacker chooses in one message, nor, with context
  * takeover, in one connection, or send such messages with `compress: false`.
  *
+ * **Example** (A server that compresses, for clients that can)
+ *
+ * ```ts
+ * import { Effect, Stream } from "effect"
+ * import { Connection, PerMessageDeflate, WebSocketServer } from "effect-ws"
+ *
+ * const Feed = WebSocketServer.serve(
+ *   Effect.gen(function*() {
+ *     const connection = yield* Connection.Connection
+ *     yield* Stream.runForEach(connection.messages, connection.send)
+ *     yield* connection.send("a token", { compress: false })
+ *   }),
+ *   { extensions: [PerMessageDeflate.make()] }
+ * )
+ * ```
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"

@@ -27,7 +27,21 @@
  *    └─ InvalidUtf8
  * ```
  *
- * Each has a `message` that says what happened and what to change.
+ * Each has a `message` that says what happened and what to change. On a
+ * connection they are the `cause` of `ConnectionClosed`; a decoder or collector
+ * of your own answers them.
+ *
+ * **Example** (What a decoder says of a frame that is too large)
+ *
+ * ```ts
+ * import { Frame, ProtocolError } from "effect-ws"
+ *
+ * const decoder = Frame.makeDecoder({ role: "client", maxFrameSize: 4 })
+ * const { error } = decoder.decode(Frame.encode(Frame.text("Hello")))
+ *
+ * error?._tag // => "FrameTooLarge"
+ * error && ProtocolError.closeCode(error) // => 1009
+ * ```
  *
  * @since 0.1.0
  */

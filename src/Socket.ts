@@ -45,6 +45,21 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * A connection as a Socket, which can be read once. When its reader is released
  * the connection is closed, in the background.
  *
+ * **Example** (In the handler of a server)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, Socket, WebSocketServer } from "effect-ws"
+ *
+ * const Echo = WebSocketServer.serve(Effect.gen(function*() {
+ *   const socket = Socket.fromConnection(yield* Connection.Connection)
+ *   const { pull } = yield* socket.reader
+ *   const { writeAll } = yield* socket.writer
+ *   // Each end is an error to a Socket, a clean one too.
+ *   yield* Effect.ignore(Effect.forever(Effect.flatMap(pull, writeAll)))
+ * }))
+ * ```
+ *
  * @category constructors
  * @since 0.1.0
  */
@@ -225,7 +240,7 @@ export const layerServer = <Services = never, RD = never>(
  */
 export const upgrade = <E, R, Services = never, RD = never>(
   httpEffect: Effect.Effect<HttpServerResponse, E, R>,
-  options?: WebSocketServer.ServeOptions<Services, RD>
+  options?: WebSocketServer.UpgradeOptions<Services, RD>
 ): Effect.Effect<
   HttpServerResponse,
   never,

@@ -75,12 +75,12 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
 export interface Faults {
   /** How long they take. Default none. */
   readonly latency?: Duration.Input | undefined
-  /** The most bytes that arrive at a time, so that what was written at once is read in pieces. */
+  /** The most bytes that arrive at a time, so that what was written at once is read in pieces. Default: as it was written. */
   readonly chunkSize?: number | undefined
   /**
    * The network breaks after so many bytes, in the middle of a frame if that is
    * where it is: whoever receives them reads them, and then the end; whoever
-   * sends them is reset.
+   * sends them is reset. Default: never.
    */
   readonly breakAfter?: number | undefined
 }
@@ -92,7 +92,9 @@ export interface Faults {
  * @since 0.1.0
  */
 export interface LinkOptions extends Transport.PairOptions {
+  /** What happens to what the client sends. Default nothing. */
   readonly toServer?: Faults | undefined
+  /** What happens to what the server sends. Default nothing. */
   readonly toClient?: Faults | undefined
 }
 
@@ -480,6 +482,7 @@ export interface LayerOptions
  * A server and a client that need no network: what `WebSocketClient.connect`
  * connects to, whatever the URL, is this server. Handshakes are done as always,
  * so that paths, origins, subprotocols, extensions and decisions are tested too.
+ * For a wss URL, both ends are told that there is TLS, and there is none.
  *
  * @category layers
  * @since 0.1.0
@@ -488,7 +491,8 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
   Layer.effectContext(Effect.gen(function*() {
     const server = yield* WebSocketServer.makeWith(
       options,
-      () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "testing", port: 80 })
+      // An address that is nobody's (RFC 5737), for those who want one: `Socket.layerServer` does.
+      () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
     )
     const links: Array<Link> = []
     const overNode = WebSocketClient.WebSocketClient.defaultValue()
@@ -498,8 +502,11 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
         connect: (url, connectOptions) =>
           Effect.flatMap(openLink(options.link), ({ link, release }) => {
             links.push(link)
-            return server.accept(toDuplex(link.server)).pipe(
-              Effect.andThen(overNode.connect(url, { ...connectOptions, duplex: toDuplex(link.client) })),
+            // For wss, both ends take it for a socket with TLS.
+            const tls = /^(wss|https):/i.test(String(url)) ? { encrypted: true } : {}
+            const duplex = Object.assign(toDuplex(link.client), tls)
+            return server.accept(Object.assign(toDuplex(link.server), tls)).pipe(
+              Effect.andThen(overNode.connect(url, { ...connectOptions, duplex })),
               Effect.tap(Effect.addFinalizer(() => release))
             )
           })

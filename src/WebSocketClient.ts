@@ -57,11 +57,11 @@ import type * as Message from "./Message.ts"
  * @since 0.1.0
  */
 export interface ConnectOptions extends Connection.Options {
-  /** Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`. */
+  /** Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
   /** Extensions to offer, such as `PerMessageDeflate`. What was agreed on are the connection's `extensions`. Default none. */
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
-  /** Further headers for the request, such as Authorization, Cookie or Origin. */
+  /** Further headers for the request, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: Handshake.HeadersInput | undefined
   /** How long it may take until there is a connection, redirects included. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
@@ -78,8 +78,8 @@ export interface ConnectOptions extends Connection.Options {
   readonly socketPath?: string | undefined
   /**
    * An agent of Node's that makes the sockets, such as one that goes through a
-   * proxy: `HttpsProxyAgent`, `SocksProxyAgent`, or `ProxyAgent`, which goes by
-   * the environment.
+   * proxy: `HttpsProxyAgent`, `SocksProxyAgent`. Default: none of Node's, and
+   * no proxy, whatever the environment says.
    */
   readonly agent?: Http.Agent | undefined
   /**
@@ -99,9 +99,11 @@ export interface ConnectOptions extends Connection.Options {
 export interface TlsOptions {
   /** The authorities that are trusted, instead of those that Node knows. */
   readonly ca?: string | ReadonlyArray<string> | undefined
-  /** The client's own certificate, and its key. */
+  /** The client's own certificate. Default none. */
   readonly cert?: string | undefined
+  /** The key of it. */
   readonly key?: string | Redacted.Redacted<string> | undefined
+  /** What the key is encrypted with, if it is. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /** The name that the server's certificate must bear. Default: the URL's host. */
   readonly servername?: string | undefined
@@ -150,7 +152,27 @@ export const WebSocketClient: Context.Reference<Client> = Context.Reference<Clie
 
 /**
  * Connects to a server. The connection lives in the Scope; closing it closes
- * the connection. When this fails or is interrupted, the socket is gone.
+ * the connection. When this fails or is interrupted, the socket is gone. What it
+ * fails with is a tree of errors, at the top of `HandshakeError`.
+ *
+ * **Example** (With a token and a subprotocol, or not at all)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const program = Effect.gen(function*() {
+ *   const connection = yield* WebSocketClient.connect("wss://example.com/feed", {
+ *     headers: { Authorization: "Bearer t" },
+ *     protocols: ["v2"],
+ *     handshakeTimeout: "5 seconds"
+ *   })
+ *   return yield* connection.receive
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.catchTag("HandshakeRejected", ({ body, status }) => Effect.fail(`refused with ${status}: ${body}`))
+ * )
+ * ```
  *
  * @category constructors
  * @since 0.1.0

@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import type { Http2SecureServer } from "node:http2"
 import * as Https from "node:https"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
@@ -43,7 +44,7 @@ import type * as Handshake from "./Handshake.ts"
 import { Descriptors } from "./internal/descriptors.ts"
 import { disclose, respond, turnAway } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
-import { type NodeServer, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
+import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
 import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
 import { Timers } from "./internal/timers.ts"
 
@@ -127,7 +128,7 @@ export interface ListenOptions {
   readonly backlog?: number | undefined
   /** The path that the server answers at; others get 404. Default: all paths. */
   readonly path?: string | undefined
-  /** TLS, for a wss server. */
+  /** TLS, for a wss server. Default none. */
   readonly tls?: TlsOptions | undefined
   /** How long a handshake may take, from the first byte to the decision. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
@@ -158,8 +159,11 @@ export interface MakeOptions extends ListenOptions {
  * @since 0.1.0
  */
 export interface TlsOptions {
+  /** The key of the certificate. */
   readonly key: string | Redacted.Redacted<string>
+  /** The server's certificate, and those between it and an authority's. */
   readonly cert: string
+  /** What the key is encrypted with, if it is. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
   /** The authorities whose client certificates are accepted. */
   readonly ca?: string | undefined
@@ -176,7 +180,7 @@ export interface TlsOptions {
  * @since 0.1.0
  */
 export interface ServeOptions<Services = never, R = never> extends Connection.Options {
-  /** The subprotocols that the server speaks, the one it likes best first. */
+  /** The subprotocols that the server speaks, the one it likes best first. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
   /**
    * The extensions that clients may use, such as `PerMessageDeflate`. Default
@@ -215,12 +219,30 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
+/**
+ * How connections of a route are accepted and handled. What is said of a server
+ * in `ServeOptions` holds for the route: `maxConnections` are those of one route
+ * on one server, be the route's effect made once or for each request.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface UpgradeOptions<Services = never, R = never> extends ServeOptions<Services, R> {
+  /**
+   * How long a handshake may take, from when the route has the request to the
+   * decision and the start of extensions. Default 10 seconds. How long the
+   * request's head may take, the server that the application runs on says.
+   */
+  readonly handshakeTimeout?: Duration.Input | undefined
+}
+
 // -----------------------------------------------------------------------------
 // Constructors
 // -----------------------------------------------------------------------------
 
 /**
- * Listens, until the Scope closes.
+ * Listens, until the Scope closes. Fails where it cannot: the port is taken, or
+ * may not be used.
  *
  * @category constructors
  * @since 0.1.0
@@ -313,7 +335,8 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
 })
 
 /**
- * A server with the given options.
+ * A server with the given options; without any, on a port that is free, which
+ * its `address` and `url` tell.
  *
  * @category layers
  * @since 0.1.0
@@ -353,6 +376,30 @@ export const layerConfig = (
  * when it ends, the connection is closed, with 1000 after a success, and 1011
  * after a failure, which is logged; when the connection ends, what is left of
  * the handler has `handlerTimeout` to finish.
+ *
+ * **Example** (For those who have a token)
+ *
+ * ```ts
+ * import { Context, Effect } from "effect"
+ * import { Connection, Handshake, WebSocketServer } from "effect-ws"
+ *
+ * class User extends Context.Service<User, { readonly name: string }>()("User") {}
+ *
+ * const greet = Effect.gen(function*() {
+ *   const connection = yield* Connection.Connection
+ *   yield* connection.send(`welcome, ${(yield* User).name}`)
+ * })
+ *
+ * const Server = WebSocketServer.serve(greet, {
+ *   maxMessageSize: 64 * 1024,
+ *   decide: ({ headers }) =>
+ *     Effect.succeed(
+ *       headers["authorization"] === "Bearer s3cret"
+ *         ? Handshake.accept({ services: Context.make(User, { name: "Ada" }) })
+ *         : Handshake.reject({ status: 401, headers: { "WWW-Authenticate": "Bearer" } })
+ *     )
+ * })
+ * ```
  *
  * @category layers
  * @since 0.1.0
@@ -409,7 +456,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
  */
 export const upgrade: <A, E, R, Services = never, RD = never>(
   handler: Effect.Effect<A, E, R>,
-  options?: ServeOptions<Services, RD>
+  options?: UpgradeOptions<Services, RD>
 ) => Effect.Effect<
   HttpServerResponse,
   never,
@@ -426,7 +473,7 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
  * @category routes
  * @since 0.1.0
  */
-export const prepare: <Server extends NodeServer>(server: Server) => Server = prepareServer
+export const prepare: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server = prepareServer
 
 // -----------------------------------------------------------------------------
 // Listening

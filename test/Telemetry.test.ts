@@ -4,6 +4,7 @@ import { Connection, Frame, Handshake, Telemetry, Transport, WebSocketClient } f
 import { TestClock } from "effect/testing"
 import { makePair, makeRaw, settle } from "./support/memory.ts"
 import { rawConnect, rawServer, requestText, serve } from "./support/net.ts"
+import { ways } from "./support/ways.ts"
 
 /** A program with metrics of its own. */
 const metered = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -162,7 +163,7 @@ describe("metrics", () => {
       })
     })))
 
-  it.live("count handshakes by what came of them", () =>
+  it.live("count handshakes by why they failed", () =>
     metered(Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const server = yield* serve(Effect.never, {
@@ -191,6 +192,33 @@ describe("metrics", () => {
         "client handshakes InvalidUrl": 1
       })
     })))
+
+  for (const [way, serveBy] of Object.entries(ways)) {
+    it.live(`count handshakes by what came of them: ${way}`, () =>
+      metered(Effect.gen(function*() {
+        const asked = yield* Deferred.make<void>()
+        const port = yield* serveBy(Effect.never, {
+          maxConnections: 1,
+          decide: ({ query }) =>
+            query.get("slow") === null
+              ? Effect.succeed(Handshake.reject({ status: 429 }))
+              : Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
+        })
+        yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${port}/`))
+        const impatient = yield* rawConnect(port)
+        impatient.write(requestText({}, "GET /?slow HTTP/1.1"))
+        yield* Deferred.await(asked)
+        yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${port}/`))
+        impatient.socket.resetAndDestroy()
+        assert.deepStrictEqual(yield* until((read) => read["server handshakes Interrupted"] === 1), {
+          "server handshakes 429": 1,
+          "server handshakes 503": 1,
+          "server handshakes Interrupted": 1,
+          "client handshakes 429": 1,
+          "client handshakes 503": 1
+        })
+      })))
+  }
 
   it.live("count a client's attempts that are given up, that lead elsewhere, and that die", () =>
     metered(Effect.gen(function*() {

@@ -41,6 +41,17 @@ describe("a server and its clients", () => {
       assert.strictEqual(links.length, 1)
     }).pipe(Effect.provide(inMemory())))
 
+  it.effect("take wss for what it says", () =>
+    Effect.gen(function*() {
+      const connection = yield* WebSocketClient.connect("wss://anywhere/", {
+        headers: { Origin: "https://anywhere" }
+      })
+      yield* connection.send("hello")
+      assert.strictEqual(contentOf(yield* connection.receive), "hello")
+      const [there] = yield* Effect.flatMap(WebSocketServer.WebSocketServer, ({ connections }) => connections)
+      assert.deepStrictEqual([connection.request.secure, there.request.secure], [true, true])
+    }).pipe(Effect.provide(inMemory())))
+
   it.effect("refuse and are refused", () =>
     Effect.gen(function*() {
       const refused = yield* Effect.flip(WebSocketClient.connect("ws://anywhere/here?token=no"))

@@ -208,6 +208,34 @@ describe("two servers at once", () => {
     }))
 })
 
+describe("workers", () => {
+  it.live("share a port, are replaced when they die, and go together with 1001", () =>
+    Effect.gen(function*() {
+      const { child, ended, url } = yield* startServer("workers.js", { WORKERS: "2" })
+      const connect = Effect.gen(function*() {
+        const connection = yield* WebSocketClient.connect(url)
+        const welcome = String(contentOf(yield* connection.receive))
+        return { connection, pid: Number(/\d+$/.exec(welcome)![0]) }
+      })
+      /** Connects until it has one to another process. What goes to one that is dead, and not yet known to be, fails. */
+      const connectTo = (isWanted: (pid: number) => boolean) =>
+        Effect.repeat(Effect.delay(Effect.eventually(connect), 10), { until: ({ pid }) => isWanted(pid) })
+      const one = yield* connectTo(() => true)
+      const two = yield* connectTo((pid) => pid !== one.pid)
+      process.kill(two.pid, "SIGKILL")
+      assert.strictEqual((yield* two.connection.closed).cause?._tag, "TransportEnded")
+      const three = yield* connectTo((pid) => pid !== one.pid && pid !== two.pid)
+      yield* one.connection.send("still here")
+      assert.strictEqual(contentOf(yield* one.connection.receive), "still here")
+      child.kill("SIGTERM")
+      for (const { connection } of [one, three]) {
+        const { clean, code } = yield* connection.closed
+        assert.deepStrictEqual([code, clean], [1001, true])
+      }
+      yield* ended
+    }), 20_000)
+})
+
 describe("application", () => {
   const startApplication = Effect.map(startServer("application/server.js"), (server) => {
     const http = `http://127.0.0.1:${server.port}`
@@ -271,11 +299,18 @@ describe("application", () => {
       const nobody = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
       assert.deepInclude(nobody, { _tag: "HandshakeRejected", status: 400 })
 
+      const caller = yield* WebSocketClient.connect(`${url}/rpc`)
       child.kill("SIGTERM")
-      const end = yield* ada.closed
-      assert.deepStrictEqual([end.code, end.clean], [1001, true])
-      yield* ended
-      assert.match(output(), /STOPPED\n$/)
+      for (const connection of [ada, caller]) {
+        const end = yield* connection.closed
+        assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      }
+      const late = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue?name=Grace`))
+      assert.include(["ConnectFailed", "HandshakeRejected"], late._tag)
+      // What connections use is there until the last of them has left.
+      assert.strictEqual(yield* ended, 130)
+      assert.match(output(), /STOPPED\nROOMS CLOSED, 0 of them in use\n$/)
+      assert.notMatch(output(), /ERROR|WARN|Error/)
     }))
 
   it.live("survives clients that are killed", () =>

@@ -1,5 +1,5 @@
 /** The rooms, in which there are people with chat sockets, and to which others listen. */
-import { Context, Effect, Layer, PubSub, type Scope, Stream } from "effect"
+import { Console, Context, Effect, Layer, PubSub, type Scope, Stream } from "effect"
 import { Connection } from "effect-ws"
 import type { Message } from "./api.ts"
 
@@ -17,6 +17,8 @@ export class Rooms extends Context.Service<Rooms, {
   static readonly layer = Layer.effect(Rooms)(Effect.gen(function*() {
     const rooms = new Map<string, Set<Connection.Connection["Service"]>>()
     const said = yield* PubSub.sliding<Message>(1024)
+    // Connections have ended and left before what they use is gone.
+    yield* Effect.addFinalizer(() => Console.log(`ROOMS CLOSED, ${rooms.size} of them in use`))
     return {
       list: Effect.sync(() => Array.from(rooms, ([room, people]) => ({ room, people: people.size }))),
       join: (room, connection) =>

@@ -3,26 +3,23 @@
 const defaultMax = 65_536
 const defaultMaxPerAddress = 16_384
 
+/** How many places there are. */
+export interface Places {
+  /** Default 65,536. */
+  readonly max?: number | undefined
+  /** Default 16,384. */
+  readonly maxPerAddress?: number | undefined
+}
+
 export class Admission {
-  private readonly max: number
-  private readonly maxPerAddress: number
   private readonly byAddress = new Map<string, number>()
   private count = 0
 
-  constructor(max = defaultMax, maxPerAddress = defaultMaxPerAddress) {
-    this.max = max
-    this.maxPerAddress = maxPerAddress
-  }
-
-  /** Whether there is a place for someone from this source. */
-  admits(source: string): boolean {
+  /** Takes one of so many places, for someone from this source. Answers false where there is none. */
+  enter(source: string, { max = defaultMax, maxPerAddress = defaultMaxPerAddress }: Places): boolean {
+    if (this.count >= max) return false
     // Who comes without an address comes through this machine, and is not one of many.
-    return this.count < this.max && (source === "" || this.from(source) < this.maxPerAddress)
-  }
-
-  /** Takes a place, for someone from this source. Answers false where there is none. */
-  enter(source: string): boolean {
-    if (!this.admits(source)) return false
+    if (source !== "" && this.from(source) >= maxPerAddress) return false
     this.count++
     this.byAddress.set(source, this.from(source) + 1)
     return true

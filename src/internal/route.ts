@@ -10,18 +10,20 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import { RouteContext } from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
 import * as Handshake from "../Handshake.ts"
-import type { ServeOptions } from "../WebSocketServer.ts"
+import type { UpgradeOptions } from "../WebSocketServer.ts"
+import { Admission } from "./admission.ts"
 import { turnAway } from "./http.ts"
 import { type Ambient, makeServing, plainResponse, rejection, type Serving } from "./serving.ts"
 
-/** How long a decision may take. */
 const defaultHandshakeTimeout = Duration.seconds(10)
 
 /** A server that takes HTTP/1.1, which is what upgrades come by. Both are used alike. */
@@ -47,6 +49,16 @@ class Host {
   readonly heads = new WeakMap<Http.IncomingMessage, Buffer>()
   /** How to stop those that have sessions on it. */
   readonly stops = new Set<Effect.Effect<void>>()
+  /** Who is connected, by route of a router; without one, all that are on this server are one. */
+  private readonly admissions = new WeakMap<object, Admission>()
+
+  admissionFor(context: Context.Context<never>): Admission {
+    const router = Context.getOption(context, RouteContext)
+    const key = Option.isSome(router) ? router.value.route : this
+    let admission = this.admissions.get(key)
+    if (admission === undefined) this.admissions.set(key, admission = new Admission())
+    return admission
+  }
 
   /** A server that closes waits for all of its sockets: the sessions on it are to end when that begins. */
   private watch(server: Http.Server): void {
@@ -87,14 +99,15 @@ const serverOf = (message: Http.IncomingMessage): Http.Server =>
 
 export const upgrade = <A, E, R, Services = never, RD = never>(
   handler: Effect.Effect<A, E, R>,
-  options: ServeOptions<Services, RD> = {}
+  options: UpgradeOptions<Services, RD> = {}
 ): Effect.Effect<
   HttpServerResponse.HttpServerResponse,
   never,
   HttpServerRequest | Ambient<R, Services, RD>
 > => {
   type Needs = Ambient<R, Services, RD>
-  const servings = new WeakMap<Host, Serving<Services, RD, Needs>>()
+  const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
+  const servings = new WeakMap<Host, Serving<RD, Needs>>()
 
   /** Those of the sessions of this route that are on one server stop with it. */
   const servingOn = (host: Host, context: Context.Context<never>) => {
@@ -105,7 +118,7 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
       onBegin: () => void host.stops.add(watcher.stop),
       onIdle: () => void host.stops.delete(watcher.stop)
     }
-    return Effect.map(makeServing(handler, options, undefined, defaultHandshakeTimeout, watcher), (serving) => {
+    return Effect.map(makeServing(handler, options, undefined, handshakeTimeout, watcher), (serving) => {
       watcher.stop = Effect.provideService(serving.stop, Clock.Clock, Context.get(context, Clock.Clock))
       servings.set(host, serving)
       return serving
@@ -121,23 +134,21 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
     const server = serverOf(message)
     const host = Host.of(server)
+    /** The application must find that it has responded, on a socket that is not there for it. */
+    const claim = () => {
+      if (!server.listening) return Result.fail(rejection(503))
+      const responded = response()
+      responded.detachSocket(message.socket)
+      responded.end()
+      return Result.succeed(host.heads.get(message) ?? noHead)
+    }
     return Effect.flatMap(
       servingOn(host, context),
       (serving) =>
-        Effect.flatMap(serving.decide(context, message), (answer) =>
-          Effect.suspend(() => {
-            const { socket } = message
-            if (Result.isFailure(answer)) return Effect.succeed(toResponse(answer.failure))
-            if (socket.destroyed) return Effect.interrupt
-            if (!server.listening) return Effect.succeed(toResponse(rejection(503)))
-            // The application must find that it has responded, on a socket that is not there for it.
-            const responded = response()
-            responded.detachSocket(socket)
-            responded.end()
-            const head = host.heads.get(message) ?? noHead
-            serving.accept(context, socket, { ...answer.success, message, head })
-            return Effect.succeed(switching)
-          }))
+        Effect.match(serving.take(context, message, host.admissionFor(context), claim), {
+          onFailure: toResponse,
+          onSuccess: () => switching
+        })
     )
   })
 }

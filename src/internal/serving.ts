@@ -52,7 +52,7 @@ export interface Stoppable {
 }
 
 /** Runs a handler for each upgrade request. What the handler and the decision need is in the `context` of each. */
-export interface Serving<Services, RD, Needs> extends Stoppable {
+export interface Serving<RD, Needs> extends Stoppable {
   /** Deals with a request from its head on, and answers it. */
   readonly upgrade: (
     context: Context.Context<Needs>,
@@ -61,21 +61,29 @@ export interface Serving<Services, RD, Needs> extends Stoppable {
     head: Buffer,
     used: number
   ) => void
-  /** What a request is to be answered with, asked by somebody who answers it if that is no acceptance. */
-  readonly decide: (
-    context: Context.Context<never>,
-    message: Http.IncomingMessage
-  ) => Effect.Effect<Result.Result<Answer<Services>, Handshake.HttpResponse>, never, RD>
-  /** Accepts a request that was decided about. */
-  readonly accept: (context: Context.Context<Needs>, socket: Duplex, upgraded: Upgraded<Services>) => void
+  /**
+   * Deals with a request that is somebody else's until it is accepted: then its
+   * socket is claimed. Succeeds when it is answered; otherwise fails with the
+   * response that somebody else is to give.
+   */
+  readonly take: (
+    context: Context.Context<Needs>,
+    message: Http.IncomingMessage,
+    admission: Admission,
+    claim: Claim
+  ) => Effect.Effect<void, Handshake.HttpResponse, RD>
 }
+
+/** Takes a socket over, and answers what came right behind the request; or the response that it is too late for that. */
+export type Claim = () => Result.Result<Buffer, Handshake.HttpResponse>
 
 /** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
 interface Session {
   readonly context: Context.Context<never>
   readonly socket: Duplex
-  /** Where it comes from. */
+  /** Where it comes from, and has its place. */
   readonly source: string
+  readonly admission: Admission
   /** When the handshake has to be over, in milliseconds of the Clock. */
   readonly deadline: number
   /** The span of its handshake, where there is one. It is the current one in the context. */
@@ -96,7 +104,7 @@ export const makeServing = <A, E, R, Services, RD>(
   path: string | undefined,
   handshakeTimeout: Duration.Duration,
   watcher?: Watcher
-): Effect.Effect<Serving<Services, RD, Ambient<R, Services, RD>>> =>
+): Effect.Effect<Serving<RD, Ambient<R, Services, RD>>> =>
   Effect.suspend(() => {
     type Needs = Ambient<R, Services, RD>
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
@@ -106,28 +114,30 @@ export const makeServing = <A, E, R, Services, RD>(
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
     const sessions = new Set<Session>()
-    const admission = new Admission(options.maxConnections, options.maxConnectionsPerAddress)
+    const places = { max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress }
+    const ownAdmission = new Admission()
+    const handshakeMillis = Duration.toMillis(handshakeTimeout)
 
-    /** Gives a request its session, if there is a place for it. */
+    /** When a handshake has to be over for which so many milliseconds were used up already. */
+    const deadlineOf = (context: Context.Context<never>, used: number) =>
+      Timers.of(context).now() + Math.max(0, handshakeMillis - used)
+
+    /** Gives a request its session. It has its place already. */
     const begin = (
       context: Context.Context<never>,
-      message: Http.IncomingMessage,
       socket: Duplex,
-      used: number,
+      source: string,
+      admission: Admission,
+      deadline: number,
       span?: Tracer.Span
-    ): Session | undefined => {
-      const source = sourceOf(message.socket.remoteAddress)
-      if (!admission.enter(source)) {
-        turnAway(socket)
-        return undefined
-      }
+    ): Session => {
       // From here on the socket may break at any time; nobody else listens.
       socket.on("error", constVoid)
-      const deadline = Timers.of(context).now() + Math.max(0, Duration.toMillis(handshakeTimeout) - used)
       const session: Session = {
         context: within(context, span),
         socket,
         source,
+        admission,
         deadline,
         span,
         fiber: undefined,
@@ -159,12 +169,16 @@ export const makeServing = <A, E, R, Services, RD>(
       head: Buffer,
       used: number
     ): void => {
+      const source = sourceOf(message.socket.remoteAddress)
+      if (!ownAdmission.enter(source, places)) {
+        Meter.of(context, "server").handshake("503")
+        return turnAway(socket)
+      }
       const span = startServerHandshake(context, message.headers, () => ({
         "url.path": pathOf(message),
         "client.address": message.socket.remoteAddress
       }))
-      const session = begin(context, message, socket, used, span)
-      if (session === undefined) return
+      const session = begin(context, socket, source, ownAdmission, deadlineOf(context, used), span)
       const request = read(message)
       if (Result.isFailure(request)) return refuse(session, request.failure)
       decideAbout(session, request.success, (decided) => {
@@ -203,23 +217,54 @@ export const makeServing = <A, E, R, Services, RD>(
       forget(session)
     }
 
-    const decide = (
-      context: Context.Context<never>,
-      message: Http.IncomingMessage
-    ): Effect.Effect<Answered, never, RD> =>
+    const take = (
+      context: Context.Context<Needs>,
+      message: Http.IncomingMessage,
+      admission: Admission,
+      claim: Claim
+    ): Effect.Effect<void, Handshake.HttpResponse, RD> =>
       Effect.suspend(() => {
-        if (!admission.admits(sourceOf(message.socket.remoteAddress))) return Effect.succeed(Result.fail(unavailable()))
-        const request = read(message)
-        if (Result.isFailure(request)) return Effect.succeed(Result.fail(request.failure))
-        return Effect.map(
-          Effect.exit(inTime(handshakeTimeout)(policy(context, request.success))),
-          (decided) => answerWith(context, request.success, decided)
-        )
-      }).pipe(Effect.map((answer) => {
+        const count = (result: string) => Meter.of(context, "server").handshake(result)
         // Whoever asked answers it, in a span of their own.
-        if (Result.isFailure(answer)) Meter.of(context, "server").handshake(String(answer.failure.status))
-        return answer
-      }))
+        const fail = (response: Handshake.HttpResponse) => {
+          count(String(response.status))
+          return Effect.fail(response)
+        }
+        const source = sourceOf(message.socket.remoteAddress)
+        if (!admission.enter(source, places)) return fail(unavailable())
+        const deadline = deadlineOf(context, 0)
+        const request = read(message)
+        const answering: Effect.Effect<Answered, never, RD> = Result.isFailure(request)
+          ? Effect.succeed(Result.fail(request.failure))
+          : Effect.flatMap(
+            // A client that goes interrupts it; without a router, nothing else of an application is.
+            Effect.exit(Effect.interruptible(inTime(handshakeTimeout)(policy(context, request.success)))),
+            (decided) =>
+              Exit.hasInterrupts(decided)
+                ? Effect.interrupt
+                : Effect.succeed(answerWith(context, request.success, decided))
+          )
+        let session: Session | undefined
+        return answering.pipe(
+          Effect.flatMap((answer) => {
+            if (Result.isFailure(answer)) return fail(answer.failure)
+            const { socket } = message
+            if (socket.destroyed) return Effect.interrupt
+            const head = claim()
+            if (Result.isFailure(head)) return fail(head.failure)
+            session = begin(context, socket, source, admission, deadline)
+            open(session, { ...answer.success, message, head: head.success })
+            return Effect.void
+          }),
+          Effect.onExit((exit) =>
+            Effect.sync(() => {
+              if (session !== undefined) return
+              admission.leave(source)
+              if (Exit.hasInterrupts(exit)) count("Interrupted")
+            })
+          )
+        )
+      })
 
     const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
       Result.flatMap(
@@ -323,7 +368,7 @@ export const makeServing = <A, E, R, Services, RD>(
     }
 
     const forget = (session: Session) => {
-      if (sessions.delete(session)) admission.leave(session.source)
+      if (sessions.delete(session)) session.admission.leave(session.source)
       if (sessions.size === 0) watcher?.onIdle()
     }
 
@@ -347,11 +392,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
     return Effect.succeed({
       upgrade,
-      decide,
-      accept: (context, socket, upgraded) => {
-        const session = begin(context, upgraded.message, socket, 0)
-        if (session !== undefined) open(session, upgraded)
-      },
+      take,
       connections: () =>
         Array.from(sessions).flatMap(({ connection }) =>
           connection === undefined || connection.ended !== undefined ? [] : [connection]
@@ -361,14 +402,14 @@ export const makeServing = <A, E, R, Services, RD>(
   })
 
 /** What a request is accepted with. */
-export interface Answer<in Services> {
+interface Answer<in Services> {
   readonly accepted: Handshake.AcceptOptions
   readonly agreed: ReadonlyArray<Extension.Agreed>
   readonly response: Handshake.HttpResponse
   readonly services: Context.Context<Services>
 }
 
-export interface Upgraded<in Services> extends Answer<Services> {
+interface Upgraded<in Services> extends Answer<Services> {
   readonly message: Http.IncomingMessage
   readonly head: Buffer
 }

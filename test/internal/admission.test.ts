@@ -3,28 +3,30 @@ import { Admission, sourceOf } from "../../src/internal/admission.ts"
 
 describe("Admission", () => {
   it("has so many places, in all and for each source, and takes them back", () => {
-    const admission = new Admission(3, 2)
-    const entered = ["a", "a", "a", "b", "b"].map((source) => admission.enter(source))
+    const admission = new Admission()
+    const places = { max: 3, maxPerAddress: 2 }
+    const entered = ["a", "a", "a", "b", "b"].map((source) => admission.enter(source, places))
     assert.deepStrictEqual(entered, [true, true, false, true, false])
     admission.leave("a")
-    assert.deepStrictEqual(["a", "b"].map((source) => admission.enter(source)), [true, false])
+    assert.deepStrictEqual(["a", "b"].map((source) => admission.enter(source, places)), [true, false])
   })
 
   it("has 65,536 places, and 16,384 for each source, unless somebody says otherwise", () => {
     const admission = new Admission()
     const enter = (source: string, count: number) => {
-      for (let i = 0; i < count; i++) assert.isTrue(admission.enter(source))
-      assert.isFalse(admission.enter(source))
+      for (let i = 0; i < count; i++) assert.isTrue(admission.enter(source, {}))
+      assert.isFalse(admission.enter(source, {}))
     }
     for (const source of ["a", "b", "c"]) enter(source, 16_384)
     admission.leave("a")
     enter("", 16_384 + 1)
-    assert.isFalse(admission.enter("d"))
+    assert.isFalse(admission.enter("d", {}))
   })
 
   it("does not count those of no address as one", () => {
-    const admission = new Admission(3, 1)
-    assert.deepStrictEqual(["", "", "", ""].map((source) => admission.enter(source)), [true, true, true, false])
+    const admission = new Admission()
+    const entered = ["", "", "", ""].map((source) => admission.enter(source, { max: 3, maxPerAddress: 1 }))
+    assert.deepStrictEqual(entered, [true, true, true, false])
   })
 })
 

@@ -10,7 +10,7 @@ import {
   PerMessageDeflate,
   WebSocketClient
 } from "effect-ws"
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs"
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { contentOf, type Shape } from "../support/memory.ts"
@@ -44,36 +44,42 @@ interface Proxy {
   readonly nobodyThere: number
 }
 
+const guide = readFileSync(new URL("../../docs/deploying.md", import.meta.url), "utf8")
+
+/** The configuration that the guide has for a proxy, and what it says instead of its ports and its timeout for silence. */
+const documented = (language: string, replacements: ReadonlyArray<readonly [string, string]>) => {
+  const [, block] = new RegExp(`^\`\`\`${language}\n([^]*?)^\`\`\``, "m").exec(guide)!
+  return replacements.reduce((config, [from, to]) => {
+    assert.strictEqual(config.split(from).length, 2, `${from} in the configuration of ${language}`)
+    return config.replace(from, to)
+  }, block)
+}
+
+const upstreamOf = ({ upstream }: Setup) => ["127.0.0.1:8080", `127.0.0.1:${upstream}`] as const
+
 const nginx: Proxy = {
   command: (file, directory) => ["nginx", "-p", directory, "-e", "stderr", "-c", file],
   whenIdle: { client: "TransportEnded", server: "TransportEnded" },
   whenStopped: [1006],
   nobodyThere: 502,
-  config: ({ directory, idle, port, upstream }) => `
+  config: (setup) => `
 daemon off;
 master_process off;
-pid ${directory}/pid;
+pid ${setup.directory}/pid;
 events {}
 http {
   access_log off;
-  client_body_temp_path ${directory}/body;
-  proxy_temp_path ${directory}/proxy;
-  fastcgi_temp_path ${directory}/fastcgi;
-  uwsgi_temp_path ${directory}/uwsgi;
-  scgi_temp_path ${directory}/scgi;
-  server {
-    listen 127.0.0.1:${port};
-    location / {
-      proxy_pass http://127.0.0.1:${upstream};
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection "upgrade";
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_read_timeout ${idle}s;
-    }
+  client_body_temp_path ${setup.directory}/body;
+  proxy_temp_path ${setup.directory}/proxy;
+  fastcgi_temp_path ${setup.directory}/fastcgi;
+  uwsgi_temp_path ${setup.directory}/uwsgi;
+  scgi_temp_path ${setup.directory}/scgi;
+  ${
+    documented("nginx", [
+      upstreamOf(setup),
+      ["listen 80;", `listen 127.0.0.1:${setup.port};`],
+      ["proxy_read_timeout 60s", `proxy_read_timeout ${setup.idle}s`]
+    ])
   }
 }
 `
@@ -85,22 +91,12 @@ const haproxy: Proxy = {
   whenIdle: { client: "TransportEnded", server: "TransportError" },
   whenStopped: [1006],
   nobodyThere: 503,
-  config: ({ idle, port, upstream }) => `
-defaults
-  mode http
-  timeout connect 10s
-  timeout client 60s
-  timeout server 60s
-  timeout tunnel ${idle}s
-frontend in
-  bind 127.0.0.1:${port}
-  option forwardfor
-  http-request set-header X-Forwarded-Proto http
-  http-request set-header X-Forwarded-Host %[req.hdr(host)]
-  default_backend out
-backend out
-  server one 127.0.0.1:${upstream}
-`
+  config: (setup) =>
+    documented("haproxy", [
+      upstreamOf(setup),
+      ["bind :80", `bind 127.0.0.1:${setup.port}`],
+      ["timeout tunnel 60s", `timeout tunnel ${setup.idle}s`]
+    ])
 }
 
 const caddy: Proxy = {
@@ -110,15 +106,12 @@ const caddy: Proxy = {
   // answers 1002. What each side sees first is a matter of luck.
   whenStopped: [1001, 1002],
   nobodyThere: 502,
-  config: ({ port, upstream }) => `
+  config: (setup) => `
 {
   admin off
   auto_https off
 }
-http://:${port} {
-  bind 127.0.0.1
-  reverse_proxy 127.0.0.1:${upstream}
-}
+${documented("caddyfile", [upstreamOf(setup), ["http://:80 {", `http://:${setup.port} {\n  bind 127.0.0.1`]])}
 `
 }
 

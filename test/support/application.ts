@@ -12,18 +12,32 @@ export interface Application {
   readonly close: Effect.Effect<number>
 }
 
+const prepared = () => WebSocketServer.prepare(Http.createServer())
+
 /** Serves routes, for as long as the Scope lives or until it is closed. */
 export const application = <A, E>(
   routes: Layer.Layer<A, E, any>,
-  makeServer: () => Http.Server = () => WebSocketServer.prepare(Http.createServer()),
+  makeServer: () => Http.Server = prepared,
+  options?: { readonly gracefulShutdownTimeout?: Duration.Input }
+): Effect.Effect<Application, unknown, Scope.Scope> =>
+  serveApplication(
+    HttpRouter.serve(routes as Layer.Layer<A, E, HttpRouter.HttpRouter>, {
+      disableListenLog: true,
+      disableLogger: true
+    }),
+    makeServer,
+    options
+  )
+
+/** Gives an application its server. */
+export const serveApplication = <A, E>(
+  app: Layer.Layer<A, E, any>,
+  makeServer: () => Http.Server = prepared,
   options?: { readonly gracefulShutdownTimeout?: Duration.Input }
 ): Effect.Effect<Application, unknown, Scope.Scope> =>
   Effect.gen(function*() {
     const scope = yield* Effect.acquireRelease(Scope.make(), (opened, exit) => Scope.close(opened, exit))
-    const layer = HttpRouter.serve(routes as Layer.Layer<A, E, HttpRouter.HttpRouter>, {
-      disableListenLog: true,
-      disableLogger: true
-    }).pipe(
+    const layer = (app as Layer.Layer<A, E, HttpServer.HttpServer>).pipe(
       Layer.provideMerge(NodeHttpServer.layer(makeServer, { port: 0, host: "127.0.0.1", ...options }))
     )
     const context = yield* Layer.buildWithScope(layer, scope)

@@ -1,0 +1,1 @@
+export const makeAnchors: () => (heading: string) => string
