@@ -223,7 +223,8 @@ export const makeServing = <A, E, R, Services, RD>(
       admission: Admission,
       claim: Claim
     ): Effect.Effect<void, Handshake.HttpResponse, RD> =>
-      Effect.suspend(() => {
+      // Who is interrupted between two steps gives their place back, too.
+      Effect.uninterruptible(Effect.suspend(() => {
         const count = (result: string) => Meter.of(context, "server").handshake(result)
         // Whoever asked answers it, in a span of their own.
         const fail = (response: Handshake.HttpResponse) => {
@@ -237,7 +238,7 @@ export const makeServing = <A, E, R, Services, RD>(
         const answering: Effect.Effect<Answered, never, RD> = Result.isFailure(request)
           ? Effect.succeed(Result.fail(request.failure))
           : Effect.flatMap(
-            // A client that goes interrupts it; without a router, nothing else of an application is.
+            // A client that goes interrupts it.
             Effect.exit(Effect.interruptible(inTime(handshakeTimeout)(policy(context, request.success)))),
             (decided) =>
               Exit.hasInterrupts(decided)
@@ -264,7 +265,7 @@ export const makeServing = <A, E, R, Services, RD>(
             })
           )
         )
-      })
+      }))
 
     const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
       Result.flatMap(
