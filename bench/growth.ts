@@ -2,7 +2,7 @@
 import { measure, type Throughput } from "./measure.ts"
 import type { Arguments } from "./options.ts"
 import type { Peer, Scenario } from "./scenarios.ts"
-import { figure, median, type Table } from "./table.ts"
+import { figure, type Table } from "./table.ts"
 
 const KiB = 1024
 const MiB = 1024 * KiB
@@ -39,7 +39,7 @@ export const axes: ReadonlyArray<Axis> = [
     scenario: (size) => traffic(4, 1, size)
   },
   {
-    title: "messages of 32 B under way on each of 16 connections",
+    title: "messages under way, of 32 B, on each of 16 connections",
     values: [1, 4, 16, 64, 256],
     show: String,
     scenario: (inFlight) => traffic(16, inFlight, 32)
@@ -49,7 +49,7 @@ export const axes: ReadonlyArray<Axis> = [
 export const lines = ["ours", "ws"] as const satisfies ReadonlyArray<Peer>
 export type Line = typeof lines[number]
 
-/** Medians over the rounds; by axis, by value, by server. */
+/** The round with the median ratio; by axis, by value, by server. */
 export type Growth = ReadonlyArray<ReadonlyArray<Readonly<Record<Line, Throughput>>>>
 
 export const measureGrowth = async (options: Arguments, progress: (text: string) => void): Promise<Growth> => {
@@ -57,14 +57,15 @@ export const measureGrowth = async (options: Arguments, progress: (text: string)
   for (const axis of axes) {
     const points: Array<Record<Line, Throughput>> = []
     for (const value of axis.values) {
-      const rounds: Record<Line, Array<Throughput>> = { ours: [], ws: [] }
+      const rounds: Array<Record<Line, Throughput>> = []
       for (let round = 1; round <= options.rounds; round++) {
-        for (const peer of lines) {
+        const run = async (peer: Line): Promise<Throughput> => {
           progress(`${axis.show(value)}, round ${round} of ${options.rounds}: ${peer}`)
-          rounds[peer].push(await measure(axis.scenario(value), peer, options) as Throughput)
+          return await measure(axis.scenario(value), peer, options) as Throughput
         }
+        rounds.push({ ours: await run("ours"), ws: await run("ws") })
       }
-      points.push({ ours: middle(rounds.ours), ws: middle(rounds.ws) })
+      points.push(rounds.toSorted((a, b) => ratio(a) - ratio(b))[rounds.length >> 1])
     }
     growth.push(points)
   }
@@ -72,9 +73,7 @@ export const measureGrowth = async (options: Arguments, progress: (text: string)
   return growth
 }
 
-/** The round with the median rate. */
-const middle = (rounds: ReadonlyArray<Throughput>): Throughput =>
-  rounds.toSorted((a, b) => a.rate - b.rate)[rounds.length >> 1]
+const ratio = ({ ours, ws }: Readonly<Record<Line, Throughput>>): number => ours.rate / ws.rate
 
 export const growthTables = (growth: Growth): ReadonlyArray<{ readonly title: string; readonly table: Table }> =>
   axes.map((axis, i) => ({
@@ -89,7 +88,7 @@ export const growthTables = (growth: Growth): ReadonlyArray<{ readonly title: st
           figure(ours.cpu),
           figure(ws.rate),
           figure(ws.cpu),
-          figure(median([ours.rate / ws.rate]))
+          figure(ratio(growth[i][j]))
         ]
       }),
       textColumns: 1
