@@ -11,6 +11,7 @@ import * as Net from "node:net"
 import { deflateRawSync } from "node:zlib"
 import { contentOf } from "./support/memory.ts"
 import {
+  handingOut,
   headEnd,
   rawConnect,
   rawHandshake,
@@ -524,20 +525,14 @@ describe("control frames", () => {
 
   it.live("a pong that is longer than its ping (CVE-2026-67292)", () =>
     Effect.gen(function*() {
-      const held = yield* Deferred.make<Connection.Connection["Service"]>()
-      const server = yield* serve(
-        { serve: { keepalive: false } },
-        Effect.flatMap(Connection.Connection, (connection) =>
-          Effect.andThen(Deferred.succeed(held, connection), connection.closed))
-      )
+      const held = yield* handingOut
+      const server = yield* serve({ serve: { keepalive: false } }, held.handler)
       const peer = yield* rawHandshake(server.port)
-      const connection = yield* Deferred.await(held)
+      const connection = yield* held.connection
       const ping = yield* Effect.forkChild(Effect.exit(connection.ping("abc")), { startImmediately: true })
       yield* peer.untilFrames(1)
       peer.send(Frame.pong(Buffer.from("abcd")), Frame.pong(Buffer.from("ab")), Frame.pong(new Uint8Array(125)))
-      yield* eventually(() =>
-        Effect.runSync(connection.stats).framesIn === 3
-      )
+      yield* eventually(() => Effect.runSync(connection.stats).framesIn === 3)
       assert.isUndefined(ping.pollUnsafe())
       peer.write(Buffer.concat([hex("8a fe 007e 00000000"), Buffer.alloc(126)]))
       yield* peer.ended

@@ -5,11 +5,11 @@
  * and Connection.test.ts; networks that fail, in faults.test.ts.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Stream } from "effect"
+import { Effect, Exit, Fiber, Layer, Stream } from "effect"
 import { Connection, PerMessageDeflate, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import type { Shape } from "./support/memory.ts"
-import { serve } from "./support/net.ts"
+import { handingOut, serve } from "./support/net.ts"
 import { eventually } from "./support/resources.ts"
 
 type Options = Connection.Options & { readonly extensions: ReadonlyArray<PerMessageDeflate.PerMessageDeflate> }
@@ -34,13 +34,9 @@ for (const [where, connect] of Object.entries(networks)) {
     /** Both ends of a connection. */
     const open = Effect.gen(function*() {
       const extension = PerMessageDeflate.make()
-      const held = yield* Deferred.make<Shape>()
-      const handler = Effect.flatMap(
-        Connection.Connection,
-        (connection) => Effect.andThen(Deferred.succeed(held, connection), connection.closed)
-      )
-      const client = yield* connect(handler, { extensions: [extension], keepalive: false })
-      const server = yield* Deferred.await(held)
+      const held = yield* handingOut
+      const client = yield* connect(held.handler, { extensions: [extension], keepalive: false })
+      const server = yield* held.connection
       const inflating = Effect.gen(function*() {
         while ((yield* extension.stats).inflaters === 0) yield* Effect.yieldNow
       })

@@ -5,7 +5,7 @@ import { Connection, ConnectionError, WebSocketClient } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
 import { contentOf, type Shape } from "./support/memory.ts"
-import { rawHandshake, serve } from "./support/net.ts"
+import { handingOut, rawHandshake, serve } from "./support/net.ts"
 import { runExample, runProgram } from "./support/process.ts"
 import { type Fault, proxy } from "./support/proxy.ts"
 import { eventually } from "./support/resources.ts"
@@ -219,19 +219,16 @@ describe("a process that dies", () => {
 })
 
 describe("a process that is blocked", () => {
+  const impatient = { keepalive: { interval: "50 millis", timeout: "100 millis" }, closeTimeout: 0 } as const
+
   it.live("does not take what it has not read for silence", () =>
     Effect.gen(function*() {
-      const held = yield* Deferred.make<Connection.Connection["Service"]>()
-      const server = yield* serve(
-        Effect.flatMap(Connection.Connection, (connection) =>
-          Effect.andThen(Deferred.succeed(held, connection), connection.closed)),
-        { serve: { keepalive: { interval: "50 millis", timeout: "100 millis" }, closeTimeout: 0 } }
-      )
+      const held = yield* handingOut
+      const server = yield* serve(held.handler, { serve: impatient })
       const program = yield* runProgram(process.execPath, ["--input-type=module", "-e", puppet(server.port, "/")])
       yield* program.printed(/open/)
-      const connection = yield* Deferred.await(held)
-      const stats = () =>
-        Effect.runSync(connection.stats)
+      const connection = yield* held.connection
+      const stats = () => Effect.runSync(connection.stats)
       for (let i = 0; i < 3; i++) {
         // A ping has just left. Its pong comes while nobody looks.
         const { framesOut } = stats()
@@ -245,14 +242,10 @@ describe("a process that is blocked", () => {
 
   it.live("but a peer that is silent is found out all the same", () =>
     Effect.gen(function*() {
-      const held = yield* Deferred.make<Connection.Connection["Service"]>()
-      const server = yield* serve(
-        Effect.flatMap(Connection.Connection, (connection) =>
-          Effect.andThen(Deferred.succeed(held, connection), connection.closed)),
-        { serve: { keepalive: { interval: "50 millis", timeout: "100 millis" }, closeTimeout: 0 } }
-      )
+      const held = yield* handingOut
+      const server = yield* serve(held.handler, { serve: impatient })
       yield* rawHandshake(server.port)
-      const connection = yield* Deferred.await(held)
+      const connection = yield* held.connection
       Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
       assert.strictEqual((yield* connection.closed).cause?._tag, "KeepaliveTimeout")
     }))

@@ -141,6 +141,7 @@ export class Inbox {
   /** The message that is being read in fragments, if there is one. */
   private streamed: object | undefined
 
+  /** How the connection has ended, or will; what is here can still be taken. */
   closed: ConnectionClosed | undefined
   /** What fibers wait with, first come first served. */
   private first: Take<any, any> | undefined

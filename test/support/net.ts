@@ -1,5 +1,5 @@
 /** Real sockets: servers to test against, and peers that write raw bytes. */
-import { Effect, Layer, Scope } from "effect"
+import { Deferred, Effect, Layer, Scope } from "effect"
 import { Connection, Frame, WebSocketServer } from "effect-ws"
 import * as Net from "node:net"
 
@@ -15,6 +15,15 @@ export const serve = <A, E, Services = never>(
     yield* server.serve(handler, options?.serve)
     return { ...server, port: server.address._tag === "Tcp" ? server.address.port : 0 }
   })
+
+/** A handler that gives its connection to the test, and stays until it has ended. */
+export const handingOut = Effect.map(Deferred.make<Connection.Connection["Service"]>(), (held) => ({
+  connection: Deferred.await(held),
+  handler: Effect.flatMap(
+    Connection.Connection,
+    (connection) => Effect.andThen(Deferred.succeed(held, connection), connection.closed)
+  )
+}))
 
 export type Server = WebSocketServer.WebSocketServer["Service"] & { readonly port: number }
 
