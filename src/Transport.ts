@@ -15,6 +15,8 @@ import { Buffer } from "node:buffer"
 import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
+import { roomFor } from "./internal/bytes.ts"
+import { readShared } from "./internal/reads.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -122,6 +124,7 @@ class DuplexTransport {
     duplex[transportOf] = this
     if (head !== undefined && head.length > 0) duplex.unshift(head)
     duplex.on("error", onError)
+    readShared(duplex, onRead)
     duplex.on("data", onData)
     duplex.on("drain", onDrain)
     duplex.on("end", onEnd)
@@ -175,6 +178,15 @@ function onError(this: Carrier, cause: NodeJS.ErrnoException): void {
 
 function onData(this: Carrier, chunk: Uint8Array): void {
   this[transportOf]!.receiver!.onData(chunk)
+}
+
+/** As the callback of `onread`, on a socket that can have it. */
+function onRead(this: Carrier, size: number, buffer: Uint8Array): boolean {
+  const chunk = roomFor(size)
+  chunk.set(new Uint8Array(buffer.buffer, buffer.byteOffset, size))
+  this[transportOf]!.receiver!.onData(chunk)
+  // Node may have begun to read for the stream, which it takes to be in use.
+  return !this.isPaused()
 }
 
 function onDrain(this: Carrier): void {

@@ -166,6 +166,58 @@ describe("fromDuplex", () => {
       assert.strictEqual(l.told.join("").replaceAll("data ", ""), "head abc")
     }))
 
+  it.live("hands over first what was read before, then what comes, all of it to keep", () =>
+    Effect.gen(function*() {
+      const data = Array.from({ length: 400 }, (_, i) => new Uint8Array(1 + i * 7919 % 5000).fill(i))
+      const ends = [yield* sockets, yield* sockets]
+      // Both read at once, through the same memory: neither finds the other's bytes.
+      const all = ends.map(([left, right], which) => {
+        const write = (from: number, to: number) => {
+          for (const chunk of data.slice(from, to)) right.write(chunk.map((byte) => byte ^ which))
+        }
+        write(0, 40)
+        return { left, write }
+      })
+      yield* Effect.forEach(all, ({ left }) => until(() => left.readableLength > 0))
+      const told = all.map(({ left, write }) => {
+        const its = start(Transport.fromDuplex(left))
+        write(40, data.length)
+        return its
+      })
+      const size = data.reduce((sum, chunk) => sum + chunk.length, 0)
+      const sizeOf = (chunks: ReadonlyArray<Uint8Array>) => chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+      yield* until(() => told.every(({ chunks }) => sizeOf(chunks) === size))
+      told.forEach(({ chunks }, which) => {
+        assert.isTrue(Buffer.concat(chunks).equals(Buffer.concat(data).map((byte) => byte ^ which)))
+      })
+    }))
+
+  it.live("reads nothing while it is paused, whoever asks the stream to read", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* sockets
+      const transport = Transport.fromDuplex(left)
+      const l = start(transport)
+      yield* until(() => left.readableFlowing === true)
+      transport.pause()
+      // As Node does where it takes the stream to be in use.
+      left.read(0)
+      right.write("a")
+      yield* until(() => l.told.length > 0)
+      const { bytesRead } = left
+      right.write("b")
+      right.end()
+      yield* until(() => right.writableFinished)
+      // Another connection is later in all of it: what was to be read here would have been by now.
+      const [other, others] = yield* sockets
+      const o = start(Transport.fromDuplex(other))
+      others.write("x")
+      yield* until(() => o.told.length > 0)
+      assert.deepStrictEqual([l.told, left.bytesRead], [["data a"], bytesRead])
+      transport.resume()
+      yield* until(() => l.told.includes("end"))
+      assert.deepStrictEqual(l.told, ["data a", "data b", "end"])
+    }))
+
   it.live("says when there is no room, and when there is again", () =>
     Effect.gen(function*() {
       const [left, right] = yield* sockets

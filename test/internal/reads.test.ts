@@ -1,0 +1,65 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as Net from "node:net"
+import { Duplex } from "node:stream"
+import { readShared } from "../../src/internal/reads.ts"
+
+/** A socket that is connected to a server, which writes to it; what it says comes in order. */
+const connected = Effect.acquireRelease(
+  Effect.callback<{ readonly socket: Net.Socket; readonly peer: Net.Socket }>((resume) => {
+    const server = Net.createServer((peer) => {
+      server.close()
+      resume(Effect.succeed({ socket, peer }))
+    })
+    let socket: Net.Socket
+    server.listen(0, "127.0.0.1", () => {
+      socket = Net.connect((server.address() as Net.AddressInfo).port, "127.0.0.1")
+    })
+  }),
+  ({ peer, socket }) =>
+    Effect.sync(() => {
+      peer.destroy()
+      socket.destroy()
+    })
+)
+
+/** What a socket reads until its end, and by which way it came. */
+const ways = (socket: Net.Socket) =>
+  Effect.callback<ReadonlyArray<string>>((resume) => {
+    const came: Array<string> = []
+    const shared = readShared(socket, function(this: Net.Socket, size, buffer) {
+      came.push(`callback ${this === socket} ${Buffer.from(buffer.subarray(0, size)).toString()}`)
+      return true
+    })
+    came.push(`shared ${shared}`)
+    socket.on("data", (data: Buffer) => came.push(`data ${data.toString()}`))
+    socket.on("end", () => resume(Effect.succeed(came)))
+  })
+
+describe("readShared", () => {
+  it.live("has a socket of this Node read into the buffer", () =>
+    Effect.gen(function*() {
+      const { peer, socket } = yield* connected
+      peer.end("hello")
+      assert.deepStrictEqual(yield* ways(socket), ["shared true", "callback true hello"])
+    }))
+
+  it.live("leaves a socket as it is where it has no such thing, or it does not work", () =>
+    Effect.gen(function*() {
+      const throws = () => {
+        throw new Error("not implemented")
+      }
+      for (const useUserBuffer of [undefined, throws]) {
+        const { peer, socket } = yield* connected
+        Object.assign(Reflect.get(socket, "_handle"), { useUserBuffer })
+        peer.end("hello")
+        assert.deepStrictEqual(yield* ways(socket), ["shared false", "data hello"])
+      }
+    }))
+
+  it("is for sockets that are open", () => {
+    const duplex = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+    assert.isFalse(readShared(duplex, () => true))
+    assert.isFalse(readShared(new Net.Socket(), () => true))
+  })
+})
