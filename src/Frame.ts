@@ -25,8 +25,8 @@ import * as Layer from "effect/Layer"
 import { Buffer } from "node:buffer"
 import { randomFillSync } from "node:crypto"
 import * as CloseCode from "./CloseCode.ts"
-import { Pieces, roomFor, worthKeeping } from "./internal/bytes.ts"
-import { maskInPlace, maskInto } from "./internal/mask.ts"
+import { roomFor, withRoom } from "./internal/bytes.ts"
+import { maskInto } from "./internal/mask.ts"
 import { Utf8Validator } from "./internal/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
@@ -301,7 +301,7 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
   const { payload } = frame
   at = encodeHeader(target, at, frame, payload.length, maskKey)
   if (maskKey === undefined) target.set(payload, at)
-  else maskInto(target, at, payload, 0, payload.length, maskKey)
+  else maskInto(target, at, payload, 0, payload.length, maskKey, 0)
   return at + payload.length
 }
 
@@ -405,8 +405,8 @@ export interface Decoded {
  */
 export interface Decoder {
   /**
-   * Decodes the next bytes. The chunk is handed over: payloads are unmasked in
-   * place and may be views of it, so give a copy of bytes that you still need.
+   * Decodes the next bytes. The chunk is left as it is, and nothing that comes
+   * out is a view of it: it may be used again.
    */
   readonly decode: (chunk: Uint8Array) => Decoded
 }
@@ -428,8 +428,9 @@ class DecoderImpl implements Decoder {
   private headerHave = 0
   private headerNeeds = 2
 
-  // The payload being read, where it goes on past the end of a chunk.
-  private pieces: Pieces | undefined
+  // The payload being read, where it goes on past the end of a chunk: room for what has come, and maybe for more.
+  private payload: Uint8Array | undefined
+  private received = 0
 
   private error: ProtocolError.FrameError | undefined
 
@@ -446,17 +447,14 @@ class DecoderImpl implements Decoder {
     let at = 0
     let latest = empty
     while (this.error === undefined) {
-      if (this.pieces !== undefined) {
-        const have = this.pieces.length
-        const size = Math.min(this.length - have, end - at)
-        if (this.masked) maskInPlace(chunk, at, at + size, this.maskKey, have)
-        latest = new Uint8Array(chunk.buffer, chunk.byteOffset + at, size)
-        this.pieces.push(latest)
+      if (this.payload !== undefined) {
+        const size = Math.min(this.length - this.received, end - at)
+        latest = this.takePart(this.payload, chunk, at, size)
         at += size
-        if (this.pieces.length < this.length) break
+        if (this.received < this.length) break
         // It began in an earlier chunk, and so is the first that is complete in this one.
-        frames = [new Frame(this.opcode, this.pieces.concat(), this.fin, this.reserved)]
-        this.pieces = undefined
+        frames = [new Frame(this.opcode, this.payload, this.fin, this.reserved)]
+        this.payload = undefined
       } else {
         const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)
         if (payloadAt < 0) break
@@ -467,44 +465,50 @@ class DecoderImpl implements Decoder {
           else frames.push(frame)
           at += this.length
         } else {
-          this.pieces = new Pieces()
+          this.payload = empty
+          this.received = 0
         }
       }
     }
     return {
       frames: frames ?? [],
-      partial: this.pieces === undefined ? undefined : {
+      partial: this.payload === undefined ? undefined : {
         opcode: this.opcode,
         fin: this.fin,
         reserved: this.reserved,
         length: this.length,
-        received: this.pieces.length,
+        received: this.received,
         latest
       },
       needed: this.error !== undefined
         ? 0
-        : this.pieces === undefined
+        : this.payload === undefined
         ? this.headerNeeds - this.headerHave
-        : this.length - this.pieces.length,
+        : this.length - this.received,
       error: this.error
     }
   }
 
   /** A frame whose payload lies whole in `chunk` at `at`. */
   private frameOf(chunk: Uint8Array, at: number): Frame {
-    const { length } = this
-    let payload: Uint8Array
-    if (length === 0) {
-      payload = empty
-    } else if (worthKeeping(length, chunk.buffer)) {
-      if (this.masked) maskInPlace(chunk, at, at + length, this.maskKey, 0)
-      payload = new Uint8Array(chunk.buffer, chunk.byteOffset + at, length)
-    } else {
-      payload = roomFor(length)
-      if (this.masked) maskInto(payload, 0, chunk, at, at + length, this.maskKey)
-      else payload.set(chunk.subarray(at, at + length))
-    }
+    const payload = this.length === 0 ? empty : roomFor(this.length)
+    this.copy(payload, 0, chunk, at, this.length)
     return new Frame(this.opcode, payload, this.fin, this.reserved)
+  }
+
+  /** Adds the next bytes of the payload, and answers where they are now. */
+  private takePart(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
+    const from = this.received
+    this.received += size
+    this.payload = withRoom(payload, from, this.received, this.length)
+    this.copy(this.payload, from, chunk, at, size)
+    return this.payload.subarray(from, this.received)
+  }
+
+  /** Copies bytes of a payload, unmasked, to where they are in it. */
+  private copy(payload: Uint8Array, to: number, chunk: Uint8Array, at: number, size: number): void {
+    if (this.masked) maskInto(payload, to, chunk, at, at + size, this.maskKey, to)
+    else payload.set(size === chunk.length ? chunk : chunk.subarray(at, at + size), to)
   }
 
   /**

@@ -226,7 +226,10 @@ class Way {
   receiver(back: Way, from: Transport.Transport["Service"]): Transport.Receiver {
     this.from = from
     return {
-      onData: (chunk) => this.travel(() => this.forward(chunk)),
+      onData: (chunk) => {
+        const copy = Uint8Array.from(chunk)
+        this.travel(() => this.forward(copy))
+      },
       onDrain: () => back.drained(),
       onEnd: () => this.travel(() => this.to.end()),
       onClose: () => this.travel(() => this.to.destroy())
@@ -571,7 +574,7 @@ const toDuplex = (transport: Transport.Transport["Service"]): Duplex => {
   })
   transport.start({
     onData: (chunk) => {
-      if (!duplex.push(chunk)) transport.pause()
+      if (!duplex.push(Uint8Array.from(chunk))) transport.pause()
     },
     onDrain: () => drained(),
     onEnd: () => duplex.push(null),

@@ -15,7 +15,6 @@ import { Buffer } from "node:buffer"
 import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
-import { roomFor } from "./internal/bytes.ts"
 import { readShared } from "./internal/reads.ts"
 
 // -----------------------------------------------------------------------------
@@ -30,7 +29,7 @@ import { readShared } from "./internal/reads.ts"
  * @since 0.1.0
  */
 export interface Receiver {
-  /** Bytes came. They are handed over: the receiver may keep or overwrite them. */
+  /** Bytes came. They are lent: a receiver that keeps them keeps a copy. */
   readonly onData: (chunk: Uint8Array) => void
   /** There is room again, after a `write` that answered false. */
   readonly onDrain: () => void
@@ -182,9 +181,7 @@ function onData(this: Carrier, chunk: Uint8Array): void {
 
 /** As the callback of `onread`, on a socket that can have it. */
 function onRead(this: Carrier, size: number, buffer: Uint8Array): boolean {
-  const chunk = roomFor(size)
-  chunk.set(new Uint8Array(buffer.buffer, buffer.byteOffset, size))
-  this[transportOf]!.receiver!.onData(chunk)
+  this[transportOf]!.receiver!.onData(new Uint8Array(buffer.buffer, buffer.byteOffset, size))
   // Node may have begun to read for the stream, which it takes to be in use.
   return !this.isPaused()
 }
@@ -295,7 +292,7 @@ class MemoryEnd {
   }
 
   private accept(chunks: ReadonlyArray<Uint8Array>): boolean {
-    // Copied, because whoever receives a chunk may overwrite it; joined, as one write to a socket would be.
+    // Joined, as one write to a socket would be.
     const chunk = Buffer.concat(chunks)
     this.inbound.push(chunk)
     this.inboundBytes += chunk.length
@@ -331,6 +328,8 @@ class MemoryEnd {
       const chunk = this.inbound.shift()!
       this.inboundBytes -= chunk.length
       receiver.onData(chunk)
+      // As the next read of a socket would: whoever wanted to keep it has a copy.
+      chunk.fill(0)
       if (this.inboundBytes === 0 && this.peerWaits) {
         this.peerWaits = false
         this.peer.drained()

@@ -34,6 +34,18 @@ export const roomFor = (size: number): Uint8Array => {
 }
 
 /**
+ * Room for `size` bytes, of which the first `used` of `bytes` are some: that
+ * itself, or more of it, up to twice `size`, and to `limit`, which is what it
+ * will be in the end.
+ */
+export const withRoom = (bytes: Uint8Array, used: number, size: number, limit: number): Uint8Array => {
+  if (size <= bytes.length) return bytes
+  const room = roomFor(Math.min(limit, Math.max(256, size * 2)))
+  room.set(bytes.subarray(0, used))
+  return room
+}
+
+/**
  * Collects pieces. A piece that is most of its buffer is kept as a view; small
  * ones are copied together into blocks, so that a message sent a byte at a time
  * costs a little more than its bytes, and not an object a byte.

@@ -157,22 +157,26 @@ export const maskInPlace = (bytes: Uint8Array, start: number, end: number, key: 
   xorBytes(bytes, last, end, key, phase + last - start)
 }
 
-/** Copies `source[start, end)` to `target` at `at`, XORed with the key from octet 0 on. */
+/**
+ * Copies `source[start, end)` to `target` at `at`, XORed. `phase` is the index,
+ * in the payload, of the octet at `start`.
+ */
 export const maskInto = (
   target: Uint8Array,
   at: number,
   source: Uint8Array,
   start: number,
   end: number,
-  key: number
+  key: number,
+  phase: number
 ): void => {
   const size = end - start
   if (size < wordWiseFrom) {
-    for (let i = start, phase = 0; i < end; i++, phase++) target[at++] = source[i] ^ (key >>> ((phase & 3) << 3))
+    for (let i = start; i < end; i++, phase++) target[at++] = source[i] ^ (key >>> ((phase & 3) << 3))
   } else if (size >= kernelFrom && kernel !== undefined) {
-    xorWithKernel(kernel, target, at, source, start, end, rotatedWord(key, 0))
+    xorWithKernel(kernel, target, at, source, start, end, rotatedWord(key, phase))
   } else {
     target.set(start === 0 && end === source.length ? source : source.subarray(start, end), at)
-    maskInPlace(target, at, at + size, key, 0)
+    maskInPlace(target, at, at + size, key, phase)
   }
 }

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
-import { Pieces, roomFor, worthKeeping } from "../../src/internal/bytes.ts"
+import { Pieces, roomFor, withRoom, worthKeeping } from "../../src/internal/bytes.ts"
 import { among, anyBoolean, either, integer, patterned } from "../support/properties.ts"
 
 const KiB = 1024
@@ -159,5 +159,35 @@ describe("roomFor", () => {
 
   it("holds on to no more than 8 KiB, whatever the pool of this Node is", () => {
     for (const size of [0, 1, 64, 4096, 4097, 8192]) assert.isAtMost(roomFor(size).buffer.byteLength, 8192)
+  })
+})
+
+describe("withRoom", () => {
+  it("is the room that is there, as long as it is enough", () => {
+    const room = new Uint8Array(10)
+    assert.strictEqual(withRoom(room, 4, 10, 100), room)
+  })
+
+  for (
+    const [size, limit, length] of [
+      [1, 10_000_000, 256],
+      [1, 100, 100],
+      [128, 10_000_000, 256],
+      [129, 10_000_000, 258],
+      [60_000, 10_000_000, 120_000],
+      [60_000, 120_000, 120_000],
+      [60_000, 119_999, 119_999],
+      [60_000, 60_000, 60_000]
+    ] as const
+  ) {
+    it(`is ${length} bytes where ${size} are needed, and ${limit} will be`, () => {
+      assert.strictEqual(withRoom(new Uint8Array(0), 0, size, limit).length, length)
+    })
+  }
+
+  it("keeps what is used", () => {
+    const grown = withRoom(patterned(100), 70, 101, 300)
+    assert.strictEqual(grown.length, 256)
+    assert.deepStrictEqual(grown.slice(0, 70), patterned(100).slice(0, 70))
   })
 })

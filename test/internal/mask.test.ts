@@ -110,7 +110,7 @@ describe("maskInto (RFC 6455 §5.3)", () => {
         for (let to = 0; to < 4; to++) {
           const source = surrounded(inner, from)
           const target = surrounded(new Uint8Array(length), to)
-          maskInto(target, 3, source, 3, 3 + length, rfcKey)
+          maskInto(target, 3, source, 3, 3 + length, rfcKey, 0)
           same(target, surrounded(naive(inner, rfcKey), to), `target, from ${from} to ${to}`)
           same(source, surrounded(inner, from), `source, from ${from} to ${to}`)
         }
@@ -123,7 +123,7 @@ describe("maskInto (RFC 6455 §5.3)", () => {
       for (const [before, after] of [[0, 0], [0, 5], [5, 0], [5, 5]]) {
         const source = patterned(before + length + after)
         const target = new Uint8Array(length + 20).fill(0xee)
-        maskInto(target, 7, source, before, before + length, rfcKey)
+        maskInto(target, 7, source, before, before + length, rfcKey, 0)
         const expected = new Uint8Array(length + 20).fill(0xee)
         expected.set(naive(source.subarray(before, before + length), rfcKey), 7)
         same(target, expected, `${before} before, ${after} after`)
@@ -133,16 +133,22 @@ describe("maskInto (RFC 6455 §5.3)", () => {
 
   it.prop(
     "is a copy and a mask in place",
-    { source: anyPayload, before: anyBytes({ maxLength: 9 }), after: anyBytes({ maxLength: 9 }), key: anyMaskKey },
-    ({ after, before, key, source }) => {
+    {
+      source: anyPayload,
+      before: anyBytes({ maxLength: 9 }),
+      after: anyBytes({ maxLength: 9 }),
+      key: anyMaskKey,
+      phase: integer(0, 2 ** 40)
+    },
+    ({ after, before, key, phase, source }) => {
       const whole = Uint8Array.from(Buffer.concat([before, source, after]))
       const end = before.length + source.length
       const copied = whole.slice()
-      maskInto(copied, before.length, whole, before.length, end, key)
+      maskInto(copied, before.length, whole, before.length, end, key, phase)
       const inPlace = whole.slice()
-      maskInPlace(inPlace, before.length, end, key, 0)
+      maskInPlace(inPlace, before.length, end, key, phase)
       same(copied, inPlace, "both")
-      same(copied, Buffer.concat([before, naive(source, key), after]), "naive")
+      same(copied, Buffer.concat([before, naive(source, key, phase), after]), "naive")
     }
   )
 })
