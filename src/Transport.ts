@@ -15,7 +15,7 @@ import { Buffer } from "node:buffer"
 import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
-import { readShared } from "./internal/reads.ts"
+import { lastRead, readShared } from "./internal/reads.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -180,8 +180,8 @@ function onData(this: Carrier, chunk: Uint8Array): void {
 }
 
 /** As the callback of `onread`, on a socket that can have it. */
-function onRead(this: Carrier, size: number, buffer: Uint8Array): boolean {
-  this[transportOf]!.receiver!.onData(new Uint8Array(buffer.buffer, buffer.byteOffset, size))
+function onRead(this: Carrier, size: number): boolean {
+  this[transportOf]!.receiver!.onData(lastRead(size))
   // Node may have begun to read for the stream, which it takes to be in use.
   return !this.isPaused()
 }

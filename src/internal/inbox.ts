@@ -11,6 +11,7 @@
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
+import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
@@ -49,7 +50,8 @@ class Take<A, E> extends Effectable.Class<A, E> {
   private readonly inbox: Inbox
   private readonly kind: Kind<A>
   private readonly ended: Ended<E>
-  /** Wakes the fiber that waits. */
+  /** The fiber that waits, and what wakes it. */
+  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
   private resume: ((effect: Effect.Effect<A, E>) => void) | undefined = undefined
   /** Who waits behind it. */
   behind: Take<any, any> | undefined = undefined
@@ -64,17 +66,21 @@ class Take<A, E> extends Effectable.Class<A, E> {
     (defect) => defect === this ? this : Effect.die(defect)
   )
 
+  /**
+   * An interruption undoes nothing of it, because to be ready for that costs
+   * each wait a sixteenth of all instructions of a message. To wake a fiber that
+   * was interrupted does nothing; when the next waits, it leaves the queue.
+   */
   private readonly wait = Effect.callback<A, E>((resume) => {
     // It may have been made to yield since it looked.
     if (this.isDue) return resume(this)
+    this.inbox.dismissOver()
     // Another fiber waits with this one.
     if (this.resume !== undefined) return resume(new Take(this.inbox, this.kind, this.ended))
+    this.fiber = Fiber.getCurrent()
     this.resume = resume
     this.inbox.enqueue(this)
-    return this.leave
   })
-
-  private readonly leave = Effect.sync(() => this.inbox.leave(this))
 
   constructor(inbox: Inbox, kind: Kind<A>, ended: Ended<E>) {
     super()
@@ -94,9 +100,15 @@ class Take<A, E> extends Effectable.Class<A, E> {
     return this.kind.isReady(this.inbox) || this.inbox.hasToDecode || this.inbox.isEnding
   }
 
+  /** Whether the fiber that waited was interrupted, and has ended. */
+  get isOver(): boolean {
+    return this.fiber?.pollUnsafe() !== undefined
+  }
+
   /** Wakes the fiber that waits, if one does. To wake it for nothing does no harm: it looks, and waits again. */
   go(): void {
     const { resume } = this
+    this.fiber = undefined
     this.resume = undefined
     resume?.(this.inbox.closed === undefined ? this.taken : this)
   }
@@ -355,33 +367,33 @@ export class Inbox {
     this.last = take
   }
 
-  /** Answers whether it was in the queue. */
-  private dequeue(take: Take<any, any>): boolean {
+  /** Takes it out of the queue, if it is still there: to look whether it is due may have woken it. */
+  private dequeue(take: Take<any, any>): void {
     let before: Take<any, any> | undefined
-    let at = this.first
-    while (at !== take) {
-      if (at === undefined) return false
+    for (let at = this.first; at !== take; at = at.behind) {
+      if (at === undefined) return
       before = at
-      at = at.behind
     }
     if (before === undefined) this.first = take.behind
     else before.behind = take.behind
     if (this.last === take) this.last = before
     take.behind = undefined
-    return true
   }
 
-  /** A fiber was interrupted while it waited with this take, or before it could take what it was woken for. */
-  leave(take: Take<any, any>): void {
-    // It may be another fiber's by now.
-    if (this.dequeue(take)) take.go()
-    this.wake()
+  /** Another is to wait: whose fibers were interrupted, and have ended, wait no more. */
+  dismissOver(): void {
+    for (let take = this.first, next; take !== undefined; take = next) {
+      next = take.behind
+      if (!take.isOver) continue
+      this.dequeue(take)
+      take.go()
+    }
   }
 
   /** Wakes who has something to do. */
   private wake(): void {
     for (let take = this.first; take !== undefined;) {
-      if (take.isDue) {
+      if (take.isOver || take.isDue) {
         this.dequeue(take)
         take.go()
         // Much may have happened meanwhile.

@@ -12,7 +12,7 @@ import { Buffer } from "node:buffer"
 import { type OnReadOpts, Socket } from "node:net"
 import type { Duplex } from "node:stream"
 
-/** Takes the bytes at the beginning of the buffer, which are gone after it; false has the socket read no more. */
+/** Is told how many bytes were read; false has the socket read no more. */
 type Callback = OnReadOpts["callback"]
 
 /** Of Node's own: it has the socket's reads fill the buffer. */
@@ -22,6 +22,11 @@ interface Handle {
 
 /** As much as Node reads at a time. */
 const buffer = Buffer.allocUnsafeSlow(64 * 1024)
+// To ask a Buffer for it costs more than to make a view of it.
+const memory = buffer.buffer
+
+/** What was read: it is there until the next read of any socket. */
+export const lastRead = (size: number): Uint8Array => new Uint8Array(memory, 0, size)
 
 /** Where a socket keeps the option: found by what is there in one that was made with it. */
 const findKeys = (): { readonly buffer: symbol; readonly callback: symbol } | undefined => {

@@ -190,6 +190,59 @@ describe("Inbox", () => {
       assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("a"), Exit.fail(closed)])
     }))
 
+  it.effect("takers that were interrupted stay in nobody's way", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const waiting = () => {
+        let count = 0
+        for (let take = Reflect.get(inbox, "first"); take !== undefined; take = take.behind) count++
+        return count
+      }
+      // As a receive with a timeout does, in a loop, with one effect or a new one each time.
+      const again = message(inbox)
+      for (const take of [() => again, () => message(inbox)]) {
+        for (let i = 0; i < 100; i++) {
+          const taker = yield* Effect.forkChild(take(), { startImmediately: true })
+          assert.strictEqual(waiting(), 1)
+          yield* Fiber.interrupt(taker)
+        }
+      }
+      const many = yield* Effect.forEach(Array.from({ length: 100 }), () =>
+        Effect.forkChild(again, { startImmediately: true }))
+      assert.strictEqual(waiting(), 100)
+      yield* Fiber.interruptAll(many.filter((_, i) =>
+        i % 3 !== 0
+      ))
+      const last = yield* Effect.forkChild(again, { startImmediately: true })
+      assert.strictEqual(waiting(), 35)
+      inbox.push(Array.from({ length: 35 }, (_, i) => Frame.text(`${i}`)))
+      // First come, first served.
+      const left = many.filter((_, i) => i % 3 === 0)
+      assert.deepStrictEqual(
+        yield* Effect.forEach([...left, last], Fiber.join),
+        Array.from({ length: 35 }, (_, i) => `${i}`)
+      )
+      assert.strictEqual(waiting(), 0)
+    }))
+
+  it.effect("a taker that was interrupted, and has not ended, takes nothing from the next", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const take = message(inbox)
+      const held = yield* Deferred.make<void>()
+      const taker = yield* Effect.forkChild(Effect.onInterrupt(take, () => Deferred.await(held)), {
+        startImmediately: true
+      })
+      taker.interruptUnsafe()
+      const next = yield* Effect.forkChild(take, { startImmediately: true })
+      inbox.push([Frame.text("a")])
+      assert.strictEqual(yield* Fiber.join(next), "a")
+      yield* Deferred.succeed(held, undefined)
+      yield* Fiber.await(taker)
+      inbox.push([Frame.text("b")])
+      assert.strictEqual(yield* take, "b")
+    }))
+
   it("a taker that was woken, made to yield, and interrupted, leaves what is here to the next", () => {
     const { inbox } = make()
     let armed = false

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
-import { readShared } from "../../src/internal/reads.ts"
+import { lastRead, readShared } from "../../src/internal/reads.ts"
 
 /** A socket that is connected to a server, which writes to it; what it says comes in order. */
 const connected = Effect.acquireRelease(
@@ -27,8 +27,8 @@ const connected = Effect.acquireRelease(
 const ways = (socket: Net.Socket) =>
   Effect.callback<ReadonlyArray<string>>((resume) => {
     const came: Array<string> = []
-    const shared = readShared(socket, function(this: Net.Socket, size, buffer) {
-      came.push(`callback ${this === socket} ${Buffer.from(buffer.subarray(0, size)).toString()}`)
+    const shared = readShared(socket, function(this: Net.Socket, size) {
+      came.push(`callback ${this === socket} ${Buffer.from(lastRead(size)).toString()}`)
       return true
     })
     came.push(`shared ${shared}`)
