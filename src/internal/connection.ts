@@ -44,7 +44,7 @@ import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
-import { type Decode, Inbox } from "./inbox.ts"
+import { type Decode, failedWith, Inbox } from "./inbox.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
 import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
@@ -134,6 +134,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private receiving: Shape["receive"] | undefined
   paused = false
   bytesIn = 0
+  before: Metered | undefined = undefined
+  behind: Metered | undefined = undefined
   /** The span of the connection, where there are spans. */
   span: Tracer.Span | undefined = undefined
 
@@ -239,6 +241,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     const { closed } = this.protocol
     this.meter.closed(this, closed)
     if (this.span !== undefined) this.endSpan(this.span, closed)
+    this.inbox.detach()
     this.gone.done(closed)
     this.onGone?.()
   }
@@ -251,9 +254,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     } else if (this.ended === undefined) {
       this.cut(error)
     }
-    const { closed } = this.protocol
-    // It may have ended well before anybody looked at this frame; whoever wanted it has to know.
-    return closed.cause === undefined ? new ConnectionClosed({ ...closed, cause: error }) : closed
+    return failedWith(this.protocol.closed, error)
   }
 
   onSilent(timeout: KeepaliveTimeout): void {

@@ -30,6 +30,7 @@ import { Admission, sourceOf } from "./admission.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { ServerOpening, toHttpRequest, turnAway, unavailable, writeResponse } from "./http.ts"
+import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
 import { Timers } from "./timers.ts"
 import { endSpan, startServerHandshake, within } from "./tracing.ts"
@@ -78,7 +79,7 @@ export interface Serving<RD, Needs> extends Stoppable {
 export type Claim = () => Result.Result<Buffer, Handshake.HttpResponse>
 
 /** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
-interface Session {
+interface Session extends Member<Session> {
   readonly context: Context.Context<never>
   readonly socket: Duplex
   /** Where it comes from, and has its place. */
@@ -113,7 +114,7 @@ export const makeServing = <A, E, R, Services, RD>(
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
-    const sessions = new Set<Session>()
+    const sessions = new Members<Session>()
     const places = { max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress }
     const ownAdmission = new Admission()
     const handshakeMillis = Duration.toMillis(handshakeTimeout)
@@ -141,7 +142,9 @@ export const makeServing = <A, E, R, Services, RD>(
         deadline,
         span,
         fiber: undefined,
-        connection: undefined
+        connection: undefined,
+        before: undefined,
+        behind: undefined
       }
       if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
