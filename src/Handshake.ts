@@ -192,7 +192,8 @@ const keyPattern = /^[A-Za-z0-9+/]{22}==$/
  * @since 0.1.0
  */
 export const readRequest = (http: HttpRequest): Result.Result<Request, HandshakeError.RequestError> => {
-  const headers = fold(http.rawHeaders)
+  const { rawHeaders } = http
+  const headers = fold(rawHeaders)
   if (http.method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method: http.method }))
   if (!/^1\.[1-9]$/.test(http.httpVersion)) {
     return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: http.httpVersion }))
@@ -214,7 +215,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   const hostHeader = headers["host"]
   if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
   const host = target.host ?? hostHeader
-  if (http.rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
+  if (hostHeader.includes(",") && rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
     return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
   }
   if (!isHost(host)) return Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
@@ -246,7 +247,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     protocols,
     extensions,
     headers,
-    rawHeaders: http.rawHeaders,
+    rawHeaders,
     secure: http.secure ?? false,
     remoteAddress: http.remoteAddress
   })

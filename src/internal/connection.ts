@@ -82,6 +82,9 @@ const noOpening: Connection.Opening = {
 
 const noExtensions: ReadonlyArray<Entry> = []
 
+/** What was agreed on in the opening handshake: it differs from connection to connection, other options do not. */
+type Agreement = Pick<Connection.MakeOptions, "opening" | "agreed">
+
 /** A value that comes once. Whoever waits for it costs something, nobody does not. */
 class Once<A> {
   private value: A | undefined
@@ -142,15 +145,16 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   constructor(
     transport: Transport["Service"],
     options: Connection.MakeOptions,
+    { agreed, opening = noOpening }: Agreement,
     codec: Frame.Codec,
     timers: Timers,
     meter: Meter,
     extensions: Extensions | undefined,
     onGone: (() => void) | undefined
   ) {
-    const { opening = noOpening, role } = options
+    const { role } = options
     this.role = role
-    this.extensions = options.agreed?.map(({ entry }) => entry) ?? noExtensions
+    this.extensions = agreed?.map(({ entry }) => entry) ?? noExtensions
     this.opening = opening
     this.transport = transport
     this.timers = timers
@@ -629,13 +633,15 @@ const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionC
 export const openUnsafe = (
   transport: Transport["Service"],
   options: Connection.MakeOptions,
+  agreement: Agreement,
   context: Context.Context<never>,
   extensions: Extensions | undefined,
   onGone?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
   const meter = Meter.of(context, options.role)
-  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), meter, extensions, onGone)
+  const timers = Timers.of(context)
+  const connection = new ConnectionImpl(transport, options, agreement, codec, timers, meter, extensions, onGone)
   connection.span = startSpan(context, "websocket.connection", options.role)
   connection.start(options)
   return connection
@@ -651,7 +657,7 @@ export const open = (
     (extensions) =>
       Effect.acquireRelease(
         Effect.contextWith((context: Context.Context<never>) =>
-          Effect.sync(() => openUnsafe(transport, options, context, extensions))
+          Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
         ),
         (connection, exit) => connection.closeOnExit(exit)
       )
