@@ -178,7 +178,7 @@ export const makeServing = <A, E, R, Services, RD>(
         Meter.of(context, "server").handshake("503")
         return turnAway(socket)
       }
-      const span = startServerHandshake(context, message.headers, () => ({
+      const span = startServerHandshake(context, message, () => ({
         "url.path": pathOf(message),
         "client.address": message.socket.remoteAddress
       }))
