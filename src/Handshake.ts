@@ -182,6 +182,7 @@ export const acceptKey = (key: string): string => hash("sha1", key + "258EAFA5-E
 // Server: reading a request
 // -----------------------------------------------------------------------------
 
+const versionPattern = /^1\.[1-9]$/
 const keyPattern = /^[A-Za-z0-9+/]{22}==$/
 
 /**
@@ -192,9 +193,10 @@ const keyPattern = /^[A-Za-z0-9+/]{22}==$/
  * @since 0.1.0
  */
 export const readRequest = (http: HttpRequest): Result.Result<Request, HandshakeError.RequestError> => {
-  const headers = fold(http.rawHeaders)
+  const { rawHeaders } = http
+  const headers = fold(rawHeaders)
   if (http.method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method: http.method }))
-  if (!/^1\.[1-9]$/.test(http.httpVersion)) {
+  if (!versionPattern.test(http.httpVersion)) {
     return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: http.httpVersion }))
   }
   const target = parseTarget(http.target)
@@ -214,7 +216,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   const hostHeader = headers["host"]
   if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
   const host = target.host ?? hostHeader
-  if (http.rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
+  if (hostHeader.includes(",") && rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
     return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
   }
   if (!isHost(host)) return Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
@@ -246,7 +248,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     protocols,
     extensions,
     headers,
-    rawHeaders: http.rawHeaders,
+    rawHeaders,
     secure: http.secure ?? false,
     remoteAddress: http.remoteAddress
   })
@@ -276,8 +278,16 @@ const parseTarget = (target: string): Target | undefined => {
 }
 
 /** A name, an IPv4 address or an IPv6 address in brackets, and maybe a port (RFC 3986 §3.2.2). */
-const isHost = (host: string): boolean =>
-  /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i.test(host) && URL.canParse(`http://${host}`)
+const isHost = (host: string): boolean => {
+  if (host === lastHost) return true
+  if (!hostPattern.test(host) || !URL.canParse(`http://${host}`)) return false
+  lastHost = host
+  return true
+}
+
+const hostPattern = /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i
+/** The last that was one: nearly all requests to a server name the same. */
+let lastHost: string | undefined
 
 /**
  * Which pages may connect (RFC 6455 §10.2): those of the server's own host,

@@ -44,7 +44,7 @@ import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
-import { type Decode, Inbox } from "./inbox.ts"
+import { type Decode, failedWith, Inbox } from "./inbox.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
 import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
@@ -81,6 +81,9 @@ const noOpening: Connection.Opening = {
 }
 
 const noExtensions: ReadonlyArray<Entry> = []
+
+/** What was agreed on in the opening handshake: it differs from connection to connection, other options do not. */
+type Agreement = Pick<Connection.MakeOptions, "opening" | "agreed">
 
 /** A value that comes once. Whoever waits for it costs something, nobody does not. */
 class Once<A> {
@@ -134,21 +137,24 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private receiving: Shape["receive"] | undefined
   paused = false
   bytesIn = 0
+  before: Metered | undefined = undefined
+  behind: Metered | undefined = undefined
   /** The span of the connection, where there are spans. */
   span: Tracer.Span | undefined = undefined
 
   constructor(
     transport: Transport["Service"],
     options: Connection.MakeOptions,
+    { agreed, opening = noOpening }: Agreement,
     codec: Frame.Codec,
     timers: Timers,
     meter: Meter,
     extensions: Extensions | undefined,
     onGone: (() => void) | undefined
   ) {
-    const { opening = noOpening, role } = options
+    const { role } = options
     this.role = role
-    this.extensions = options.agreed?.map(({ entry }) => entry) ?? noExtensions
+    this.extensions = agreed?.map(({ entry }) => entry) ?? noExtensions
     this.opening = opening
     this.transport = transport
     this.timers = timers
@@ -239,6 +245,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     const { closed } = this.protocol
     this.meter.closed(this, closed)
     if (this.span !== undefined) this.endSpan(this.span, closed)
+    this.inbox.detach()
     this.gone.done(closed)
     this.onGone?.()
   }
@@ -251,9 +258,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     } else if (this.ended === undefined) {
       this.cut(error)
     }
-    const { closed } = this.protocol
-    // It may have ended well before anybody looked at this frame; whoever wanted it has to know.
-    return closed.cause === undefined ? new ConnectionClosed({ ...closed, cause: error }) : closed
+    return failedWith(this.protocol.closed, error)
   }
 
   onSilent(timeout: KeepaliveTimeout): void {
@@ -628,13 +633,15 @@ const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionC
 export const openUnsafe = (
   transport: Transport["Service"],
   options: Connection.MakeOptions,
+  agreement: Agreement,
   context: Context.Context<never>,
   extensions: Extensions | undefined,
   onGone?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
   const meter = Meter.of(context, options.role)
-  const connection = new ConnectionImpl(transport, options, codec, Timers.of(context), meter, extensions, onGone)
+  const timers = Timers.of(context)
+  const connection = new ConnectionImpl(transport, options, agreement, codec, timers, meter, extensions, onGone)
   connection.span = startSpan(context, "websocket.connection", options.role)
   connection.start(options)
   return connection
@@ -650,7 +657,7 @@ export const open = (
     (extensions) =>
       Effect.acquireRelease(
         Effect.contextWith((context: Context.Context<never>) =>
-          Effect.sync(() => openUnsafe(transport, options, context, extensions))
+          Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
         ),
         (connection, exit) => connection.closeOnExit(exit)
       )

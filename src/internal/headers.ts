@@ -100,7 +100,8 @@ export const parseTokens = (value: string): Array<string> | undefined =>
 
 /** Whether a list such as Connection's holds `token`, in whatever case. */
 export const listHas = (value: string | undefined, token: string): boolean =>
-  value !== undefined && value.split(",").some((element) => trim(element).toLowerCase() === token)
+  value !== undefined &&
+  (value.toLowerCase() === token || value.split(",").some((element) => trim(element).toLowerCase() === token))
 
 /** Takes spaces and tabs away on both sides, which are all that may stand there (RFC 9110 §5.6.3); `String.trim` takes more. */
 const trim = (text: string): string => {

@@ -15,18 +15,29 @@ export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
   return headers
 }
 
-const facts = (request: Http.IncomingMessage): Omit<Handshake.HttpRequest, "rawHeaders"> => ({
-  method: request.method!,
-  target: request.url!,
-  httpVersion: request.httpVersion,
-  secure: "encrypted" in request.socket,
-  remoteAddress: request.socket.remoteAddress
-})
+/** What Node read, without the rest of its objects. */
+export class HttpRequest implements Handshake.HttpRequest {
+  readonly method: string
+  readonly target: string
+  readonly httpVersion: string
+  readonly secure: boolean
+  readonly remoteAddress: string | undefined
+  private readonly flatHeaders: ReadonlyArray<string>
 
-export const toHttpRequest = (request: Http.IncomingMessage): Handshake.HttpRequest => ({
-  ...facts(request),
-  rawHeaders: pairs(request.rawHeaders)
-})
+  constructor({ httpVersion, method, rawHeaders, socket, url }: Http.IncomingMessage) {
+    this.method = method!
+    this.target = url!
+    this.httpVersion = httpVersion
+    this.secure = "encrypted" in socket
+    this.remoteAddress = socket.remoteAddress
+    this.flatHeaders = rawHeaders
+  }
+
+  /** Made anew each time. */
+  get rawHeaders(): Handshake.RawHeaders {
+    return pairs(this.flatHeaders)
+  }
+}
 
 /**
  * The opening handshake of a server's connection. Nearly nobody looks at it once
@@ -34,14 +45,12 @@ export const toHttpRequest = (request: Http.IncomingMessage): Handshake.HttpRequ
  * and read again when it is asked for.
  */
 export class ServerOpening implements Opening {
-  private readonly http: Omit<Handshake.HttpRequest, "rawHeaders">
-  private readonly flatHeaders: ReadonlyArray<string>
+  private readonly http: HttpRequest
   private readonly accepted: Handshake.AcceptOptions
   private read: Handshake.Request | undefined
 
   constructor(message: Http.IncomingMessage, accepted: Handshake.AcceptOptions) {
-    this.http = facts(message)
-    this.flatHeaders = message.rawHeaders
+    this.http = new HttpRequest(message)
     this.accepted = accepted
   }
 
@@ -50,9 +59,7 @@ export class ServerOpening implements Opening {
   }
 
   get request(): Handshake.Request {
-    return this.read ??= Result.getOrThrow(
-      Handshake.readRequest({ ...this.http, rawHeaders: pairs(this.flatHeaders) })
-    )
+    return this.read ??= Result.getOrThrow(Handshake.readRequest(this.http))
   }
 
   get responseHeaders(): Handshake.Headers {

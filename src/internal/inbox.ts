@@ -13,7 +13,7 @@ import * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
-import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
+import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
 import type { ProtocolError } from "../ProtocolError.ts"
@@ -131,9 +131,14 @@ export interface Source {
   readonly fail: (error: ProtocolError | InvalidMessage) => ConnectionClosed
 }
 
+/** How a connection ended, for who finds out only then that a frame cannot be decoded, and has to know that. */
+export const failedWith = (closed: ConnectionClosed, cause: ProtocolError | InvalidMessage): ConnectionClosed =>
+  closed.cause === undefined ? new ConnectionClosed({ ...closed, cause }) : closed
+
 export class Inbox {
   private readonly highWaterMark: number
-  private readonly source: Source
+  /** Nobody any more once the transport is gone: streams may keep this for a while, and must not keep all of it. */
+  private source: Source | undefined
   private readonly extensions: Extensions | undefined
 
   private frames = none
@@ -192,6 +197,11 @@ export class Inbox {
     if (this.closed !== undefined) return
     this.closed = closed
     this.wake()
+  }
+
+  /** The transport is gone. */
+  detach(): void {
+    this.source = undefined
   }
 
   // -- taking ----------------------------------------------------------------
@@ -490,7 +500,7 @@ export class Inbox {
     const before = this.bytes
     this.bytes -= frame.payload.length + frameOverhead
     const mark = this.highWaterMark / 2
-    if (before > mark && this.bytes <= mark) this.source.resume()
+    if (before > mark && this.bytes <= mark) this.source?.resume()
     return frame
   }
 
@@ -525,7 +535,7 @@ export class Inbox {
     this.frames = none
     this.head = 0
     this.bytes = 0
-    const closed = this.closed = this.source.fail(error)
+    const closed = this.closed = this.source?.fail(error) ?? failedWith(this.closed!, error)
     this.wake()
     return closed
   }

@@ -8,6 +8,7 @@ import * as Metric from "effect/Metric"
 import type { ConnectionClosed } from "../ConnectionError.ts"
 import type { Role } from "../Frame.ts"
 import * as Telemetry from "../Telemetry.ts"
+import { type Member, Members } from "./members.ts"
 import { Timers } from "./timers.ts"
 
 /** What connections have carried. */
@@ -19,7 +20,7 @@ export interface Carried {
 }
 
 /** A connection, as far as it is metered. */
-export interface Metered {
+export interface Metered extends Member<Metered> {
   /** Adds what it has carried. */
   readonly addTo: (carried: Carried) => void
 }
@@ -75,7 +76,7 @@ export class Meter {
   private readonly registry: Metric.MetricRegistry
   private readonly attributes: Readonly<Record<string, string>>
   private readonly context: Context.Context<never>
-  private readonly open = new Set<Metered>()
+  private readonly open = new Members<Metered>()
   /** What connections have carried that are gone. */
   private readonly gone = nothing()
   private readonly counts = new Map<Metric.Counter<number>, Map<string, { count: number }>>()

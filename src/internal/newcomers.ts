@@ -8,7 +8,8 @@ import type { Socket } from "node:net"
 import type { Timer, Timers } from "./timers.ts"
 
 interface Newcomer {
-  readonly socket: Socket
+  /** Nothing once it has left: a Map may keep what was in it for a while (see `Members`). */
+  socket: Socket | undefined
   readonly since: number
   readonly leave: () => void
 }
@@ -36,9 +37,13 @@ export class Newcomers {
   add(socket: Socket): void {
     const name = nameOf(socket)
     if (name === undefined) return
-    const leave = () => this.sockets.delete(name)
-    this.sockets.set(name, { socket, since: this.timers.now(), leave })
-    socket.once("close", leave)
+    const leave = () => {
+      this.sockets.delete(name)
+      newcomer.socket = undefined
+    }
+    const newcomer: Newcomer = { socket, since: this.timers.now(), leave }
+    this.sockets.set(name, newcomer)
+    socket.on("close", leave)
     this.timer ??= this.timers.schedule(this.timeout, () => this.sweep())
     if (this.sockets.size > this.max) this.cut(this.oldest!)
   }
@@ -48,8 +53,8 @@ export class Newcomers {
     const name = nameOf(socket)
     const newcomer = name === undefined ? undefined : this.sockets.get(name)
     if (newcomer === undefined) return 0
+    newcomer.socket!.off("close", newcomer.leave)
     newcomer.leave()
-    newcomer.socket.off("close", newcomer.leave)
     return this.timers.now() - newcomer.since
   }
 
@@ -62,8 +67,9 @@ export class Newcomers {
     return undefined
   }
 
-  private cut({ leave, socket }: Newcomer): void {
-    leave()
+  private cut(newcomer: Newcomer): void {
+    const socket = newcomer.socket!
+    newcomer.leave()
     if (this.farewell === "") return void socket.destroy()
     socket.write(this.farewell)
     socket.destroySoon()

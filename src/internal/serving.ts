@@ -29,7 +29,8 @@ import type { ServeOptions } from "../WebSocketServer.ts"
 import { Admission, sourceOf } from "./admission.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { ServerOpening, toHttpRequest, turnAway, unavailable, writeResponse } from "./http.ts"
+import { HttpRequest, ServerOpening, turnAway, unavailable, writeResponse } from "./http.ts"
+import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
 import { Timers } from "./timers.ts"
 import { endSpan, startServerHandshake, within } from "./tracing.ts"
@@ -78,7 +79,7 @@ export interface Serving<RD, Needs> extends Stoppable {
 export type Claim = () => Result.Result<Buffer, Handshake.HttpResponse>
 
 /** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
-interface Session {
+interface Session extends Member<Session> {
   readonly context: Context.Context<never>
   readonly socket: Duplex
   /** Where it comes from, and has its place. */
@@ -113,7 +114,8 @@ export const makeServing = <A, E, R, Services, RD>(
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>
     type Answered = Result.Result<Answer<Services>, Handshake.HttpResponse>
-    const sessions = new Set<Session>()
+    const connectionOptions = { ...options, role: "server" as const }
+    const sessions = new Members<Session>()
     const places = { max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress }
     const ownAdmission = new Admission()
     const handshakeMillis = Duration.toMillis(handshakeTimeout)
@@ -141,7 +143,9 @@ export const makeServing = <A, E, R, Services, RD>(
         deadline,
         span,
         fiber: undefined,
-        connection: undefined
+        connection: undefined,
+        before: undefined,
+        behind: undefined
       }
       if (sessions.size === 0) watcher?.onBegin()
       sessions.add(session)
@@ -174,7 +178,7 @@ export const makeServing = <A, E, R, Services, RD>(
         Meter.of(context, "server").handshake("503")
         return turnAway(socket)
       }
-      const span = startServerHandshake(context, message.headers, () => ({
+      const span = startServerHandshake(context, message, () => ({
         "url.path": pathOf(message),
         "client.address": message.socket.remoteAddress
       }))
@@ -184,7 +188,7 @@ export const makeServing = <A, E, R, Services, RD>(
       decideAbout(session, request.success, (decided) => {
         const answer = answerWith(session.context, request.success, decided)
         if (Result.isFailure(answer)) refuse(session, answer.failure)
-        else open(session, { ...answer.success, message, head })
+        else open(session, message, head, answer.success)
       })
     }
 
@@ -254,7 +258,7 @@ export const makeServing = <A, E, R, Services, RD>(
             const head = claim()
             if (Result.isFailure(head)) return fail(head.failure)
             session = begin(context, socket, source, admission, deadline)
-            open(session, { ...answer.success, message, head: head.success })
+            open(session, message, head.success, answer.success)
             return Effect.void
           }),
           Effect.onExit((exit) =>
@@ -292,12 +296,12 @@ export const makeServing = <A, E, R, Services, RD>(
     }
 
     /** Accepts the request. What extensions begin with may take time. */
-    const open = (session: Session, upgraded: Upgraded<Services>) => {
-      const { agreed, response } = upgraded
+    const open = (session: Session, message: Http.IncomingMessage, head: Buffer, answer: Answer<Services>) => {
+      const { agreed, response } = answer
       const { context, socket } = session
       writeResponse(socket, response)
       answered(session, "101")
-      if (agreed.length === 0) return handle(session, upgraded, undefined, Effect.void)
+      if (agreed.length === 0) return handle(session, message, head, answer, undefined, Effect.void)
       const run = Effect.runForkWith(context)
       const scope = Scope.makeUnsafe()
       session.fiber = run(Effect.timeout(
@@ -306,7 +310,9 @@ export const makeServing = <A, E, R, Services, RD>(
       ))
       session.fiber.addObserver((started) => {
         const release = Scope.close(scope, Exit.void)
-        if (Exit.isSuccess(started)) return handle(session, upgraded, started.value as Extensions, release)
+        if (Exit.isSuccess(started)) {
+          return handle(session, message, head, answer, started.value as Extensions, release)
+        }
         socket.destroy()
         forget(session)
         run(release)
@@ -316,15 +322,17 @@ export const makeServing = <A, E, R, Services, RD>(
     /** Runs the handler in a connection. */
     const handle = (
       session: Session,
-      { accepted, agreed, head, message, services }: Upgraded<Services>,
+      message: Http.IncomingMessage,
+      head: Buffer,
+      { accepted, agreed, services }: Answer<Services>,
       extensions: Extensions | undefined,
       release: Effect.Effect<void>
     ) => {
       const { context } = session
-      const opening = new ServerOpening(message, accepted)
       const connection = openUnsafe(
         fromDuplex(session.socket, head),
-        { ...options, role: "server", opening, agreed },
+        connectionOptions,
+        { opening: new ServerOpening(message, accepted), agreed },
         context,
         extensions,
         () => {
@@ -410,18 +418,13 @@ interface Answer<in Services> {
   readonly services: Context.Context<Services>
 }
 
-interface Upgraded<in Services> extends Answer<Services> {
-  readonly message: Http.IncomingMessage
-  readonly head: Buffer
-}
-
 /** What every server asks of a request before anybody decides; otherwise, the response that says what was wrong. */
 const readUpgrade = (
   message: Http.IncomingMessage,
   origin: Handshake.OriginPolicy,
   path: string | undefined
 ): Result.Result<Handshake.Request, Handshake.HttpResponse> => {
-  const request = Handshake.readRequest(toHttpRequest(message))
+  const request = Handshake.readRequest(new HttpRequest(message))
   if (Result.isFailure(request)) return Result.fail(Handshake.errorResponse(request.failure))
   const allowed = Handshake.checkOrigin(request.success, origin)
   if (Result.isFailure(allowed)) return Result.fail(Handshake.errorResponse(allowed.failure))
@@ -463,7 +466,7 @@ const orInternalError = <T>(
 
 /** What is said to who asks for a WebSocket, and in such a way that Node takes it for a plain request. */
 export const plainResponse = (message: Http.IncomingMessage): Handshake.HttpResponse => {
-  const read = Handshake.readRequest(toHttpRequest(message))
+  const read = Handshake.readRequest(new HttpRequest(message))
   // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
   // with a tab behind it for one.
   const error = Result.isFailure(read)

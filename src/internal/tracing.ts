@@ -11,6 +11,7 @@ import * as HttpTraceContext from "effect/http/HttpTraceContext"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
+import type { IncomingMessage } from "node:http"
 import type { Role } from "../Frame.ts"
 import { TraceContext } from "../Telemetry.ts"
 
@@ -34,12 +35,12 @@ export const endSpan = (span: Tracer.Span, context: Any, exit: Exit.Exit<unknown
 /** The span of a server's handshake, which continues the trace that the request names. */
 export const startServerHandshake = (
   context: Any,
-  headers: { readonly [name: string]: string | ReadonlyArray<string> | undefined },
+  message: IncomingMessage,
   attributes: () => Record<string, unknown>
 ): Tracer.Span | undefined => {
   if (!traces(context)) return undefined
   const parent = Context.get(context, TraceContext).accept
-    ? Option.getOrUndefined(HttpTraceContext.fromHeaders(headers as unknown as Headers))
+    ? Option.getOrUndefined(HttpTraceContext.fromHeaders(message.headers as unknown as Headers))
     : undefined
   // What the server itself was started in is not what a request belongs to.
   const origin = parent === undefined ? { root: true } : { parent }

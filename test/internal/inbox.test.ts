@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scheduler } from "effect"
-import { ConnectionError, Frame } from "effect-ws"
+import { ConnectionError, Frame, ProtocolError } from "effect-ws"
 import { Extensions } from "../../src/internal/extensions.ts"
 import { Inbox } from "../../src/internal/inbox.ts"
 import { contentOf } from "../support/memory.ts"
@@ -33,6 +33,23 @@ describe("Inbox", () => {
       assert.strictEqual(yield* message(inbox), "a")
       assert.deepStrictEqual(yield* messages(inbox), ["bc", "d"])
       assert.strictEqual(inbox.unreadAmount, 0)
+    }))
+
+  it.effect("can be emptied when the connection is gone, and says then what cannot be decoded", () =>
+    Effect.gen(function*() {
+      const broken = new ProtocolError.MessageTooLarge({ size: 11, limit: 10 })
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: (frame: Frame.Frame) => frame.fin ? frame : broken
+      }
+      const { inbox, resumed } = make(200, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a".repeat(200)), Frame.text("b", { fin: false })])
+      inbox.close(new ConnectionError.ConnectionClosed({ ...closed, cause: undefined }))
+      inbox.detach()
+      assert.strictEqual(yield* message(inbox), "a".repeat(200))
+      const failure = yield* Effect.flip(message(inbox))
+      assert.deepStrictEqual([failure.cause, resumed()], [broken, 0])
+      assert.strictEqual(yield* Effect.flip(message(inbox)), failure)
     }))
 
   it.effect("gives out frames, and what is left of a message that was begun", () =>
