@@ -108,6 +108,7 @@ class DuplexTransport {
   private readonly duplex: Carrier
   private head: Uint8Array | undefined
   receiver: Receiver | undefined
+  paused = false
   /** What broke the stream. It comes before the close that ends everything; more may come when nobody expects any. */
   error: TransportError | undefined
 
@@ -147,10 +148,12 @@ class DuplexTransport {
   }
 
   pause(): void {
+    this.paused = true
     this.duplex.pause()
   }
 
   resume(): void {
+    this.paused = false
     this.duplex.resume()
   }
 
@@ -181,9 +184,10 @@ function onData(this: Carrier, chunk: Uint8Array): void {
 
 /** As the callback of `onread`, on a socket that can have it. */
 function onRead(this: Carrier, size: number): boolean {
-  this[transportOf]!.receiver!.onData(lastRead(size))
+  const transport = this[transportOf]!
+  transport.receiver!.onData(lastRead(size))
   // Node may have begun to read for the stream, which it takes to be in use.
-  return !this.isPaused()
+  return !transport.paused
 }
 
 function onDrain(this: Carrier): void {
