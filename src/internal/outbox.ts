@@ -76,9 +76,10 @@ const withShared = (chunks: Array<Uint8Array>, chunk: Uint8Array): Array<Uint8Ar
   return last.both
 }
 
-/** Small chunks as one. */
+/** Small chunks as one. Who is sent less than others in a turn may have made them a list of their own, of the same. */
 const joined = (parts: Array<Uint8Array>): Array<Uint8Array> => {
-  if (parts !== last.parts) {
+  const { parts: before } = last
+  if (parts !== before && (parts.length !== before.length || parts.some((part, i) => part !== before[i]))) {
     last.parts = parts
     last.joined = [Buffer.concat(parts)]
   }
