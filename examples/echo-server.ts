@@ -29,9 +29,7 @@ const handlers = {
 
 const everybody = new Set<Connection.Connection["Service"]>()
 
-const others = function*(self: Connection.Connection["Service"]) {
-  for (const connection of everybody) if (connection !== self) yield connection
-}
+const others = (self: Connection.Connection["Service"]) => [...everybody].filter((other) => other !== self)
 
 const join = Effect.gen(function*() {
   const self = yield* Connection.Connection

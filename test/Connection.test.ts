@@ -1426,6 +1426,26 @@ describe("broadcast", () => {
       assert.deepStrictEqual(all[1].peer.received.map(textOf), ["to all"])
     }))
 
+  it.effect("gives each what it is sent, whatever others are sent in the same turn", () =>
+    Effect.gen(function*() {
+      const all = yield* open(3, undefined, { highWaterMark: 100_000 })
+      const [first, second, third] = connectionsOf(all)
+      const large = "large".repeat(1000)
+      yield* Connection.broadcast([first, second], "a")
+      yield* Connection.broadcast([first, second, third], "b")
+      yield* first.send("to the first")
+      yield* second.send(large)
+      yield* Connection.broadcast([first, third, second], "c")
+      yield* Connection.broadcast([third, second], large)
+      yield* Connection.broadcast([first, second, third], "d")
+      yield* settle
+      assert.deepStrictEqual(all.map(({ peer }) => peer.received.map(textOf)), [
+        ["a", "b", "to the first", "c", "d"],
+        ["a", "b", large, "c", large, "d"],
+        ["b", "c", large, "d"]
+      ])
+    }))
+
   it.effect("passes over connections that have ended", () =>
     Effect.gen(function*() {
       const all = yield* open(2)

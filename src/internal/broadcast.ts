@@ -18,13 +18,12 @@ export const broadcast = (
     let bytes: Uint8Array | undefined
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
-      const fast = connection instanceof ConnectionImpl ? connection : undefined
-      if (fast?.takesShared === true) {
-        fast.sendShared(bytes ??= encodeAll(messages), messages.length)
-      } else if (fast === undefined || fast.hasRoom || options.slow === undefined || options.slow === "wait") {
+      const own = connection instanceof ConnectionImpl ? connection : undefined
+      if (own?.outbox.takeShared(bytes ??= encodeAll(messages), messages.length) === true) continue
+      if (own === undefined || own.outbox.ready() || options.slow === undefined || options.slow === "wait") {
         waiting.push(Effect.ignore(connection.sendAll(messages, options)))
-      } else if (options.slow === "close" && fast.ended === undefined) {
-        fast.closeSlow()
+      } else if (options.slow === "close" && own.ended === undefined) {
+        own.closeSlow()
       }
     }
     return waiting.length === 0

@@ -13,7 +13,6 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constVoid } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
@@ -111,10 +110,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
   private readonly inbox: Inbox
-  private readonly outbox: Outbox
+  readonly outbox: Outbox
   private readonly pings: Pings
-  private readonly timers: Timers
-  private readonly meter: Meter
+  readonly timers: Timers
+  readonly meter: Meter
   private readonly closeTimeout: Duration.Duration
   private readonly writeTimeout: Duration.Input
   private readonly slow: Connection.Options["slow"]
@@ -132,7 +131,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private dropping = false
   private peerEnded = false
   private finished = false
-  private messagesOut = 0
   /** Programs ask for it again and again. */
   private receiving: Shape["receive"] | undefined
   paused = false
@@ -164,8 +162,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
     this.slow = options.slow
     this.protocol = new Protocol(role, codec, options, extensions)
-    const coalesce = options.coalesceWrites ?? true
-    this.outbox = new Outbox(transport, this.protocol, role, codec, coalesce, extensions, this, meter, timers)
+    this.outbox = new Outbox(this, transport, this.protocol, {
+      coalesce: options.coalesceWrites ?? true,
+      maskKey: role === "client" ? codec.maskKey : undefined,
+      extensions
+    })
     this.inbox = new Inbox(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this.outbox, options.maxUnansweredPings ?? defaultMaxUnansweredPings)
   }
@@ -413,50 +414,31 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   get send(): Shape["send"] {
     return (message, options) =>
       Effect.suspend(() => {
-        // Nearly always; what is below would do the same at more cost.
-        if (this.outbox.takesAtOnce) {
-          this.messagesOut++
-          this.outbox.writeMessage(message)
-          return Effect.void
-        }
-        return this.outbox.send(() => {
-          this.messagesOut++
-          return this.outbox.writeData([frameOf(message)], options, constVoid)
-        })
+        if (!this.outbox.takesAtOnce()) return this.sendInTurn([message], options)
+        this.outbox.writeMessage(message)
+        return Effect.void
       })
   }
 
   get sendAll(): Shape["sendAll"] {
     return (messages, options) =>
       Effect.suspend(() => {
-        if (this.outbox.takesAtOnce) {
-          this.messagesOut += messages.length
-          this.outbox.writeMessages(messages)
-          return Effect.void
-        }
-        return this.outbox.send(() => {
-          this.messagesOut += messages.length
-          return this.outbox.writeData(messages.map(frameOf), options, constVoid)
-        })
+        if (!this.outbox.takesAtOnce()) return this.sendInTurn(messages, options)
+        this.outbox.writeMessages(messages)
+        return Effect.void
       })
   }
 
-  /** Whether it can take frames, now, that were encoded for others too: those of a server without extensions. */
-  get takesShared(): boolean {
-    return this.role === "server" && this.outbox.takesAtOnce
-  }
-
-  get hasRoom(): boolean {
-    return this.outbox.ready()
+  /** What they do when they cannot do it at once; it could always be done like this, at more cost. */
+  private sendInTurn(
+    messages: ReadonlyArray<Message.Input>,
+    options: SendOptions | undefined
+  ): Effect.Effect<void, ConnectionClosed> {
+    return this.outbox.send(() => this.outbox.writeData(messages.map(frameOf), options))
   }
 
   get bufferedAmount(): number {
     return this.outbox.bufferedAmount
-  }
-
-  sendShared(bytes: Uint8Array, messages: number): void {
-    this.messagesOut += messages
-    this.outbox.writeShared(bytes, messages)
   }
 
   get sendFragments(): Shape["sendFragments"] {
@@ -475,15 +457,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
         if (!(frame instanceof Frame.Frame)) return Effect.fail(frame)
         return this.outbox.send(() => {
           this.outbox.lock(encoder)
-          return this.outbox.writeData([frame], options, constVoid)
+          return this.outbox.writeData([frame], options)
         }, turn)
       }
       const end = Effect.suspend(() =>
         encoder.begun
-          ? this.outbox.send(() => {
-            this.messagesOut++
-            return this.outbox.writeData([encoder.end()], options, () => this.outbox.unlock(encoder))
-          }, encoder)
+          ? this.outbox.send(
+            () => this.outbox.writeData([encoder.end()], options, () => this.outbox.unlock(encoder)),
+            encoder
+          )
           : Effect.void
       )
       return Stream.runForEach(
@@ -518,7 +500,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     }
     return this.outbox.send(() => {
       this.outbox.lock(this)
-      if (frame.fin) this.messagesOut++
       return this.outbox.writeData([frame], asItIs, () => {
         if (frame.fin) this.outbox.unlock(this)
       })
@@ -595,7 +576,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       framesIn: this.protocol.framesIn,
       framesOut: this.outbox.framesOut,
       messagesIn: this.protocol.messagesIn,
-      messagesOut: this.messagesOut,
+      messagesOut: this.outbox.messagesOut,
       bufferedAmount: this.outbox.bufferedAmount,
       unreadAmount: this.inbox.unreadAmount
     }))
@@ -618,7 +599,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     carried.bytesIn += this.bytesIn
     carried.bytesOut += this.outbox.bytesOut
     carried.messagesIn += this.protocol.messagesIn
-    carried.messagesOut += this.messagesOut
+    carried.messagesOut += this.outbox.messagesOut
   }
 }
 

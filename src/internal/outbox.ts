@@ -7,9 +7,10 @@
  * there is no point at which an interruption could leave half of one.
  */
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import { Buffer } from "node:buffer"
 import type { SendOptions } from "../Extension.ts"
-import { type Codec, encodeHeader, encodeInto, Frame, headerSize, Opcode, type Role, text } from "../Frame.ts"
+import { encodeHeader, encodeInto, Frame, headerSize, Opcode, text } from "../Frame.ts"
 import * as Message from "../Message.ts"
 import type { ConnectionClosed } from "../ConnectionError.ts"
 import { maskInPlace } from "./mask.ts"
@@ -62,16 +63,27 @@ const flushScheduled = () => {
   for (const outbox of outboxes) outbox.flush()
 }
 
-let lastParts: ReadonlyArray<Uint8Array> = []
-let lastJoined = Buffer.alloc(0)
+/** What was last put together: what many connections are sent in one turn is the same for all of them. */
+const last = { chunks: none, chunk: Buffer.alloc(0) as Uint8Array, both: none, parts: none, joined: none }
 
-/** Small chunks as one. What is sent to many connections in one turn is the same for all, and joined once. */
-const joined = (parts: ReadonlyArray<Uint8Array>): Uint8Array => {
-  if (parts.length !== lastParts.length || parts.some((part, i) => part !== lastParts[i])) {
-    lastParts = parts
-    lastJoined = Buffer.concat(parts)
+/** Chunks and one more, as a list that is shared by all who ask for it, and not changed. */
+const withShared = (chunks: Array<Uint8Array>, chunk: Uint8Array): Array<Uint8Array> => {
+  if (chunks !== last.chunks || chunk !== last.chunk) {
+    last.chunks = chunks
+    last.chunk = chunk
+    last.both = [...chunks, chunk]
   }
-  return lastJoined
+  return last.both
+}
+
+/** Small chunks as one. Who is sent less than others in a turn may have made them a list of their own, of the same. */
+const joined = (parts: Array<Uint8Array>): Array<Uint8Array> => {
+  const { parts: before } = last
+  if (parts !== before && (parts.length !== before.length || parts.some((part, i) => part !== before[i]))) {
+    last.parts = parts
+    last.joined = [Buffer.concat(parts)]
+  }
+  return last.joined
 }
 
 /** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
@@ -83,26 +95,36 @@ const noOptions: SendOptions = {}
 /** Writes at once; or begins to, where an extension takes its time, and is not interrupted then. */
 type Write = () => Effect.Effect<void, ConnectionClosed>
 
-/** Who is told that the peer reads more slowly than it is sent to. */
+/** Whose outbox it is, and who is told that the peer reads more slowly than it is sent to. */
 export interface Owner {
+  readonly meter: Meter
+  readonly timers: Timers
   /** The transport is over its mark. */
   readonly onCongested: () => void
   /** Somebody waits for room in it. */
   readonly onWaiting: () => void
 }
 
+export interface OutboxOptions {
+  /** What is sent in one turn leaves in one write. */
+  readonly coalesce: boolean
+  /** Where the key of each mask comes from. Servers mask nothing (§5.1). */
+  readonly maskKey?: (() => number) | undefined
+  readonly extensions?: Extensions | undefined
+}
+
 export class Outbox {
+  readonly owner: Owner
   private readonly transport: Transport["Service"]
   private readonly protocol: Protocol
-  private readonly maskKey: (() => number) | undefined
   private readonly coalesce: boolean
+  private readonly maskKey: (() => number) | undefined
   private readonly extensions: Extensions | undefined
-  private readonly owner: Owner
-  readonly meter: Meter
-  readonly timers: Timers
 
   /** What leaves with the next flush, before what is in the slab. */
   private chunks = none
+  /** Whether that list is others' too, and must not be changed. */
+  private shared = true
   /** How much leaves with the next flush. */
   private pending = 0
   /** Whether the end of a turn will flush. */
@@ -116,28 +138,17 @@ export class Outbox {
   /** Who waits to send, first come first served. */
   private readonly waiting: Array<Waiter> = []
 
+  messagesOut = 0
   framesOut = 0
   bytesOut = 0
 
-  constructor(
-    transport: Transport["Service"],
-    protocol: Protocol,
-    role: Role,
-    codec: Codec,
-    coalesce: boolean,
-    extensions: Extensions | undefined,
-    owner: Owner,
-    meter: Meter,
-    timers: Timers
-  ) {
+  constructor(owner: Owner, transport: Transport["Service"], protocol: Protocol, options: OutboxOptions) {
     this.owner = owner
     this.transport = transport
-    this.meter = meter
-    this.timers = timers
     this.protocol = protocol
-    this.extensions = extensions
-    this.maskKey = role === "client" ? codec.maskKey : undefined
-    this.coalesce = coalesce
+    this.coalesce = options.coalesce
+    this.maskKey = options.maskKey
+    this.extensions = options.extensions
   }
 
   // -- room ------------------------------------------------------------------
@@ -162,7 +173,7 @@ export class Outbox {
   }
 
   /** Whether frames may be written at once, as they are: there is room, and no extension has to see them. */
-  get takesAtOnce(): boolean {
+  takesAtOnce(): boolean {
     return this.extensions === undefined && this.ready()
   }
 
@@ -207,13 +218,13 @@ export class Outbox {
   /** The transport has room again. */
   drained(): void {
     this.full = false
-    this.meter.heldOut.end(this, this.timers.now())
+    this.owner.meter.heldOut.end(this, this.owner.timers.now())
     this.admit()
   }
 
   /** Nothing can be written any more: lets all go who wait, to find that out. */
   close(): void {
-    this.meter.heldOut.end(this, this.timers.now())
+    this.owner.meter.heldOut.end(this, this.owner.timers.now())
     for (const waiter of this.waiting.splice(0)) waiter.go()
   }
 
@@ -256,21 +267,40 @@ export class Outbox {
     return this.bytesOut - this.bufferedAmount
   }
 
-  /** Takes a frame as it is. It leaves with this turn. */
-  write(frame: Frame): void {
-    this.put(frame)
+  /** Takes a message as it is. It leaves with this turn. */
+  writeMessage(message: Message.Input): void {
+    this.putMessage(message)
+    this.messagesOut++
     this.leave()
   }
 
   /** Takes messages as they are. They leave together. */
   writeMessages(messages: ReadonlyArray<Message.Input>): void {
     for (let i = 0; i < messages.length; i++) this.putMessage(messages[i])
+    this.messagesOut += messages.length
     this.leave()
   }
 
-  /** Takes a message as it is. It leaves with this turn. */
-  writeMessage(message: Message.Input): void {
-    this.putMessage(message)
+  /**
+   * Takes messages that were encoded for others too, as servers send them without extensions; they leave together.
+   * Answers false if it cannot take them so, or not at once.
+   */
+  takeShared(bytes: Uint8Array, messages: number): boolean {
+    if (this.maskKey !== undefined || !this.takesAtOnce()) return false
+    this.sealSlab()
+    this.messagesOut += messages
+    this.framesOut += messages
+    this.bytesOut += bytes.length
+    this.pending += bytes.length
+    if (this.shared && this.pending <= copyUpTo) this.chunks = withShared(this.chunks, bytes)
+    else this.add(bytes)
+    this.leave()
+    return true
+  }
+
+  /** Takes a frame as it is. It leaves with this turn. */
+  write(frame: Frame): void {
+    this.put(frame)
     this.leave()
   }
 
@@ -278,14 +308,14 @@ export class Outbox {
   writeData(
     frames: ReadonlyArray<Frame>,
     options: SendOptions | undefined,
-    after: () => void
+    after: () => void = constVoid
   ): Effect.Effect<void, ConnectionClosed> {
     for (let i = 0; i < frames.length; i++) {
       const outcome = this.extensions === undefined
         ? frames[i]
         : this.extensions.encode(frames[i], options ?? noOptions)
       if (!(outcome instanceof Frame)) return this.writeEncoded(outcome, frames.slice(i + 1), options, after)
-      this.put(outcome)
+      this.putData(outcome)
     }
     this.leave()
     after()
@@ -297,13 +327,13 @@ export class Outbox {
     encoding: Effect.Effect<Frame>,
     rest: ReadonlyArray<Frame>,
     options: SendOptions | undefined,
-    after: () => void
+    after: () => void = constVoid
   ): Effect.Effect<void, ConnectionClosed> {
     const holder = this.sender ?? encoding
     this.lock(holder)
     return Effect.flatMap(encoding, (frame) => {
       if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
-      this.put(frame)
+      this.putData(frame)
       return this.writeData(rest, options, after)
     }).pipe(
       Effect.ensuring(Effect.sync(() => {
@@ -311,6 +341,11 @@ export class Outbox {
       })),
       Effect.uninterruptible
     )
+  }
+
+  private putData(frame: Frame): void {
+    this.put(frame)
+    if (frame.fin) this.messagesOut++
   }
 
   private putMessage(message: Message.Input): void {
@@ -372,19 +407,13 @@ export class Outbox {
     }
   }
 
-  /** Takes bytes that are whole frames already, and that others are given too. They leave with this turn. */
-  writeShared(bytes: Uint8Array, frames: number): void {
-    this.sealSlab()
-    this.add(bytes)
-    this.framesOut += frames
-    this.bytesOut += bytes.length
-    this.pending += bytes.length
-    this.leave()
-  }
-
   private add(chunk: Uint8Array): void {
-    if (this.chunks === none) this.chunks = [chunk]
-    else this.chunks.push(chunk)
+    if (this.shared) {
+      this.chunks = this.chunks === none ? [chunk] : [...this.chunks, chunk]
+      this.shared = false
+    } else {
+      this.chunks.push(chunk)
+    }
   }
 
   private leave(): void {
@@ -410,13 +439,14 @@ export class Outbox {
     this.flushScheduled = false
     this.sealSlab()
     if (this.chunks.length === 0) return
-    const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? [joined(this.chunks)] : this.chunks
+    const chunks = this.chunks.length > 1 && this.pending <= copyUpTo ? joined(this.chunks) : this.chunks
     this.chunks = none
+    this.shared = true
     this.pending = 0
     if (this.transport.write(chunks)) return
     this.full = true
     this.owner.onCongested()
-    if (this.protocol.state !== "Closed") this.meter.heldOut.begin(this, this.timers.now())
+    if (this.protocol.state !== "Closed") this.owner.meter.heldOut.begin(this, this.owner.timers.now())
   }
 
   private claimSlab(size: number): void {

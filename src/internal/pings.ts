@@ -95,7 +95,7 @@ export class Pings {
       if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
       const ping: PendingPing = {
         payload,
-        sentAt: this.outbox.timers.now(),
+        sentAt: this.outbox.owner.timers.now(),
         done: (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
       }
       this.write(ping)
@@ -122,7 +122,7 @@ export class Pings {
     if (this.pending === undefined) return
     const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
     if (index < 0) return
-    const { meter, timers } = this.outbox
+    const { meter, timers } = this.outbox.owner
     meter.pong(timers.now() - this.pending[index].sentAt)
     for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
   }
@@ -175,19 +175,19 @@ export class Pings {
     this.interval = interval
     this.timeout = timeout
     this.watched = watched
-    this.timer = this.outbox.timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
+    this.timer = this.outbox.owner.timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
   }
 
   private rest(): void {
     this.stopKeepalive()
-    this.timer = this.outbox.timers.schedule(this.interval, () => this.pingIsDue())
+    this.timer = this.outbox.owner.timers.schedule(this.interval, () => this.pingIsDue())
   }
 
   private pingIsDue(): void {
     const watched = this.watched!
     const heard = watched.bytesIn
     const left = this.outbox.bytesLeft
-    this.stopWatch = watch(this.outbox.timers, this.timeout, {
+    this.stopWatch = watch(this.outbox.owner.timers, this.timeout, {
       quiet: () =>
         !watched.paused && watched.bytesIn === heard &&
         (this.outbox.bufferedAmount === 0 || this.outbox.bytesLeft === left),
@@ -202,7 +202,7 @@ export class Pings {
     this.keepaliveOwed = false
     this.keepalivePing = {
       payload: this.nextPayload(),
-      sentAt: this.outbox.timers.now(),
+      sentAt: this.outbox.owner.timers.now(),
       done: (closed) => {
         if (closed === undefined) this.rest()
       }
@@ -212,7 +212,7 @@ export class Pings {
 
   /** No further pings are sent, and silence means nothing any more. */
   stopKeepalive(): void {
-    this.outbox.timers.cancel(this.timer)
+    this.outbox.owner.timers.cancel(this.timer)
     this.stopWatch?.()
     this.stopWatch = undefined
     this.keepaliveOwed = false

@@ -54,6 +54,8 @@ export class Protocol {
   private cause: ClosedCause | undefined
   private ending: ConnectionClosed | undefined
 
+  /** Whether frames may still be sent (§5.5.1: none after a close frame). */
+  sendable = true
   framesIn = 0
   messagesIn = 0
   /** What pings and pongs have added to the bytes that came. */
@@ -75,11 +77,6 @@ export class Protocol {
   get state(): State {
     if (this.ending !== undefined) return "Closed"
     return this.first === undefined ? "Open" : "Closing"
-  }
-
-  /** Whether frames may still be sent (§5.5.1: none after a close frame). */
-  get sendable(): boolean {
-    return this.sent === undefined && this.ending === undefined
   }
 
   /** How the connection stands, as an end: what there will be to say if nothing else comes. */
@@ -156,6 +153,7 @@ export class Protocol {
   /** A close frame is sent. With a cause, the connection fails: no reply is awaited. */
   close(frame: Frame.CloseFrame, cause?: ClosedCause): void {
     this.sent ??= frame
+    this.sendable = false
     this.first ??= "local"
     this.cause ??= cause
     this.settle()
@@ -166,6 +164,7 @@ export class Protocol {
     if (this.ending !== undefined) return
     this.cause ??= cause
     this.ending = this.closed
+    this.sendable = false
   }
 
   /** The end is known once both close frames are, or once there is a cause and this end has said so. */

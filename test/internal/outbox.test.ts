@@ -9,8 +9,6 @@ import { makeNetwork } from "../fuzz/transport.ts"
 import { parse } from "../fuzz/wire.ts"
 import { Steps } from "../support/steps.ts"
 
-const unwatched = { onCongested: () => {}, onWaiting: () => {} }
-
 const make = (
   options: { readonly role?: Frame.Role; readonly highWaterMark?: number; readonly coalesce?: boolean } = {}
 ) => {
@@ -21,8 +19,9 @@ const make = (
   const protocol = new Protocol(role, codec, {})
   const context = Context.empty()
   const meter = Meter.of(context, role)
-  const timers = Timers.of(context)
-  const outbox = new Outbox(network.transport, protocol, role, codec, coalesce, undefined, unwatched, meter, timers)
+  const owner = { meter, timers: Timers.of(context), onCongested: () => {}, onWaiting: () => {} }
+  const maskKey = role === "client" ? codec.maskKey : undefined
+  const outbox = new Outbox(owner, network.transport, protocol, { coalesce, maskKey })
   const send = (text: string, sender?: object | typeof control) =>
     outbox.send(() => Effect.sync(() => outbox.write(Frame.text(text))), sender)
   const wire = () =>

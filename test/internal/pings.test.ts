@@ -14,10 +14,9 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const network = makeNetwork(10)
   const codec = Frame.makeCodec()
   const protocol = new Protocol("server", codec, {})
-  const owner = { onCongested: () => {}, onWaiting: () => {} }
   const meter = Meter.of(context, "server")
-  const timers = Timers.of(context)
-  const outbox = new Outbox(network.transport, protocol, "server", codec, false, undefined, owner, meter, timers)
+  const owner = { meter, timers: Timers.of(context), onCongested: () => {}, onWaiting: () => {} }
+  const outbox = new Outbox(owner, network.transport, protocol, { coalesce: false })
   const pings = new Pings(outbox, 4)
   const onDrain = () => {
     outbox.drained()
