@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Scope } from "effect"
+import { Context, Effect, Layer } from "effect"
 import { type ConnectionError, Transport } from "effect-ws"
-import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import { settle } from "./support/memory.ts"
+import { socketPair } from "./support/net.ts"
 
 type Shape = Transport.Transport["Service"]
 
@@ -131,29 +131,13 @@ describe("makePair", () => {
     }))
 })
 
-/** The two ends of a TCP connection. */
-const sockets: Effect.Effect<readonly [Net.Socket, Net.Socket], never, Scope.Scope> = Effect.acquireRelease(
-  Effect.callback<readonly [Net.Socket, Net.Socket]>((resume) => {
-    const server = Net.createServer({ allowHalfOpen: true }, (accepted) => {
-      server.close()
-      resume(Effect.succeed([connected, accepted]))
-    })
-    let connected: Net.Socket
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as Net.AddressInfo
-      connected = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
-    })
-  }),
-  (both) => Effect.sync(() => both.forEach((socket) => socket.destroy()))
-)
-
 const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.andThen(settle, until(condition)))
 
 describe("fromDuplex", () => {
   it.live("carries bytes over a socket, its head first", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const l = start(Transport.fromDuplex(left, bytes("head ")))
       const transport = Transport.fromDuplex(right)
       start(transport)
@@ -169,7 +153,7 @@ describe("fromDuplex", () => {
   it.live("tells first what was read before, then what comes", () =>
     Effect.gen(function*() {
       const data = Array.from({ length: 400 }, (_, i) => new Uint8Array(1 + i * 7919 % 5000).fill(i))
-      const ends = [yield* sockets, yield* sockets]
+      const ends = [yield* socketPair, yield* socketPair]
       // Both read at once, through the same memory: neither finds the other's bytes.
       const all = ends.map(([left, right], which) => {
         const write = (from: number, to: number) => {
@@ -194,7 +178,7 @@ describe("fromDuplex", () => {
 
   it.live("reads nothing while it is paused, whoever asks the stream to read", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const transport = Transport.fromDuplex(left)
       const l = start(transport)
       yield* until(() => left.readableFlowing === true)
@@ -208,7 +192,7 @@ describe("fromDuplex", () => {
       right.end()
       yield* until(() => right.writableFinished)
       // Another connection is later in all of it: what was to be read here would have been by now.
-      const [other, others] = yield* sockets
+      const [other, others] = yield* socketPair
       const o = start(Transport.fromDuplex(other))
       others.write("x")
       yield* until(() => o.told.length > 0)
@@ -220,7 +204,7 @@ describe("fromDuplex", () => {
 
   it.live("says when there is no room, and when there is again", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const transport = Transport.fromDuplex(left)
       const l = start(transport)
       const other = Transport.fromDuplex(right)
@@ -235,7 +219,7 @@ describe("fromDuplex", () => {
 
   it.live("says how much of a long write has not left yet", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const transport = Transport.fromDuplex(left)
       const l = start(transport)
       const size = 50_000_000
@@ -251,7 +235,7 @@ describe("fromDuplex", () => {
 
   it.live("tells the end, and the close that follows when both have ended", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const l = start(Transport.fromDuplex(left))
       const other = Transport.fromDuplex(right)
       const r = start(other)
@@ -266,7 +250,7 @@ describe("fromDuplex", () => {
 
   it.live("tells what broke it", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const l = start(Transport.fromDuplex(left))
       right.resetAndDestroy()
       yield* until(() => l.told.includes("close"))
@@ -288,7 +272,7 @@ describe("fromDuplex", () => {
 
   it.live("is what layerDuplex provides", () =>
     Effect.gen(function*() {
-      const [left, right] = yield* sockets
+      const [left, right] = yield* socketPair
       const context = yield* Layer.build(Transport.layerDuplex(left))
       const l = start(Context.get(context, Transport.Transport))
       right.write("x")

@@ -3,25 +3,7 @@ import { Effect } from "effect"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
 import { lastRead, readShared } from "../../src/internal/reads.ts"
-
-/** A socket that is connected to a server, which writes to it; what it says comes in order. */
-const connected = Effect.acquireRelease(
-  Effect.callback<{ readonly socket: Net.Socket; readonly peer: Net.Socket }>((resume) => {
-    const server = Net.createServer((peer) => {
-      server.close()
-      resume(Effect.succeed({ socket, peer }))
-    })
-    let socket: Net.Socket
-    server.listen(0, "127.0.0.1", () => {
-      socket = Net.connect((server.address() as Net.AddressInfo).port, "127.0.0.1")
-    })
-  }),
-  ({ peer, socket }) =>
-    Effect.sync(() => {
-      peer.destroy()
-      socket.destroy()
-    })
-)
+import { socketPair } from "../support/net.ts"
 
 /** What a socket reads until its end, and by which way it came. */
 const ways = (socket: Net.Socket) =>
@@ -39,7 +21,7 @@ const ways = (socket: Net.Socket) =>
 describe("readShared", () => {
   it.live("has a socket of this Node read into the buffer", () =>
     Effect.gen(function*() {
-      const { peer, socket } = yield* connected
+      const [socket, peer] = yield* socketPair
       peer.end("hello")
       assert.deepStrictEqual(yield* ways(socket), ["shared true", "callback true hello"])
     }))
@@ -50,7 +32,7 @@ describe("readShared", () => {
         throw new Error("not implemented")
       }
       for (const useUserBuffer of [undefined, throws]) {
-        const { peer, socket } = yield* connected
+        const [socket, peer] = yield* socketPair
         Object.assign(Reflect.get(socket, "_handle"), { useUserBuffer })
         peer.end("hello")
         assert.deepStrictEqual(yield* ways(socket), ["shared false", "data hello"])

@@ -39,6 +39,22 @@ export interface RawSocket {
   readonly ended: Effect.Effect<Buffer>
 }
 
+/** The two ends of a TCP connection, both of which may end first. */
+export const socketPair: Effect.Effect<readonly [Net.Socket, Net.Socket], never, Scope.Scope> = Effect.acquireRelease(
+  Effect.callback<readonly [Net.Socket, Net.Socket]>((resume) => {
+    const server = Net.createServer({ allowHalfOpen: true }, (accepted) => {
+      server.close()
+      resume(Effect.succeed([connected, accepted]))
+    })
+    let connected: Net.Socket
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as Net.AddressInfo
+      connected = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    })
+  }),
+  (both) => Effect.sync(() => both.forEach((socket) => socket.destroy()))
+)
+
 export const rawSocket = (socket: Net.Socket): RawSocket => {
   let received: Buffer = Buffer.alloc(0)
   let over = false
