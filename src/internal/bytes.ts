@@ -14,15 +14,21 @@ const smallBuffer = 8 * 1024
 export const worthKeeping = (size: number, buffer: ArrayBufferLike): boolean =>
   buffer.byteLength <= smallBuffer || size * 2 >= buffer.byteLength
 
+/** Memory that nobody else has a part of, with anything in it. */
+const ownRoom = (size: number): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+
 let pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
 let poolAt = 0
+
+/** Whether room of this size is a part of a block, of which others have parts too. */
+const isPooled = (size: number): boolean => size > 0 && size <= smallBuffer / 2
 
 /**
  * Room for bytes that may be kept for long, with anything in it. Not from Node's
  * own pool, which is 64 KiB in newer versions, and stays for the sake of any of them.
  */
 export const roomFor = (size: number): Uint8Array => {
-  if (size > smallBuffer / 2) return new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+  if (!isPooled(size)) return ownRoom(size)
   if (poolAt + size > smallBuffer) {
     pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
     poolAt = 0
@@ -34,13 +40,19 @@ export const roomFor = (size: number): Uint8Array => {
 }
 
 /**
+ * What `roomFor` gave, or a copy that holds on to nothing else: for as long as a
+ * peer can have it kept, since what others share a block with is up to peers too.
+ */
+export const owned = (bytes: Uint8Array): Uint8Array => isPooled(bytes.length) ? bytes.slice() : bytes
+
+/**
  * Room for `size` bytes, of which the first `used` of `bytes` are some: that
  * itself, or more of it, up to twice `size`, and to `limit`, which is what it
  * will be in the end.
  */
 export const withRoom = (bytes: Uint8Array, used: number, size: number, limit: number): Uint8Array => {
   if (size <= bytes.length) return bytes
-  const room = roomFor(Math.min(limit, Math.max(256, size * 2)))
+  const room = ownRoom(Math.min(limit, Math.max(256, size * 2)))
   room.set(bytes.subarray(0, used))
   return room
 }

@@ -17,6 +17,7 @@ import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../Connec
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
 import type { ProtocolError } from "../ProtocolError.ts"
+import { owned } from "./bytes.ts"
 import type { Extensions } from "./extensions.ts"
 
 /** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
@@ -190,6 +191,11 @@ export class Inbox {
     }
     for (let i = 0; i < frames.length; i++) this.bytes += frames[i].payload.length + frameOverhead
     this.wake()
+    // What nobody took at once may stay for long, and has to cost no more than it is counted as.
+    for (let i = Math.max(this.head, this.frames.length - frames.length); i < this.frames.length; i++) {
+      const { fin, opcode, payload, reserved } = this.frames[i]
+      this.frames[i] = new Frame(opcode, owned(payload), fin, reserved)
+    }
   }
 
   /** Nothing more will come. What is here can still be taken. */

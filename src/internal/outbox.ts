@@ -327,7 +327,7 @@ export class Outbox {
     encoding: Effect.Effect<Frame>,
     rest: ReadonlyArray<Frame>,
     options: SendOptions | undefined,
-    after: () => void = constVoid
+    after: () => void
   ): Effect.Effect<void, ConnectionClosed> {
     const holder = this.sender ?? encoding
     this.lock(holder)

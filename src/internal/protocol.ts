@@ -54,7 +54,7 @@ export class Protocol {
   private cause: ClosedCause | undefined
   private ending: ConnectionClosed | undefined
 
-  /** Whether frames may still be sent (§5.5.1: none after a close frame). */
+  /** Whether frames may still be sent (§5.5.1: none after a close frame, or after the end). Asked at each write, and so kept. */
   sendable = true
   framesIn = 0
   messagesIn = 0

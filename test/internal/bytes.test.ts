@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
-import { Pieces, roomFor, withRoom, worthKeeping } from "../../src/internal/bytes.ts"
+import { owned, Pieces, roomFor, withRoom, worthKeeping } from "../../src/internal/bytes.ts"
 import { among, anyBoolean, either, integer, patterned } from "../support/properties.ts"
 
 const KiB = 1024
@@ -162,6 +162,18 @@ describe("roomFor", () => {
   })
 })
 
+describe("owned", () => {
+  it("is the same bytes, and holds on to no others", () => {
+    for (const size of [0, 1, 64, 100, 4096, 4097, 70_000]) {
+      const room = roomFor(size)
+      room.set(patterned(size))
+      const own = owned(room)
+      assert.strictEqual(own.buffer.byteLength, size)
+      assert.deepStrictEqual(own, patterned(size))
+    }
+  })
+})
+
 describe("withRoom", () => {
   it("is the room that is there, as long as it is enough", () => {
     const room = new Uint8Array(10)
@@ -181,7 +193,8 @@ describe("withRoom", () => {
     ] as const
   ) {
     it(`is ${length} bytes where ${size} are needed, and ${limit} will be`, () => {
-      assert.strictEqual(withRoom(new Uint8Array(0), 0, size, limit).length, length)
+      const room = withRoom(new Uint8Array(0), 0, size, limit)
+      assert.deepStrictEqual([room.length, room.buffer.byteLength], [length, length])
     })
   }
 

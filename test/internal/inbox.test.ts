@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scheduler } from "effect"
 import { ConnectionError, Frame, ProtocolError } from "effect-ws"
+import { roomFor } from "../../src/internal/bytes.ts"
 import { Extensions } from "../../src/internal/extensions.ts"
 import { Inbox } from "../../src/internal/inbox.ts"
 import { contentOf } from "../support/memory.ts"
@@ -50,6 +51,23 @@ describe("Inbox", () => {
       const failure = yield* Effect.flip(message(inbox))
       assert.deepStrictEqual([failure.cause, resumed()], [broken, 0])
       assert.strictEqual(yield* Effect.flip(message(inbox)), failure)
+    }))
+
+  it.effect("holds on to what is unread, and not to what others were sent meanwhile", () =>
+    Effect.gen(function*() {
+      const { inbox } = make(1_000_000)
+      const sized = (size: number) => new Frame.Frame(Frame.Opcode.Binary, roomFor(size).fill(size))
+      for (let i = 0; i < 100; i++) {
+        inbox.push(i % 2 === 0 ? [sized(100)] : [sized(1), sized(5000)])
+        // Others' messages, which go on to new blocks of memory.
+        for (let j = 0; j < 2; j++) roomFor(4000)
+      }
+      const all = yield* inbox.takeFrames(Effect.fail)
+      assert.strictEqual(all.length, 150)
+      for (const { payload } of all) {
+        assert.strictEqual(payload.buffer.byteLength, payload.length)
+        assert.isTrue(payload.every((byte) => byte === payload.length % 256))
+      }
     }))
 
   it.effect("gives out frames, and what is left of a message that was begun", () =>
