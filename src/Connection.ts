@@ -301,7 +301,8 @@ export interface MakeOptions extends Options {
 /**
  * Puts a connection over a transport on which the opening handshake is over, or
  * was never needed. Closing the Scope closes the connection: with 1000 after a
- * success, 1001 after an interruption, 1011 after a failure.
+ * success, 1001 after an interruption, 1011 after a failure. Options with values
+ * that cannot be are a defect, `InvalidOption`.
  *
  * **Example** (Two connections, no network)
  *

@@ -492,11 +492,11 @@ export interface LayerOptions
  */
 export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.WebSocketServer | Network> =>
   Layer.effectContext(Effect.gen(function*() {
-    const server = yield* WebSocketServer.makeWith(
+    const server = yield* Effect.orDie(WebSocketServer.makeWith(
       options,
       // An address that is nobody's (RFC 5737), for those who want one: `Socket.layerServer` does.
       () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
-    )
+    ))
     const links: Array<Link> = []
     const overNode = WebSocketClient.WebSocketClient.defaultValue()
     return Context.make(WebSocketServer.WebSocketServer, server).pipe(

@@ -41,9 +41,11 @@ import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
+import { InvalidOption } from "./HandshakeError.ts"
 import { Descriptors } from "./internal/descriptors.ts"
 import { disclose, respond, turnAway } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
+import { checkListen } from "./internal/options.ts"
 import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
 import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
 import { Timers } from "./internal/timers.ts"
@@ -174,7 +176,8 @@ export interface TlsOptions {
 }
 
 /**
- * How connections are accepted and handled.
+ * How connections are accepted and handled. To serve with values that cannot be
+ * is a defect, `InvalidOption`, before anybody connects.
  *
  * @category options
  * @since 0.1.0
@@ -242,14 +245,14 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
 
 /**
  * Listens, until the Scope closes. Fails where it cannot: the port is taken, or
- * may not be used.
+ * may not be used; an option, such as a TLS key, is not what it has to be.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const make = (
   options: MakeOptions = {}
-): Effect.Effect<WebSocketServer["Service"], ListenFailed, Scope.Scope> =>
+): Effect.Effect<WebSocketServer["Service"], ListenFailed | InvalidOption, Scope.Scope> =>
   makeWith(options, (server) =>
     Effect.acquireRelease(listen(server, options), () => closeServer(server)).pipe(
       Effect.map(() => addressOf(server))
@@ -263,9 +266,11 @@ export const make = (
 export const makeWith = Effect.fnUntraced(function*<E, R>(
   options: MakeOptions,
   listening: (server: Http.Server) => Effect.Effect<Address, E, R>
-): Effect.fn.Return<WebSocketServer["Service"], E, R | Scope.Scope> {
+): Effect.fn.Return<WebSocketServer["Service"], E | InvalidOption, R | Scope.Scope> {
+  const problem = checkListen(options)
+  if (problem !== undefined) return yield* Effect.fail(problem)
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const server = createServer(options, handshakeTimeout)
+  const server = yield* createServer(options, handshakeTimeout)
   server.on("request", options.onRequest ?? answerPlainRequest)
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
@@ -341,7 +346,7 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, ListenFailed> =>
+export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, ListenFailed | InvalidOption> =>
   Layer.effect(WebSocketServer)(make(options))
 
 /**
@@ -365,7 +370,7 @@ export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, Liste
 export const layerConfig = (
   config: Config.Wrap<ListenOptions>,
   options?: { readonly onRequest?: Http.RequestListener | undefined }
-): Layer.Layer<WebSocketServer, ListenFailed | Config.ConfigError> =>
+): Layer.Layer<WebSocketServer, ListenFailed | InvalidOption | Config.ConfigError> =>
   Layer.effect(WebSocketServer)(
     Effect.flatMap(Config.unwrap(config), (listening) => make({ ...listening, ...options }))
   )
@@ -483,7 +488,10 @@ const defaultHandshakeTimeout = Duration.seconds(10)
 const defaultMaxPendingHandshakes = 1024
 const socketHighWaterMark = 64 * 1024
 
-const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duration): Http.Server => {
+const createServer = (
+  options: ListenOptions,
+  handshakeTimeout: Duration.Duration
+): Effect.Effect<Http.Server, InvalidOption> => {
   const millis = Math.min(Duration.toMillis(handshakeTimeout), 2 ** 31 - 1)
   const httpOptions: Http.ServerOptions = {
     // Node's own deadline for the head of a request: for later ones on a socket, and for those over other streams.
@@ -492,17 +500,25 @@ const createServer = (options: ListenOptions, handshakeTimeout: Duration.Duratio
     connectionsCheckingInterval: 1000,
     noDelay: true,
     highWaterMark: socketHighWaterMark,
-    ...options.maxHeaderSize === undefined ? {} : { maxHeaderSize: options.maxHeaderSize }
+    ...options.maxHeaderSize === undefined
+      ? {}
+      // Node wants a whole number.
+      : { maxHeaderSize: Math.min(Math.floor(options.maxHeaderSize), Number.MAX_SAFE_INTEGER) }
   }
-  return options.tls === undefined
-    ? Http.createServer(httpOptions)
-    : Https.createServer({
-      ...httpOptions,
-      ...tlsOptions(options.tls),
-      ALPNProtocols: ["http/1.1"],
-      // Who has come over TCP is a newcomer, and has less.
-      handshakeTimeout: millis
-    })
+  const { tls } = options
+  if (tls === undefined) return Effect.sync(() => Http.createServer(httpOptions))
+  return Effect.try({
+    try: () =>
+      Https.createServer({
+        ...httpOptions,
+        ...tlsOptions(tls),
+        ALPNProtocols: ["http/1.1"],
+        // Who has come over TCP is a newcomer, and has less.
+        handshakeTimeout: millis
+      }),
+    // What else there is has been checked.
+    catch: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message })
+  })
 }
 
 const tlsOptions = (options: TlsOptions): Https.ServerOptions => {

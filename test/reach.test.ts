@@ -483,6 +483,8 @@ describe("options that cannot be", () => {
     ["maxRedirects", "ws:", { maxRedirects: 1.5 }],
     ["maxRedirects", "ws:", { maxRedirects: Number.NaN }],
     ["handshakeTimeout", "ws:", { handshakeTimeout: "soon" as "1 second" }],
+    ["handshakeTimeout", "ws:", { handshakeTimeout: 0 }],
+    ["keepalive.interval", "ws:", { keepalive: { interval: 0 } }],
     ["agent", "ws:", { agent: new Http.Agent(), socketPath: "/tmp/x" }],
     ["duplex", "ws:", { duplex: new PassThrough(), socketPath: "/tmp/x" }],
     ["agent", "wss:", { agent: new Http.Agent() }],

@@ -5,7 +5,6 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
@@ -31,6 +30,7 @@ import {
 import { fromDuplex } from "../Transport.ts"
 import type { ConnectOptions, TlsOptions } from "../WebSocketClient.ts"
 import { disclose, pairs } from "./http.ts"
+import { checkConnection, wait } from "./options.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
 const maxBodySize = 64 * 1024
@@ -63,7 +63,7 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   const { agent, duplex, handshakeTimeout, maxRedirects = 0, socketPath, tls } = options
 
   if (!Number.isSafeInteger(maxRedirects) || maxRedirects < 0) {
-    return invalid("maxRedirects", "it is a whole number, 0 or more")
+    return invalid("maxRedirects", `it is ${maxRedirects}, and has to be a whole number, 0 or more`)
   }
   if ([agent, duplex, socketPath].filter((way) => way !== undefined).length > 1) {
     return invalid(agent === undefined ? "duplex" : "agent", "agent, duplex and socketPath exclude each other")
@@ -72,10 +72,10 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
   }
-  return Option.match(Duration.fromInput(handshakeTimeout ?? defaultHandshakeTimeout), {
-    onNone: () => invalid("handshakeTimeout", "it is no duration"),
-    onSome: Result.succeed
-  })
+  const problem = wait("handshakeTimeout", handshakeTimeout) ?? checkConnection(options)
+  return problem === undefined
+    ? Result.succeed(Duration.fromInputUnsafe(handshakeTimeout ?? defaultHandshakeTimeout))
+    : Result.fail(problem)
 }
 
 /** Where a handshake has got to: what may have to be cleared away when it comes to nothing. */

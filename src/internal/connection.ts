@@ -45,6 +45,7 @@ import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { type Decode, failedWith, Inbox } from "./inbox.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
+import { checkConnection } from "./options.ts"
 import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
@@ -633,13 +634,17 @@ export const open = (
   transport: Transport["Service"],
   options: Connection.MakeOptions
 ): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
-  Effect.flatMap(
-    startExtensions(options.agreed ?? [], options.maxMessageSize),
-    (extensions) =>
-      Effect.acquireRelease(
-        Effect.contextWith((context: Context.Context<never>) =>
-          Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
-        ),
-        (connection, exit) => connection.closeOnExit(exit)
-      )
-  )
+  Effect.suspend(() => {
+    const problem = checkConnection(options)
+    if (problem !== undefined) return Effect.die(problem)
+    return Effect.flatMap(
+      startExtensions(options.agreed ?? [], options.maxMessageSize),
+      (extensions) =>
+        Effect.acquireRelease(
+          Effect.contextWith((context: Context.Context<never>) =>
+            Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
+          ),
+          (connection, exit) => connection.closeOnExit(exit)
+        )
+    )
+  })

@@ -32,6 +32,7 @@ import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { HttpRequest, ServerOpening, turnAway, unavailable, writeResponse } from "./http.ts"
 import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
+import { checkServe, wait } from "./options.ts"
 import { Timers } from "./timers.ts"
 import { endSpan, startServerHandshake, within } from "./tracing.ts"
 
@@ -110,6 +111,8 @@ export const makeServing = <A, E, R, Services, RD>(
     type Needs = Ambient<R, Services, RD>
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
     if (!CloseCode.isOnWire(code)) return Effect.die(new InvalidCloseCode({ code }))
+    const problem = checkServe(options) ?? wait("handshakeTimeout", handshakeTimeout)
+    if (problem !== undefined) return Effect.die(problem)
     const handlerTimeout = Duration.toMillis(options.handlerTimeout ?? defaultHandlerTimeout)
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
     type Decided = Exit.Exit<Handshake.Decision<Services>, Handshake.Reject>

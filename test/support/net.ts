@@ -1,6 +1,6 @@
 /** Real sockets: servers to test against, and peers that write raw bytes. */
 import { Deferred, Effect, Layer, Scope } from "effect"
-import { Connection, Frame, WebSocketServer } from "effect-ws"
+import { Connection, Frame, type HandshakeError, WebSocketServer } from "effect-ws"
 import * as Net from "node:net"
 
 /** Starts a server with a handler on a free port, for as long as the Scope lives. */
@@ -9,7 +9,7 @@ export const serve = <A, E, Services = never>(
   options?: WebSocketServer.MakeOptions & {
     readonly serve?: WebSocketServer.ServeOptions<Services>
   }
-): Effect.Effect<Server, WebSocketServer.ListenFailed, Scope.Scope> =>
+): Effect.Effect<Server, WebSocketServer.ListenFailed | HandshakeError.InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {
     const server = yield* WebSocketServer.make({ host: "127.0.0.1", ...options })
     yield* server.serve(handler, options?.serve)
