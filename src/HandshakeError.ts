@@ -517,8 +517,16 @@ export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
   readonly cause: Error
 }> {
   override get message(): string {
-    return `could not connect to ${this.url}: ${this.cause.message || this.code}`
+    return `could not connect to ${this.url}: ${this.cause.message.trim() || this.code}${connectAdvice(this)}`
   }
+}
+
+/** What OpenSSL and Node say of TLS helps only those who know it. */
+const connectAdvice = ({ cause, code = "", url }: ConnectFailed): string => {
+  if (/wrong version number/i.test(cause.message)) return "; if the server speaks no TLS, the URL is to say ws"
+  if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) return "; for an authority of your own, say tls.ca"
+  if (code === "ECONNRESET" && url.startsWith("ws:")) return "; if the server speaks TLS, the URL is to say wss"
+  return ""
 }
 
 /**

@@ -154,6 +154,29 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "could not connect to ws://localhost:1/: ECONNREFUSED"
   ],
   [
+    new HandshakeError.ConnectFailed({ url: "ws://a/", code: "ECONNRESET", cause: new Error("socket hang up") }),
+    "could not connect to ws://a/: socket hang up; if the server speaks TLS, the URL is to say wss"
+  ],
+  [
+    new HandshakeError.ConnectFailed({ url: "wss://a/", code: "ECONNRESET", cause: new Error("socket hang up") }),
+    "could not connect to wss://a/: socket hang up"
+  ],
+  [
+    new HandshakeError.ConnectFailed({
+      url: "wss://a/",
+      code: "EPROTO",
+      cause: new Error("write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:a.c:1:\n")
+    }),
+    "could not connect to wss://a/: write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:" +
+    "wrong version number:a.c:1:; if the server speaks no TLS, the URL is to say ws"
+  ],
+  ...["DEPTH_ZERO_SELF_SIGNED_CERT", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"].map((code) =>
+    [
+      new HandshakeError.ConnectFailed({ url: "wss://a/", code, cause: new Error("no") }),
+      "could not connect to wss://a/: no; for an authority of your own, say tls.ca"
+    ] as const
+  ),
+  [
     new HandshakeError.HandshakeTimeout({ url: "ws://slow.example/", duration: Duration.seconds(10) }),
     "no WebSocket handshake with ws://slow.example/ within 10s; raise handshakeTimeout if the server needs longer"
   ],

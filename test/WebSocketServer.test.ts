@@ -587,6 +587,20 @@ describe("shutdown", () => {
     }))
 })
 
+describe("TLS", () => {
+  it.live("a client that does not know the authority, and one that has the wrong scheme, is told what to change", () =>
+    Effect.gen(function*() {
+      const secure = yield* serve(idle, { tls: { key, cert } })
+      const plain = yield* serve(idle)
+      const adviceFor = (url: string) =>
+        Effect.map(Effect.flip(connect(url)), ({ message }) => message.slice(message.lastIndexOf("; ") + 2))
+      const at = (scheme: string, { port }: { readonly port: number }) => `${scheme}://localhost:${port}/`
+      assert.strictEqual(yield* adviceFor(at("wss", secure)), "for an authority of your own, say tls.ca")
+      assert.strictEqual(yield* adviceFor(at("wss", plain)), "if the server speaks no TLS, the URL is to say ws")
+      assert.strictEqual(yield* adviceFor(at("ws", secure)), "if the server speaks TLS, the URL is to say wss")
+    }))
+})
+
 describe("listening", () => {
   it.live("says why it cannot", () =>
     Effect.gen(function*() {
