@@ -29,11 +29,11 @@ const files = {
   }),
   "consumer.ts": `
 import { Effect, Layer, Stream } from "effect"
-import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Connection, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Frame from "effect-ws/Frame"
 import * as Testing from "effect-ws/Testing"
 
-export const Echo: Layer.Layer<never, WebSocketServer.ListenFailed> = WebSocketServer.serve(
+export const Echo: Layer.Layer<never, WebSocketServer.ListenFailed | HandshakeError.InvalidOption> = WebSocketServer.serve(
   Effect.gen(function*() {
     const connection = yield* Connection.Connection
     yield* Stream.runForEach(connection.messages, connection.send)
@@ -50,6 +50,9 @@ export const status: Effect.Effect<number> = WebSocketClient.connect("ws://127.0
 export const inMemory: Layer.Layer<WebSocketServer.WebSocketServer | Testing.Network> = Testing.layer()
 
 export const bytes: Uint8Array = Frame.encode(Frame.text("x"))
+
+// @ts-expect-error: what is internal is not in the types
+export const internal = WebSocketServer.makeWith
 
 // @ts-expect-error: a message is a string, bytes, or a Message
 export const wrong = (connection: Connection.Connection["Service"]) => connection.send(42)
