@@ -20,19 +20,19 @@ const Event = Schema.Union([
   Schema.TaggedStruct("Said", { by: Schema.String, text: Schema.String })
 ])
 
-type Guest = TypedConnection.TypedConnection<typeof Command.Type, typeof Event.Type>
+const guests = new Set<Connection.Connection["Service"]>()
 
-const guests = new Set<Guest>()
+const encode = TypedConnection.encoder(Event)
 
-/** Whoever has gone meanwhile does not hear it. */
+/** Encoded once for all of them. Whoever has gone meanwhile does not hear it. */
 const tellAll = (event: typeof Event.Type) =>
-  Effect.forEach(guests, (guest) => Effect.ignore(guest.send(event)), { concurrency: "unbounded", discard: true })
+  Effect.flatMap(encode(event), (message) => Connection.broadcast(guests, message))
 
 const handler = Effect.gen(function*() {
   const guest = TypedConnection.make(yield* Connection.Connection, { receives: Command, sends: Event })
   yield* Effect.acquireRelease(
-    Effect.sync(() => guests.add(guest)),
-    () => Effect.sync(() => guests.delete(guest))
+    Effect.sync(() => guests.add(guest.connection)),
+    () => Effect.sync(() => guests.delete(guest.connection))
   )
   let name = "somebody"
   yield* Stream.runForEach(guest.messages, (command) => {

@@ -224,8 +224,8 @@ export const make: {
   if (!(connection instanceof ConnectionImpl)) {
     throw new TypeError("TypedConnection needs a connection that effect-ws has made, not a copy of one")
   }
-  const decode = decoder(receives, encoding)
-  const encode = encoder(sends, encoding)
+  const decode = decoderOf(receives, encoding)
+  const encode = encoderOf(sends, encoding)
   const fatal = invalid === "close"
   return {
     connection,
@@ -245,7 +245,34 @@ export const make: {
   }
 }
 
-const decoder = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding) => {
+/**
+ * Makes messages of values, as a `TypedConnection` with the same schema and
+ * encoding sends them: for what many connections are sent, and is encoded once.
+ *
+ * **Example** (To everybody in a room)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Connection, TypedConnection } from "effect-ws"
+ *
+ * const encode = TypedConnection.encoder(Schema.Struct({ by: Schema.String, text: Schema.String }))
+ *
+ * const say = (room: Iterable<Connection.Connection["Service"]>, by: string, text: string) =>
+ *   Effect.flatMap(encode({ by, text }), (message) => Connection.broadcast(room, message, { slow: "close" }))
+ * ```
+ *
+ * @category constructors
+ * @since 0.1.0
+ */
+export const encoder = <O extends Schema.ConstraintEncoder<unknown>>(
+  sends: O,
+  encoding: Encoding = json
+): (value: O["Type"]) => Effect.Effect<string | Uint8Array, InvalidValue> => {
+  const encode = encoderOf(sends, encoding)
+  return (value) => Effect.suspend(() => Effect.fromResult(encode(value)))
+}
+
+const decoderOf = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding) => {
   const decodeValue = Schema.decodeUnknownResult(encoding.codec(schema))
   return (received: Message.Message): Result.Result<S["Type"], InvalidMessage> => {
     const invalid = (reason: InvalidMessage["reason"], cause: unknown) =>
@@ -262,7 +289,7 @@ const decoder = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encodin
   }
 }
 
-const encoder = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encoding: Encoding) => {
+const encoderOf = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encoding: Encoding) => {
   const encodeValue = Schema.encodeUnknownResult(encoding.codec(schema))
   return (value: S["Type"]): Result.Result<string | Uint8Array, InvalidValue> => {
     const encoded = encodeValue(value)

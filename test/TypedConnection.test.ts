@@ -130,6 +130,32 @@ describe("TypedConnection", () => {
   })
 })
 
+describe("encoder", () => {
+  it.effect("makes messages to broadcast, encoded once and as each connection would", () =>
+    Effect.gen(function*() {
+      const pairs = yield* Effect.all([makePair(), makePair()])
+      let encoded = 0
+      const counting = TypedConnection.text({
+        encode: (value) => {
+          encoded++
+          return JSON.stringify(value)
+        },
+        decode: (text) => JSON.parse(text)
+      })
+      const schema = Schema.Struct({ n: Schema.FiniteFromString })
+      const encode = TypedConnection.encoder(schema, counting)
+      yield* Connections.broadcast(pairs.map(({ server }) => server), yield* encode({ n: 1 }))
+      for (const { client } of pairs) {
+        const typed = TypedConnection.make(client, { receives: schema, sends: schema, encoding: counting })
+        assert.deepStrictEqual(yield* typed.receive, { n: 1 })
+      }
+      assert.strictEqual(encoded, 1)
+      const date = yield* TypedConnection.encoder(Numbered)({ n: 1, at: new Date(5000) })
+      assert.strictEqual(date, `{"n":1,"at":"1970-01-01T00:00:05.000Z"}`)
+      assert.instanceOf(yield* Effect.flip(TypedConnection.encoder(Numbered)({ n: 0.5 })), InvalidValue)
+    }))
+})
+
 describe("an invalid message", () => {
   const cases: ReadonlyArray<readonly [string, Frame.Frame, InvalidMessage["reason"], number]> = [
     ["binary instead of text", Frame.binary(Uint8Array.of(1)), "Type", 1003],
