@@ -51,13 +51,13 @@ export interface Internals {
 export const sliceSize = 64 * 1024
 
 /** Where every step leaves its output, for all streams: it has to be copied before the next step of any. */
-const memory = Buffer.allocUnsafeSlow(sliceSize).buffer
-const output = new Uint8Array(memory)
+const outputBuffer = Buffer.allocUnsafeSlow(sliceSize).buffer
+const output = new Uint8Array(outputBuffer)
 
 /** A copy of the first bytes of `output`, and no more than them. */
 export const copyOutput = (size: number): Uint8Array => {
   const copy = roomFor(size)
-  copy.set(new Uint8Array(memory, 0, size))
+  copy.set(new Uint8Array(outputBuffer, 0, size))
   return copy
 }
 
