@@ -38,6 +38,7 @@ import type * as Extension from "./Extension.ts"
 import { Frame, Opcode, Reserved } from "./Frame.ts"
 import { Contexts } from "./internal/contexts.ts"
 import { Deflater, Inflater } from "./internal/deflate.ts"
+import { checkDeflate } from "./internal/options.ts"
 import * as Zlib from "./internal/zlib.ts"
 import { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 
@@ -267,7 +268,8 @@ const least = (a: WindowBits, b: WindowBits): WindowBits => a < b ? a : b
 export const isSupported: Effect.Effect<boolean> = Effect.sync(Zlib.isSupported)
 
 /**
- * Makes the extension, for servers and for clients.
+ * Makes the extension, for servers and for clients. Throws an `InvalidOption`
+ * for a value that cannot be.
  *
  * **Example** (What is offered, and what is answered)
  *
@@ -288,6 +290,8 @@ export const isSupported: Effect.Effect<boolean> = Effect.sync(Zlib.isSupported)
  * @since 0.1.0
  */
 export const make = (options: Options = {}): PerMessageDeflate => {
+  const problem = checkDeflate(options)
+  if (problem !== undefined) throw problem
   const contexts = new Contexts({
     level: options.level ?? 2,
     memoryLevel: options.memoryLevel ?? 5,

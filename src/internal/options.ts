@@ -9,6 +9,7 @@ import * as Option from "effect/Option"
 import type * as Connection from "../Connection.ts"
 import type { OriginPolicy } from "../Handshake.ts"
 import { InvalidOption } from "../HandshakeError.ts"
+import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 
 /** The first thing that is wrong, if something is. */
@@ -18,6 +19,11 @@ const atLeast = (least: number, option: string, value: number | undefined): Chec
   value === undefined || value >= least
     ? undefined
     : new InvalidOption({ option, problem: `it is ${value}, and has to be ${least} or more; Infinity turns it off` })
+
+const within = (least: number, most: number, option: string, value: number | undefined): Checked =>
+  value === undefined || (Number.isInteger(value) && value >= least && value <= most)
+    ? undefined
+    : new InvalidOption({ option, problem: `it is ${value}, and has to be a whole number from ${least} to ${most}` })
 
 /** How long something may take, which may be no time at all. */
 const duration = (option: string, value: Duration.Input | undefined): Checked => {
@@ -81,3 +87,12 @@ export const checkListen = ({ handshakeTimeout, maxHeaderSize, maxPendingHandsha
     wait("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
+
+export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
+  within(8, 15, "serverMaxWindowBits", options.serverMaxWindowBits) ??
+    within(8, 15, "clientMaxWindowBits", options.clientMaxWindowBits) ??
+    within(0, 9, "level", options.level) ??
+    within(1, 9, "memoryLevel", options.memoryLevel) ??
+    atLeast(0, "threshold", options.threshold) ??
+    atLeast(0, "memoryLimit", options.memoryLimit) ??
+    wait("releaseAfter", options.releaseAfter)
