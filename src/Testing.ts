@@ -39,6 +39,7 @@ import { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
 import { TransportError } from "./ConnectionError.ts"
 import * as Frame from "./Frame.ts"
+import { atLeast } from "./internal/options.ts"
 import { Timers } from "./internal/timers.ts"
 import * as Transport from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
@@ -214,6 +215,8 @@ class Way {
   private readonly underWay: Array<{ readonly at: number; readonly arrive: () => void }> = []
 
   constructor(timers: Timers, to: Transport.Transport["Service"], faults: Faults = {}, reset: () => void) {
+    const problem = atLeast(1, "chunkSize", faults.chunkSize)
+    if (problem !== undefined) throw problem
     this.timers = timers
     this.to = to
     this.latency = Duration.toMillis(faults.latency ?? 0)

@@ -139,6 +139,12 @@ describe("a link", () => {
       assert.strictEqual(link.client.bufferedAmount(), 0)
     }))
 
+  it.effect("is not made with pieces of nothing", () =>
+    Effect.gen(function*() {
+      const defect = yield* Testing.makeLink({ toServer: { chunkSize: 0 } }).pipe(Effect.catchDefect(Effect.succeed))
+      assert.deepInclude(defect, { _tag: "InvalidOption", option: "chunkSize" })
+    }))
+
   it.effect("breaks in the middle of a frame", () =>
     Effect.gen(function*() {
       const { client, server } = yield* Testing.makePair({ link: { toServer: { breakAfter: 20 } } })

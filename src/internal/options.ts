@@ -15,7 +15,7 @@ import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 /** The first thing that is wrong, if something is. */
 type Checked = InvalidOption | undefined
 
-const atLeast = (least: number, option: string, value: number | undefined): Checked =>
+export const atLeast = (least: number, option: string, value: number | undefined): Checked =>
   value === undefined || value >= least
     ? undefined
     : new InvalidOption({ option, problem: `it is ${value}, and has to be ${least} or more; Infinity turns it off` })
