@@ -11,6 +11,7 @@
  * ├─ InvalidHostHeader           400
  * ├─ InvalidUpgradeHeader        426
  * ├─ InvalidConnectionHeader     400
+ * ├─ UnexpectedBody              400
  * ├─ InvalidKey                  400
  * ├─ UnsupportedVersion          426
  * ├─ InvalidProtocolHeader       400
@@ -187,6 +188,23 @@ export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnection
 }
 
 /**
+ * The request says that a body follows. What stands behind a handshake are
+ * frames: whoever is in between must not take them for something else.
+ *
+ * @category request errors
+ * @since 0.1.0
+ */
+export class UnexpectedBody extends Data.TaggedError("UnexpectedBody")<{
+  /** What says so: Content-Length or Transfer-Encoding. */
+  readonly header: string
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `a WebSocket handshake has no body, and so no ${this.header} header`
+  }
+}
+
+/**
  * Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1).
  *
  * @category request errors
@@ -278,6 +296,7 @@ export type RequestError =
   | InvalidHostHeader
   | InvalidUpgradeHeader
   | InvalidConnectionHeader
+  | UnexpectedBody
   | InvalidKey
   | UnsupportedVersion
   | InvalidProtocolHeader

@@ -239,6 +239,27 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
     })
   }
 
+  const bodies = [
+    ["Content-Length", "5"],
+    ["Content-Length", "00000000000000000000000000000001"],
+    ["Content-Length", ""],
+    ["Content-Length", "0, 5"],
+    ["Transfer-Encoding", "chunked"],
+    ["Transfer-Encoding", "identity"],
+    ["Transfer-Encoding", ""]
+  ] as const
+  for (const [header, value] of bodies) {
+    it(`refuses ${header}: ${JSON.stringify(value)}, because a body would be taken for frames`, () => {
+      assert.deepStrictEqual(factsOf(read({ [header]: value })), { _tag: "UnexpectedBody", status: 400, header })
+    })
+  }
+
+  for (const value of ["0", "000"]) {
+    it(`reads Content-Length: ${value}`, () => {
+      assert.strictEqual(succeed(read({ "content-length": value })).headers["content-length"], value)
+    })
+  }
+
   it("reads Upgrade and Connection in several headers", () => {
     const rawHeaders: Pairs = [
       ...withHeaders({ Upgrade: undefined, Connection: undefined }),
@@ -494,6 +515,7 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
       Host: undefined,
       Upgrade: undefined,
       Connection: undefined,
+      "Content-Length": "5",
       "Sec-WebSocket-Version": undefined,
       "Sec-WebSocket-Key": "short",
       "Sec-WebSocket-Protocol": "a b",
@@ -514,6 +536,7 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
     mend({ target: "/" })
     mendHeader("Upgrade", "websocket")
     mendHeader("Connection", "upgrade")
+    mendHeader("Content-Length", undefined)
     mendHeader("Sec-WebSocket-Version", "13")
     mendHeader("Sec-WebSocket-Key", sampleKey)
     mendHeader("Host", "a b")
@@ -526,6 +549,7 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
       "InvalidTarget",
       "InvalidUpgradeHeader",
       "InvalidConnectionHeader",
+      "UnexpectedBody",
       "MissingHeader",
       "InvalidKey",
       "MissingHeader",
@@ -1118,6 +1142,7 @@ describe("errorResponse", () => {
       [Handshake.readRequest(http({ target: "*" })), "close", []],
       [read({ Upgrade: undefined }), "close, Upgrade", [["Upgrade", "websocket"]]],
       [read({ Connection: undefined }), "close", []],
+      [read({ "Content-Length": "5" }), "close", []],
       [read({ "Sec-WebSocket-Version": "8" }), "close, Upgrade", [
         ["Upgrade", "websocket"],
         ["Sec-WebSocket-Version", "13"]

@@ -44,6 +44,11 @@ const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError,
     400,
     "the Connection header \"close\" does not name upgrade; a proxy in between may not pass upgrades on"
   ],
+  [
+    new HandshakeError.UnexpectedBody({ header: "Content-Length" }),
+    400,
+    "a WebSocket handshake has no body, and so no Content-Length header"
+  ],
   [new HandshakeError.InvalidKey({ key: "short" }), 400, "Sec-WebSocket-Key must be 16 bytes in base64"],
   [
     new HandshakeError.UnsupportedVersion({ version: "8" }),
