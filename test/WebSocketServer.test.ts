@@ -105,6 +105,8 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
     ["another Upgrade", requestText({ Upgrade: "h2c" }), 426],
     ["no Connection", requestText({ Connection: undefined }), 400],
     ["another Connection", requestText({ Connection: "keep-alive" }), 400],
+    ["a body", requestText({ "Content-Length": "5" }) + "hello", 400],
+    ["a body in chunks", requestText({ "Transfer-Encoding": "chunked" }) + "0\r\n\r\n", 400],
     ["no key", requestText({ "Sec-WebSocket-Key": undefined }), 400],
     ["a key that is too short", requestText({ "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25j" }), 400],
     ["no version", requestText({ "Sec-WebSocket-Version": undefined }), 400],
@@ -697,6 +699,20 @@ describe("listening", () => {
         assert.strictEqual(textOf(yield* connection.receive), "configured")
       }).pipe(Effect.provide(Main))
     }))
+
+  for (const [what, said] of [["nothing", ""], ["half of a ClientHello", "160301"]] as const) {
+    it.live(`with TLS, is not held up in its end by who has said ${what}`, () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const server = yield* serve(idle, { tls: { key, cert }, handshakeTimeout: "1 hour" }).pipe(Scope.provide(scope))
+        const peer = yield* rawConnect(server.port)
+        peer.write(Buffer.from(said, "hex"))
+        // It has been accepted once a later one has been answered.
+        yield* Effect.scoped(connect(server.url, { tls: { ca: cert } }))
+        yield* Scope.close(scope, Exit.void)
+        yield* peer.ended
+      }))
+  }
 
   it.live("keeps plain HTTP connections from holding up its end", () =>
     Effect.gen(function*() {

@@ -25,6 +25,7 @@ export class Newcomers {
   private readonly sockets = new Map<string, Newcomer>()
   /** For the oldest; one for all. */
   private timer: Timer | undefined
+  private stopped = false
 
   constructor(max: number, timeout: number, timers: Timers, farewell: string) {
     this.farewell = farewell
@@ -35,6 +36,7 @@ export class Newcomers {
 
   /** Somebody has come. */
   add(socket: Socket): void {
+    if (this.stopped) return void socket.destroy()
     const name = nameOf(socket)
     if (name === undefined) return
     const leave = () => {
@@ -58,8 +60,15 @@ export class Newcomers {
     return this.timers.now() - newcomer.since
   }
 
+  /** Nobody is waited for any more. A server that closes would wait: Node does not know those who have not finished TLS. */
   stop(): void {
+    this.stopped = true
     this.timers.cancel(this.timer)
+    for (const { leave, socket } of this.sockets.values()) {
+      socket!.off("close", leave)
+      socket!.destroy()
+    }
+    this.sockets.clear()
   }
 
   private get oldest(): Newcomer | undefined {
