@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Exit, Fiber, Layer, Redacted, Result, Scope, Stream } from "effect"
-import { Connection, Frame, Handshake, HandshakeError, Transport, WebSocketClient } from "effect-ws"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Result, Scope, Stream } from "effect"
+import { Connection, type Extension, Frame, Handshake, HandshakeError, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
@@ -45,6 +45,17 @@ const answering = (answer: string | Uint8Array, then: (peer: RawSocket) => void 
       })
     ))
   })
+
+/** An extension that begins with `open`, once a server has accepted it. */
+const beginningWith = (open: Extension.Open): Extension.Extension => ({
+  name: "x-slow",
+  reservedBits: 0,
+  offers: [[]],
+  accept: () => undefined,
+  confirm: () => open
+})
+
+const extended = accepted({ "Sec-WebSocket-Extensions": "x-slow" })
 
 const failure = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Effect.flip(Effect.scoped(effect))
 
@@ -299,6 +310,29 @@ describe("what can go wrong on the way", () => {
       yield* server.peers[0].ended
     }))
 
+  it.effect("an extension never begins: HandshakeTimeout, and the socket is gone", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(extended)
+      const begun = yield* Deferred.make<void>()
+      const extensions = [beginningWith(Effect.andThen(Deferred.succeed(begun, undefined), Effect.never))]
+      const fiber = yield* Effect.forkChild(
+        failure(connect(`ws://127.0.0.1:${server.port}/`, { extensions, handshakeTimeout: "3 seconds" }))
+      )
+      yield* Deferred.await(begun)
+      yield* TestClock.adjust("3 seconds")
+      assert.strictEqual((yield* Fiber.join(fiber))._tag, "HandshakeTimeout")
+      yield* server.peers[0].ended
+    }))
+
+  it.live("an extension dies when it begins: so does connect, and the socket is gone", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(extended)
+      const extensions = [beginningWith(Effect.die("broken"))]
+      const exit = yield* Effect.exit(Effect.scoped(connect(`ws://127.0.0.1:${server.port}/`, { extensions })))
+      assert.isTrue(Exit.hasDies(exit))
+      yield* server.peers[0].ended
+    }))
+
   it.live("the connection breaks right after the handshake", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted(), (peer) => peer.socket.resetAndDestroy())
@@ -328,6 +362,17 @@ describe("connect interrupted", () => {
         }
       }))
     }), 30_000)
+
+  it.live("while an extension begins ends at once", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(extended)
+      const begun = yield* Deferred.make<void>()
+      const extensions = [beginningWith(Effect.andThen(Deferred.succeed(begun, undefined), Effect.never))]
+      const fiber = yield* Effect.forkChild(Effect.scoped(connect(`ws://127.0.0.1:${server.port}/`, { extensions })))
+      yield* Deferred.await(begun)
+      yield* Fiber.interrupt(fiber)
+      yield* server.peers[0].ended
+    }))
 
   it.live("while it waits for the answer ends at once", () =>
     Effect.gen(function*() {

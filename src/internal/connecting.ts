@@ -13,7 +13,7 @@ import * as Https from "node:https"
 import { isIP } from "node:net"
 import type { Duplex } from "node:stream"
 import * as Tls from "node:tls"
-import * as Connection from "../Connection.ts"
+import type * as Connection from "../Connection.ts"
 import * as Extension from "../Extension.ts"
 import * as Handshake from "../Handshake.ts"
 import {
@@ -29,6 +29,8 @@ import {
 } from "../HandshakeError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ConnectOptions, TlsOptions } from "../WebSocketClient.ts"
+import { openWith } from "./connection.ts"
+import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { disclose, pairs } from "./http.ts"
 import { checkConnection, wait } from "./options.ts"
 
@@ -47,10 +49,10 @@ export const connect = Effect.fnUntraced(function*(
       duration,
       orElse: () => Effect.fail(new HandshakeTimeout({ url: shown(attempt.url), duration }))
     })).pipe(
-      Effect.onError(() => Effect.sync(() => abandon(attempt))),
-      Effect.flatMap(({ agreed, opening, socket }) =>
-        Connection.make(fromDuplex(socket, attempt.head), { ...options, role: "client", opening, agreed })
-      )
+      Effect.flatMap(({ agreed, extensions, opening, socket }) =>
+        openWith(fromDuplex(socket, attempt.head), { ...options, role: "client", opening, agreed }, extensions)
+      ),
+      Effect.onError(() => Effect.sync(() => abandon(attempt)))
     )
   )
 })
@@ -95,6 +97,7 @@ interface Negotiated {
   readonly socket: Duplex
   readonly opening: Connection.Opening
   readonly agreed: ReadonlyArray<Extension.Agreed>
+  readonly extensions: Extensions | undefined
 }
 
 const negotiate = Effect.fnUntraced(function*(
@@ -118,7 +121,8 @@ const negotiate = Effect.fnUntraced(function*(
           return yield* Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
         }
         const agreed = yield* Effect.fromResult(Extension.confirm(extensions, verdict.extensions))
-        return { socket, opening: { request, responseHeaders, subprotocol }, agreed }
+        const started = yield* startExtensions(agreed, options.maxMessageSize)
+        return { socket, opening: { request, responseHeaders, subprotocol }, agreed, extensions: started }
       }
       case "Rejected": {
         const { body, headers, status } = verdict

@@ -639,12 +639,19 @@ export const open = (
     if (problem !== undefined) return Effect.die(problem)
     return Effect.flatMap(
       startExtensions(options.agreed ?? [], options.maxMessageSize),
-      (extensions) =>
-        Effect.acquireRelease(
-          Effect.contextWith((context: Context.Context<never>) =>
-            Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
-          ),
-          (connection, exit) => connection.closeOnExit(exit)
-        )
+      (extensions) => openWith(transport, options, extensions)
     )
   })
+
+/** The same, with options that were checked and extensions that have begun. */
+export const openWith = (
+  transport: Transport["Service"],
+  options: Connection.MakeOptions,
+  extensions: Extensions | undefined
+): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.contextWith((context: Context.Context<never>) =>
+      Effect.sync(() => openUnsafe(transport, options, options, context, extensions))
+    ),
+    (connection, exit) => connection.closeOnExit(exit)
+  )
