@@ -626,7 +626,7 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
 export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  /** The body as text, up to 64 KiB of it. */
+  /** The body as text: as much of it as came in time, up to 64 KiB. */
   readonly body: string
 }> {
   override get message(): string {

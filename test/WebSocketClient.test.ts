@@ -4,8 +4,9 @@ import { Connection, type Extension, Frame, Handshake, HandshakeError, Transport
 import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
-import { contentOf } from "./support/memory.ts"
+import { contentOf, settle } from "./support/memory.ts"
 import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "./support/net.ts"
+import { eventually } from "./support/resources.ts"
 import { interruptAtEachStep } from "./support/steps.ts"
 
 const certificates = new URL("support/certificates/", import.meta.url)
@@ -162,6 +163,20 @@ describe("the answer", () => {
       assert.deepInclude(error, { _tag: "HandshakeRejected", status: 503, body: "half of it" })
     }))
 
+  it.effect("whose body does not end in time is reported as far as it came", () =>
+    Effect.gen(function*() {
+      const answer = responseText("401 Unauthorized", { "Content-Length": "100" }, "no token")
+      const server = yield* answering(answer)
+      const socket = Net.connect(server.port, "127.0.0.1")
+      const connecting = connect("ws://inside.example/", { duplex: socket, handshakeTimeout: "3 seconds" })
+      const fiber = yield* Effect.forkChild(failure(connecting))
+      yield* eventually(() => socket.bytesRead === answer.length)
+      yield* settle
+      yield* TestClock.adjust("3 seconds")
+      assert.deepInclude(yield* Fiber.join(fiber), { _tag: "HandshakeRejected", status: 401, body: "no token" })
+      yield* server.peers[0].ended
+    }))
+
   it.live("that redirects says where to", () =>
     Effect.gen(function*() {
       const server = yield* answering(
@@ -173,6 +188,23 @@ describe("the answer", () => {
         status: 307,
         location: `http://127.0.0.1:${server.port}/new`
       })
+    }))
+
+  it.live("that redirects is not waited for any longer", () =>
+    Effect.gen(function*() {
+      const server = yield* rawServer((peer) => {
+        Effect.runFork(Effect.map(peer.until((received) => received.includes(headEnd)), (received) =>
+          peer.write(
+            received.toString("latin1").startsWith("GET /old")
+              ? responseText("307 Temporary Redirect", { Location: "/new", "Content-Length": "100" }, "to be continued")
+              : accepted()
+          )))
+      })
+      const url = `ws://127.0.0.1:${server.port}/old`
+      assert.strictEqual((yield* failure(connect(url)))._tag, "HandshakeRedirected")
+      const { request } = yield* connect(url, { maxRedirects: 1, closeTimeout: 0 })
+      assert.strictEqual(request.path, "/new")
+      yield* server.peers[1].ended
     }))
 
   it.live("with a tab at the end of its Connection header is an upgrade if Node takes it for one", () =>

@@ -2,8 +2,10 @@
  * A client's way to a connection over Node's sockets: one HTTP exchange, or
  * several where redirects are followed, all of it within one deadline.
  */
+import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -43,11 +45,11 @@ export const connect = Effect.fnUntraced(function*(
 ): Effect.fn.Return<Connection.Connection["Service"], ConnectError, Scope.Scope> {
   const target = yield* Effect.fromResult(Handshake.parseUrl(url))
   const duration = yield* Effect.fromResult(checkOptions(options))
-  const attempt: Attempt = { url: target, http: undefined, socket: undefined, head: undefined }
+  const attempt: Attempt = { url: target, http: undefined, socket: undefined, head: undefined, rejected: undefined }
   return yield* Effect.uninterruptibleMask((restore) =>
     restore(Effect.timeoutOrElse(negotiate(attempt, options), {
       duration,
-      orElse: () => Effect.fail(new HandshakeTimeout({ url: shown(attempt.url), duration }))
+      orElse: () => Effect.fail(attempt.rejected?.() ?? new HandshakeTimeout({ url: shown(attempt.url), duration }))
     })).pipe(
       Effect.flatMap(({ agreed, extensions, opening, socket }) =>
         openWith(fromDuplex(socket, attempt.head), { ...options, role: "client", opening, agreed }, extensions)
@@ -86,6 +88,8 @@ interface Attempt {
   http: Http.ClientRequest | undefined
   socket: Duplex | undefined
   head: Buffer | undefined
+  /** The server has said no, and is not done yet with saying why: what is known of it by now. */
+  rejected: (() => HandshakeRejected) | undefined
 }
 
 const abandon = (attempt: Attempt): void => {
@@ -110,14 +114,14 @@ const negotiate = Effect.fnUntraced(function*(
   for (let redirects = 0;; redirects++) {
     const offer = { ...asked, extensions: Extension.offer(extensions) }
     const request = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
-    const response = yield* exchange(attempt, request, asked)
-    const verdict = yield* Effect.fromResult(Handshake.readResponse(request, response))
+    const { body, ...head } = yield* exchange(attempt, request, asked)
+    const verdict = yield* Effect.fromResult(Handshake.readResponse(request, head))
     switch (verdict._tag) {
       case "Accepted": {
         const { headers: responseHeaders, protocol: subprotocol } = verdict
         const { socket } = attempt
         // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
-        if (socket === undefined || !response.upgraded) {
+        if (socket === undefined || body !== undefined) {
           return yield* Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
         }
         const agreed = yield* Effect.fromResult(Extension.confirm(extensions, verdict.extensions))
@@ -125,8 +129,10 @@ const negotiate = Effect.fnUntraced(function*(
         return { socket, opening: { request, responseHeaders, subprotocol }, agreed, extensions: started }
       }
       case "Rejected": {
-        const { body, headers, status } = verdict
-        return yield* Effect.fail(new HandshakeRejected({ status, headers, body }))
+        const { headers, status } = verdict
+        attempt.rejected = () => new HandshakeRejected({ status, headers, body: body?.text ?? "" })
+        if (body !== undefined) yield* Deferred.await(body.over)
+        return yield* Effect.fail(attempt.rejected())
       }
       case "Redirect": {
         const { headers, status } = verdict
@@ -199,12 +205,32 @@ const follow = (
 interface Response {
   readonly status: number
   readonly rawHeaders: Handshake.RawHeaders
-  readonly body: string
-  /** Whether Node took it for an upgrade; the socket is in the attempt then. */
-  readonly upgraded: boolean
+  /** Undefined where Node took it for an upgrade; the socket is in the attempt then. */
+  readonly body: Body | undefined
 }
 
-/** Sends the request, and answers what the server responds. */
+/** The body of a response as text: as much of it as has come, up to a limit. */
+class Body {
+  text = ""
+  /** No more of it will come, or is wanted. */
+  readonly over = Deferred.makeUnsafe<void>()
+
+  constructor(response: Http.IncomingMessage) {
+    const done = () => Deferred.doneUnsafe(this.over, Exit.void)
+    response.setEncoding("utf8")
+    response.on("data", (chunk: string) => {
+      this.text += chunk
+      if (this.text.length < maxBodySize) return
+      this.text = this.text.slice(0, maxBodySize)
+      done()
+    })
+    response.on("end", done)
+    // A body that breaks off is reported as far as it came.
+    response.on("error", done)
+  }
+}
+
+/** Sends the request, and answers what the server responds, as soon as its head is there. */
 const exchange = Effect.fnUntraced(function*(
   attempt: Attempt,
   request: Handshake.Request,
@@ -216,10 +242,8 @@ const exchange = Effect.fnUntraced(function*(
   const { duplex } = options
   attempt.socket = typeof duplex === "function" ? yield* Effect.mapError(duplex(url), failed) : duplex
   return yield* Effect.callback<Response, ConnectFailed | InvalidOption>((resume) => {
-    const respond = (response: Http.IncomingMessage, body: string, upgraded: boolean) => {
-      const { rawHeaders, statusCode } = response
-      resume(Effect.succeed({ status: statusCode!, rawHeaders: pairs(rawHeaders), body, upgraded }))
-    }
+    const respond = ({ rawHeaders, statusCode }: Http.IncomingMessage, body: Body | undefined) =>
+      resume(Effect.succeed({ status: statusCode!, rawHeaders: pairs(rawHeaders), body }))
     let http: Http.ClientRequest
     try {
       http = (request.secure ? Https : Http).request(requestOptions(attempt, request, options, tls))
@@ -237,22 +261,9 @@ const exchange = Effect.fnUntraced(function*(
       socket.on("error", constVoid)
       attempt.socket = socket
       attempt.head = head
-      respond(response, "", true)
+      respond(response, undefined)
     })
-    http.on("response", (response) => {
-      const chunks: Array<string> = []
-      let size = 0
-      const done = () => respond(response, chunks.join("").slice(0, maxBodySize), false)
-      response.setEncoding("utf8")
-      response.on("data", (chunk: string) => {
-        chunks.push(chunk)
-        size += chunk.length
-        if (size >= maxBodySize) done()
-      })
-      response.on("end", done)
-      // A body that breaks off is reported as far as it came.
-      response.on("error", done)
-    })
+    http.on("response", (response) => respond(response, new Body(response)))
     http.end()
   })
 })
