@@ -31,7 +31,7 @@ import * as Http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
-import { contentOf } from "./support/memory.ts"
+import { contentOf, settle } from "./support/memory.ts"
 import { headEnd, rawConnect, rawHandshake, requestText, serve, splitHead } from "./support/net.ts"
 
 const certificates = new URL("support/certificates/", import.meta.url)
@@ -558,7 +558,7 @@ describe("shutdown", () => {
       }))
   }
 
-  it.live("ends decisions that are under way, and refuses what comes after with 503", () =>
+  it.live("ends decisions that are under way, and refuses them and what comes after with 503", () =>
     Effect.gen(function*() {
       const begun = yield* Deferred.make<void>()
       const server = yield* WebSocketServer.make({ host: "127.0.0.1" })
@@ -572,8 +572,9 @@ describe("shutdown", () => {
       const peer = yield* rawConnect(port)
       peer.write(requestText())
       yield* Deferred.await(begun)
+      yield* settle
       yield* Scope.close(scope, Exit.void)
-      yield* peer.ended
+      assert.match(splitHead(yield* peer.ended).head, /^HTTP\/1\.1 503 .*\r\nRetry-After: \d+$/s)
       assert.strictEqual(yield* statusOf(port, requestText()), 503)
       // A server can serve again.
       yield* server.serve(idle)

@@ -122,6 +122,7 @@ export const makeServing = <A, E, R, Services, RD>(
     const places = { max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress }
     const ownAdmission = new Admission()
     const handshakeMillis = Duration.toMillis(handshakeTimeout)
+    let stopping = false
 
     /** When a handshake has to be over for which so many milliseconds were used up already. */
     const deadlineOf = (context: Context.Context<never>, used: number) =>
@@ -205,6 +206,8 @@ export const makeServing = <A, E, R, Services, RD>(
       session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(timeLeft(session))(deciding))
       session.fiber.addObserver((decided) => {
         socket.off("close", onClose)
+        // As who comes after.
+        if (stopping && !socket.destroyed) return refuse(session, unavailable())
         if (Exit.hasInterrupts(decided)) socket.destroy()
         if (socket.destroyed) abandoned(session)
         else then(decided as Decided)
@@ -385,13 +388,10 @@ export const makeServing = <A, E, R, Services, RD>(
     }
 
     const stop = Effect.gen(function*() {
-      for (const { connection, fiber, socket } of sessions) {
-        if (connection !== undefined) {
-          connection.sendClose({ code, reason })
-          continue
-        }
-        fiber?.interruptUnsafe()
-        socket.destroy()
+      stopping = true
+      for (const { connection, fiber } of sessions) {
+        if (connection !== undefined) connection.sendClose({ code, reason })
+        else fiber?.interruptUnsafe()
       }
       const fibers = Array.from(sessions).flatMap(({ fiber }) => fiber ?? [])
       yield* Effect.timeoutOption(Fiber.awaitAll(fibers), shutdownTimeout)
