@@ -289,10 +289,17 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
     newcomers.add(socket)
     descriptors.connected()
   })
-  server.prependListener("request", ({ socket }) => newcomers.remove(socket))
+  /** The last response on each socket that had a plain request. */
+  const responses = new WeakMap<Duplex, Http.ServerResponse>()
+  server.prependListener("request", ({ socket }, response) => {
+    newcomers.remove(socket)
+    responses.set(socket, response)
+  })
   server.on("upgrade", (request, socket, head) => {
     const used = newcomers.remove(request.socket)
-    if (serving === undefined) turnAway(socket)
+    // Responses come in order (RFC 9112 §9.3.2): one that is not over yet would come in the middle of frames.
+    if (responses.get(socket)?.socket) socket.destroy()
+    else if (serving === undefined) turnAway(socket)
     else serving.upgrade(request, socket, head, used)
   })
 

@@ -155,6 +155,25 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
       assert.strictEqual(textOf(yield* connection.receive), "and a socket")
     }))
 
+  it.live("is cut where a request before it waits for its response, which would come among frames", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { onRequest: () => {} })
+      const peer = yield* rawConnect(server.port)
+      peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n" + requestText())
+      assert.strictEqual((yield* peer.ended).length, 0)
+      assert.deepStrictEqual(yield* server.connections, [])
+    }))
+
+  it.live("may follow a request that has its response", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { onRequest: (_request, response) => response.end("ok") })
+      const peer = yield* rawConnect(server.port)
+      peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      yield* peer.until((received) => received.toString().endsWith("ok"))
+      peer.write(requestText())
+      yield* peer.until((received) => received.toString().includes("HTTP/1.1 101"))
+    }))
+
   it.live("path: others get 404", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle, { path: "/chat" })
