@@ -122,7 +122,8 @@ class DuplexTransport {
     this.receiver = receiver
     this.head = undefined
     duplex[transportOf] = this
-    if (head !== undefined && head.length > 0) duplex.unshift(head)
+    const { readableEnded } = duplex
+    if (head !== undefined && head.length > 0 && !readableEnded) duplex.unshift(head)
     duplex.on("error", onError)
     readShared(duplex, onRead)
     duplex.on("data", onData)
@@ -134,6 +135,13 @@ class DuplexTransport {
       duplex.setNoDelay(true)
     }
     if (duplex.destroyed) queueMicrotask(() => receiver.onClose(this.error))
+    // The peer has ended its side while nobody listened.
+    else if (readableEnded) {
+      queueMicrotask(() => {
+        if (head !== undefined && head.length > 0) receiver.onData(head)
+        receiver.onEnd()
+      })
+    }
   }
 
   write(chunks: ReadonlyArray<Uint8Array>): boolean {

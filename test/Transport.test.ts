@@ -270,6 +270,23 @@ describe("fromDuplex", () => {
       assert.deepStrictEqual(told, ["close"])
     }))
 
+  for (const head of [undefined, bytes("head")]) {
+    it.live(`tells the end of a stream that had ended before${head ? ", behind its head" : ""}`, () =>
+      Effect.gen(function*() {
+        const [left, right] = yield* socketPair
+        right.end()
+        yield* until(() => left.readableEnded)
+        const transport = Transport.fromDuplex(left, head)
+        const { error, told } = start(transport)
+        assert.deepStrictEqual(told, [])
+        yield* until(() => told.includes("end"))
+        assert.deepStrictEqual(told, head ? ["data head", "end"] : ["end"])
+        transport.end()
+        yield* until(() => told.includes("close"))
+        assert.isUndefined(error())
+      }))
+  }
+
   it.live("is what layerDuplex provides", () =>
     Effect.gen(function*() {
       const [left, right] = yield* socketPair
