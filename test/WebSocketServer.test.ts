@@ -28,6 +28,7 @@ import { createPrivateKey } from "node:crypto"
 import { readFileSync } from "node:fs"
 import { mkdtempSync, rmSync } from "node:fs"
 import * as Http from "node:http"
+import type * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
@@ -303,25 +304,33 @@ describe("the decision", () => {
       assert.strictEqual(yield* Fiber.join(status), 503)
     }))
 
-  it.live("is interrupted when the client goes (CVE-2022-21676)", () =>
-    Effect.gen(function*() {
-      const begun = yield* Deferred.make<void>()
-      const interrupted = yield* Deferred.make<void>()
-      const server = yield* serve(idle, {
-        serve: {
-          decide: () =>
-            Effect.andThen(Deferred.succeed(begun, undefined), Effect.never).pipe(
-              Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
-            )
-        }
-      })
-      const peer = yield* rawConnect(server.port)
-      peer.write(requestText())
-      yield* Deferred.await(begun)
-      peer.socket.resetAndDestroy()
-      yield* Deferred.await(interrupted)
-      assert.deepStrictEqual(yield* server.connections, [])
-    }))
+  const waysToGo: ReadonlyArray<readonly [string, (socket: Net.Socket) => void]> = [
+    ["is reset", (socket) => socket.resetAndDestroy()],
+    ["goes", (socket) => socket.destroy()],
+    ["ends its side", (socket) => socket.end()]
+  ]
+  for (const [how, go] of waysToGo) {
+    it.live(`is interrupted when the client ${how} (CVE-2022-21676)`, () =>
+      Effect.gen(function*() {
+        const begun = yield* Deferred.make<void>()
+        const interrupted = yield* Deferred.make<void>()
+        const server = yield* serve(idle, {
+          serve: {
+            decide: () =>
+              Effect.andThen(Deferred.succeed(begun, undefined), Effect.never).pipe(
+                Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
+              )
+          }
+        })
+        const peer = yield* rawConnect(server.port)
+        peer.write(requestText())
+        yield* Deferred.await(begun)
+        go(peer.socket)
+        yield* Deferred.await(interrupted)
+        yield* peer.ended
+        assert.deepStrictEqual(yield* server.connections, [])
+      }))
+  }
 
   it.live("comes from the policy in the context where serve has none", () =>
     Effect.gen(function*() {

@@ -201,11 +201,14 @@ export const makeServing = <A, E, R, Services, RD>(
       const { context, socket } = session
       const deciding = policy(context, request)
       if (Exit.isExit(deciding)) return socket.destroyed ? abandoned(session) : then(deciding as Decided)
-      const onClose = () => session.fiber?.interruptUnsafe()
-      socket.once("close", onClose)
+      // A client that only ends its side has gone as well: it could not end the connection in order.
+      const onGone = () => session.fiber?.interruptUnsafe()
+      socket.once("close", onGone)
+      socket.once("end", onGone)
       session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(timeLeft(session))(deciding))
       session.fiber.addObserver((decided) => {
-        socket.off("close", onClose)
+        socket.off("close", onGone)
+        socket.off("end", onGone)
         // As who comes after.
         if (stopping && !socket.destroyed) return refuse(session, unavailable())
         if (Exit.hasInterrupts(decided)) socket.destroy()
@@ -260,6 +263,7 @@ export const makeServing = <A, E, R, Services, RD>(
           Effect.flatMap((answer) => {
             if (Result.isFailure(answer)) return fail(answer.failure)
             const { socket } = message
+            if (socket.readableEnded) socket.destroy()
             if (socket.destroyed) return Effect.interrupt
             const head = claim()
             if (Result.isFailure(head)) return fail(head.failure)

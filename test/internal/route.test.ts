@@ -16,9 +16,11 @@ import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Http2 from "node:http2"
 import * as Https from "node:https"
+import type * as Net from "node:net"
 import { application } from "../support/application.ts"
 import { contentOf } from "../support/memory.ts"
 import { headEnd, rawConnect, requestText, splitHead } from "../support/net.ts"
+import { eventually } from "../support/resources.ts"
 
 const echo = Effect.gen(function*() {
   const connection = yield* Connection.Connection
@@ -323,6 +325,28 @@ describe("a client that is reset", () => {
       peer.socket.resetAndDestroy()
       yield* Deferred.await(interrupted)
       yield* connect(`${url}/ws`)
+    }))
+
+  it.live("or has ended its side, in the meantime gets no connection", () =>
+    Effect.gen(function*() {
+      const asked = yield* Deferred.make<Net.Socket>()
+      const decided = yield* Deferred.make<void>()
+      const opened = yield* Ref.make(0)
+      const upgrade = WebSocketServer.upgrade(Ref.update(opened, (n) => n + 1), {
+        decide: () => Effect.as(Deferred.await(decided), Handshake.accept())
+      })
+      const { port } = yield* application(HttpRouter.add("GET", "/ws", (request) =>
+        Effect.andThen(Deferred.succeed(asked, (request.source as Http.IncomingMessage).socket), upgrade)))
+      const peer = yield* rawConnect(port)
+      peer.write(requestText({}, "GET /ws HTTP/1.1"))
+      const socket = yield* Deferred.await(asked)
+      peer.socket.end()
+      yield* eventually(() =>
+        socket.readableEnded
+      )
+      yield* Deferred.succeed(decided, undefined)
+      yield* peer.ended
+      assert.strictEqual(yield* Ref.get(opened), 0)
     }))
 
   it.live("in the route's own code, gets no connection", () =>
