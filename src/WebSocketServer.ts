@@ -43,7 +43,7 @@ import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import { InvalidOption } from "./HandshakeError.ts"
 import { Descriptors } from "./internal/descriptors.ts"
-import { disclose, respond, turnAway } from "./internal/http.ts"
+import { disclose, respond, turnAway, watchResponses } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
 import { checkListen } from "./internal/options.ts"
 import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
@@ -289,16 +289,11 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
     newcomers.add(socket)
     descriptors.connected()
   })
-  /** The last response on each socket that had a plain request. */
-  const responses = new WeakMap<Duplex, Http.ServerResponse>()
-  server.prependListener("request", ({ socket }, response) => {
-    newcomers.remove(socket)
-    responses.set(socket, response)
-  })
+  const isAnswering = watchResponses(server)
+  server.prependListener("request", ({ socket }) => newcomers.remove(socket))
   server.on("upgrade", (request, socket, head) => {
     const used = newcomers.remove(request.socket)
-    // Responses come in order (RFC 9112 §9.3.2): one that is not over yet would come in the middle of frames.
-    if (responses.get(socket)?.socket) socket.destroy()
+    if (isAnswering(socket)) socket.destroy()
     else if (serving === undefined) turnAway(socket)
     else serving.upgrade(request, socket, head, used)
   })

@@ -100,6 +100,19 @@ export const turnAway = (socket: Duplex): void => {
   socket.end(() => socket.destroy())
 }
 
+/**
+ * Keeps in mind the responses of a server. Answers whether one is still to come
+ * on a socket: responses come in order (RFC 9112 §9.3.2), and this one would
+ * come in the middle of frames, if the socket were upgraded.
+ */
+export const watchResponses = (server: Http.Server): (socket: Duplex) => boolean => {
+  const last = new WeakMap<Duplex, Http.ServerResponse>()
+  server.prependListener("request", ({ httpVersionMajor, socket }, response) => {
+    if (httpVersionMajor === 1) last.set(socket, response)
+  })
+  return (socket) => Boolean(last.get(socket)?.socket)
+}
+
 /** Answers a plain request. */
 export const respond = (response: Http.ServerResponse, { body, rawHeaders, status }: Handshake.HttpResponse): void => {
   response.writeHead(status, rawHeaders.flat())

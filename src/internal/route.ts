@@ -21,7 +21,7 @@ import type { Http2SecureServer } from "node:http2"
 import * as Handshake from "../Handshake.ts"
 import type { UpgradeOptions } from "../WebSocketServer.ts"
 import { Admission } from "./admission.ts"
-import { turnAway } from "./http.ts"
+import { turnAway, watchResponses } from "./http.ts"
 import { type Ambient, makeServing, plainResponse, rejection, type Serving } from "./serving.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
@@ -75,9 +75,11 @@ export const prepare = <Server extends NodeServer>(server: Server): Server => {
   const host = Host.of(node)
   if (host.prepared) return server
   host.prepared = true
+  const isAnswering = watchResponses(node)
   node.prependListener("upgrade", (message, socket, head) => {
+    if (isAnswering(socket)) socket.destroy()
     // Nobody else is there, as long as the application has not started, or when it has stopped.
-    if (node.listenerCount("upgrade") === 1) turnAway(socket)
+    else if (node.listenerCount("upgrade") === 1) turnAway(socket)
     else if (head.length > 0) host.heads.set(message, head)
   })
   return server

@@ -284,6 +284,14 @@ describe("what comes right behind the request", () => {
       assert.deepStrictEqual(yield* early(false), Buffer.from([0x81, 5, ...Buffer.from("later")]))
     }))
 
+  it.live("a prepared server cuts an upgrade behind a request that waits for its response", () =>
+    Effect.gen(function*() {
+      const { port } = yield* application(Layer.merge(HttpRouter.add("GET", "/never", Effect.never), ws(echo)))
+      const peer = yield* rawConnect(port)
+      peer.write("GET /never HTTP/1.1\r\nHost: a\r\n\r\n" + requestText({}, "GET /ws HTTP/1.1"))
+      assert.strictEqual((yield* peer.ended).length, 0)
+    }))
+
   it.live("a prepared server answers 503 when nobody serves, and is prepared once", () =>
     Effect.gen(function*() {
       const server = WebSocketServer.prepare(WebSocketServer.prepare(Http.createServer()))
