@@ -406,6 +406,10 @@ describe("Socket.layerWebSocketConstructor", () => {
       socket.send("text")
       socket.send(Uint8Array.of(1))
       yield* Effect.repeat(Effect.delay(Effect.sync(() => events.length), 1), { until: (count) => count === 4 })
+      // As long as it cannot be closed like this, it is open.
+      assert.throws(() => socket.close(1005), /1005/)
+      assert.throws(() => socket.close(1000, "x".repeat(124)), /124/)
+      assert.strictEqual(socket.readyState, 1)
       socket.close(4000, "bye")
       socket.close()
       assert.strictEqual(socket.readyState, 2)

@@ -530,10 +530,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   get close(): Shape["close"] {
     return (code = CloseCode.NormalClosure, reason = "") =>
       Effect.suspend((): Effect.Effect<ConnectionClosed, ProtocolError.InvalidCloseCode | CloseReasonTooLong> => {
-        if (!CloseCode.isOnWire(code)) return Effect.fail(new ProtocolError.InvalidCloseCode({ code }))
-        const length = Buffer.byteLength(reason)
-        if (length > 123) return Effect.fail(new CloseReasonTooLong({ length }))
-        return this.closeWith({ code, reason })
+        const problem = closeProblem(code, reason)
+        return problem === undefined ? this.closeWith({ code, reason }) : Effect.fail(problem)
       })
   }
 
@@ -602,6 +600,16 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     carried.messagesIn += this.protocol.messagesIn
     carried.messagesOut += this.outbox.messagesOut
   }
+}
+
+/** Why a program cannot close with this code and reason, if it cannot. */
+export const closeProblem = (
+  code: number,
+  reason: string
+): ProtocolError.InvalidCloseCode | CloseReasonTooLong | undefined => {
+  if (!CloseCode.isOnWire(code)) return new ProtocolError.InvalidCloseCode({ code })
+  const length = Buffer.byteLength(reason)
+  return length > 123 ? new CloseReasonTooLong({ length }) : undefined
 }
 
 /** A frame of the user's own is not compressed. */

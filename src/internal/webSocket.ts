@@ -13,6 +13,7 @@ import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
 import type { ConnectError } from "../HandshakeError.ts"
 import type * as Message from "../Message.ts"
+import { closeProblem } from "./connection.ts"
 
 type EventName = "open" | "message" | "error" | "close"
 type Listener = (event: Socket.WebSocketEvent) => void
@@ -56,7 +57,10 @@ export class DomWebSocket implements Socket.WebSocketLike {
     this.run(Effect.ignore(this.connection.send(data)))
   }
 
-  close(code?: number, reason?: string): void {
+  /** Throws where it cannot be closed with this, as every WebSocket of this kind. */
+  close(code: number = CloseCode.NormalClosure, reason = ""): void {
+    const problem = closeProblem(code, reason)
+    if (problem !== undefined) throw problem
     if (this.readyState >= states.closing) return
     this.readyState = states.closing
     if (this.connection === undefined) this.life.interruptUnsafe()
