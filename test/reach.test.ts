@@ -486,6 +486,7 @@ describe("options that cannot be", () => {
     ["handshakeTimeout", "ws:", { handshakeTimeout: 0 }],
     ["keepalive.interval", "ws:", { keepalive: { interval: 0 } }],
     ["agent", "ws:", { agent: new Http.Agent(), socketPath: "/tmp/x" }],
+    ["socketPath", "ws:", { socketPath: "" }],
     ["duplex", "ws:", { duplex: new PassThrough(), socketPath: "/tmp/x" }],
     ["agent", "wss:", { agent: new Http.Agent() }],
     ["agent", "ws:", { agent: {} as Http.Agent }],

@@ -72,6 +72,8 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   if ([agent, duplex, socketPath].filter((way) => way !== undefined).length > 1) {
     return invalid(agent === undefined ? "duplex" : "agent", "agent, duplex and socketPath exclude each other")
   }
+  // Node would take none for a host and a port.
+  if (socketPath === "") return invalid("socketPath", "it is empty")
   if (socketPath?.includes("\0")) return invalid("socketPath", "it has a NUL")
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
