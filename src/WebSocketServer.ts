@@ -258,6 +258,9 @@ export const make = (
       Effect.map(() => addressOf(server))
     ))
 
+/** Who serves, and until when. */
+type Served = Stoppable & { readonly upgrade: Upgrade }
+
 /**
  * A server whose connections come from wherever `listening` lets them come from.
  *
@@ -274,7 +277,12 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
   server.on("request", options.onRequest ?? answerPlainRequest)
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
-  let serving: Stoppable & { readonly upgrade: Upgrade } | undefined
+  let serving: Served | undefined
+  const stopServing = (served: Served | undefined) =>
+    Effect.suspend(() => {
+      if (serving === served) serving = undefined
+      return served?.stop ?? Effect.void
+    })
   const context = yield* Effect.context<never>()
   const timers = Timers.of(context)
   const newcomers = new Newcomers(
@@ -300,9 +308,11 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
 
   const address = yield* listening(server)
   yield* Effect.addFinalizer(() =>
-    Effect.sync(() => {
+    Effect.suspend(() => {
       descriptors.stop()
       newcomers.stop()
+      // Whoever serves may do so in a Scope that closes later, and Node waits for all connections.
+      return stopServing(serving)
     })
   )
   // The server goes on, and takes connections again later.
@@ -317,27 +327,21 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
         server.emit(options.tls === undefined ? "connection" : "secureConnection", duplex)
       }),
     serve: (handler, serveOptions) =>
-      Effect.acquireRelease(
+      Effect.asVoid(Effect.acquireRelease(
         Effect.suspend(() => {
           if (serving !== undefined) {
             return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
           }
           return Effect.contextWith((ambient) =>
-            Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) => {
+            Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) =>
               serving = {
                 ...made,
                 upgrade: (message, socket, head, used) => made.upgrade(ambient, message, socket, head, used)
-              }
-            })
+              })
           )
         }),
-        () =>
-          Effect.suspend(() => {
-            const { stop } = serving!
-            serving = undefined
-            return stop
-          })
-      )
+        stopServing
+      ))
   })
 })
 

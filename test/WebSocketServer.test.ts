@@ -609,6 +609,16 @@ describe("shutdown", () => {
       yield* rawHandshake(port)
     }))
 
+  it.live("is the same where the server's Scope closes before that of serve", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const server = yield* WebSocketServer.make({ host: "127.0.0.1" }).pipe(Scope.provide(scope))
+      yield* server.serve(echo)
+      const client = yield* connect(server.url)
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual((yield* client.closed).code, 1001)
+    }))
+
   it.live("serves one handler at a time", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle)
