@@ -109,6 +109,7 @@ class DuplexTransport {
   private head: Uint8Array | undefined
   receiver: Receiver | undefined
   paused = false
+  private closed = false
   /** What broke the stream. It comes before the close that ends everything; more may come when nobody expects any. */
   error: TransportError | undefined
 
@@ -127,6 +128,8 @@ class DuplexTransport {
     duplex.on("error", onError)
     readShared(duplex, onRead)
     duplex.on("data", onData)
+    // Whoever had paused it did so until now; and what it has read already comes before what it reads from here on.
+    duplex.resume()
     duplex.on("drain", onDrain)
     duplex.on("end", onEnd)
     duplex.on("close", onClose)
@@ -134,7 +137,8 @@ class DuplexTransport {
       duplex.setTimeout(0)
       duplex.setNoDelay(true)
     }
-    if (duplex.destroyed) queueMicrotask(() => receiver.onClose(this.error))
+    // It may be about to tell of its close, or have done so already.
+    if (duplex.destroyed) queueMicrotask(() => this.close())
     // The peer has ended its side while nobody listened.
     else if (readableEnded) {
       queueMicrotask(() => {
@@ -144,15 +148,34 @@ class DuplexTransport {
     }
   }
 
+  /** The stream is gone: that is told once, with what broke it. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    const { errored } = this.duplex
+    if (errored) this.fail(errored)
+    this.receiver!.onClose(this.error)
+  }
+
+  fail(cause: NodeJS.ErrnoException): void {
+    this.error ??= new TransportError({ code: cause.code, cause })
+  }
+
   write(chunks: ReadonlyArray<Uint8Array>): boolean {
     const { duplex } = this
     if (!duplex.writable) return false
-    if (chunks.length === 1) return duplex.write(chunks[0])
-    duplex.cork()
-    let room = true
-    for (const chunk of chunks) room = duplex.write(chunk)
-    duplex.uncork()
-    return room
+    try {
+      if (chunks.length === 1) return duplex.write(chunks[0])
+      duplex.cork()
+      let room = true
+      for (const chunk of chunks) room = duplex.write(chunk)
+      duplex.uncork()
+      return room
+    } catch (cause) {
+      // A stream of the program's own may throw, and others are written to in this turn too.
+      duplex.destroy(cause as Error)
+      return false
+    }
   }
 
   pause(): void {
@@ -183,7 +206,7 @@ class DuplexTransport {
 }
 
 function onError(this: Carrier, cause: NodeJS.ErrnoException): void {
-  this[transportOf]!.error ??= new TransportError({ code: cause.code, cause })
+  this[transportOf]!.fail(cause)
 }
 
 function onData(this: Carrier, chunk: Uint8Array): void {
@@ -207,8 +230,7 @@ function onEnd(this: Carrier): void {
 }
 
 function onClose(this: Carrier): void {
-  const transport = this[transportOf]!
-  transport.receiver!.onClose(transport.error)
+  this[transportOf]!.close()
 }
 
 const isSocket = (duplex: Duplex): duplex is Socket => "setNoDelay" in duplex && "setTimeout" in duplex

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
-import { type ConnectionError, Transport } from "effect-ws"
+import { Connection, type ConnectionError, Transport } from "effect-ws"
 import { Duplex } from "node:stream"
 import { settle } from "./support/memory.ts"
 import { socketPair } from "./support/net.ts"
@@ -286,6 +286,57 @@ describe("fromDuplex", () => {
         assert.isUndefined(error())
       }))
   }
+
+  it.live("tells the close of a stream that is just going once, with what broke it", () =>
+    Effect.gen(function*() {
+      const stream = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+      const [socket] = yield* socketPair
+      for (const duplex of [stream, socket]) {
+        let closed = false
+        duplex.on("error", () => {})
+        duplex.destroy(new Error("broken"))
+        const { error, told } = start(Transport.fromDuplex(duplex))
+        duplex.on("close", () => {
+          closed = true
+        })
+        yield* until(() => closed)
+        yield* settle
+        assert.deepStrictEqual(told, ["close"])
+        assert.match(error()!.message, /broken/)
+      }
+    }))
+
+  it.live("tells all that a stream has which was paused before, in order", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* socketPair
+      right.pause()
+      left.write("a")
+      yield* until(() => right.readableLength > 0)
+      const r = start(Transport.fromDuplex(right))
+      left.write("b")
+      yield* until(() => r.told.join("").endsWith("b"))
+      assert.strictEqual(r.told.join("").replaceAll("data ", ""), "ab")
+    }))
+
+  it.live("a stream that throws when it is written to is broken, and others are written to all the same", () =>
+    Effect.gen(function*() {
+      const throwing = new Duplex({
+        read: () => {},
+        write: () => {
+          throw new Error("cannot write")
+        }
+      })
+      const [left, right] = yield* socketPair
+      const server = { role: "server", keepalive: false } as const
+      const bad = yield* Connection.make(Transport.fromDuplex(throwing), server)
+      const good = yield* Connection.make(Transport.fromDuplex(left), server)
+      const other = yield* Connection.make(Transport.fromDuplex(right), { role: "client", keepalive: false })
+      yield* Connection.broadcast([bad, good], ["a"])
+      const got = yield* other.receive
+      assert.strictEqual(Buffer.from(got.bytes).toString(), "a")
+      const { cause } = yield* bad.closed
+      assert.match(cause!.message, /cannot write/)
+    }).pipe(Effect.scoped))
 
   it.live("is what layerDuplex provides", () =>
     Effect.gen(function*() {
