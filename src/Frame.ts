@@ -25,7 +25,7 @@ import * as Layer from "effect/Layer"
 import { Buffer } from "node:buffer"
 import { randomFillSync } from "node:crypto"
 import * as CloseCode from "./CloseCode.ts"
-import { roomFor, withRoom } from "./internal/bytes.ts"
+import { noBytes, roomFor, withRoom } from "./internal/bytes.ts"
 import { maskInto } from "./internal/mask.ts"
 import { Utf8Validator } from "./internal/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
@@ -168,15 +168,13 @@ export const binary = (payload: Uint8Array, options?: DataOptions): Frame =>
 export const continuation = (payload: string | Uint8Array, options?: DataOptions): Frame =>
   new Frame(Opcode.Continuation, bytesOf(payload), options?.fin ?? true)
 
-const empty: Uint8Array = new Uint8Array(0)
-
 /**
  * A ping (RFC 6455 §5.5.2). At most 125 bytes.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const ping = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Ping, payload)
+export const ping = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.Ping, payload)
 
 /**
  * A pong (RFC 6455 §5.5.3). At most 125 bytes, those of the ping it answers.
@@ -184,7 +182,7 @@ export const ping = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Pin
  * @category constructors
  * @since 0.1.0
  */
-export const pong = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Pong, payload)
+export const pong = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.Pong, payload)
 
 /**
  * A close frame (RFC 6455 §5.5.1); without a code, or with 1005, an empty one.
@@ -195,7 +193,7 @@ export const pong = (payload: Uint8Array = empty): Frame => new Frame(Opcode.Pon
  * @since 0.1.0
  */
 export const close = (code: number = CloseCode.NoStatusReceived, reason = ""): Frame => {
-  if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, empty)
+  if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, noBytes)
   const payload = new Uint8Array(maxControlPayload)
   payload[0] = code >>> 8
   payload[1] = code
@@ -445,7 +443,7 @@ class DecoderImpl implements Decoder {
     let frames: Array<Frame> | undefined
     const end = chunk.length
     let at = 0
-    let latest = empty
+    let latest = noBytes
     while (this.error === undefined) {
       if (this.payload !== undefined) {
         const size = Math.min(this.length - this.received, end - at)
@@ -465,7 +463,7 @@ class DecoderImpl implements Decoder {
           else frames.push(frame)
           at += this.length
         } else {
-          this.payload = empty
+          this.payload = noBytes
           this.received = 0
         }
       }
@@ -491,7 +489,7 @@ class DecoderImpl implements Decoder {
 
   /** A frame whose payload lies whole in `chunk` at `at`. */
   private frameOf(chunk: Uint8Array, at: number): Frame {
-    const payload = this.length === 0 ? empty : roomFor(this.length)
+    const payload = this.length === 0 ? noBytes : roomFor(this.length)
     this.copy(payload, 0, chunk, at, this.length)
     return new Frame(this.opcode, payload, this.fin, this.reserved)
   }

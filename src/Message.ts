@@ -62,7 +62,8 @@ export class Text {
 }
 
 /**
- * A binary message.
+ * A binary message. The bytes of a small one that was received lie in a buffer
+ * beside others: that buffer cannot be transferred to another thread, a copy can.
  *
  * @category models
  * @since 0.1.0

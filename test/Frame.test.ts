@@ -782,6 +782,29 @@ describe("bytes in pieces", () => {
 })
 
 describe("what a payload holds on to", () => {
+  for (const size of [0, 3, 5000]) {
+    it(`is handed to another thread without what others have: ${size} bytes`, () => {
+      const decoder = Frame.makeDecoder({ role: "client" })
+      const wire = Frame.encode(Frame.binary(patterned(size)))
+      const { frames: [mine, theirs] } = decoder.decode(Buffer.concat([wire, wire]))
+      const transfer = mine.payload.buffer as ArrayBuffer
+      try {
+        assert.deepStrictEqual(structuredClone(mine.payload, { transfer: [transfer] }), patterned(size))
+      } catch (error) {
+        // Node 22 refuses to transfer what is shared; before that, it was copied.
+        assert.strictEqual((error as Error).name, "DataCloneError")
+        assert.isBelow(size, 5000)
+      }
+      assert.deepStrictEqual(theirs.payload, patterned(size))
+      // In pieces too, of which the first is none of the payload.
+      const pieces = [Frame.binary(patterned(10)), Frame.binary(patterned(size))].map((frame) => Frame.encode(frame))
+      for (const bytes of pieces) {
+        const frames = [bytes.subarray(0, 2), bytes.subarray(2)].flatMap((part) => decoder.decode(part).frames)
+        assert.strictEqual(frames.length, 1)
+      }
+    })
+  }
+
   const chunkSize = 64 * 1024
 
   /** A chunk of 64 KiB with these frames at its beginning, and a ping after them. */

@@ -1,5 +1,6 @@
 /** Bytes that arrive in pieces and are wanted whole. */
 import { Buffer } from "node:buffer"
+import { markAsUntransferable } from "node:worker_threads"
 
 const blockSize = 16 * 1024
 
@@ -17,7 +18,17 @@ export const worthKeeping = (size: number, buffer: ArrayBufferLike): boolean =>
 /** Memory that nobody else has a part of, with anything in it. */
 const ownRoom = (size: number): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
 
-let pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
+/** A buffer that many have parts of: who hands theirs to another thread must not take all others' along. */
+const commonBuffer = (size: number): ArrayBufferLike => {
+  const { buffer } = Buffer.allocUnsafeSlow(size)
+  markAsUntransferable(buffer)
+  return buffer
+}
+
+/** No bytes, for all who have none. */
+export const noBytes: Uint8Array = new Uint8Array(commonBuffer(0))
+
+let pool = commonBuffer(smallBuffer)
 let poolAt = 0
 
 /** Whether room of this size is a part of a block, of which others have parts too. */
@@ -30,7 +41,7 @@ const isPooled = (size: number): boolean => size > 0 && size <= smallBuffer / 2
 export const roomFor = (size: number): Uint8Array => {
   if (!isPooled(size)) return ownRoom(size)
   if (poolAt + size > smallBuffer) {
-    pool = Buffer.allocUnsafeSlow(smallBuffer).buffer
+    pool = commonBuffer(smallBuffer)
     poolAt = 0
   }
   const room = new Uint8Array(pool, poolAt, size)

@@ -8,7 +8,7 @@
 import * as Effect from "effect/Effect"
 import type { DecodeError, Room } from "../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../ProtocolError.ts"
-import { Pieces } from "./bytes.ts"
+import { noBytes, Pieces } from "./bytes.ts"
 import type { Contexts, Held, Owner } from "./contexts.ts"
 import { copyOutput, noFlush, sliceSize, syncFlush } from "./zlib.ts"
 
@@ -46,11 +46,9 @@ class Output {
   }
 
   concat(): Uint8Array {
-    return this.pieces?.concat() ?? this.first ?? nothing
+    return this.pieces?.concat() ?? this.first ?? noBytes
   }
 }
-
-const nothing = new Uint8Array(0)
 
 /** What a flush ends with: taken off by who compresses (§7.2.1), and put back by who decompresses (§7.2.2). */
 const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
