@@ -161,6 +161,12 @@ export class Inbox {
 
   /** How the connection has ended, or will; what is here can still be taken. */
   closed: ConnectionClosed | undefined
+  /**
+   * Whether somebody else looks for a fiber that seems to wait: it may have been
+   * interrupted, and not have ended. What others could want is not passed over
+   * then; the fiber looks itself, if it does wait.
+   */
+  private outside = false
   /** What fibers wait with, first come first served. */
   private first: Take<any, any> | undefined
   private last: Take<any, any> | undefined
@@ -406,10 +412,10 @@ export class Inbox {
     }
   }
 
-  /** Wakes who has something to do. */
+  /** Wakes who has something to do, or may have. */
   private wake(): void {
     for (let take = this.first; take !== undefined;) {
-      if (take.isOver || take.isDue) {
+      if (take.isOver || this.looksDue(take)) {
         this.dequeue(take)
         take.go()
         // Much may have happened meanwhile.
@@ -418,13 +424,22 @@ export class Inbox {
     }
   }
 
+  private looksDue(take: Take<any, any>): boolean {
+    this.outside = true
+    const due = take.isDue
+    this.outside = false
+    return due
+  }
+
   // -- messages, frames ------------------------------------------------------
 
   /** Whether a whole message is here; it is in `ready` then. */
   private hasMessage(): boolean {
     while (this.ready === undefined) {
-      const frame = this.shift()
+      const frame = this.peek()
       if (frame === undefined) return false
+      if (this.outside && (isControl(frame) || this.streamed !== undefined)) return true
+      this.shift()
       this.leaveStreamed()
       if (!isControl(frame)) this.ready = this.assembler.push(frame)
     }
@@ -443,7 +458,10 @@ export class Inbox {
 
   /** Whether a data frame is next; control frames before it are passed over. */
   private hasData(): boolean {
-    for (let frame = this.peek(); frame !== undefined && isControl(frame); frame = this.peek()) this.shift()
+    for (let frame = this.peek(); frame !== undefined && isControl(frame); frame = this.peek()) {
+      if (this.outside) return true
+      this.shift()
+    }
     return this.hasFrame()
   }
 
@@ -451,7 +469,7 @@ export class Inbox {
   private hasBeginning(): boolean {
     while (this.hasData()) {
       if (this.ready !== undefined || this.assembler.unfinished) return true
-      if (this.peek()!.opcode !== Opcode.Continuation) return true
+      if (this.outside || this.peek()!.opcode !== Opcode.Continuation) return true
       this.leaveStreamed()
       this.shift()
     }

@@ -278,6 +278,35 @@ describe("Inbox", () => {
       assert.strictEqual(yield* take, "b")
     }))
 
+  it.effect("takers that were interrupted, and have not ended, pass over nothing that others want", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const held = yield* Deferred.make<void>()
+      const begin = inbox.takeBeginning(Effect.fail)
+      const takes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+        message(inbox),
+        begin,
+        inbox.takeFragment({}, Effect.fail)
+      ]
+      const interrupted = () =>
+        Effect.forEach(takes, (take) =>
+          Effect.gen(function*() {
+            const taker = yield* Effect.forkChild(Effect.onInterrupt(take, () => Deferred.await(held)), {
+              startImmediately: true
+            })
+            taker.interruptUnsafe()
+          }))
+      yield* interrupted()
+      inbox.push([Frame.ping(), Frame.text("a", { fin: false })])
+      assert.deepStrictEqual(yield* frames(inbox), ["", "a"])
+      inbox.push([Frame.continuation("b"), Frame.text("c", { fin: false })])
+      const { token } = yield* begin
+      yield* interrupted()
+      inbox.push([Frame.continuation("d")])
+      assert.strictEqual(text(yield* inbox.takeFragment(token, Effect.fail)), "d")
+      yield* Deferred.succeed(held, undefined)
+    }))
+
   it("a taker that was woken, made to yield, and interrupted, leaves what is here to the next", () => {
     const { inbox } = make()
     let armed = false
