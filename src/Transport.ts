@@ -109,6 +109,8 @@ class DuplexTransport {
   private head: Uint8Array | undefined
   receiver: Receiver | undefined
   paused = false
+  /** Whether the stream may have bytes that were read before it was shared, so that what is read comes behind them. */
+  behind = true
   private closed = false
   /** What broke the stream. It comes before the close that ends everything; more may come when nobody expects any. */
   error: TransportError | undefined
@@ -216,7 +218,8 @@ function onData(this: Carrier, chunk: Uint8Array): void {
 /** As the callback of `onread`, on a socket that can have it. */
 function onRead(this: Carrier, size: number): boolean {
   const transport = this[transportOf]!
-  transport.receiver!.onData(lastRead(size))
+  if (transport.behind && (transport.behind = this.readableLength > 0)) this.push(lastRead(size).slice())
+  else transport.receiver!.onData(lastRead(size))
   // Node may have begun to read for the stream, which it takes to be in use.
   return !transport.paused
 }
