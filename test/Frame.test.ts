@@ -798,8 +798,8 @@ describe("what a payload holds on to", () => {
       assert.deepStrictEqual(theirs.payload, patterned(size))
       // In pieces too, of which the first is none of the payload.
       const pieces = [Frame.binary(patterned(10)), Frame.binary(patterned(size))].map((frame) => Frame.encode(frame))
-      for (const bytes of pieces) {
-        const frames = [bytes.subarray(0, 2), bytes.subarray(2)].flatMap((part) => decoder.decode(part).frames)
+      for (const piece of pieces) {
+        const frames = [piece.subarray(0, 2), piece.subarray(2)].flatMap((part) => decoder.decode(part).frames)
         assert.strictEqual(frames.length, 1)
       }
     })
