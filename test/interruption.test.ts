@@ -1,6 +1,6 @@
 /** Each operation, interrupted at each of its steps: nothing is lost, doubled or torn, and the connection stays usable. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Stream } from "effect"
+import { Channel, Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, Frame, Transport } from "effect-ws"
 import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "./support/memory.ts"
 import { interruptAtEachStep } from "./support/steps.ts"
@@ -92,6 +92,68 @@ describe("interrupted at each step", () => {
         }
       }))
     }))
+
+  it.effect("receiveFragments takes the beginning of a message or leaves it", () =>
+    Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const got: Array<unknown> = []
+        const rest = Effect.gen(function*() {
+          while (got.length < 2) {
+            const { fragments } = yield* connection.receiveFragments
+            got.push(fragments)
+          }
+        })
+        return {
+          effect: rest,
+          events: [
+            () => peer.send(Frame.text("a"), Frame.text("b", { fin: false })),
+            () => peer.send(Frame.continuation("c"))
+          ],
+          verify: () =>
+            Effect.gen(function*() {
+              yield* rest
+              yield* stillUsable(connection, peer)
+            })
+        }
+      }))
+      assert.isAbove(points, 5)
+    }))
+
+  for (const kind of ["text", "binary"] as const) {
+    it.effect(`a pull of the fragments of a ${kind} message takes one or leaves it`, () =>
+      Effect.gen(function*() {
+        const points = yield* interruptAtEachStep(Effect.gen(function*() {
+          const { connection, peer } = yield* makeRaw({ role: "server" })
+          peer.send(Frame[kind](Buffer.from("é").subarray(0, 1), { fin: false }))
+          const { fragments } = yield* connection.receiveFragments
+          const channel = Stream.toChannel<string | Uint8Array, unknown, never>(fragments)
+          const pull = yield* Channel.toPullScoped(channel, yield* Effect.scope)
+          const got: Array<string | Uint8Array> = []
+          const rest = Effect.gen(function*() {
+            while (got.length < 4) {
+              const pulled = yield* pull
+              got.push(...pulled)
+            }
+          })
+          return {
+            effect: rest,
+            events: [
+              () => peer.send(Frame.continuation(Buffer.from("é").subarray(1), { fin: false })),
+              () => peer.send(Frame.continuation("b", { fin: false }), Frame.continuation("c"))
+            ],
+            verify: () =>
+              Effect.gen(function*() {
+                yield* rest
+                const parts = got.map((part) => typeof part === "string" ? part : Buffer.from(part).toString("latin1"))
+                assert.deepStrictEqual(parts, kind === "text" ? ["", "é", "b", "c"] : ["\u00c3", "\u00a9", "b", "c"])
+                yield* stillUsable(connection, peer)
+              })
+          }
+        }))
+        assert.isAbove(points, 5)
+      }))
+  }
 
   it.effect("send has sent all of a message or nothing", () =>
     Effect.gen(function*() {

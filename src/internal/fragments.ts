@@ -42,18 +42,19 @@ export class FragmentEncoder {
 
 /** The message that begins with `first`, as a stream of what its fragments hold. */
 export const decodeFragments = (inbox: Inbox, first: Frame, token: object): Fragments => {
-  let next: Frame | undefined = first
+  let unread: Frame | undefined = first
   let ended = false
-  const take = Effect.suspend((): Effect.Effect<Frame, ConnectionClosed | MessageSkipped> => {
-    const frame = next ?? inbox.takeFragment(token, Effect.fail)
-    next = undefined
-    return frame instanceof Frame ? Effect.succeed(frame) : frame
+  const beginning = Effect.sync(() => {
+    unread = undefined
+    return first
   })
+  const following = inbox.takeFragment(token, Effect.fail)
+  // Nothing is taken before the last step, so that to interrupt it takes nothing away.
   const pull = Effect.suspend((): Effect.Effect<
     readonly [Uint8Array],
     ConnectionClosed | MessageSkipped | Cause.Done
   > =>
-    ended ? Cause.done() : Effect.map(take, (frame) => {
+    ended ? Cause.done() : Effect.map(unread === undefined ? following : beginning, (frame) => {
       ended = frame.fin
       return [frame.payload]
     })

@@ -23,8 +23,12 @@ import type { Extensions } from "./extensions.ts"
 /** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
 const frameOverhead = 64
 
-/** Thrown by a take that found a message which cannot be decoded; never seen outside. */
+// Thrown by a take that finds what it fails with, and never seen outside: to fail takes a step more than to take.
+
+/** A message which cannot be decoded. */
 const undecodable = Symbol("undecodable")
+/** Fragments of a message that was skipped. */
+const skipped = Symbol("skipped")
 
 /** What a program makes of messages. It may be asked twice about the same one. */
 export type Decode<A> = (message: Message) => Result.Result<A, InvalidMessage>
@@ -355,17 +359,19 @@ export class Inbox {
 
   /** Takes the next fragment of the message whose beginning came with `token`. */
   takeFragment<E>(token: object, ended: Ended<E>): Effect.Effect<Frame, E | MessageSkipped> {
-    const skipped = () => this.streamed !== token
-    const taken = new Take(this, {
-      isReady: () => skipped() || this.hasData(),
-      next: () => {
-        if (skipped()) return new MessageSkipped()
-        const frame = this.hasData() ? this.nextFrame() : undefined
-        if (frame?.fin === true) this.streamed = undefined
-        return frame
-      }
-    }, ended)
-    return Effect.flatMap(taken, (it) => it instanceof Frame ? Effect.succeed(it) : Effect.fail(it))
+    const isSkipped = () => this.streamed !== token
+    return Effect.catchDefect(
+      new Take(this, {
+        isReady: () => isSkipped() || this.hasData(),
+        next: () => {
+          if (isSkipped()) throw skipped
+          const frame = this.hasData() ? this.nextFrame() : undefined
+          if (frame?.fin === true) this.streamed = undefined
+          return frame
+        }
+      }, ended),
+      (defect) => defect === skipped ? Effect.fail(new MessageSkipped()) : Effect.die(defect)
+    )
   }
 
   /**

@@ -2,14 +2,19 @@
 import { Effect, Exit, Fiber, Scheduler, type Scope } from "effect"
 import { settle } from "./memory.ts"
 
-/** A scheduler whose fibers yield after each operation, and go on only when they are told to. */
+/** A scheduler whose fibers yield after so many operations, and go on only when they are told to. */
 export class Steps implements Scheduler.Scheduler {
   readonly executionMode = "async"
+  private readonly operations: number
   private readonly tasks: Array<() => void> = []
 
+  constructor(operations = 1) {
+    this.operations = operations
+  }
+
   shouldYield(fiber: Fiber.Fiber<unknown, unknown>): boolean {
-    // The first two take up where it yielded.
-    return fiber.currentOpCount > 2
+    // One takes up where it yielded.
+    return fiber.currentOpCount > this.operations + 1
   }
 
   makeDispatcher(): Scheduler.SchedulerDispatcher {
@@ -38,26 +43,32 @@ export interface Scenario<A, E> {
 
 /**
  * Runs a scenario again and again, and interrupts its effect one step later
- * each time, until it is over before the interruption. Answers how many points
- * of interruption there were.
+ * each time, until it is over before the interruption: with steps of one
+ * operation, and of more, because a fiber that has just yielded does not yield
+ * again right behind it. Answers how many points of interruption there were.
  */
 export const interruptAtEachStep = <A, E>(
   make: Effect.Effect<Scenario<A, E>, unknown, Scope.Scope>
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function*() {
-    for (let at = 0;; at++) {
-      const interrupted = yield* Effect.scoped(Effect.flatMap(make, (scenario) => runUntil(scenario, at)))
-      if (!interrupted) return at
+    let points = 0
+    for (let operations = 1; operations <= 8; operations++) {
+      for (let at = 0;; at++) {
+        const steps = new Steps(operations)
+        if (!(yield* Effect.scoped(Effect.flatMap(make, (scenario) => runUntil(scenario, steps, at))))) break
+        points++
+      }
     }
+    return points
   })
 
 /** Answers whether the effect was still running when its time came. */
-const runUntil = <A, E>({ effect, events, verify, waits }: Scenario<A, E>, at: number) =>
+const runUntil = <A, E>({ effect, events, verify, waits }: Scenario<A, E>, steps: Steps, at: number) =>
   Effect.gen(function*() {
-    const steps = new Steps()
     const fiber = yield* Effect.forkChild(Effect.provideService(effect, Scheduler.Scheduler, steps), {
       startImmediately: true
     })
+    yield* settle
     let event = 0
     let interrupted = false
     for (let count = 0; fiber.pollUnsafe() === undefined; count++) {
