@@ -41,6 +41,8 @@ export interface Receiver {
 
 /**
  * A reliable, ordered stream of bytes in both directions, with an end to each.
+ * None of its functions may throw, because connections share what calls them:
+ * what goes wrong is told by `onClose`.
  *
  * @category models
  * @since 0.1.0

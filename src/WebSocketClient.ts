@@ -57,7 +57,10 @@ import type * as Message from "./Message.ts"
  * @since 0.1.0
  */
 export interface ConnectOptions extends Connection.Options {
-  /** Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`. Default none. */
+  /**
+   * Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`: undefined
+   * where the server chose none, which is no error (RFC 6455 §4.1). Default none.
+   */
   readonly protocols?: ReadonlyArray<string> | undefined
   /** Extensions to offer, such as `PerMessageDeflate`. What was agreed on are the connection's `extensions`. Default none. */
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
