@@ -159,10 +159,12 @@ describe("the handshake over TCP (RFC 6455 §4.2)", () => {
   it.live("is cut where a request before it waits for its response, which would come among frames", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { onRequest: () => {} })
-      const peer = yield* rawConnect(server.port)
-      peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n" + requestText())
-      assert.strictEqual((yield* peer.ended).length, 0)
-      assert.deepStrictEqual(yield* server.connections, [])
+      for (const before of [1, 2]) {
+        const peer = yield* rawConnect(server.port)
+        peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n".repeat(before) + requestText())
+        assert.strictEqual((yield* peer.ended).length, 0)
+        assert.deepStrictEqual(yield* server.connections, [])
+      }
     }))
 
   it.live("may follow a request that has its response", () =>

@@ -110,7 +110,8 @@ export const watchResponses = (server: Http.Server): (socket: Duplex) => boolean
   server.prependListener("request", ({ httpVersionMajor, socket }, response) => {
     if (httpVersionMajor === 1) last.set(socket, response)
   })
-  return (socket) => Boolean(last.get(socket)?.socket)
+  // One that waits for others before it has no socket yet.
+  return (socket) => last.get(socket)?.closed === false
 }
 
 /** Answers a plain request. */
