@@ -60,12 +60,13 @@ const origin = (policy: OriginPolicy | undefined): Checked => {
   if (policy === undefined || typeof policy === "string") return undefined
   for (const listed of policy) {
     if (listed === "null") continue
-    if (!/^[a-z][a-z\d+.-]*:\/\/[^*]+$/i.test(listed) || !URL.canParse(listed)) {
+    if (!/^[a-z][a-z\d+.-]*:\/\/[^*]*$/i.test(listed) || !URL.canParse(listed)) {
       return new InvalidOption({ option: "origin", problem: `"${listed}" is none, such as "https://example.com"` })
     }
-    // Schemes that are not the web's own have origins, too, that only browsers know.
-    const sent = new URL(listed).origin
-    if (sent !== "null" && sent !== listed) {
+    const { host, origin: known, protocol } = new URL(listed)
+    // Schemes that are not the web's own have origins, too: of an extension, of an app, "file://".
+    const sent = known === "null" ? `${protocol}//${host}` : known
+    if (sent !== listed) {
       return new InvalidOption({ option: "origin", problem: `browsers say "${sent}" for "${listed}"` })
     }
   }

@@ -38,12 +38,14 @@ const serving: ReadonlyArray<
     { origin: ["*"] },
     { origin: ["example.com"] },
     { origin: ["localhost:3000"] },
+    { origin: ["https://"] },
+    { origin: ["chrome-extension://abcdefgh/"] },
     { origin: [""] }
   ], [
     { origin: "any" },
     { origin: [] },
     { origin: ["https://example.com", "http://localhost:3000", "http://[::1]:3000", "null"] },
-    { origin: ["chrome-extension://abcdefgh", "app://obsidian.md"] }
+    { origin: ["chrome-extension://abcdefgh", "app://obsidian.md", "app://-", "file://"] }
   ]]
 ]
 
