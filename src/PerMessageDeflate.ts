@@ -360,10 +360,12 @@ export const make = (options: Options = {}): PerMessageDeflate => {
     if (offered.serverNoContextTakeover && !answer.serverNoContextTakeover) {
       return `${names.serverNoContextTakeover} was asked for, and is not there`
     }
-    const ours = answer.clientMaxWindowBits ?? clientBits
+    // What we asked for was a hint, which a server may ignore: it may allow more than we will use (§7.1.2.2).
+    const ours = least(clientBits, answer.clientMaxWindowBits ?? largest)
     const theirs = answer.serverMaxWindowBits ?? largest
-    if (ours > clientBits) return tooLarge(names.clientMaxWindowBits, ours, clientBits)
-    if (theirs > serverBits) return tooLarge(names.serverMaxWindowBits, theirs, serverBits)
+    if (theirs > serverBits) {
+      return `${names.serverMaxWindowBits} is ${theirs}, and at most ${serverBits} was asked for`
+    }
     return open(
       { takeover: !(answer.clientNoContextTakeover || offered.clientNoContextTakeover), windowBits: ours },
       { takeover: !answer.serverNoContextTakeover, windowBits: theirs }
@@ -386,9 +388,6 @@ export const make = (options: Options = {}): PerMessageDeflate => {
     }))
   }
 }
-
-const tooLarge = (name: string, bits: number, offered: number): string =>
-  `${name} is ${bits}, and at most ${offered} was asked for`
 
 // -----------------------------------------------------------------------------
 // Sessions
