@@ -21,7 +21,11 @@ const ownRoom = (size: number): Uint8Array => new Uint8Array(Buffer.allocUnsafeS
 /** A buffer that many have parts of: who hands theirs to another thread must not take all others' along. */
 const commonBuffer = (size: number): ArrayBufferLike => {
   const { buffer } = Buffer.allocUnsafeSlow(size)
-  markAsUntransferable(buffer)
+  try {
+    markAsUntransferable(buffer)
+  } catch {
+    // Other runtimes have it, and cannot do it.
+  }
   return buffer
 }
 

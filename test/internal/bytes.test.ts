@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Arbitrary } from "effect"
 import { owned, Pieces, roomFor, withRoom, worthKeeping } from "../../src/internal/bytes.ts"
 import { among, anyBoolean, either, integer, patterned } from "../support/properties.ts"
@@ -155,6 +155,19 @@ describe("roomFor", () => {
       assert.isTrue(room.every((byte) => byte === i % 251))
       assert.strictEqual(room.byteOffset % 8, 0)
     }
+  })
+
+  it("works in runtimes that have transfers, and cannot be told to leave them", async () => {
+    vi.resetModules()
+    vi.doMock("node:worker_threads", () => ({
+      markAsUntransferable: () => {
+        throw new Error("not implemented")
+      }
+    }))
+    const bytes = await import("../../src/internal/bytes.ts")
+    vi.doUnmock("node:worker_threads")
+    assert.strictEqual(bytes.noBytes.length, 0)
+    assert.strictEqual(bytes.roomFor(5).length, 5)
   })
 
   it("holds on to no more than 8 KiB, whatever the pool of this Node is", () => {
