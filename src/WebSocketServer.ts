@@ -498,7 +498,8 @@ const createServer = (
   options: ListenOptions,
   handshakeTimeout: Duration.Duration
 ): Effect.Effect<Http.Server, InvalidOption> => {
-  const millis = Math.min(Duration.toMillis(handshakeTimeout), 2 ** 31 - 1)
+  // Node wants whole numbers.
+  const millis = Math.min(Math.ceil(Duration.toMillis(handshakeTimeout)), 2 ** 31 - 1)
   const httpOptions: Http.ServerOptions = {
     // Node's own deadline for the head of a request: for later ones on a socket, and for those over other streams.
     headersTimeout: millis,
@@ -508,7 +509,6 @@ const createServer = (
     highWaterMark: socketHighWaterMark,
     ...options.maxHeaderSize === undefined
       ? {}
-      // Node wants a whole number.
       : { maxHeaderSize: Math.min(Math.floor(options.maxHeaderSize), Number.MAX_SAFE_INTEGER) }
   }
   const { tls } = options

@@ -118,6 +118,14 @@ describe("options that cannot be", () => {
       }))
   }
 
+  it.live("a handshakeTimeout need not be whole milliseconds", () =>
+    Effect.gen(function*() {
+      const server = yield* WebSocketServer.make({ host: "127.0.0.1", handshakeTimeout: 3333.3 })
+      yield* server.serve(Effect.flatMap(Connection.Connection, ({ send }) => send("hello")))
+      const client = yield* WebSocketClient.connect(server.url, { handshakeTimeout: 3333.3 })
+      assert.strictEqual((yield* client.receive)._tag, "Text")
+    }))
+
   it.live("all that is a limit may be Infinity", () =>
     Effect.gen(function*() {
       const server = yield* WebSocketServer.make({
