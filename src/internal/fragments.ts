@@ -45,8 +45,9 @@ export const decodeFragments = (inbox: Inbox, first: Frame, token: object): Frag
   let unread: Frame | undefined = first
   let ended = false
   const beginning = Effect.sync(() => {
+    const frame = unread!
     unread = undefined
-    return first
+    return frame
   })
   const following = inbox.takeFragment(token, Effect.fail)
   // Nothing is taken before the last step, so that to interrupt it takes nothing away.

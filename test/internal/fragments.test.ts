@@ -3,6 +3,7 @@ import { Effect, Stream } from "effect"
 import { ConnectionError, Frame } from "effect-ws"
 import { decodeFragments, FragmentEncoder } from "../../src/internal/fragments.ts"
 import { Inbox } from "../../src/internal/inbox.ts"
+import { memoryInUse } from "../support/resources.ts"
 
 const text = ({ payload }: Frame.Frame) => Buffer.from(payload).toString()
 
@@ -37,13 +38,11 @@ describe("FragmentEncoder", () => {
 })
 
 describe("decodeFragments", () => {
+  const source = { resume: () => {}, fail: () => assert.fail("nothing is to be decoded") }
+
   const decode = (...frames: Array<Frame.Frame>) =>
     Effect.gen(function*() {
-      const inbox = new Inbox(
-        1000,
-        { resume: () => {}, fail: () => assert.fail("nothing is to be decoded") },
-        undefined
-      )
+      const inbox = new Inbox(1000, source, undefined)
       inbox.push(frames)
       const { first, token } = yield* inbox.takeBeginning(Effect.fail)
       return decodeFragments(inbox, first, token)
@@ -59,6 +58,22 @@ describe("decodeFragments", () => {
       )
       assert.strictEqual(message._tag, "Text")
       assert.deepStrictEqual(yield* Stream.runCollect(message.fragments as Stream.Stream<string>), ["", "€", "x"])
+    }))
+
+  it.live("does not hold on to the first fragment", () =>
+    Effect.gen(function*() {
+      let first: WeakRef<Uint8Array> | undefined
+      const message = yield* Effect.suspend(() => {
+        const payload = new Uint8Array(10_000)
+        first = new WeakRef(payload)
+        return decode(Frame.binary(payload, { fin: false }), Frame.continuation("the end"))
+      })
+      const there: Array<boolean> = []
+      yield* Stream.runForEach(message.fragments as Stream.Stream<Uint8Array>, () =>
+        Effect.map(memoryInUse, () => {
+          there.push(first?.deref() !== undefined)
+        }))
+      assert.isFalse(there[1])
     }))
 
   it.effect("gives bytes as they are, of a message in one frame too", () =>
