@@ -308,12 +308,14 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
 
   const address = yield* listening(server)
   yield* Effect.addFinalizer(() =>
-    Effect.suspend(() => {
-      descriptors.stop()
-      newcomers.stop()
-      // Whoever serves may do so in a Scope that closes later, and Node waits for all connections.
-      return stopServing(serving)
-    })
+    // Whoever serves may do so in a Scope that closes later, and Node waits for all connections.
+    Effect.andThen(
+      Effect.suspend(() => stopServing(serving)),
+      Effect.sync(() => {
+        descriptors.stop()
+        newcomers.stop()
+      })
+    )
   )
   // The server goes on, and takes connections again later.
   server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))

@@ -621,6 +621,26 @@ describe("shutdown", () => {
       assert.strictEqual((yield* client.closed).code, 1001)
     }))
 
+  it.live("who comes while that waits for handlers gets 503", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const release = yield* Deferred.make<void>()
+      const server = yield* WebSocketServer.make({ host: "127.0.0.1" }).pipe(Scope.provide(scope))
+      yield* server.serve(
+        Connection.Connection.pipe(
+          Effect.flatMap(({ closed }) => closed),
+          Effect.andThen(Deferred.await(release)),
+          Effect.uninterruptible
+        )
+      )
+      const client = yield* connect(server.url)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      assert.strictEqual((yield* client.closed).code, 1001)
+      assert.strictEqual(yield* statusOf(Number(new URL(server.url).port), requestText()), 503)
+      yield* Deferred.succeed(release, undefined)
+      yield* Fiber.join(closing)
+    }))
+
   it.live("serves one handler at a time", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle)
