@@ -225,7 +225,8 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
 /**
  * How connections of a route are accepted and handled. What is said of a server
  * in `ServeOptions` holds for the route: `maxConnections` are those of one route
- * on one server, be the route's effect made once or for each request.
+ * on one server, be the route's effect made once or for each request. Values that
+ * cannot be are found with the first request.
  *
  * @category options
  * @since 0.1.0
