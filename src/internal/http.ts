@@ -107,9 +107,7 @@ export const turnAway = (socket: Duplex): void => {
  */
 export const watchResponses = (server: Http.Server): (socket: Duplex) => boolean => {
   const last = new WeakMap<Duplex, Http.ServerResponse>()
-  server.prependListener("request", ({ httpVersionMajor, socket }, response) => {
-    if (httpVersionMajor === 1) last.set(socket, response)
-  })
+  server.prependListener("request", ({ socket }, response) => last.set(socket, response))
   // One that waits for others before it has no socket yet.
   return (socket) => last.get(socket)?.closed === false
 }
