@@ -490,6 +490,33 @@ describe("what is sent while there is no connection", () => {
       yield* second
       assert.deepStrictEqual([yield* receive(servers[1]), yield* receive(servers[1])], ["a", "b"])
     }))
+
+  it.effect("and was kept does not hold up what comes, which is read though the connection is lost meanwhile", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        whileDown: { buffer: 4 }
+      }).pipe(Effect.provide(layer))
+      const first = yield* collect(client)
+      const large = "x".repeat(1 << 20)
+      for (let i = 0; i < 4; i++) yield* client.send(large)
+      yield* second
+      // The peer answers what it was sent before it takes more.
+      yield* servers[0].connection.send("a")
+      yield* settle
+      assert.strictEqual(stateOf(client)._tag, "Connecting")
+      assert.deepStrictEqual(first.messages, ["a"])
+      yield* Fiber.interrupt(first.fiber)
+      yield* servers[0].connection.send("b")
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      yield* servers[1].connection.send("c")
+      const { messages } = yield* collect(client)
+      yield* settle
+      assert.deepStrictEqual(messages, ["b", "c"])
+    }))
 })
 
 describe("the Scope", () => {

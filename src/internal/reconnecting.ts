@@ -99,8 +99,20 @@ class Link<E> {
     this.whileDown = whileDown ?? "suspend"
   }
 
-  /** A connection is ready: it gets what was kept, and then all that is sent. */
+  /**
+   * A connection is ready: it gets what was kept, and then all that is sent. It
+   * is read from the beginning, because its peer may answer before it takes more.
+   */
   attach(connection: Shape): Effect.Effect<void, ConnectionClosed> {
+    return Effect.suspend(() => {
+      this.unread.push(connection)
+      if (this.unread.length > maxUnread) this.unread.shift()
+      this.readable.openUnsafe()
+      return this.sendKept(connection)
+    })
+  }
+
+  private sendKept(connection: Shape): Effect.Effect<void, ConnectionClosed> {
     return Effect.suspend(() => {
       const use = this.kept.shift()
       if (use !== undefined) {
@@ -110,14 +122,11 @@ class Link<E> {
             this.kept.unshift(use)
             return Effect.fail(closed)
           },
-          onSuccess: () => this.attach(connection)
+          onSuccess: () => this.sendKept(connection)
         })
       }
       this.open = connection
-      this.unread.push(connection)
-      if (this.unread.length > maxUnread) this.unread.shift()
       this.usable.openUnsafe()
-      this.readable.openUnsafe()
       return Effect.void
     })
   }
