@@ -7,6 +7,7 @@ import {
   Effect,
   Exit,
   Fiber,
+  Latch,
   Layer,
   Schedule,
   Scheduler,
@@ -559,14 +560,37 @@ describe("the Scope", () => {
       }
     }))
 
+  it.effect("that takes long to close gives back what a connection had which was lost meanwhile", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const scope = yield* Scope.make()
+      const released: Array<string> = []
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        onOpen: () => Effect.addFinalizer(() => Effect.sync(() => released.push("connection")))
+      }).pipe(Effect.provide(layer), Scope.provide(scope))
+      const slow = Latch.makeUnsafe(false)
+      yield* Scope.addFinalizer(scope, slow.await)
+      yield* settle
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* settle
+      assert.strictEqual(stateOf(client)._tag, "Open")
+      servers[0].transport.destroy()
+      yield* settle
+      slow.openUnsafe()
+      yield* Fiber.join(closing)
+      assert.deepStrictEqual(released, ["connection"])
+    }))
+
   it.live("interrupted at each step leaves no connection behind", () =>
     Effect.gen(function*() {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { layer, servers } = yield* network()
         const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
+        let made: WebSocketClient.Reconnecting<ConnectionError.ConnectionClosed> | undefined
         return {
           effect: Effect.scoped(Effect.gen(function*() {
-            const client = yield* WebSocketClient.reconnecting("ws://there/", {
+            const client = made = yield* WebSocketClient.reconnecting("ws://there/", {
               schedule: Schedule.spaced("1 milli"),
               onOpen: (connection) => Effect.andThen(connection.send("login"), greet)
             })
@@ -575,7 +599,14 @@ describe("the Scope", () => {
           })).pipe(Effect.provide(layer)),
           events: [() => servers[0]?.transport.destroy()],
           waits: true,
-          verify: () => Effect.forEach(servers, (server) => server.connection.closed, { discard: true })
+          verify: () =>
+            Effect.gen(function*() {
+              yield* Effect.forEach(servers, (server) => server.connection.closed, { discard: true })
+              if (made === undefined) return
+              assert.strictEqual(stateOf(made)._tag, "Closed")
+              assert.strictEqual((yield* Effect.flip(made.connection))._tag, "NotConnected")
+              assert.strictEqual((yield* Effect.flip(made.send("late")))._tag, "NotConnected")
+            })
         }
       }))
     }), 60_000)

@@ -221,7 +221,8 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
   const link = new Link<E | E1 | E2 | E3>(options.whileDown)
   const state = yield* SubscriptionRef.make<State<E | E1 | E2 | E3>>({ _tag: "Connecting", attempt: 1 })
   const closed = yield* Deferred.make<void, Ended>()
-  const outer = yield* Effect.scope
+  /** Those that close connections which were lost. */
+  const leaving = new Set<Fiber.Fiber<void>>()
   /** How the Scope was closed, once it was. */
   let scopeExit: Exit.Exit<unknown, unknown> | undefined
   let openedAt: number | undefined
@@ -246,7 +247,9 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
       const exit = yield* Effect.exit(restore(Scope.provide(live, scope)))
       if (scopeExit === undefined) {
         // The next connection does not wait until the last of this one is gone, but the Scope does.
-        yield* Effect.forkIn(Effect.uninterruptible(Scope.close(scope, exit)), outer, { startImmediately: true })
+        const closing = yield* Effect.forkDetach(Scope.close(scope, exit), { startImmediately: true })
+        leaving.add(closing)
+        closing.addObserver(() => leaving.delete(closing))
       } else yield* Scope.close(scope, scopeExit)
       return yield* exit
     })
@@ -276,19 +279,22 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
     }
   })
 
-  const finish = (exit: Exit.Exit<void, Ended>) =>
-    Effect.suspend(() => {
-      if (!Deferred.doneUnsafe(closed, exit)) return Effect.void
-      link.end(exit)
-      return SubscriptionRef.set(state, { _tag: "Closed", exit })
-    })
+  /** All that is known of the end is known at once; who watches the state is told in a step of its own. */
+  const finish = (exit: Exit.Exit<void, Ended>): Effect.Effect<void> => {
+    if (!Deferred.doneUnsafe(closed, exit)) return Effect.void
+    link.end(exit)
+    return SubscriptionRef.set(state, { _tag: "Closed", exit })
+  }
 
   yield* Effect.acquireRelease(
     Effect.forkDetach(Effect.onExit(run, finish)),
     (fiber, exit) =>
       Effect.suspend(() => {
         scopeExit = exit
-        return Effect.andThen(finish(Exit.void), Fiber.interrupt(fiber))
+        const told = finish(Exit.void)
+        // In the same step, so that no connection is attached behind the end.
+        fiber.interruptUnsafe()
+        return Effect.andThen(told, Fiber.awaitAll([fiber, ...leaving]))
       })
   )
 
