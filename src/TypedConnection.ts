@@ -113,7 +113,12 @@ export interface Options<I extends Schema.Constraint, O extends Schema.Constrain
  */
 export const json: Encoding = {
   codec: (schema) => Schema.toCodecJson(schema) as unknown as Schema.Codec<unknown, unknown>,
-  encode: (value) => JSON.stringify(value),
+  encode: (value) => {
+    // Not always a string, whatever its type says.
+    const encoded: string | undefined = JSON.stringify(value)
+    if (encoded === undefined) throw new TypeError("JSON has nothing that stands for it")
+    return encoded
+  },
   accepts: "Text",
   decode: (message) => JSON.parse((message as Message.Text).text)
 }

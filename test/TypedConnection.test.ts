@@ -121,6 +121,11 @@ describe("TypedConnection", () => {
       })
       const thrown = yield* Effect.flip(TypedConnection.make(connection, { ...both, encoding }).send({ n: 1 }))
       assert.strictEqual(thrown.message, "this value cannot be sent: no")
+      // A schema may allow what JSON has nothing for.
+      const any = TypedConnection.make(connection, { receives: Schema.Any, sends: Schema.Any })
+      for (const value of [undefined, Symbol("none"), () => 1]) {
+        assert.instanceOf(yield* Effect.flip(any.sendAll([1, value])), InvalidValue)
+      }
       yield* settle
       assert.strictEqual(peer.received.length, 0)
     }))
