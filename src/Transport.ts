@@ -114,6 +114,8 @@ class DuplexTransport {
   /** Whether the stream may have bytes that were read before it was shared, so that what is read comes behind them. */
   behind = true
   private closed = false
+  /** Tells what the stream had before it was started, and does not tell any more. */
+  private tellRest: (() => void) | undefined
   /** What broke the stream. It comes before the close that ends everything; more may come when nobody expects any. */
   error: TransportError | undefined
 
@@ -124,37 +126,43 @@ class DuplexTransport {
 
   start(receiver: Receiver): void {
     const { duplex, head } = this
+    const { destroyed, readableEnded } = duplex
     this.receiver = receiver
     this.head = undefined
     duplex[transportOf] = this
-    const { readableEnded } = duplex
-    if (head !== undefined && head.length > 0 && !readableEnded) duplex.unshift(head)
     duplex.on("error", onError)
+    duplex.on("close", onClose)
+    // The peer has ended its side while nobody listened; or the stream is about to tell of its close, or has done so.
+    if (destroyed || readableEnded) {
+      this.tellRest = () => {
+        this.tellRest = undefined
+        if (head !== undefined && head.length > 0) receiver.onData(head)
+        if (readableEnded) receiver.onEnd()
+      }
+      queueMicrotask(() => {
+        this.tellRest?.()
+        if (destroyed) this.close()
+      })
+    } else if (head !== undefined && head.length > 0) duplex.unshift(head)
+    // What it has not told yet comes behind the head, and some of that may be gone with it.
+    if (destroyed) return
     readShared(duplex, onRead)
     duplex.on("data", onData)
     // Whoever had paused it did so until now; and what it has read already comes before what it reads from here on.
     duplex.resume()
     duplex.on("drain", onDrain)
     duplex.on("end", onEnd)
-    duplex.on("close", onClose)
     if (isSocket(duplex)) {
       duplex.setTimeout(0)
       duplex.setNoDelay(true)
-    }
-    // It may be about to tell of its close, or have done so already.
-    if (duplex.destroyed) queueMicrotask(() => this.close())
-    // The peer has ended its side while nobody listened.
-    else if (readableEnded) {
-      queueMicrotask(() => {
-        if (head !== undefined && head.length > 0) receiver.onData(head)
-        receiver.onEnd()
-      })
     }
   }
 
   /** The stream is gone: that is told once, with what broke it. */
   close(): void {
     if (this.closed) return
+    // Node's ticks may come before the microtask that was to do it.
+    this.tellRest?.()
     this.closed = true
     const { errored } = this.duplex
     if (errored) this.fail(errored)

@@ -287,6 +287,55 @@ describe("fromDuplex", () => {
       }))
   }
 
+  it.live("tells what was read of a stream that had ended on both sides before, then the end and the close", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* socketPair
+      right.end()
+      left.once("end", () => left.end())
+      left.resume()
+      yield* until(() => left.closed)
+      const { error, told } = start(Transport.fromDuplex(left, bytes("head")))
+      assert.deepStrictEqual(told, [])
+      yield* until(() => told.includes("close"))
+      assert.deepStrictEqual(told, ["data head", "end", "close"])
+      assert.isUndefined(error())
+    }))
+
+  it.live("tells nothing of a stream that is just going before its head, or behind the close", () =>
+    Effect.gen(function*() {
+      // In a microtask, and in a turn of Node's own, whose ticks come before microtasks.
+      for (const turn of [queueMicrotask, setImmediate]) {
+        const told = yield* Effect.callback<Array<string>>((resume) => {
+          turn(() => {
+            const duplex = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+            duplex.push("b")
+            duplex.destroy()
+            const its = start(Transport.fromDuplex(duplex, bytes("a")))
+            duplex.once("close", () => setImmediate(() => resume(Effect.succeed(its.told))))
+          })
+        })
+        assert.deepStrictEqual(told, ["data a", "close"])
+      }
+    }))
+
+  it.live("tells nothing behind the close, though the stream had ended before", () =>
+    Effect.gen(function*() {
+      const duplex = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
+      duplex.push(null)
+      duplex.resume()
+      yield* until(() => duplex.readableEnded)
+      // In a turn of Node's own, whose ticks come before microtasks.
+      const told = yield* Effect.callback<Array<string>>((resume) => {
+        setImmediate(() => {
+          const transport = Transport.fromDuplex(duplex, bytes("head"))
+          const its = start(transport)
+          transport.destroy()
+          duplex.once("close", () => setImmediate(() => resume(Effect.succeed(its.told))))
+        })
+      })
+      assert.deepStrictEqual(told, ["data head", "end", "close"])
+    }))
+
   it.live("tells the close of a stream that is just going once, with what broke it", () =>
     Effect.gen(function*() {
       const stream = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
