@@ -5,6 +5,7 @@ import {
   Effect,
   Exit,
   Fiber,
+  Latch,
   Layer,
   Logger,
   Option,
@@ -427,6 +428,33 @@ describe("Socket.layerWebSocketConstructor", () => {
           ["close", undefined, 4000, "bye"]
         ]
       )
+    }))
+
+  it.live("is closed behind what was sent before, though that waits for room, and sends nothing after", () =>
+    Effect.gen(function*() {
+      const reading = Latch.makeUnsafe(false)
+      const read = Latch.makeUnsafe(false)
+      const received: Array<number> = []
+      const { url } = yield* serve(Effect.flatMap(Connection.Connection, (connection) =>
+        Effect.andThen(
+          reading.await,
+          Effect.ensuring(
+            Stream.runForEach(connection.messages, ({ bytes }) => Effect.sync(() => received.push(bytes[0]))),
+            read.open
+          )
+        )))
+      const socket = (yield* construct)(url)
+      const { events, until } = eventsOf(socket)
+      yield* until("open")
+      for (let i = 0; i < 40; i++) socket.send(new Uint8Array(1 << 20).fill(i))
+      socket.close(4000, "bye")
+      socket.send(Uint8Array.of(99))
+      assert.strictEqual(socket.readyState, 2)
+      reading.openUnsafe()
+      yield* until("close")
+      yield* read.await
+      assert.deepStrictEqual(received, Array.from({ length: 40 }, (_, i) => i))
+      assert.deepInclude(events.at(-1), { type: "close", code: 4000, reason: "bye" })
     }))
 
   for (const [name, close] of [["closed while it connects", true], ["refused", false]] as const) {

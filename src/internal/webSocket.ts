@@ -5,6 +5,7 @@
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
@@ -17,7 +18,7 @@ import { closeProblem } from "./connection.ts"
 
 type EventName = "open" | "message" | "error" | "close"
 type Listener = (event: Socket.WebSocketEvent) => void
-type Run = (effect: Effect.Effect<unknown>) => { readonly interruptUnsafe: () => void }
+type Run = (effect: Effect.Effect<unknown>) => Fiber.Fiber<unknown>
 
 const states = { connecting: 0, open: 1, closing: 2, closed: 3 }
 
@@ -32,7 +33,9 @@ export class DomWebSocket implements Socket.WebSocketLike {
   private readonly flowing = Latch.makeUnsafe(true)
   private connection: Connection.Connection["Service"] | undefined
   private readonly run: Run
-  private readonly life: { readonly interruptUnsafe: () => void }
+  private readonly life: Fiber.Fiber<unknown>
+  /** What was sent last: it leaves after all that was sent before it. */
+  private lastSend: Fiber.Fiber<unknown> | undefined
 
   constructor(
     connect: Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope>,
@@ -54,17 +57,21 @@ export class DomWebSocket implements Socket.WebSocketLike {
   /** Sends, now or when there is room. As with every WebSocket of this kind, nobody hears when. */
   send(data: string | Uint8Array<ArrayBuffer>): void {
     if (this.connection === undefined) throw new Error("the WebSocket is not open yet")
-    this.run(Effect.ignore(this.connection.send(data)))
+    if (this.readyState >= states.closing) return
+    this.lastSend = this.run(Effect.ignore(this.connection.send(data)))
   }
 
-  /** Throws where it cannot be closed with this, as every WebSocket of this kind. */
+  /** Closes, behind what was sent. Throws where it cannot be closed with this, as every WebSocket of this kind. */
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     const problem = closeProblem(code, reason)
     if (problem !== undefined) throw problem
     if (this.readyState >= states.closing) return
     this.readyState = states.closing
     if (this.connection === undefined) this.life.interruptUnsafe()
-    else this.run(Effect.orDie(this.connection.close(code, reason)))
+    else {
+      const sent = this.lastSend === undefined ? Effect.void : Fiber.await(this.lastSend)
+      this.run(Effect.andThen(sent, Effect.orDie(this.connection.close(code, reason))))
+    }
   }
 
   pause(): void {
