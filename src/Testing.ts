@@ -506,14 +506,24 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
       Context.add(Network, { links: Effect.sync(() => [...links]) }),
       Context.add(WebSocketClient.WebSocketClient, {
         connect: (url, connectOptions) =>
-          Effect.flatMap(openLink(options.link), ({ link, release }) => {
-            links.push(link)
-            // For wss, both ends take it for a socket with TLS.
-            const tls = /^(wss|https):/i.test(String(url)) ? { encrypted: true } : {}
-            const duplex = Object.assign(toDuplex(link.client), tls)
-            return server.accept(Object.assign(toDuplex(link.server), tls)).pipe(
-              Effect.andThen(overNode.connect(url, { ...connectOptions, duplex })),
-              Effect.tap(Effect.addFinalizer(() => release))
+          Effect.suspend(() => {
+            let release: Effect.Effect<void> = Effect.void
+            // Each request has a link of its own: there may be redirects.
+            const duplex = ({ protocol }: URL) =>
+              Effect.flatMap(openLink(options.link), (opened) => {
+                const { client, server: there } = opened.link
+                links.push(opened.link)
+                release = opened.release
+                // For wss, both ends take it for a socket with TLS.
+                const tls = protocol === "wss:" ? { encrypted: true } : {}
+                return Effect.as(
+                  server.accept(Object.assign(toDuplex(there), tls)),
+                  Object.assign(toDuplex(client), tls)
+                )
+              })
+            return Effect.tap(
+              overNode.connect(url, { ...connectOptions, agent: undefined, socketPath: undefined, duplex }),
+              () => Effect.addFinalizer(() => release)
             )
           })
       })

@@ -3,6 +3,7 @@ import { Deferred, Duration, Effect, Fiber, Layer, Stream } from "effect"
 import { Connection, Frame, Handshake, PerMessageDeflate, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
+import { Agent } from "node:http"
 import { contentOf } from "./support/memory.ts"
 
 const Echo = WebSocketServer.serve(
@@ -14,7 +15,13 @@ const Echo = WebSocketServer.serve(
     protocols: ["v1"],
     extensions: [PerMessageDeflate.make({ threshold: 0 })],
     decide: ({ query }) =>
-      Effect.succeed(query.get("token") === "no" ? Handshake.reject({ status: 401, body: "who?" }) : Handshake.accept())
+      Effect.succeed(
+        query.get("token") === "no"
+          ? Handshake.reject({ status: 401, body: "who?" })
+          : query.has("moved")
+          ? Handshake.reject({ status: 307, headers: { Location: "wss://elsewhere/there" } })
+          : Handshake.accept()
+      )
   }
 )
 
@@ -59,6 +66,25 @@ describe("a server and its clients", () => {
       const elsewhere = yield* Effect.flip(WebSocketClient.connect("ws://anywhere/there"))
       assert.deepInclude(elsewhere, { _tag: "HandshakeRejected", status: 404 })
     }).pipe(Effect.provide(inMemory({ path: "/here" }))))
+
+  it.effect("redirect and are redirected, over a link each", () =>
+    Effect.gen(function*() {
+      const connection = yield* WebSocketClient.connect("ws://anywhere/here?moved", { maxRedirects: 1 })
+      assert.deepStrictEqual([connection.request.host, connection.request.secure], ["elsewhere", true])
+      yield* connection.send("hello")
+      assert.strictEqual(contentOf(yield* connection.receive), "hello")
+      const links = yield* Effect.flatMap(Testing.Network, (network) => network.links)
+      assert.strictEqual(links.length, 2)
+    }).pipe(Effect.provide(inMemory())))
+
+  it.effect("meet here, however the client would go elsewhere", () =>
+    Effect.gen(function*() {
+      for (const options of [{ socketPath: "/nowhere.sock" }, { agent: new Agent() }]) {
+        const connection = yield* WebSocketClient.connect("ws://anywhere/", options)
+        yield* connection.send("hello")
+        assert.strictEqual(contentOf(yield* connection.receive), "hello")
+      }
+    }).pipe(Effect.provide(inMemory())))
 
   it.effect("are served until the layer goes", () =>
     Effect.gen(function*() {
