@@ -1,6 +1,6 @@
 /** What a client gets through to: redirects, proxies, TLS, sockets of the program's own; and what is refused on the way. */
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope, Stream } from "effect"
+import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope, Stream, Tracer } from "effect"
 import { Connection, Handshake, HandshakeError, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
@@ -552,6 +552,20 @@ describe("layer", () => {
       assert.deepStrictEqual(request.protocols, ["v1"])
       assert.deepStrictEqual([request.headers["x-a"], request.headers["x-b"]], [undefined, "2"])
     }))
+
+  it.live("whose headers go along with the trace, and with a client that connects again", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo)
+      const request = yield* Effect.withParentSpan(
+        visit(server.url),
+        Tracer.externalSpan({ traceId: "a".repeat(32), spanId: "b".repeat(16) })
+      )
+      const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`
+      assert.deepStrictEqual([request.headers["x-a"], request.headers["traceparent"]], ["1", traceparent])
+      const client = yield* WebSocketClient.reconnecting(server.url)
+      const again = yield* client.connection
+      assert.strictEqual(again.request.headers["x-a"], "1")
+    }).pipe(Effect.provide(WebSocketClient.layer({ headers: { "X-A": "1" } }))))
 
   it.live("layerConfig reads them from the configuration", () =>
     Effect.gen(function*() {

@@ -35,14 +35,16 @@ import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { disclose, pairs } from "./http.ts"
 import { checkConnection, wait } from "./options.ts"
+import { traceHeaders } from "./tracing.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
 const maxBodySize = 64 * 1024
 
 export const connect = Effect.fnUntraced(function*(
   url: string | URL,
-  options: ConnectOptions = {}
+  given: ConnectOptions = {}
 ): Effect.fn.Return<Connection.Connection["Service"], ConnectError, Scope.Scope> {
+  const options = withHeaders(given, traceHeaders(yield* Effect.context<never>()))
   const target = yield* Effect.fromResult(Handshake.parseUrl(url))
   const duration = yield* Effect.fromResult(checkOptions(options))
   const attempt: Attempt = { url: target, http: undefined, socket: undefined, head: undefined, rejected: undefined }
@@ -58,6 +60,13 @@ export const connect = Effect.fnUntraced(function*(
     )
   )
 })
+
+/** Headers that the program gives itself stay as they are. */
+const withHeaders = (options: ConnectOptions, headers: Readonly<Record<string, string>>): ConnectOptions => {
+  const given = new Set(Object.keys(options.headers ?? {}).map((name) => name.toLowerCase()))
+  const added = Object.entries(headers).filter(([name]) => !given.has(name))
+  return added.length === 0 ? options : { ...options, headers: { ...options.headers, ...Object.fromEntries(added) } }
+}
 
 const invalid = (option: string, problem: string): Result.Result<never, InvalidOption> =>
   Result.fail(new InvalidOption({ option, problem }))

@@ -9,7 +9,7 @@ import type { Connection } from "../Connection.ts"
 import type { ConnectError } from "../HandshakeError.ts"
 import type { Client, ConnectOptions } from "../WebSocketClient.ts"
 import { Meter } from "./meter.ts"
-import { endSpan, startSpan, traceHeaders, within } from "./tracing.ts"
+import { endSpan, startSpan, within } from "./tracing.ts"
 
 export const observe = (
   url: string | URL,
@@ -18,7 +18,7 @@ export const observe = (
 ): Effect.Effect<Connection["Service"], ConnectError, Scope.Scope> =>
   Effect.contextWith((context: Context.Context<Scope.Scope>) => {
     const span = startSpan(context, "websocket.handshake", "client", { attributes: attributesOf(url) })
-    const connecting = connect(url, withHeaders(options, traceHeaders(context, span)))
+    const connecting = connect(url, options)
     return Effect.onExit(
       span === undefined ? connecting : Effect.provideContext(connecting, within(context, span)),
       (exit) =>
@@ -31,16 +31,6 @@ export const observe = (
         })
     )
   })
-
-/** Headers that the program gives itself stay as they are. */
-const withHeaders = (
-  options: ConnectOptions | undefined,
-  headers: Readonly<Record<string, string>>
-): ConnectOptions | undefined => {
-  const given = new Set(Object.keys(options?.headers ?? {}).map((name) => name.toLowerCase()))
-  const added = Object.entries(headers).filter(([name]) => !given.has(name))
-  return added.length === 0 ? options : { ...options, headers: { ...options?.headers, ...Object.fromEntries(added) } }
-}
 
 /** Where it goes, without the query, in which there may be secrets. */
 const attributesOf = (url: string | URL): Record<string, unknown> => {

@@ -216,7 +216,7 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
 ): Effect.fn.Return<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> {
   type Failed = Failure<E | E1 | E2>
   type Ended = Failure<E | E1 | E2 | E3>
-  const { headers = {}, isFinal: endsWith = isFinal, onOpen, schedule = defaultSchedule } = options
+  const { headers, isFinal: endsWith = isFinal, onOpen, schedule = defaultSchedule, ...connectOptions } = options
   const resetAfter = Duration.toMillis(options.resetAfter ?? defaultResetAfter)
   const link = new Link<E | E1 | E2 | E3>(options.whileDown)
   const state = yield* SubscriptionRef.make<State<E | E1 | E2 | E3>>({ _tag: "Connecting", attempt: 1 })
@@ -230,7 +230,9 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
   /** One connection, from its making to its end. */
   const live = Effect.gen(function*() {
     const target = yield* evaluate<string | URL, E, R>(url)
-    const connection = yield* connect(target, { ...options, headers: yield* evaluate(headers) })
+    // Where there are none, the client may have its own.
+    const fresh = headers === undefined ? {} : { headers: yield* evaluate(headers) }
+    const connection = yield* connect(target, { ...connectOptions, ...fresh })
     if (onOpen !== undefined) {
       yield* Effect.raceFirst(onOpen(connection), Effect.flatMap(connection.closed, Effect.fail))
     }

@@ -52,11 +52,8 @@ export const within = <R>(context: Context.Context<R>, span: Tracer.Span | undef
   span === undefined ? context : Context.add(context, Tracer.ParentSpan, span) as Context.Context<R>
 
 /** The headers (W3C Trace Context §3.2) that name the trace which a request belongs to: that of its own span, or else of the program's. */
-export const traceHeaders = (
-  context: Any,
-  span: Tracer.Span | undefined
-): Readonly<Record<string, string>> => {
-  const current = span ?? Context.getOrUndefined(context, Tracer.ParentSpan)
+export const traceHeaders = (context: Any): Readonly<Record<string, string>> => {
+  const current = Context.getOrUndefined(context, Tracer.ParentSpan)
   if (current === undefined || !Context.get(context, TraceContext).send) return {}
   if (Context.get(current.annotations, Tracer.DisablePropagation)) return {}
   const { sampled, spanId, traceId } = current
