@@ -207,7 +207,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   if (!listHas(headers["connection"], "upgrade")) {
     return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
   }
-  const bodyHeader = announcesBody(headers)
+  const bodyHeader = bodyHeaderOf(headers)
   if (bodyHeader !== undefined) return Result.fail(new HandshakeError.UnexpectedBody({ header: bodyHeader }))
   const version = headers["sec-websocket-version"]
   if (version === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Version" }))
@@ -257,7 +257,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
 }
 
 /** The header that says that a body follows (RFC 9112 §6.3). Nobody reads one: it would be taken for frames. */
-const announcesBody = (headers: Headers): string | undefined => {
+const bodyHeaderOf = (headers: Headers): string | undefined => {
   if (headers["transfer-encoding"] !== undefined) return "Transfer-Encoding"
   const length = headers["content-length"]
   return length === undefined || /^0+$/.test(length) ? undefined : "Content-Length"
