@@ -74,6 +74,16 @@ const collect = <E>(client: WebSocketClient.Reconnecting<E>) =>
     return { messages, fiber }
   })
 
+/** A client whose first attempt was refused, and that keeps four sends until the next. */
+const keepingFour = Effect.gen(function*() {
+  const { layer, servers } = yield* network(refused)
+  const client = yield* WebSocketClient.reconnecting("ws://there/", {
+    schedule: everySecond,
+    whileDown: { buffer: 4 }
+  }).pipe(Effect.provide(layer))
+  return { client, servers }
+})
+
 const receive = (server: Server) => Effect.map(server.connection.receive, contentOf)
 
 const stateOf = <E>(client: WebSocketClient.Reconnecting<E>) => SubscriptionRef.getUnsafe(client.state)
@@ -474,11 +484,7 @@ describe("what is sent while there is no connection", () => {
 
   it.effect("and was kept stays so where the connection is lost before it could go", () =>
     Effect.gen(function*() {
-      const { layer, servers } = yield* network(refused)
-      const client = yield* WebSocketClient.reconnecting("ws://there/", {
-        schedule: everySecond,
-        whileDown: { buffer: 4 }
-      }).pipe(Effect.provide(layer))
+      const { client, servers } = yield* keepingFour
       const large = "x".repeat(1 << 20)
       yield* client.send(large)
       yield* client.send(large)
@@ -494,11 +500,7 @@ describe("what is sent while there is no connection", () => {
 
   it.effect("and was kept does not hold up what comes, which is read though the connection is lost meanwhile", () =>
     Effect.gen(function*() {
-      const { layer, servers } = yield* network(refused)
-      const client = yield* WebSocketClient.reconnecting("ws://there/", {
-        schedule: everySecond,
-        whileDown: { buffer: 4 }
-      }).pipe(Effect.provide(layer))
+      const { client, servers } = yield* keepingFour
       const first = yield* collect(client)
       const large = "x".repeat(1 << 20)
       for (let i = 0; i < 4; i++) yield* client.send(large)

@@ -45,19 +45,19 @@ export interface Scenario<A, E> {
  * Runs a scenario again and again, and interrupts its effect one step later
  * each time, until it is over before the interruption: with steps of one
  * operation, and of more, because a fiber that has just yielded does not yield
- * again right behind it. Answers how many points of interruption there were.
+ * again right behind it. Answers how many points of interruption there were,
+ * with steps of one.
  */
 export const interruptAtEachStep = <A, E>(
   make: Effect.Effect<Scenario<A, E>, unknown, Scope.Scope>
 ): Effect.Effect<number, unknown> =>
   Effect.gen(function*() {
+    const interrupts = (operations: number, at: number) =>
+      Effect.scoped(Effect.flatMap(make, (scenario) => runUntil(scenario, new Steps(operations), at)))
     let points = 0
-    for (let operations = 1; operations <= 8; operations++) {
-      for (let at = 0;; at++) {
-        const steps = new Steps(operations)
-        if (!(yield* Effect.scoped(Effect.flatMap(make, (scenario) => runUntil(scenario, steps, at))))) break
-        points++
-      }
+    while (yield* interrupts(1, points)) points++
+    for (let operations = 2; operations <= 8; operations++) {
+      for (let at = 0; yield* interrupts(operations, at); at++);
     }
     return points
   })
