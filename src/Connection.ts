@@ -97,6 +97,8 @@ export class Connection extends Context.Service<Connection, {
   readonly request: Handshake.Request
   /** The headers of the response to it. */
   readonly responseHeaders: Handshake.Headers
+  /** The same as on the wire: repeated headers, such as Set-Cookie, stand apart. */
+  readonly rawResponseHeaders: Handshake.RawHeaders
   /** The subprotocol that was agreed on, if one was. */
   readonly subprotocol: string | undefined
   /** The extensions that were agreed on, in the order in which they encode. */
@@ -276,6 +278,7 @@ export interface Options {
 export interface Opening {
   readonly request: Handshake.Request
   readonly responseHeaders: Handshake.Headers
+  readonly rawResponseHeaders: Handshake.RawHeaders
   readonly subprotocol: string | undefined
 }
 

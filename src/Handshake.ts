@@ -37,7 +37,7 @@ import { fold, isFieldValue, isToken, listHas, parseTokens } from "./internal/he
 
 /**
  * Headers by lower-case name. The values of a repeated header are joined with
- * commas.
+ * commas; `headerValues` reads them apart from `RawHeaders`.
  *
  * @category models
  * @since 0.1.0
@@ -142,6 +142,28 @@ const rejectionHeaders = new Set(messageHeaders)
  */
 export const foldHeaders: (raw: RawHeaders) => Headers = fold
 
+/**
+ * The values of one header, in order. Set-Cookie is a header with several
+ * values that cannot be told apart once they are joined (RFC 9110 §5.3).
+ *
+ * **Example** (The cookies of a response)
+ *
+ * ```ts
+ * import { Handshake } from "effect-ws"
+ *
+ * const rawHeaders = [["Set-Cookie", "a=1; Expires=Wed, 01 Jan 2031 00:00:00 GMT"], ["Set-Cookie", "b=2"]] as const
+ *
+ * Handshake.headerValues(rawHeaders, "set-cookie").length // => 2
+ * ```
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export const headerValues = (raw: RawHeaders, name: string): ReadonlyArray<string> => {
+  const wanted = name.toLowerCase()
+  return raw.flatMap(([header, value]) => header.toLowerCase() === wanted ? [value] : [])
+}
+
 /** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
 const checkedHeaders = (
   input: HeadersInput | undefined,
@@ -218,7 +240,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
   const hostHeader = headers["host"]
   if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
   const host = target.host ?? hostHeader
-  if (hostHeader.includes(",") && rawHeaders.filter(([name]) => name.toLowerCase() === "host").length > 1) {
+  if (hostHeader.includes(",") && headerValues(rawHeaders, "host").length > 1) {
     return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
   }
   if (!isHost(host)) return Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
@@ -731,6 +753,7 @@ export interface Accepted {
   /** The extensions that the server accepted. */
   readonly extensions: ReadonlyArray<Extension.Entry>
   readonly headers: Headers
+  readonly rawHeaders: RawHeaders
 }
 
 /**
@@ -745,6 +768,7 @@ export interface Redirect {
   /** The Location header, made absolute where it can be. */
   readonly location: string
   readonly headers: Headers
+  readonly rawHeaders: RawHeaders
 }
 
 /**
@@ -757,6 +781,7 @@ export interface Rejected {
   readonly _tag: "Rejected"
   readonly status: number
   readonly headers: Headers
+  readonly rawHeaders: RawHeaders
   readonly body: string
 }
 
@@ -769,6 +794,21 @@ export interface Rejected {
 export type Verdict = Accepted | Redirect | Rejected
 
 /**
+ * An HTTP response, as an HTTP parser gives it.
+ *
+ * @category client
+ * @since 0.1.0
+ */
+export interface HttpAnswer {
+  readonly status: number
+  /** Such as "1.1", which is the default. */
+  readonly httpVersion?: string | undefined
+  readonly rawHeaders: RawHeaders
+  /** The body as text. Default empty. */
+  readonly body?: string | undefined
+}
+
+/**
  * Reads the response to a request (RFC 6455 §4.1). A response that says 101 but
  * does not answer this request is an error.
  *
@@ -777,17 +817,20 @@ export type Verdict = Accepted | Redirect | Rejected
  */
 export const readResponse = (
   request: Request,
-  response: { readonly status: number; readonly rawHeaders: RawHeaders; readonly body?: string | undefined }
+  response: HttpAnswer
 ): Result.Result<Verdict, HandshakeError.ResponseError> => {
-  const { status } = response
-  const headers = fold(response.rawHeaders)
+  const { httpVersion = "1.1", rawHeaders, status } = response
+  const headers = fold(rawHeaders)
   if (status !== 101) {
     const location = headers["location"]
     return Result.succeed(
       redirects.has(status) && location !== undefined
-        ? { _tag: "Redirect", status, location: resolve(request, location), headers }
-        : { _tag: "Rejected", status, headers, body: response.body ?? "" }
+        ? { _tag: "Redirect", status, location: resolve(request, location), headers, rawHeaders }
+        : { _tag: "Rejected", status, headers, rawHeaders, body: response.body ?? "" }
     )
+  }
+  if (!versionPattern.test(httpVersion)) {
+    return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: httpVersion }))
   }
   if (headers["upgrade"]?.toLowerCase() !== "websocket") {
     return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
@@ -813,7 +856,7 @@ export const readResponse = (
   if (unsolicited !== undefined) {
     return Result.fail(new HandshakeError.UnsolicitedExtension({ extension: unsolicited.name, offered }))
   }
-  return Result.succeed({ _tag: "Accepted", protocol, extensions, headers })
+  return Result.succeed({ _tag: "Accepted", protocol, extensions, headers, rawHeaders })
 }
 
 const redirects = new Set([301, 302, 303, 307, 308])

@@ -18,6 +18,7 @@
  * ├─ InvalidExtensionHeader      400
  * └─ OriginNotAllowed            403
  * ResponseError           a client cannot accept a response that says 101
+ * ├─ UnsupportedHttpVersion
  * ├─ MissingHeader
  * ├─ InvalidUpgradeHeader
  * ├─ InvalidConnectionHeader
@@ -89,7 +90,8 @@ export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
 }
 
 /**
- * The request is not HTTP/1.1 (RFC 6455 §4.1).
+ * The request, or the response that says 101, is older than HTTP/1.1 (RFC 6455
+ * §4.1). HTTP/1.0 has no upgrades (RFC 9110 §7.8).
  *
  * @category request errors
  * @since 0.1.0
@@ -379,6 +381,7 @@ export class ExtensionMismatch extends Data.TaggedError("ExtensionMismatch")<{
  * @since 0.1.0
  */
 export type ResponseError =
+  | UnsupportedHttpVersion
   | MissingHeader
   | InvalidUpgradeHeader
   | InvalidConnectionHeader
@@ -575,6 +578,8 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
   /** The Location header, made absolute. */
   readonly location: string
   readonly headers: Readonly<Record<string, string>>
+  /** The headers as on the wire: repeated ones, such as Set-Cookie, stand apart. */
+  readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
 }> {
   override get message(): string {
     return `the server redirects to ${this.location} (status ${this.status}); connect there instead, ` +
@@ -626,6 +631,8 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
 export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
+  /** The headers as on the wire: repeated ones, such as Set-Cookie, stand apart. */
+  readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
   /** The body as text: as much of it as came in time, up to 64 KiB. */
   readonly body: string
 }> {

@@ -1597,7 +1597,8 @@ describe("readResponse (RFC 6455 §4.1)", () => {
       _tag: "Accepted",
       protocol: undefined,
       extensions: [],
-      headers: { upgrade: "websocket", connection: "Upgrade", "sec-websocket-accept": sampleAccept }
+      headers: { upgrade: "websocket", connection: "Upgrade", "sec-websocket-accept": sampleAccept },
+      rawHeaders: accepting
     })
   })
 
@@ -1671,6 +1672,20 @@ describe("readResponse (RFC 6455 §4.1)", () => {
     })
   }
 
+  for (const httpVersion of ["1.0", "0.9", "2.0"]) {
+    it(`refuses a 101 in HTTP/${httpVersion}`, () => {
+      assert.deepStrictEqual(
+        factsOf(Handshake.readResponse(request, { status: 101, httpVersion, rawHeaders: accepting })),
+        { _tag: "UnsupportedHttpVersion", status: 505, version: httpVersion }
+      )
+    })
+  }
+
+  it("takes a rejection in any version of HTTP", () => {
+    const verdict = succeed(Handshake.readResponse(request, { status: 401, httpVersion: "1.0", rawHeaders: [] }))
+    assert.strictEqual(verdict._tag, "Rejected")
+  })
+
   it("refuses two Upgrade headers", () => {
     const rawHeaders: Pairs = [...accepting, ["upgrade", "websocket"]]
     assert.deepStrictEqual(factsOf(Handshake.readResponse(request, { status: 101, rawHeaders })), {
@@ -1724,7 +1739,8 @@ describe("readResponse (RFC 6455 §4.1)", () => {
         _tag: "Redirect",
         status: 302,
         location: resolved,
-        headers: { location }
+        headers: { location },
+        rawHeaders: [["Location", location]]
       })
     })
   }
@@ -1747,6 +1763,7 @@ describe("readResponse (RFC 6455 §4.1)", () => {
       _tag: "Rejected",
       status: 401,
       headers: { "www-authenticate": "Basic" },
+      rawHeaders: response.rawHeaders,
       body: "who are you"
     })
     const bare = succeed(Handshake.readResponse(request, { status: 500, rawHeaders: [] }))

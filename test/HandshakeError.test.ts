@@ -83,7 +83,8 @@ type OtherError =
   | HandshakeError.RedirectRefused
   | HandshakeError.HandshakeRejected
 
-const rejected = (status: number, body: string) => new HandshakeError.HandshakeRejected({ status, headers: {}, body })
+const rejected = (status: number, body: string) =>
+  new HandshakeError.HandshakeRejected({ status, headers: {}, rawHeaders: [], body })
 
 const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> = [
   [
@@ -186,7 +187,12 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "no WebSocket handshake with ws://slow.example/ within 10s; raise handshakeTimeout if the server needs longer"
   ],
   [
-    new HandshakeError.HandshakeRedirected({ status: 307, location: "wss://example.com/", headers: {} }),
+    new HandshakeError.HandshakeRedirected({
+      status: 307,
+      location: "wss://example.com/",
+      headers: {},
+      rawHeaders: []
+    }),
     "the server redirects to wss://example.com/ (status 307); connect there instead, " +
     "or let maxRedirects say how many to follow"
   ],

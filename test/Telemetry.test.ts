@@ -360,7 +360,7 @@ describe("spans", () => {
         const connection = yield* Connection.make(ours, {
           role: "server",
           keepalive: false,
-          opening: { request: {} as Handshake.Request, responseHeaders: {}, subprotocol: "v1" }
+          opening: { request: {} as Handshake.Request, responseHeaders: {}, rawResponseHeaders: [], subprotocol: "v1" }
         })
         theirs.destroy()
         yield* connection.closed

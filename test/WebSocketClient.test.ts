@@ -138,6 +138,63 @@ describe("the answer", () => {
       assert.match(error.message, /403/)
     }))
 
+  const cookies = ["a=1; Expires=Wed, 01 Jan 2031 00:00:00 GMT", "b=x, y", "a=2; Path=/x"]
+  const withCookies = (text: string) =>
+    text.replace("\r\n", `\r\n${cookies.map((cookie) => `set-cookie: ${cookie}\r\n`).join("")}`)
+
+  it.live("has its Set-Cookie headers apart, whether it accepts, redirects or rejects", () =>
+    Effect.gen(function*() {
+      const answers = [
+        accepted(),
+        responseText("302 Found", { Location: "/new", "Content-Length": "0" }),
+        responseText("401 Unauthorized", { "Content-Length": "0" })
+      ]
+      const seen: Array<Handshake.RawHeaders> = []
+      for (const answer of answers) {
+        const { port } = yield* answering(withCookies(answer))
+        const connected = yield* Effect.result(connect(`ws://127.0.0.1:${port}/`, { closeTimeout: 0 }))
+        if (connected._tag === "Success") seen.push(connected.success.rawResponseHeaders)
+        else if ("rawHeaders" in connected.failure) seen.push(connected.failure.rawHeaders)
+      }
+      assert.deepStrictEqual(seen.map((raw) => Handshake.headerValues(raw, "Set-Cookie")), [cookies, cookies, cookies])
+    }))
+
+  it.live("in HTTP/1.0 does not open a connection", () =>
+    Effect.gen(function*() {
+      const server = yield* answering(accepted().replace("HTTP/1.1", "HTTP/1.0"))
+      const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+      assert.deepInclude(error, { _tag: "UnsupportedHttpVersion", version: "1.0" })
+      yield* server.peers[0].ended
+    }))
+
+  for (const answer of [accepted(), responseText("401 Unauthorized", { "Content-Length": "0" })]) {
+    const status = answer.slice(9, 12)
+    const withLines = (lines: number) => {
+      const own = answer.split(headEnd)[0].split("\r\n").length - 1
+      return answer.replace("\r\n", `\r\n${"x: 1\r\n".repeat(lines - own)}`)
+    }
+
+    it.live(`that says ${status} may have 1,000 header lines`, () =>
+      Effect.gen(function*() {
+        const { port } = yield* answering(withLines(1000))
+        const connected = yield* Effect.result(connect(`ws://127.0.0.1:${port}/`, { closeTimeout: 0 }))
+        const raw = connected._tag === "Success"
+          ? connected.success.rawResponseHeaders
+          : (connected.failure as HandshakeError.HandshakeRejected).rawHeaders
+        assert.strictEqual(raw.length, 1000)
+      }))
+
+    for (const lines of [1001, 1002, 1500]) {
+      it.live(`that says ${status} with ${lines} header lines, of which Node drops some, is an error`, () =>
+        Effect.gen(function*() {
+          const server = yield* answering(withLines(lines))
+          const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
+          assert.deepInclude(error, { _tag: "ConnectFailed", code: "HPE_HEADER_OVERFLOW" })
+          yield* server.peers[0].ended
+        }))
+    }
+  }
+
   it.live("with a body that never ends is cut at 64 KiB", () =>
     Effect.gen(function*() {
       const server = yield* answering(

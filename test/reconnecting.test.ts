@@ -33,7 +33,8 @@ const refused = new HandshakeError.ConnectFailed({
   code: "ECONNREFUSED",
   cause: new Error("connect ECONNREFUSED")
 })
-const rejected = (status: number) => new HandshakeError.HandshakeRejected({ status, headers: {}, body: "" })
+const rejected = (status: number) =>
+  new HandshakeError.HandshakeRejected({ status, headers: {}, rawHeaders: [], body: "" })
 
 /**
  * A network without one: each attempt either fails with the next of the given

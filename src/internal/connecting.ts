@@ -33,7 +33,7 @@ import { fromDuplex } from "../Transport.ts"
 import type { ConnectOptions, TlsOptions } from "../WebSocketClient.ts"
 import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { disclose, pairs } from "./http.ts"
+import { disclose, headerLinesKept, isTruncated, pairs } from "./http.ts"
 import { checkConnection, wait } from "./options.ts"
 import { traceHeaders } from "./tracing.ts"
 
@@ -129,7 +129,7 @@ const negotiate = Effect.fnUntraced(function*(
     const verdict = yield* Effect.fromResult(Handshake.readResponse(request, head))
     switch (verdict._tag) {
       case "Accepted": {
-        const { headers: responseHeaders, protocol: subprotocol } = verdict
+        const { headers: responseHeaders, protocol: subprotocol, rawHeaders: rawResponseHeaders } = verdict
         const { socket } = attempt
         // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
         if (socket === undefined || body !== undefined) {
@@ -137,18 +137,21 @@ const negotiate = Effect.fnUntraced(function*(
         }
         const agreed = yield* Effect.fromResult(Extension.confirm(extensions, verdict.extensions))
         const started = yield* startExtensions(agreed, options.maxMessageSize)
-        return { socket, opening: { request, responseHeaders, subprotocol }, agreed, extensions: started }
+        const opening = { request, responseHeaders, rawResponseHeaders, subprotocol }
+        return { socket, opening, agreed, extensions: started }
       }
       case "Rejected": {
-        const { headers, status } = verdict
-        attempt.rejected = () => new HandshakeRejected({ status, headers, body: body?.text ?? "" })
+        const { headers, rawHeaders, status } = verdict
+        attempt.rejected = () => new HandshakeRejected({ status, headers, rawHeaders, body: body?.text ?? "" })
         if (body !== undefined) yield* Deferred.await(body.over)
         return yield* Effect.fail(attempt.rejected())
       }
       case "Redirect": {
-        const { headers, status } = verdict
+        const { headers, rawHeaders, status } = verdict
         const location = resolve(attempt.url, headers["location"])
-        if (maxRedirects === 0) return yield* Effect.fail(new HandshakeRedirected({ status, headers, location }))
+        if (maxRedirects === 0) {
+          return yield* Effect.fail(new HandshakeRedirected({ status, headers, rawHeaders, location }))
+        }
         if (redirects === maxRedirects) return yield* Effect.fail(new TooManyRedirects({ maxRedirects, location }))
         const next = yield* Effect.fromResult(follow(attempt.url, location, asked))
         abandon(attempt)
@@ -215,6 +218,7 @@ const follow = (
 
 interface Response {
   readonly status: number
+  readonly httpVersion: string
   readonly rawHeaders: Handshake.RawHeaders
   /** Undefined where Node took it for an upgrade; the socket is in the attempt then. */
   readonly body: Body | undefined
@@ -253,8 +257,11 @@ const exchange = Effect.fnUntraced(function*(
   const { duplex } = options
   attempt.socket = typeof duplex === "function" ? yield* Effect.mapError(duplex(url), failed) : duplex
   return yield* Effect.callback<Response, ConnectFailed | InvalidOption>((resume) => {
-    const respond = ({ rawHeaders, statusCode }: Http.IncomingMessage, body: Body | undefined) =>
-      resume(Effect.succeed({ status: statusCode!, rawHeaders: pairs(rawHeaders), body }))
+    const respond = (response: Http.IncomingMessage, body: Body | undefined) => {
+      if (isTruncated(response, headerLinesKept)) return resume(Effect.fail(failed(tooManyHeaders())))
+      const { httpVersion, rawHeaders, statusCode } = response
+      resume(Effect.succeed({ status: statusCode!, httpVersion, rawHeaders: pairs(rawHeaders), body }))
+    }
     let http: Http.ClientRequest
     try {
       http = (request.secure ? Https : Http).request(requestOptions(attempt, request, options, tls))
@@ -266,6 +273,7 @@ const exchange = Effect.fnUntraced(function*(
       return resume(Effect.fail(other ? failed(cause) : new InvalidOption({ option: "agent", problem })))
     }
     attempt.http = http
+    http.maxHeadersCount = headerLinesKept
     http.on("error", (error) => resume(Effect.fail(failed(error))))
     http.on("upgrade", (response, socket, head) => {
       // Until there is a connection that listens, an error must not end the process.
@@ -278,6 +286,12 @@ const exchange = Effect.fnUntraced(function*(
     http.end()
   })
 })
+
+/** Headers that take too many bytes have the same code in Node. */
+const tooManyHeaders = (): NodeJS.ErrnoException =>
+  Object.assign(new Error(`the response has more than ${headerLinesKept - 1} header lines`), {
+    code: "HPE_HEADER_OVERFLOW"
+  })
 
 const requestOptions = (
   { socket, url }: Attempt,

@@ -77,6 +77,7 @@ const noOpening: Connection.Opening = {
     remoteAddress: undefined
   },
   responseHeaders: {},
+  rawResponseHeaders: [],
   subprotocol: undefined
 }
 
@@ -178,6 +179,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
 
   get responseHeaders(): Handshake.Headers {
     return this.opening.responseHeaders
+  }
+
+  get rawResponseHeaders(): Handshake.RawHeaders {
+    return this.opening.rawResponseHeaders
   }
 
   get subprotocol(): string | undefined {

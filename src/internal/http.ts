@@ -15,6 +15,16 @@ export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
   return headers
 }
 
+/**
+ * How many header lines Node keeps of a message (its `maxHeadersCount`): one more
+ * than are accepted, so that a message of 1,000 lines is not taken for a truncated one.
+ */
+export const headerLinesKept = 1001
+
+/** Whether Node may have dropped header lines: it keeps `kept` of them, and does not tell how many there were. */
+export const isTruncated = ({ rawHeaders }: Http.IncomingMessage, kept: number): boolean =>
+  rawHeaders.length >= 2 * kept
+
 /** What Node read, without the rest of its objects. */
 export class HttpRequest implements Handshake.HttpRequest {
   readonly method: string
@@ -63,8 +73,11 @@ export class ServerOpening implements Opening {
   }
 
   get responseHeaders(): Handshake.Headers {
-    const { rawHeaders } = Result.getOrThrow(Handshake.acceptResponse(this.request, this.accepted))
-    return Handshake.foldHeaders(rawHeaders)
+    return Handshake.foldHeaders(this.rawResponseHeaders)
+  }
+
+  get rawResponseHeaders(): Handshake.RawHeaders {
+    return Result.getOrThrow(Handshake.acceptResponse(this.request, this.accepted)).rawHeaders
   }
 }
 

@@ -45,6 +45,7 @@ const finalTags: Readonly<Record<Judged, true>> = {
   InvalidStatus: true,
   ProtocolNotOffered: true,
   ExtensionNotOffered: true,
+  UnsupportedHttpVersion: true,
   MissingHeader: true,
   InvalidUpgradeHeader: true,
   InvalidConnectionHeader: true,

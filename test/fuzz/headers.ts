@@ -148,6 +148,7 @@ export const responseLines = (choices: Choices): Array<string> =>
     choices.pick([
       "HTTP/1.1 101 Switching Protocols",
       "HTTP/1.1 101 Switching Protocols",
+      "HTTP/1.0 101 Switching Protocols",
       "HTTP/1.1 302 Found",
       "HTTP/1.1 404 Not Found",
       "HTTP/1.1 100 Continue"
@@ -173,13 +174,20 @@ export const clientResponse: Target = {
   run: (input) => {
     const [statusLine, ...lines] = latin1(input).split("\r\n")
     const status = Number(statusLine.split(" ")[1])
-    const verdict = Handshake.readResponse(request, { status, rawHeaders: headersOf(lines), body: "" })
+    const httpVersion = statusLine.split(" ")[0].replace("HTTP/", "")
+    const verdict = Handshake.readResponse(request, { status, httpVersion, rawHeaders: headersOf(lines), body: "" })
     if (Result.isFailure(verdict)) {
       assert.ok(verdict.failure.message.length > 0)
       return verdict.failure._tag
     }
     const read = verdict.success
+    assert.deepEqual(
+      Handshake.headerValues(read.rawHeaders, "upgrade").join(", "),
+      read.headers["upgrade"] ?? "",
+      "values apart are those that are joined"
+    )
     if (read._tag !== "Accepted") return read._tag
+    assert.match(httpVersion, /^1\.[1-9]$/)
     assert.ok(read.protocol === undefined || request.protocols.includes(read.protocol), "a protocol that was offered")
     return `Accepted ${read.protocol} ${read.extensions.length} ${lines.length}`
   }

@@ -77,6 +77,7 @@ const connectErrors = new Set<string>([
   "ConnectFailed",
   "HandshakeRejected",
   "HandshakeRedirected",
+  "UnsupportedHttpVersion",
   "InvalidUpgradeHeader",
   "InvalidConnectionHeader",
   "MissingHeader",
