@@ -201,8 +201,17 @@ export const connect = (
 export type Failure<E = never> = ConnectError | ConnectionClosed | E
 
 /**
- * What a reconnecting client is about. `attempt` counts from 1, and anew once a
- * connection has lasted.
+ * The failures in `E` that are the program's own: all but those that every
+ * `Failure` includes.
+ *
+ * @category reconnecting
+ * @since 0.1.0
+ */
+export type OwnFailure<E> = Exclude<E, ConnectError | ConnectionClosed>
+
+/**
+ * State of a reconnecting client. `attempt` starts at 1, and again once a
+ * connection has stayed open for `resetAfter`.
  *
  * @category reconnecting
  * @since 0.1.0
@@ -215,7 +224,7 @@ export type State<E = never> =
     readonly cause: Failure<E>
     /** The attempt that comes next. */
     readonly attempt: number
-    /** How long it waits before that. */
+    /** How long it waits before that: what `schedule` says, or what the server asks for with a Retry-After if that is longer. */
     readonly delay: Duration.Duration
   }
   /** For good: the peer ended it normally, the Scope was closed, or a failure was final. */
@@ -231,7 +240,9 @@ export interface Reconnecting<E = never> {
   readonly state: SubscriptionRef.SubscriptionRef<State<E>>
   /**
    * The messages of all connections, one connection after the other. Ends when
-   * the client is closed and its end was normal, and fails otherwise.
+   * the client is closed and its end was normal, and fails otherwise. If several
+   * fibers read, each message goes to one of them, as with any connection;
+   * `Stream.broadcast` gives every message to all.
    */
   readonly messages: Stream.Stream<Message.Message, Failure<E>>
   /**
@@ -287,8 +298,19 @@ export interface ReconnectingOptions<
    * time up to 30 seconds, jittered, for ever.
    */
   readonly schedule?: Schedule.Schedule<unknown, Failure<NoInfer<E | E1 | E2>>, E3, R3> | undefined
-  /** How long a connection must have been open for the schedule to begin anew after it. Default 5 seconds. */
+  /**
+   * How long a connection must have been open for the schedule to begin anew
+   * after it. Changes of the system's clock do not count. Default 5 seconds.
+   */
   readonly resetAfter?: Duration.Input | undefined
+  /**
+   * The longest wait that a server can ask for: if it rejects the handshake with
+   * a Retry-After (RFC 9110 §10.2.3), in seconds or as a date, the next attempt
+   * waits for so long if the schedule's delay is shorter. At random, up to a fifth
+   * is added, because other clients were told the same. 0 ignores the header.
+   * Default 5 minutes.
+   */
+  readonly maxRetryAfter?: Duration.Input | undefined
   /**
    * Which failures end the client. Default: `isFinal`. Write it behind `onOpen`:
    * TypeScript reads options in order, and learns there what may fail.
@@ -358,8 +380,13 @@ export const reconnecting = <
 >(
   url: string | URL | Effect.Effect<string | URL, E, R>,
   options?: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
-): Effect.Effect<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> =>
-  internal.reconnect(connect, url, options ?? {})
+): Effect.Effect<Reconnecting<OwnFailure<E | E1 | E2 | E3>>, never, Scope.Scope | R | R1 | R2 | R3> =>
+  // What `OwnFailure` leaves out is in each `Failure` all the same, which TypeScript does not see.
+  internal.reconnect(connect, url, options ?? {}) as Effect.Effect<
+    Reconnecting<any>,
+    never,
+    Scope.Scope | R | R1 | R2 | R3
+  >
 
 // -----------------------------------------------------------------------------
 // Layers

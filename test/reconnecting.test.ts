@@ -1,6 +1,7 @@
 /** The client that connects again: over pairs in memory and a test clock, and once over real sockets. */
 import { assert, describe, it } from "@effect/vitest"
 import {
+  Clock,
   Context,
   Data,
   Duration,
@@ -9,6 +10,7 @@ import {
   Fiber,
   Latch,
   Layer,
+  Option,
   Schedule,
   Scheduler,
   Scope,
@@ -33,8 +35,8 @@ const refused = new HandshakeError.ConnectFailed({
   code: "ECONNREFUSED",
   cause: new Error("connect ECONNREFUSED")
 })
-const rejected = (status: number) =>
-  new HandshakeError.HandshakeRejected({ status, headers: {}, rawHeaders: [], body: "" })
+const rejected = (status: number, headers: Readonly<Record<string, string>> = {}) =>
+  new HandshakeError.HandshakeRejected({ status, headers, rawHeaders: [], body: "" })
 
 /**
  * A network without one: each attempt either fails with the next of the given
@@ -89,6 +91,26 @@ const receive = (server: Server) => Effect.map(server.connection.receive, conten
 
 const stateOf = <E>(client: WebSocketClient.Reconnecting<E>) => SubscriptionRef.getUnsafe(client.state)
 
+/** Keeps all states, from the first on. */
+const watchStates = <E>(client: WebSocketClient.Reconnecting<E>) =>
+  Effect.gen(function*() {
+    const states: Array<string> = []
+    yield* Effect.forkScoped(
+      Stream.runForEach(SubscriptionRef.changes(client.state), (state) =>
+        Effect.sync(() =>
+          states.push(
+            state._tag === "Waiting"
+              ? `waiting for ${state.attempt}, ${(state.cause as { readonly _tag: string })._tag}`
+              : state._tag === "Connecting"
+              ? `connecting, ${state.attempt}`
+              : state._tag
+          )
+        )),
+      { startImmediately: true }
+    )
+    return states
+  })
+
 describe("connections, one after the other", () => {
   it.effect("are made on the schedule, and their messages are one stream", () =>
     Effect.gen(function*() {
@@ -97,17 +119,7 @@ describe("connections, one after the other", () => {
         Effect.provide(layer)
       )
       const { fiber, messages } = yield* collect(client)
-      const states: Array<string> = []
-      yield* Effect.forkScoped(Stream.runForEach(SubscriptionRef.changes(client.state), (state) =>
-        Effect.sync(() =>
-          states.push(
-            state._tag === "Waiting"
-              ? `waiting, ${(state.cause as { readonly _tag: string })._tag}`
-              : state._tag === "Connecting"
-              ? `connecting, ${state.attempt}`
-              : state._tag
-          )
-        )))
+      const states = yield* watchStates(client)
       yield* settle
       assert.strictEqual(attempts(), 1)
       yield* second
@@ -127,13 +139,20 @@ describe("connections, one after the other", () => {
       yield* servers[1].connection.close()
       yield* Fiber.join(fiber)
       yield* client.closed
-      assert.strictEqual(states.at(-1), "Closed")
-      assert.deepStrictEqual(
-        states.filter((state) =>
-          state.startsWith("waiting")
-        ),
-        ["waiting, ConnectFailed", "waiting, HandshakeRejected", "waiting, ConnectionClosed", "waiting, ConnectFailed"]
-      )
+      assert.deepStrictEqual(states, [
+        "connecting, 1",
+        "waiting for 2, ConnectFailed",
+        "connecting, 2",
+        "waiting for 3, HandshakeRejected",
+        "connecting, 3",
+        "Open",
+        "waiting for 4, ConnectionClosed",
+        "connecting, 4",
+        "waiting for 5, ConnectFailed",
+        "connecting, 5",
+        "Open",
+        "Closed"
+      ])
     }))
 
   it.effect("the default schedule waits longer each time, and begins anew after a connection that lasted", () =>
@@ -231,6 +250,263 @@ describe("connections, one after the other", () => {
         ["ws://host-1/", { Authorization: "token-1" }],
         ["ws://host-2/", { Authorization: "token-2" }]
       ])
+    }))
+})
+
+describe("resetAfter", () => {
+  /** Opens connections that last for so many milliseconds each; returns how many attempts each next one was. */
+  const attemptsAfter = (lasting: ReadonlyArray<number>, resetAfter?: Duration.Input) =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: Schedule.exponential("1 second"),
+        resetAfter
+      }).pipe(Effect.provide(layer))
+      const seen: Array<readonly [attempt: number, delay: number]> = []
+      for (const millis of lasting) {
+        yield* settle
+        yield* TestClock.adjust(millis)
+        servers.at(-1)!.transport.destroy()
+        yield* settle
+        const state = stateOf(client)
+        if (state._tag !== "Waiting") throw new Error(state._tag)
+        seen.push([state.attempt, Duration.toMillis(state.delay)])
+        yield* TestClock.adjust(state.delay)
+      }
+      return seen
+    })
+
+  it.effect("begins the schedule and the attempts anew after a connection that was open for so long, and no shorter", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* attemptsAfter([0, 59_999, 60_000, 59_999], "1 minute"), [
+        [2, 1000],
+        [3, 2000],
+        [1, 1000],
+        [2, 2000]
+      ])
+    }))
+
+  it.effect("is 5 seconds by default", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* attemptsAfter([4999, 5000]), [[2, 1000], [1, 1000]])
+    }))
+
+  it.effect("says nothing of attempts that fail after such a connection", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(undefined, refused, refused)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: Schedule.exponential("1 second")
+      }).pipe(Effect.provide(layer))
+      const states = yield* watchStates(client)
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      servers[0].transport.destroy()
+      yield* settle
+      yield* TestClock.adjust("1 minute")
+      assert.deepStrictEqual(states.filter((state) => state.startsWith("waiting")), [
+        "waiting for 1, ConnectionClosed",
+        "waiting for 2, ConnectFailed",
+        "waiting for 3, ConnectFailed"
+      ])
+    }))
+
+  it.effect("does not count the time that the system's clock was set forward or back", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const { layer, servers } = yield* network()
+      let ahead = 0
+      const adjusted = Object.create(clock, {
+        currentTimeMillisUnsafe: { value: () => clock.currentTimeMillisUnsafe() + ahead },
+        currentTimeMillis: { value: Effect.sync(() => clock.currentTimeMillisUnsafe() + ahead) }
+      }) as Clock.Clock
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: Schedule.max([Schedule.exponential("1 second"), Schedule.during("1 hour")])
+      }).pipe(Effect.provide(layer), Effect.provideService(Clock.Clock, adjusted))
+      const attempts: Array<number> = []
+      const hours = 3_600_000
+      for (const [jump, lasting] of [[12 * hours, 0], [12 * hours, 0], [-48 * hours, 6000]]) {
+        yield* settle
+        ahead += jump
+        yield* TestClock.adjust(lasting)
+        servers.at(-1)!.transport.destroy()
+        yield* settle
+        const state = stateOf(client)
+        if (state._tag !== "Waiting") throw new Error(state._tag)
+        attempts.push(state.attempt)
+        yield* TestClock.adjust(state.delay)
+      }
+      assert.deepStrictEqual(attempts, [2, 3, 1])
+    }))
+})
+
+describe("Retry-After", () => {
+  /** How long a client waits after a failure, in milliseconds. The schedule says 2 seconds. */
+  const delayAfter = (failure: HandshakeError.ConnectError, options?: WebSocketClient.ReconnectingOptions) =>
+    Effect.gen(function*() {
+      const { attempts, layer, servers } = yield* network(failure)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: Schedule.spaced("2 seconds"),
+        ...options
+      }).pipe(Effect.provide(layer))
+      yield* settle
+      const state = stateOf(client)
+      if (state._tag !== "Waiting") throw new Error(state._tag)
+      const millis = Duration.toMillis(state.delay)
+      // It waits for as long as it says.
+      yield* TestClock.adjust(millis - 1)
+      yield* settle
+      assert.strictEqual(attempts(), 1)
+      yield* TestClock.adjust(1)
+      yield* settle
+      assert.strictEqual(servers.length, 1)
+      return millis
+    })
+  const within = (millis: number, least: number) => {
+    assert.isAtLeast(millis, least)
+    assert.isAtMost(millis, least * 1.2 + 1)
+  }
+
+  for (const status of [429, 503]) {
+    it.effect(`of a ${status} delays the next attempt for so many seconds, and up to a fifth more`, () =>
+      Effect.gen(function*() {
+        const delays: Array<number> = []
+        for (let i = 0; i < 5; i++) delays.push(yield* delayAfter(rejected(status, { "retry-after": "30" })))
+        for (const delay of delays) within(delay, 30_000)
+        assert.isAbove(new Set(delays).size, 1)
+      }))
+  }
+
+  it.effect("may be a date, by the Clock", () =>
+    Effect.gen(function*() {
+      yield* TestClock.setTime(Date.UTC(2030, 0, 1))
+      const date = new Date(Date.UTC(2030, 0, 1, 0, 1)).toUTCString()
+      within(yield* delayAfter(rejected(503, { "retry-after": date })), 60_000)
+      // By now it has passed.
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(yield* delayAfter(rejected(503, { "retry-after": date })), 2000)
+    }))
+
+  it.effect("does not shorten the schedule's delay", () =>
+    Effect.gen(function*() {
+      for (const value of ["0", "1"]) {
+        assert.strictEqual(yield* delayAfter(rejected(503, { "retry-after": value })), 2000)
+      }
+    }))
+
+  it.effect("that is invalid is ignored", () =>
+    Effect.gen(function*() {
+      for (const value of ["", "-30", "30s", "1.5", "soon", "30, 30"]) {
+        assert.strictEqual(yield* delayAfter(rejected(429, { "retry-after": value })), 2000)
+      }
+    }))
+
+  it.effect("is honored up to maxRetryAfter, by default 5 minutes", () =>
+    Effect.gen(function*() {
+      const forever = rejected(503, { "retry-after": "9".repeat(400) })
+      within(yield* delayAfter(forever), 300_000)
+      within(yield* delayAfter(forever, { maxRetryAfter: "1 hour" }), 3_600_000)
+      assert.strictEqual(yield* delayAfter(forever, { maxRetryAfter: 0 }), 2000)
+    }))
+
+  it.effect("of a redirect counts as well, where the program does not take it for final", () =>
+    Effect.gen(function*() {
+      const redirected = new HandshakeError.HandshakeRedirected({
+        status: 302,
+        location: "ws://elsewhere/",
+        headers: { "retry-after": "30" },
+        rawHeaders: []
+      })
+      within(yield* delayAfter(redirected, { isFinal: () => false }), 30_000)
+    }))
+
+  it.effect("does not make a failure one to try again after", () =>
+    Effect.gen(function*() {
+      const { attempts, layer } = yield* network(rejected(404, { "retry-after": "1" }), rejected(503))
+      const final = yield* Effect.provide(WebSocketClient.reconnecting("ws://there/"), layer)
+      assert.deepInclude(yield* Effect.flip(final.closed), { _tag: "HandshakeRejected", status: 404 })
+      const done = yield* WebSocketClient.reconnecting("ws://there/", { schedule: Schedule.recurs(0) }).pipe(
+        Effect.provide(layer)
+      )
+      assert.deepInclude(yield* Effect.flip(done.closed), { _tag: "HandshakeRejected", status: 503 })
+      assert.strictEqual(attempts(), 2)
+    }))
+})
+
+describe("options that are invalid", () => {
+  for (
+    const [option, options] of [
+      ["resetAfter", { resetAfter: -1 }],
+      ["resetAfter", { resetAfter: "soon" as Duration.Input }],
+      ["maxRetryAfter", { maxRetryAfter: -1 }],
+      ["whileDown.buffer", { whileDown: { buffer: Number.NaN } }],
+      ["whileDown.buffer", { whileDown: { buffer: -1 } }]
+    ] as const
+  ) {
+    it.effect(`end the client before its first attempt: ${JSON.stringify(options)}`, () =>
+      Effect.gen(function*() {
+        const { attempts, layer } = yield* network()
+        const client = yield* Effect.provide(WebSocketClient.reconnecting("ws://there/", options), layer)
+        assert.deepInclude(yield* Effect.flip(client.closed), { _tag: "InvalidOption", option })
+        assert.deepInclude((yield* Effect.flip(client.send("x"))).cause, { _tag: "InvalidOption", option })
+        assert.strictEqual(attempts(), 0)
+      }))
+  }
+})
+
+describe("two that read the messages", () => {
+  it.effect("share them: each message goes to one, and both go on with the next connection and to the end", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const first = yield* collect(client)
+      const other = yield* collect(client)
+      for (const i of [0, 1]) {
+        yield* settle
+        for (let n = 0; n < 10; n++) {
+          yield* servers[i].connection.send(String(10 * i + n))
+          yield* settle
+        }
+        if (i === 0) servers[0].transport.destroy()
+        yield* second
+      }
+      yield* servers[1].connection.close()
+      yield* Fiber.join(first.fiber)
+      yield* Fiber.join(other.fiber)
+      assert.deepStrictEqual(
+        [...first.messages, ...other.messages].map(Number).toSorted((a, b) => a - b),
+        Array.from({ length: 20 }, (_, n) => n)
+      )
+    }))
+})
+
+describe("the failures of a client's own effects", () => {
+  class NoToken extends Data.TaggedError("NoToken")<{}> {}
+
+  it.effect("leave out those of connections, which each client has", () =>
+    Effect.gen(function*() {
+      const { layer } = yield* network()
+      yield* Effect.gen(function*() {
+        // That these compile is what is tested: the type of the state allows no other client.
+        const sends: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+          onOpen: (connection) => connection.send("subscribe")
+        })
+        const receives: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+          onOpen: (connection) => Effect.andThen(connection.send("login"), connection.receive)
+        })
+        const asks: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting(
+          Effect.as(WebSocketClient.connect("ws://tickets/"), "ws://there/"),
+          { headers: Effect.as(Effect.scoped(WebSocketClient.connect("ws://tickets/")), {}) }
+        )
+        const fails: WebSocketClient.Reconnecting<NoToken> = yield* WebSocketClient.reconnecting("ws://there/", {
+          headers: Effect.fail(new NoToken()),
+          onOpen: (connection) => connection.send("subscribe")
+        })
+        // @ts-expect-error NoToken is not among the failures of connections
+        const wrong: WebSocketClient.Reconnecting = fails
+        for (const client of [sends, receives, asks, wrong]) assert.isDefined(client.state)
+      }).pipe(Effect.provide(layer))
     }))
 })
 
@@ -590,7 +866,7 @@ describe("the Scope", () => {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { layer, servers } = yield* network()
         const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
-        let made: WebSocketClient.Reconnecting<ConnectionError.ConnectionClosed> | undefined
+        let made: WebSocketClient.Reconnecting | undefined
         return {
           effect: Effect.scoped(Effect.gen(function*() {
             const client = made = yield* WebSocketClient.reconnecting("ws://there/", {
@@ -634,6 +910,8 @@ describe("over real sockets", () => {
       let attempt = 0
       const client = yield* WebSocketClient.reconnecting(first.url, {
         schedule: Schedule.spaced("5 millis"),
+        // While it stops, the server answers with 503 and a Retry-After.
+        maxRetryAfter: 0,
         headers: Effect.sync(() => ({ "X-Attempt": String(++attempt) }))
       })
       const messages: Array<string> = []
@@ -655,6 +933,20 @@ describe("over real sockets", () => {
       assert.match(messages[2], /^second: \d+$/)
       assert.deepStrictEqual([messages[1], messages[3]], ["a", "b"])
       yield* again.stop
+    }))
+
+  it.live("a server that has no room is asked again no sooner than it says", () =>
+    Effect.gen(function*() {
+      const { url } = yield* serve(Effect.never, { serve: { maxConnections: 0 } })
+      const client = yield* WebSocketClient.reconnecting(url, { schedule: Schedule.spaced("5 millis") })
+      const waiting = yield* SubscriptionRef.changes(client.state).pipe(
+        Stream.filter((state) => state._tag === "Waiting"),
+        Stream.runHead
+      )
+      const { cause, delay } = Option.getOrThrow(waiting)
+      assert.deepInclude(cause, { _tag: "HandshakeRejected", status: 503 })
+      assert.isAtLeast(Duration.toMillis(delay), 5000)
+      assert.isAtMost(Duration.toMillis(delay), 15_000 * 1.2 + 1)
     }))
 
   it.live("a wrong answer to the handshake is final", () =>

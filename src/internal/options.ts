@@ -10,6 +10,7 @@ import type * as Connection from "../Connection.ts"
 import type { OriginPolicy } from "../Handshake.ts"
 import { InvalidOption } from "../HandshakeError.ts"
 import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
+import type { ReconnectingOptions } from "../WebSocketClient.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 
 /** The first thing that is wrong, if something is. */
@@ -88,6 +89,13 @@ export const checkListen = ({ handshakeTimeout, maxHeaderSize, maxPendingHandsha
     wait("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
+
+export const checkReconnecting = (
+  { maxRetryAfter, resetAfter, whileDown }: Pick<ReconnectingOptions, "maxRetryAfter" | "resetAfter" | "whileDown">
+): Checked =>
+  duration("resetAfter", resetAfter) ??
+    duration("maxRetryAfter", maxRetryAfter) ??
+    (typeof whileDown === "object" ? atLeast(0, "whileDown.buffer", whileDown.buffer) : undefined)
 
 export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
   within(8, 15, "serverMaxWindowBits", options.serverMaxWindowBits) ??

@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -11,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Pull from "effect/Pull"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -18,14 +20,20 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
 import { ConnectionClosed, NotConnected } from "../ConnectionError.ts"
-import { type ConnectError, HandshakeRejected } from "../HandshakeError.ts"
+import { type ConnectError, HandshakeRedirected, HandshakeRejected } from "../HandshakeError.ts"
 import type { Client, Failure, Reconnecting, ReconnectingOptions, State } from "../WebSocketClient.ts"
+import { checkReconnecting } from "./options.ts"
+import { readRetryAfter } from "./retryAfter.ts"
+import { Timers } from "./timers.ts"
 
 type Shape = Connection.Connection["Service"]
 
 /** How many connections that nobody has read to their end are remembered, the one that is open among them. */
 const maxUnread = 8
 const defaultResetAfter = Duration.seconds(5)
+const defaultMaxRetryAfter = Duration.minutes(5)
+/** How much is added at random to what a server asks for, so that its clients do not return all at once. */
+const retryAfterJitter = 0.2
 const defaultSchedule = Schedule.jittered(
   Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")])
 )
@@ -77,13 +85,44 @@ const conclude = <E>(failure: Failure<E>): Exit.Exit<void, Failure<E>> =>
   failure instanceof ConnectionClosed && failure.normal ? Exit.void : Exit.fail(failure)
 
 // -----------------------------------------------------------------------------
+// How long to wait
+// -----------------------------------------------------------------------------
+
+/**
+ * A clock for intervals, in milliseconds: the time of day when it was made, plus
+ * what the monotonic clock has counted since. Setting the system's clock does not move it.
+ */
+const steadyClock: Effect.Effect<() => number> = Effect.contextWith((context: Context.Context<never>) => {
+  const timers = Timers.of(context)
+  const offset = timers.clock.currentTimeMillisUnsafe() - timers.now()
+  return Effect.succeed(() => offset + timers.now())
+})
+
+/** What the schedule says, or longer if the response asks for it with a Retry-After (RFC 9110 §10.2.3). */
+const delayAfter = (
+  failure: Failure<unknown>,
+  scheduled: Duration.Duration,
+  maxRetryAfter: number
+): Effect.Effect<Duration.Duration> => {
+  const value = failure instanceof HandshakeRejected || failure instanceof HandshakeRedirected
+    ? failure.headers["retry-after"]
+    : undefined
+  if (value === undefined) return Effect.succeed(scheduled)
+  return Effect.zipWith(Clock.currentTimeMillis, Random.next, (now, random) => {
+    const asked = Math.min(readRetryAfter(value, now) ?? 0, maxRetryAfter)
+    return Duration.max(scheduled, Duration.millis(Math.ceil(asked * (1 + retryAfterJitter * random))))
+  })
+}
+
+// -----------------------------------------------------------------------------
 // Where the connections and those who use them meet
 // -----------------------------------------------------------------------------
 
+type WhileDown = NonNullable<ReconnectingOptions["whileDown"]>
 type Use<A> = (connection: Shape) => Effect.Effect<A, ConnectionClosed>
 
 class Link<E> {
-  private readonly whileDown: "suspend" | "fail" | { readonly buffer: number }
+  private readonly whileDown: WhileDown
   /** The connection that takes what is sent. */
   private open: Shape | undefined
   /** Opened whenever it is worth while to look again, for those who send and those who read. */
@@ -96,8 +135,8 @@ class Link<E> {
   private exit: Exit.Exit<void, Failure<E>> | undefined
   private lastFailure: Failure<E> | undefined
 
-  constructor(whileDown: ReconnectingOptions["whileDown"]) {
-    this.whileDown = whileDown ?? "suspend"
+  constructor(whileDown: WhileDown) {
+    this.whileDown = whileDown
   }
 
   /**
@@ -217,9 +256,19 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
 ): Effect.fn.Return<Reconnecting<E | E1 | E2 | E3>, never, Scope.Scope | R | R1 | R2 | R3> {
   type Failed = Failure<E | E1 | E2>
   type Ended = Failure<E | E1 | E2 | E3>
-  const { headers, isFinal: endsWith = isFinal, onOpen, schedule = defaultSchedule, ...connectOptions } = options
-  const resetAfter = Duration.toMillis(options.resetAfter ?? defaultResetAfter)
-  const link = new Link<E | E1 | E2 | E3>(options.whileDown)
+  const {
+    headers,
+    isFinal: endsWith = isFinal,
+    maxRetryAfter = defaultMaxRetryAfter,
+    onOpen,
+    resetAfter = defaultResetAfter,
+    schedule = defaultSchedule,
+    whileDown = "suspend",
+    ...connectOptions
+  } = options
+  const problem = checkReconnecting(options)
+  const now = yield* steadyClock
+  const link = new Link<E | E1 | E2 | E3>(whileDown)
   const state = yield* SubscriptionRef.make<State<E | E1 | E2 | E3>>({ _tag: "Connecting", attempt: 1 })
   const closed = yield* Deferred.make<void, Ended>()
   /** Those that close connections which were lost. */
@@ -238,7 +287,7 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
       yield* Effect.raceFirst(onOpen(connection), Effect.flatMap(connection.closed, Effect.fail))
     }
     yield* link.attach(connection)
-    openedAt = yield* Clock.currentTimeMillis
+    openedAt = now()
     yield* SubscriptionRef.set(state, { _tag: "Open", connection })
     return yield* connection.closed
   })
@@ -259,26 +308,32 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
   ).pipe(Effect.catch(Effect.succeed<Failed>))
 
   const run = Effect.gen(function*() {
+    if (problem !== undefined) {
+      link.detach(problem)
+      return yield* Effect.fail(problem)
+    }
+    const lasting = Duration.toMillis(resetAfter)
+    const longest = Duration.toMillis(maxRetryAfter)
     let step = yield* Schedule.toStep(schedule)
     for (let count = 1;; count++) {
-      yield* SubscriptionRef.set(state, { _tag: "Connecting", attempt: count })
       openedAt = undefined
       const cause = yield* attempt
       link.detach(cause)
       if (endsWith(cause)) return yield* conclude(cause)
-      const now = yield* Clock.currentTimeMillis
-      if (openedAt !== undefined && now - openedAt >= resetAfter) {
+      if (openedAt !== undefined && now() - openedAt >= lasting) {
         step = yield* Schedule.toStep(schedule)
         count = 0
       }
-      const delay = yield* Pull.matchEffect(step(now, cause), {
+      const scheduled = yield* Pull.matchEffect(step(now(), cause), {
         onSuccess: ([, duration]) => Effect.succeed(duration),
         onFailure: Effect.failCause,
         onDone: () => Effect.undefined
       })
-      if (delay === undefined) return yield* conclude(cause)
+      if (scheduled === undefined) return yield* conclude(cause)
+      const delay = yield* delayAfter(cause, scheduled, longest)
       yield* SubscriptionRef.set(state, { _tag: "Waiting", attempt: count + 1, cause, delay })
       yield* Effect.sleep(delay)
+      yield* SubscriptionRef.set(state, { _tag: "Connecting", attempt: count + 1 })
     }
   })
 
