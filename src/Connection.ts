@@ -132,6 +132,49 @@ export class Connection extends Context.Service<Connection, {
    * other does not see.
    */
   readonly frames: Stream.Stream<Frame.Frame, ConnectionClosed>
+  /**
+   * Drops all data from now on, and returns how the connection ended, once that
+   * is known. For a program that only sends: with `closed` instead, what the
+   * peer sends fills the inbox, and behind it neither pongs nor the close frame
+   * are seen. Other fibers that read receive nothing more. Interrupting it does
+   * not take it back.
+   *
+   * **Example** (A handler that only sends)
+   *
+   * ```ts
+   * import { Effect } from "effect"
+   * import { Connection } from "effect-ws"
+   *
+   * const push = Effect.gen(function*() {
+   *   const connection = yield* Connection.Connection
+   *   yield* connection.send("snapshot")
+   *   yield* connection.discard
+   * })
+   * ```
+   */
+  readonly discard: Effect.Effect<ConnectionClosed>
+
+  /**
+   * Suspends while the transport is above its high-water mark. For a program
+   * that chooses what to send only when it can be sent. Fails when nothing can
+   * be sent any more.
+   *
+   * **Example** (The newest price, and not all of them)
+   *
+   * ```ts
+   * import { Effect, SubscriptionRef } from "effect"
+   * import type { Connection } from "effect-ws"
+   *
+   * const conflate = (connection: Connection.Connection["Service"], price: SubscriptionRef.SubscriptionRef<number>) =>
+   *   connection.writable.pipe(
+   *     Effect.andThen(SubscriptionRef.get(price)),
+   *     Effect.flatMap((newest) => connection.send(String(newest))),
+   *     Effect.andThen(Effect.sleep("50 millis")),
+   *     Effect.forever
+   *   )
+   * ```
+   */
+  readonly writable: Effect.Effect<void, ConnectionClosed>
 
   /**
    * Sends a message: a string as text, bytes as binary. Waits while the
@@ -192,8 +235,9 @@ export class Connection extends Context.Service<Connection, {
   ) => Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong>
   /**
    * Waits until it is known how the connection ended, and answers it: when both
-   * ends have sent a close frame, or when it was cut off. A handler's own
-   * finalizers run before its connection is closed, and must not wait for this.
+   * ends have sent a close frame, or when it was cut off. It reads nothing: a
+   * program that only waits for this uses `discard`. A handler's own finalizers
+   * run before its connection is closed, and must not wait for this.
    */
   readonly closed: Effect.Effect<ConnectionClosed>
 
@@ -261,8 +305,9 @@ export interface Options {
   /** Whether pings are answered with pongs. When not, they are among the `frames`. Default true. */
   readonly autoPong?: boolean | undefined
   /**
-   * Whether a close frame is answered with one. When not, it is the last of the
-   * `frames`, and the program is to call `close`. Default true.
+   * Whether a close frame is answered with one. If not, the close frame is the
+   * last of the `frames`, which end behind it, and the program calls `close`
+   * within `closeTimeout`. Default true.
    */
   readonly autoClose?: boolean | undefined
   /** Whether what is sent in one turn of the event loop leaves in one write. Default true. */

@@ -526,6 +526,49 @@ describe("frames", () => {
       assert.isTrue(ended.clean)
     }))
 
+  it.effect("end behind the close frame that is left to the program, and the reply is its own", () =>
+    Effect.gen(function*() {
+      for (const code of [1000, 1005, 4001]) {
+        const { connection, peer } = yield* makeRaw({ role: "server", autoClose: false })
+        peer.send(Frame.text("x"), Frame.close(code))
+        const opcodes: Array<number> = []
+        yield* Stream.runForEach(connection.frames, ({ opcode }) => Effect.sync(() => void opcodes.push(opcode)))
+        assert.deepStrictEqual(opcodes, [Frame.Opcode.Text, Frame.Opcode.Close])
+        assert.deepStrictEqual(yield* Stream.runCollect(connection.frames), [])
+        peer.transport.end()
+        const ended = yield* connection.close(1000)
+        assert.deepStrictEqual([ended.first, ended.code, ended.sent?.code], ["remote", code, 1000])
+        assert.deepStrictEqual(yield* Effect.flip(connection.receive), ended)
+      }
+    }))
+
+  it.effect("messages end behind a close frame that is left to the program, as with a reply", () =>
+    Effect.gen(function*() {
+      const collect = (code: number) =>
+        Effect.gen(function*() {
+          const { connection, peer } = yield* makeRaw({ role: "server", autoClose: false })
+          const collected = yield* Effect.forkChild(Effect.exit(Stream.runCollect(connection.messages)))
+          yield* settle
+          peer.send(Frame.text("x"), Frame.close(code))
+          return Exit.map(yield* Fiber.join(collected), (messages) => messages.map(contentOf))
+        })
+      assert.deepStrictEqual(yield* collect(1000), Exit.succeed(["x"]))
+      const failed = yield* Effect.flip(yield* collect(4001))
+      assert.deepStrictEqual([failed.code, failed.sent, failed.cause], [4001, undefined, undefined])
+    }))
+
+  it.effect("a close frame that the program does not answer ends the connection after closeTimeout", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", autoClose: false, closeTimeout: "3 seconds" })
+      peer.send(Frame.close(1000))
+      yield* settle
+      yield* TestClock.adjust("2999 millis")
+      yield* settle
+      assert.isFalse(peer.gone())
+      yield* TestClock.adjust("1 millis")
+      assert.strictEqual((yield* connection.closed).cause?._tag, "CloseTimeout")
+    }))
+
   it.effect("share a queue with messages: what one takes the other does not see", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -587,6 +630,90 @@ describe("frames", () => {
       const ended = yield* connection.closed
       assert.deepStrictEqual(ended.sent, { code: 4002, reason: "frame" })
       assert.isTrue(ended.clean)
+    }))
+})
+
+describe("discard", () => {
+  it.effect("drops what came and what comes, however much, and sees the close frame behind it", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 1000 })
+      // The beginning of a message is here, and some fiber may have looked for its end.
+      peer.send(Frame.text("a", { fin: false }))
+      const reader = yield* Effect.forkChild(connection.receive)
+      yield* settle
+      yield* Fiber.interrupt(reader)
+      peer.send(Frame.continuation("b"))
+      for (let i = 0; i < 100; i++) peer.send(Frame.binary(new Uint8Array(500)), Frame.ping(bytes(i)))
+      yield* settle
+      const before = (yield* connection.stats).unreadAmount
+      assert.isAtLeast(before, 1000)
+      assert.isBelow(before, 2000)
+      const discarding = yield* Effect.forkChild(connection.discard, { startImmediately: true })
+      yield* settle
+      assert.strictEqual((yield* connection.stats).unreadAmount, 0)
+      assert.deepStrictEqual(peer.received.filter(({ opcode }) => opcode === 10).length, 100)
+      peer.send(Frame.binary(new Uint8Array(5000)), Frame.close(1000, "done"))
+      const ended = yield* Fiber.join(discarding)
+      assert.deepStrictEqual(ended.received, { code: 1000, reason: "done" })
+      assert.isTrue(ended.clean)
+      assert.deepStrictEqual(yield* Effect.flip(connection.receive), ended)
+    }))
+
+  it.effect("wakes readers only at the end; a message read in fragments is skipped", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.text("a", { fin: false }))
+      const message = yield* connection.receiveFragments
+      assert(message._tag === "Text")
+      const fragments = yield* Effect.forkChild(Effect.flip(Stream.runCollect(message.fragments)))
+      const reader = yield* Effect.forkChild(Effect.flip(connection.receive))
+      yield* settle
+      const discarding = yield* Effect.forkChild(connection.discard, { startImmediately: true })
+      assert.strictEqual((yield* Fiber.join(fragments))._tag, "MessageSkipped")
+      yield* Fiber.interrupt(discarding)
+      peer.send(Frame.continuation("b"), Frame.text("c"))
+      yield* settle
+      assert.isUndefined(reader.pollUnsafe())
+      peer.send(Frame.close(1000))
+      assert.strictEqual(yield* Fiber.join(reader), yield* connection.discard)
+    }))
+
+  it.effect("keeps the limits and rules of messages", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server", maxMessageSize: 100 })
+      const discarding = yield* Effect.forkChild(connection.discard, { startImmediately: true })
+      peer.send(Frame.binary(new Uint8Array(101)))
+      assert.strictEqual((yield* Fiber.join(discarding)).cause?._tag, "MessageTooLarge")
+    }))
+})
+
+describe("writable", () => {
+  it.effect("suspends until there is room, so that what is sent can be chosen then", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" }, { highWaterMark: 100 })
+      yield* connection.writable
+      peer.transport.pause()
+      yield* connection.send(new Uint8Array(200))
+      yield* settle
+      let newest = 1
+      const sending = yield* Effect.forkChild(
+        Effect.andThen(connection.writable, Effect.suspend(() => connection.send(`${newest}`))),
+        { startImmediately: true }
+      )
+      yield* settle
+      newest = 2
+      peer.transport.resume()
+      yield* Fiber.join(sending)
+      yield* settle
+      assert.deepStrictEqual(peer.received.slice(1).map(textOf), ["2"])
+    }))
+
+  it.effect("fails once nothing can be sent any more", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      peer.send(Frame.close(1000))
+      yield* settle
+      assert.strictEqual(yield* Effect.flip(connection.writable), yield* connection.closed)
     }))
 })
 

@@ -128,6 +128,23 @@ for (const [way, serveBy] of Object.entries(ways)) {
       20_000
     )
 
+    it.live("discard: behind any amount of data, pings and the close frame are answered", () =>
+      Effect.gen(function*() {
+        const ended = yield* Deferred.make<ConnectionError.ConnectionClosed>()
+        const handler = Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          yield* connection.send("ready")
+          yield* Deferred.succeed(ended, yield* connection.discard)
+        })
+        const peer = yield* open(yield* serveBy(handler))
+        const data = masked(Frame.binary(new Uint8Array(50_000)))
+        peer.write(Buffer.concat([Buffer.alloc(data.length * 40, data), masked(Frame.ping(Buffer.from("there?")))]))
+        const [, pong] = yield* peer.untilFrames(2)
+        assert.deepStrictEqual([pong.opcode, Buffer.from(pong.payload).toString()], [Frame.Opcode.Pong, "there?"])
+        peer.write(Buffer.concat([Buffer.alloc(data.length * 40, data), masked(Frame.close(1000))]))
+        assert.isTrue((yield* Deferred.await(ended)).clean)
+      }))
+
     it.live("slow: a peer that reads nothing is closed on", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched((connection) =>

@@ -218,7 +218,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       if (!this.dropping) this.inbox.push(deliver)
     }
     if (close !== undefined) this.sendClose(close)
-    else if (this.protocol.state !== "Open") this.proceed()
+    else if (this.protocol.state !== "Open") {
+      this.proceed()
+      // Without a reply of this end's, the end is not known yet. But nothing follows the peer's close frame (§5.5.1).
+      if (this.protocol.repliesLater) this.leave()
+    }
     this.outbox.release()
     if (this.inbox.full && this.protocol.state === "Open" && !this.paused) {
       this.paused = true
@@ -387,7 +391,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   }
 
   get frames(): Stream.Stream<Frame.Frame, ConnectionClosed> {
-    return Stream.fromPull(Effect.succeed(this.inbox.takeFrames(endOfStream)))
+    return Stream.fromPull(Effect.succeed(this.inbox.takeFrames(endOfFrames)))
   }
 
   /** The next message as what `decode` makes of it, in the step that takes it. */
@@ -406,7 +410,14 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     )
   }
 
-  /** Nobody reads any more: who waits for a message is told at once, before it is known how the connection ends. */
+  get discard(): Shape["discard"] {
+    return Effect.suspend(() => {
+      this.inbox.discard()
+      return this.closed
+    })
+  }
+
+  /** Tells who waits for a message at once that none will come, before it is known how the connection ends. */
   leave(): void {
     this.inbox.close(this.protocol.closed)
   }
@@ -441,6 +452,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     options: SendOptions | undefined
   ): Effect.Effect<void, ConnectionClosed> {
     return this.outbox.send(() => this.outbox.writeData(messages.map(frameOf), options))
+  }
+
+  get writable(): Shape["writable"] {
+    return this.outbox.send(() => Effect.void)
   }
 
   get bufferedAmount(): number {
@@ -562,11 +577,12 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     return this.protocol.state === "Closed" ? this.protocol.closed : undefined
   }
 
-  /** Whether an error says how this connection ended; or, to somebody who sent meanwhile, that it is being closed. */
+  /** Whether an error says how this connection ended, or that it was being closed. */
   isEnd(error: unknown): boolean {
     const { closed } = this.protocol
     if (error === closed) return true
-    return error instanceof ConnectionClosed && error.sent !== undefined && error.sent === closed.sent
+    const frame = error instanceof ConnectionClosed ? error.sent ?? error.received : undefined
+    return frame !== undefined && (frame === closed.sent || frame === closed.received)
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {
@@ -620,9 +636,17 @@ export const closeProblem = (
 /** A frame of the user's own is not compressed. */
 const asItIs: SendOptions = { compress: false }
 
-/** Streams end where the connection ended normally, and fail otherwise. */
+/** Whether this end has yet to answer the peer's close frame (`autoClose: false`). */
+const isUnanswered = ({ cause, received, sent }: ConnectionClosed): boolean =>
+  received !== undefined && sent === undefined && cause === undefined
+
+/** Ends a stream if the connection ended normally, and fails it otherwise. */
 const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>
-  closed.normal ? Cause.done() : Effect.fail(closed)
+  closed.normal || (isUnanswered(closed) && CloseCode.isNormal(closed.code)) ? Cause.done() : Effect.fail(closed)
+
+/** The same for frames, which end with any close frame that is left to the program: it is the last of them. */
+const endOfFrames = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>
+  isUnanswered(closed) ? Cause.done() : endOfStream(closed)
 
 /** Opens a connection, with what it needs from a context. `onGone` is called once, when the transport is gone. */
 export const openUnsafe = (

@@ -160,6 +160,8 @@ export class Inbox {
   /** A message that is whole and not taken yet. */
   private ready: Message | undefined
   private readonly assembler = new Assembler()
+  /** Whether the program wants no data any more. */
+  private discarding = false
   /** The message that is being read in fragments, if there is one. */
   private streamed: object | undefined
 
@@ -193,6 +195,7 @@ export class Inbox {
 
   /** Takes checked frames, and the array that they are in. */
   push(frames: Array<Frame>): void {
+    if (this.discarding) return
     if (this.head === this.frames.length) {
       this.frames = frames
       this.head = 0
@@ -210,7 +213,8 @@ export class Inbox {
 
   /** Nothing more will come. What is here can still be taken. */
   close(closed: ConnectionClosed): void {
-    if (this.closed !== undefined) return
+    // The peer's close frame may have come long before it is known how the connection ends (`autoClose: false`).
+    if (this.closed !== undefined && (this.closed.sent ?? this.closed.cause) !== undefined) return
     this.closed = closed
     this.wake()
   }
@@ -218,6 +222,20 @@ export class Inbox {
   /** The transport is gone. */
   detach(): void {
     this.source = undefined
+  }
+
+  /** Drops what is here, undecoded, and all data that comes from now on. */
+  discard(): void {
+    this.discarding = true
+    this.ready = undefined
+    this.front = undefined
+    this.streamed = undefined
+    this.assembler.giveBack()
+    if (!this.decodes) this.decoding = undefined
+    this.empty()
+    this.source?.resume()
+    // A fiber may wait for the rest of a message in fragments.
+    this.wake()
   }
 
   // -- taking ----------------------------------------------------------------
@@ -548,7 +566,7 @@ export class Inbox {
       return this.decoding.pipe(
         Effect.match({
           onSuccess: (frame) => {
-            this.front = frame
+            if (!this.discarding) this.front = frame
           },
           onFailure: (error) => this.fail(error)
         }),
@@ -561,10 +579,14 @@ export class Inbox {
     }))
   }
 
-  private fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
+  private empty(): void {
     this.frames = none
     this.head = 0
     this.bytes = 0
+  }
+
+  private fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
+    this.empty()
     const closed = this.closed = this.source?.fail(error) ?? failedWith(this.closed!, error)
     this.wake()
     return closed

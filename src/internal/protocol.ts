@@ -79,6 +79,11 @@ export class Protocol {
     return this.first === undefined ? "Open" : "Closing"
   }
 
+  /** Whether the peer has sent a close frame that is the program's to answer. */
+  get repliesLater(): boolean {
+    return !this.autoClose && this.received !== undefined && this.sent === undefined
+  }
+
   /** How the connection stands, as an end: what there will be to say if nothing else comes. */
   get closed(): ConnectionClosed {
     return this.ending ??
