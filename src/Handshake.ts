@@ -30,6 +30,7 @@ import { hash, randomBytes } from "node:crypto"
 import * as Extension from "./Extension.ts"
 import * as HandshakeError from "./HandshakeError.ts"
 import { fold, isFieldValue, isToken, listHas, parseTokens } from "./internal/headers.ts"
+import { redact, resolveLocation } from "./internal/url.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -699,15 +700,19 @@ export const makeRequest = (
  * @since 0.1.0
  */
 export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
-  // Whoever reads the error need not know the password.
-  const shown = String(url).replace(/^(\s*(?:[a-z][a-z0-9+.-]*:)?[/\\\s]*)[^/\\?#]*@/i, "$1***@")
+  const shown = redact(String(url))
   const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: shown, problem }))
   if (!URL.canParse(String(url))) return invalid("it is not an absolute URL")
   const parsed = new URL(String(url))
   if (parsed.protocol === "http:") parsed.protocol = "ws:"
   if (parsed.protocol === "https:") parsed.protocol = "wss:"
   if (parsed.protocol !== "ws:" && parsed.protocol !== "wss:") {
-    return invalid(`its scheme is ${parsed.protocol.slice(0, -1)}, not ws or wss`)
+    // In "user:password@host", what parses as the scheme is the user.
+    return invalid(
+      shown.trimStart().startsWith("***")
+        ? "it begins with neither ws:// nor wss://"
+        : `its scheme is ${parsed.protocol.slice(0, -1)}, not ws or wss`
+    )
   }
   if (!isPercentEncoded(parsed.username) || !isPercentEncoded(parsed.password)) {
     return invalid("its user name or password is not percent-encoded")
@@ -825,7 +830,7 @@ export const readResponse = (
     const location = headers["location"]
     return Result.succeed(
       redirects.has(status) && location !== undefined
-        ? { _tag: "Redirect", status, location: resolve(request, location), headers, rawHeaders }
+        ? { _tag: "Redirect", status, location: resolveLocation(location, baseOf(request)), headers, rawHeaders }
         : { _tag: "Rejected", status, headers, rawHeaders, body: response.body ?? "" }
     )
   }
@@ -861,10 +866,7 @@ export const readResponse = (
 
 const redirects = new Set([301, 302, 303, 307, 308])
 
-const resolve = (request: Request, location: string): string => {
-  const base = `${request.secure ? "https" : "http"}://${request.host}${request.path}`
-  return URL.canParse(location, base) ? new URL(location, base).href : location
-}
+const baseOf = ({ host, path, secure }: Request): string => `${secure ? "https" : "http"}://${host}${path}`
 
 // -----------------------------------------------------------------------------
 // Policy service

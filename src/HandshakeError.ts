@@ -69,6 +69,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import { redact } from "./internal/url.ts"
 
 // -----------------------------------------------------------------------------
 // Requests
@@ -402,6 +403,7 @@ export type ResponseError =
  * @since 0.1.0
  */
 export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
+  /** As it was written, without what may be a secret: user, password, query and fragment. */
   readonly url: string
   readonly problem: string
 }> {
@@ -575,14 +577,14 @@ export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
  */
 export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")<{
   readonly status: number
-  /** The Location header, made absolute. */
+  /** The Location header, made absolute. The message shows it without its query. */
   readonly location: string
   readonly headers: Readonly<Record<string, string>>
   /** The headers as on the wire: repeated ones, such as Set-Cookie, stand apart. */
   readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
 }> {
   override get message(): string {
-    return `the server redirects to ${this.location} (status ${this.status}); connect there instead, ` +
+    return `the server redirects to ${redact(this.location)} (status ${this.status}); connect there instead, ` +
       `or let maxRedirects say how many to follow`
   }
 }
@@ -596,11 +598,11 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
  */
 export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
   readonly maxRedirects: number
-  /** Where the last one leads, made absolute. */
+  /** The last Location header, made absolute. The message shows it without its query. */
   readonly location: string
 }> {
   override get message(): string {
-    return `the server redirects once more after ${this.maxRedirects}, to ${this.location}`
+    return `the server redirects once more after ${this.maxRedirects}, to ${redact(this.location)}`
   }
 }
 
@@ -613,12 +615,12 @@ export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
  * @since 0.1.0
  */
 export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
-  /** The Location header, made absolute. */
+  /** The Location header, made absolute. The message shows it without its query. */
   readonly location: string
   readonly problem: string
 }> {
   override get message(): string {
-    return `the redirect to ${this.location} is not followed: ${this.problem}`
+    return `the redirect to ${redact(this.location)} is not followed: ${this.problem}`
   }
 }
 

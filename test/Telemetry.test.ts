@@ -246,6 +246,35 @@ describe("metrics", () => {
 })
 
 describe("spans", () => {
+  it.live("and errors of a client hold no user, password, query or fragment of the URL", () =>
+    Effect.gen(function*() {
+      const { spans, tracer } = makeTracer()
+      const duplex = () => Effect.fail(new Error("no stream"))
+      const connect = (url: string | URL) =>
+        Effect.scoped(WebSocketClient.connect(url, { duplex })).pipe(Effect.provideService(Tracer.Tracer, tracer))
+      for (
+        const url of [
+          "ws://user:secret@host/path",
+          "ws://secret@host/path?secret",
+          "ws://host/path?token=secret",
+          "ws://user:1/secret@host/path",
+          "ws://user/secret@more/secret@host/path",
+          "ws://user:#secret@host/path",
+          "ws://user:secret#@host/path",
+          "ws://user:secret@host/path#secret",
+          "secret:secret@host"
+        ]
+      ) {
+        for (const form of URL.canParse(url) ? [url, new URL(url)] : [url]) {
+          const error = yield* Effect.flip(connect(form))
+          assert.notInclude(`${error.message}${String(error)}${JSON.stringify(error)}`, "secret", url)
+        }
+      }
+      assert.strictEqual(spans.length, 17)
+      for (const span of spans) assert.notInclude(JSON.stringify([...span.attributes]), "secret")
+      assert.deepInclude(Object.fromEntries(spans[0].attributes), { "server.address": "host", "url.path": "/path" })
+    }))
+
   const exchange = Effect.scoped(Effect.gen(function*() {
     let inHandler: Tracer.AnySpan | undefined
     let headers: Handshake.Headers = {}

@@ -6,6 +6,7 @@ import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -98,6 +99,22 @@ describe("redirects", () => {
         assert.deepInclude(none, { _tag: "HandshakeRedirected", status })
       }))
   }
+
+  it.live("to a path in UTF-8 lead to that path, escaped once", () =>
+    Effect.gen(function*() {
+      const server = yield* redirecting({ "/a": Buffer.from("/café?q=☃").toString("latin1") })
+      const request = yield* visit(`${server.url}/a`, { maxRedirects: 1 })
+      assert.deepStrictEqual([request.path, request.query.get("q")], ["/caf%C3%A9", "☃"])
+    }))
+
+  it.live("are told without the query that they lead to", () =>
+    Effect.gen(function*() {
+      const server = yield* redirecting({ "/a": "ftp://u:secret@127.0.0.1/?secret#secret", "/b": "/b?secret" })
+      for (const [path, maxRedirects] of [["a", 0], ["a", 1], ["b", 1]] as const) {
+        const error = yield* failure(WebSocketClient.connect(`${server.url}/${path}`, { maxRedirects }))
+        assert.notInclude(error.message, "secret")
+      }
+    }))
 
   it.live("that go in a circle end", () =>
     Effect.gen(function*() {
@@ -376,14 +393,18 @@ describe("TLS", () => {
       assert.strictEqual(error._tag, "ConnectFailed")
     }))
 
-  it.live("a server gets the name that is asked for, and http/1.1 to agree on", () =>
+  it.live("a server gets the name that is asked for, without a dot behind it, and http/1.1 to agree on", () =>
     Effect.gen(function*() {
-      const seen: Array<unknown> = []
+      const names: Array<unknown> = []
+      const hosts: Array<string | undefined> = []
       const server = Tls.createServer({ key, cert: certificate("signed.crt"), ALPNProtocols: ["h2", "http/1.1"] })
       server.on("secureConnection", (socket) => {
-        seen.push([socket.servername, socket.alpnProtocol])
-        socket.resume()
-        socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        names.push(socket.servername)
+        assert.strictEqual(socket.alpnProtocol, "http/1.1")
+        socket.once("data", (data) => {
+          hosts.push(/^Host: (.*?)(?::\d+)?\r$/m.exec(data.toString("latin1"))?.[1])
+          socket.end("HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        })
       })
       yield* Effect.acquireRelease(
         Effect.callback<void>((resume) => {
@@ -395,11 +416,34 @@ describe("TLS", () => {
           })
       )
       const { port } = server.address() as Net.AddressInfo
-      for (const host of ["localhost", "127.0.0.1"]) {
-        const error = yield* failure(WebSocketClient.connect(`wss://${host}:${port}`, { tls: { ca } }))
-        assert.strictEqual(error._tag, "HandshakeRejected")
+      const lookup: Net.LookupFunction = (_, __, callback) => callback(null, [{ address: "127.0.0.1", family: 4 }])
+      const agent = new Https.Agent({ lookup })
+      const duplex = () => Effect.sync(() => Net.connect(port, "127.0.0.1"))
+      for (
+        const [host, servername, options] of [
+          ["localhost", "localhost", { duplex }],
+          ["LOCALHOST.", "localhost", { duplex }],
+          ["localhost.", "localhost", { agent }],
+          ["127.0.0.1", false, {}],
+          ["127.0.0.1.", false, {}],
+          // The certificate is for these names, whatever the URL says.
+          ["elsewhere.example", "localhost", { duplex, servername: "localhost." }],
+          ["elsewhere.example", false, { duplex, servername: "127.0.0.1" }],
+          ["localhost", false, { duplex, servername: "" }]
+        ] as const
+      ) {
+        const { servername: given, ...way } = { servername: undefined, ...options }
+        const connecting = WebSocketClient.connect(`wss://${host}:${port}`, { ...way, tls: { ca, servername: given } })
+        const error = yield* failure(connecting)
+        assert.strictEqual(error._tag, "HandshakeRejected", error.message)
+        assert.strictEqual(names.pop(), servername)
+        // DNS and HTTP take a name as it is written (RFC 3986 §3.2.2).
+        assert.strictEqual(hosts.pop(), new URL(`ws://${host}`).hostname)
       }
-      assert.deepStrictEqual(seen, [["localhost", "http/1.1"], [false, "http/1.1"]])
+      const misnamed = yield* failure(
+        WebSocketClient.connect(`wss://elsewhere.example.:${port}`, { duplex, tls: { ca } })
+      )
+      assert.deepInclude(misnamed, { _tag: "ConnectFailed", code: "ERR_TLS_CERT_ALTNAME_INVALID" })
     }))
 
   it.live("a client's certificate lets it in where one is asked for, if the authority signed it", () =>

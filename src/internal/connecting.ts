@@ -36,6 +36,7 @@ import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { disclose, headerLinesKept, isTruncated, pairs } from "./http.ts"
 import { checkConnection, wait } from "./options.ts"
 import { traceHeaders } from "./tracing.ts"
+import { hostOf, resolveLocation, shown } from "./url.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
 const maxBodySize = 64 * 1024
@@ -148,7 +149,7 @@ const negotiate = Effect.fnUntraced(function*(
       }
       case "Redirect": {
         const { headers, rawHeaders, status } = verdict
-        const location = resolve(attempt.url, headers["location"])
+        const location = resolveLocation(headers["location"], baseOf(attempt.url))
         if (maxRedirects === 0) {
           return yield* Effect.fail(new HandshakeRedirected({ status, headers, rawHeaders, location }))
         }
@@ -166,11 +167,9 @@ const negotiate = Effect.fnUntraced(function*(
 // Redirects
 // -----------------------------------------------------------------------------
 
-/** Where a Location leads from a URL, whatever Host header was sent there. */
-const resolve = ({ host, pathname, protocol, search }: URL, location: string): string => {
-  const base = `${protocol === "wss:" ? "https" : "http"}://${host}${pathname}${search}`
-  return URL.canParse(location, base) ? new URL(location, base).href : location
-}
+/** What a Location is relative to, whatever Host header was sent there. */
+const baseOf = ({ host, pathname, protocol, search }: URL): string =>
+  `${protocol === "wss:" ? "https" : "http"}://${host}${pathname}${search}`
 
 /** What is meant for one origin alone. */
 const ownHeaders = new Set(["authorization", "cookie", "host", "proxy-authorization"])
@@ -312,17 +311,17 @@ const requestOptions = (
     : { createConnection: () => tls === undefined || isEncrypted(socket) ? socket : Tls.connect({ ...tls, socket }) }
 })
 
-/** A URL's host, without the brackets of an IPv6 address. */
-const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
-
 const isEncrypted = (socket: Duplex): boolean => "encrypted" in socket && socket.encrypted === true
+
+/** The name that a certificate must bear. In TLS, a name has no dot behind it (RFC 6066 §3), whereas DNS takes one for the root. */
+const nameOf = (host: string): string => host.replace(/\.+$/, "")
 
 /** TLS as Node wants it. The key and certificates are read here, so that what is wrong with them has a name. */
 const secureOptions = (
   url: URL,
   tls: TlsOptions = {}
 ): Result.Result<Tls.ConnectionOptions, InvalidOption> => {
-  const host = hostOf(url)
+  const name = nameOf(tls.servername || hostOf(url))
   const read = Result.try(() =>
     Tls.createSecureContext({
       ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
@@ -335,15 +334,12 @@ const secureOptions = (
     onFailure: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message }),
     onSuccess: (secureContext) => ({
       secureContext,
-      host,
-      // Not what the Host header says. An address is no name (RFC 6066 §3): the certificate is checked for it all the same.
-      servername: tls.servername ?? (isIP(host) === 0 ? host : ""),
+      // RFC 6066 §3: an address is no name. The certificate is checked for it all the same.
+      servername: tls.servername === "" || isIP(name) !== 0 ? "" : name,
+      checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
       rejectUnauthorized: tls.rejectUnauthorized ?? true,
       // RFC 8441 needs another handshake than this one.
       ALPNProtocols: ["http/1.1"]
     })
   })
 }
-
-/** A URL without user, password and query, which may hold secrets. */
-const shown = (url: URL): string => `${url.protocol}//${url.host}${url.pathname}`

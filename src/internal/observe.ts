@@ -6,10 +6,12 @@ import * as Exit from "effect/Exit"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Connection } from "../Connection.ts"
+import * as Handshake from "../Handshake.ts"
 import type { ConnectError } from "../HandshakeError.ts"
 import type { Client, ConnectOptions } from "../WebSocketClient.ts"
 import { Meter } from "./meter.ts"
 import { endSpan, startSpan, within } from "./tracing.ts"
+import { shownPath } from "./url.ts"
 
 export const observe = (
   url: string | URL,
@@ -32,10 +34,12 @@ export const observe = (
     )
   })
 
-/** Where it goes, without the query, in which there may be secrets. */
+/** Where it goes, without what may be a secret. */
 const attributesOf = (url: string | URL): Record<string, unknown> => {
-  const parsed = URL.parse(String(url))
-  return parsed === null ? {} : { "server.address": parsed.hostname, "url.path": parsed.pathname }
+  const parsed = Handshake.parseUrl(url)
+  return Result.isFailure(parsed)
+    ? {}
+    : { "server.address": parsed.success.hostname, "url.path": shownPath(parsed.success) }
 }
 
 const resultOf = (exit: Exit.Exit<unknown, ConnectError>): string => {

@@ -1,0 +1,35 @@
+/** URLs: what of them may be shown, and where a Location leads. */
+
+/**
+ * A URL as it was written, whether it is one or not, without its user, password,
+ * query and fragment. An unescaped "/", "?" or "#" may stand in a password, so
+ * nothing before the last "@" is shown but the scheme.
+ */
+export const redact = (text: string): string => {
+  const scheme = /^\s*(?:(?:wss?|https?):|[a-z][a-z\d+.-]*:(?=[/\\]{2}))?[/\\\s]*/i.exec(text)![0]
+  const rest = text.slice(scheme.length)
+  const end = rest.search(/[?#]/)
+  if (end < 0) return scheme + hideCredentials(rest)
+  return scheme + (rest.includes("@", end) ? "***" : hideCredentials(rest.slice(0, end)))
+}
+
+/** The path of a URL, without what may be a password with an unescaped "/". */
+export const shownPath = ({ pathname }: URL): string => pathname.replace(/^.*@/s, "/***@")
+
+/** Where a valid URL leads to: without user, password, query and fragment. */
+export const shown = (url: URL): string => `${url.protocol}//${url.host}${shownPath(url)}`
+
+const hideCredentials = (text: string): string => text.replace(/^.*@/s, "***@")
+
+/**
+ * Where a Location header leads to from a URL. HTTP parsers give each byte as a
+ * character. A byte beyond ASCII is escaped as it is: browsers do the same, so
+ * that a path in UTF-8 stays the one that the server wrote.
+ */
+export const resolveLocation = (location: string, base: string): string => {
+  const escaped = location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`)
+  return URL.canParse(escaped, base) ? new URL(escaped, base).href : escaped
+}
+
+/** The host of a URL, without the brackets of an IPv6 address. */
+export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
