@@ -43,7 +43,15 @@ import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import { InvalidOption } from "./HandshakeError.ts"
 import { Descriptors } from "./internal/descriptors.ts"
-import { disclose, respond, turnAway, watchResponses } from "./internal/http.ts"
+import {
+  disclose,
+  headerLinesKept,
+  isTruncated,
+  respond,
+  ServerRequest,
+  turnAway,
+  watchResponses
+} from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
 import { checkListen } from "./internal/options.ts"
 import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
@@ -134,7 +142,10 @@ export interface ListenOptions {
   readonly tls?: TlsOptions | undefined
   /** How long a handshake may take, from the first byte to the decision. Default 10 seconds. */
   readonly handshakeTimeout?: Duration.Input | undefined
-  /** The most bytes that the headers of a request may take. Default 16 KiB. */
+  /**
+   * The most bytes that the headers of a request may take. Default 16 KiB. The
+   * server answers larger headers, and more than 1,000 header lines, with 431.
+   */
   readonly maxHeaderSize?: number | undefined
   /**
    * How many sockets there may be on which no request has come yet. One more, and
@@ -150,7 +161,10 @@ export interface ListenOptions {
  * @since 0.1.0
  */
 export interface MakeOptions extends ListenOptions {
-  /** Answers HTTP requests that are no handshakes. Default: 426, with a word of explanation. */
+  /**
+   * Answers HTTP requests that do not ask for a WebSocket, among them requests
+   * that offer another upgrade, such as h2c. Default: 426 with an explanation.
+   */
   readonly onRequest?: Http.RequestListener | undefined
 }
 
@@ -275,7 +289,12 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
   if (problem !== undefined) return yield* Effect.fail(problem)
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const server = yield* createServer(options, handshakeTimeout)
-  server.on("request", options.onRequest ?? answerPlainRequest)
+  const { onRequest = answerPlainRequest } = options
+  server.maxHeadersCount = headerLinesKept
+  server.on(
+    "request",
+    (request, response) => (isTruncated(request, server) ? answerPlainRequest : onRequest)(request, response)
+  )
 
   // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
   let serving: Served | undefined
@@ -508,6 +527,7 @@ const createServer = (
     headersTimeout: millis,
     requestTimeout: Math.max(millis, 300_000),
     connectionsCheckingInterval: 1000,
+    IncomingMessage: ServerRequest,
     noDelay: true,
     highWaterMark: socketHighWaterMark,
     ...options.maxHeaderSize === undefined

@@ -257,7 +257,7 @@ const exchange = Effect.fnUntraced(function*(
   attempt.socket = typeof duplex === "function" ? yield* Effect.mapError(duplex(url), failed) : duplex
   return yield* Effect.callback<Response, ConnectFailed | InvalidOption>((resume) => {
     const respond = (response: Http.IncomingMessage, body: Body | undefined) => {
-      if (isTruncated(response, headerLinesKept)) return resume(Effect.fail(failed(tooManyHeaders())))
+      if (isTruncated(response, http)) return resume(Effect.fail(failed(tooManyHeaders())))
       const { httpVersion, rawHeaders, statusCode } = response
       resume(Effect.succeed({ status: statusCode!, httpVersion, rawHeaders: pairs(rawHeaders), body }))
     }

@@ -1,12 +1,12 @@
 /** Between Node's HTTP objects and the handshake's data. */
 import { constVoid } from "effect/Function"
 import * as Redacted from "effect/Redacted"
-import type * as Http from "node:http"
-import { STATUS_CODES } from "node:http"
+import * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as Result from "effect/Result"
 import type { Opening } from "../Connection.ts"
 import * as Handshake from "../Handshake.ts"
+import { listHas } from "./headers.ts"
 
 /** Node's flat list of names and values, in pairs. */
 export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
@@ -21,9 +21,38 @@ export const pairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
  */
 export const headerLinesKept = 1001
 
-/** Whether Node may have dropped header lines: it keeps `kept` of them, and does not tell how many there were. */
-export const isTruncated = ({ rawHeaders }: Http.IncomingMessage, kept: number): boolean =>
-  rawHeaders.length >= 2 * kept
+/**
+ * Whether Node may have dropped header lines: it keeps `maxHeadersCount` of them,
+ * 1,000 by default and all with 0, and does not tell how many there were.
+ */
+export const isTruncated = (
+  { rawHeaders }: Http.IncomingMessage,
+  { maxHeadersCount }: Pick<Http.Server, "maxHeadersCount">
+): boolean => rawHeaders.length >= 2 * ((maxHeadersCount ?? 1000) || Infinity)
+
+/** The server that a request came to, which Node's types leave out. */
+export const serverOf = ({ socket }: Http.IncomingMessage): Http.Server =>
+  (socket as unknown as { readonly server: Http.Server }).server
+
+/**
+ * A request that Node hands over as an upgrade only if it asks for WebSocket, or
+ * may have lost the header that does. A server ignores an offer of another
+ * protocol, such as h2c, and answers the request as any other (RFC 9110 §7.8).
+ * Node sets `upgrade` as it parses, and reads it to choose between the two.
+ */
+export class ServerRequest extends Http.IncomingMessage {
+  private asksForUpgrade: boolean | null = null
+
+  get upgrade(): boolean | null {
+    return this.asksForUpgrade && (
+      this.method === "CONNECT" || listHas(this.headers.upgrade, "websocket") || isTruncated(this, serverOf(this))
+    )
+  }
+
+  set upgrade(asked: boolean | null) {
+    this.asksForUpgrade = asked
+  }
+}
 
 /** What Node read, without the rest of its objects. */
 export class HttpRequest implements Handshake.HttpRequest {
@@ -83,9 +112,19 @@ export class ServerOpening implements Opening {
 
 /** The status line and headers of a response, as they go on the wire. Headers were checked where they came from. */
 const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
-  let head = `HTTP/1.1 ${status} ${STATUS_CODES[status] ?? ""}\r\n`
+  let head = `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n`
   for (const [name, value] of rawHeaders) head += `${name}: ${value}\r\n`
   return head + "\r\n"
+}
+
+/** Writes the response that accepts a request. A request that expects 100 gets it before 101 (RFC 9110 §7.8). */
+export const writeAcceptance = (
+  socket: Duplex,
+  { headers }: Handshake.Request,
+  response: Handshake.HttpResponse
+): void => {
+  if (listHas(headers["expect"], "100-continue")) socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
+  writeResponse(socket, response)
 }
 
 /** Writes the response to an upgrade request, whose socket Node has handed over. */

@@ -21,7 +21,7 @@ import type { Http2SecureServer } from "node:http2"
 import * as Handshake from "../Handshake.ts"
 import type { UpgradeOptions } from "../WebSocketServer.ts"
 import { Admission } from "./admission.ts"
-import { turnAway, watchResponses } from "./http.ts"
+import { headerLinesKept, serverOf, turnAway, watchResponses } from "./http.ts"
 import { type Ambient, makeServing, plainResponse, rejection, type Serving } from "./serving.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
@@ -75,6 +75,7 @@ export const prepare = <Server extends NodeServer>(server: Server): Server => {
   const host = Host.of(node)
   if (host.prepared) return server
   host.prepared = true
+  node.maxHeadersCount ??= headerLinesKept
   const isAnswering = watchResponses(node)
   node.prependListener("upgrade", (message, socket, head) => {
     if (isAnswering(socket)) socket.destroy()
@@ -94,10 +95,6 @@ interface NodeRequest {
 const isNodeRequest = (request: object): request is NodeRequest =>
   "response" in request && "source" in request && typeof request.source === "object" && request.source !== null &&
   "rawHeaders" in request.source
-
-/** A socket knows the server that it came by; Node's types do not say so. */
-const serverOf = (message: Http.IncomingMessage): Http.Server =>
-  (message.socket as unknown as { readonly server: Http.Server }).server
 
 export const upgrade = <A, E, R, Services = never, RD = never>(
   handler: Effect.Effect<A, E, R>,

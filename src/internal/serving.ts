@@ -29,7 +29,16 @@ import type { ServeOptions } from "../WebSocketServer.ts"
 import { Admission, sourceOf } from "./admission.ts"
 import { type ConnectionImpl, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { HttpRequest, ServerOpening, turnAway, unavailable, writeResponse } from "./http.ts"
+import {
+  HttpRequest,
+  isTruncated,
+  serverOf,
+  ServerOpening,
+  turnAway,
+  unavailable,
+  writeAcceptance,
+  writeResponse
+} from "./http.ts"
 import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
 import { checkServe, wait } from "./options.ts"
@@ -301,15 +310,15 @@ export const makeServing = <A, E, R, Services, RD>(
       const accepted = { protocol, extensions: agreed.map(({ entry }) => entry), headers }
       return Result.map(
         orInternalError(context, Handshake.acceptResponse(request, accepted)),
-        (response) => ({ accepted, agreed, response, services })
+        (response) => ({ request, accepted, agreed, response, services })
       )
     }
 
     /** Accepts the request. What extensions begin with may take time. */
     const open = (session: Session, message: Http.IncomingMessage, head: Buffer, answer: Answer<Services>) => {
-      const { agreed, response } = answer
+      const { agreed, request, response } = answer
       const { context, socket } = session
-      writeResponse(socket, response)
+      writeAcceptance(socket, request, response)
       answered(session, "101")
       if (agreed.length === 0) return handle(session, message, head, answer, undefined, Effect.void)
       const run = Effect.runForkWith(context)
@@ -419,6 +428,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
 /** What a request is accepted with. */
 interface Answer<in Services> {
+  readonly request: Handshake.Request
   readonly accepted: Handshake.AcceptOptions
   readonly agreed: ReadonlyArray<Extension.Agreed>
   readonly response: Handshake.HttpResponse
@@ -431,6 +441,7 @@ const readUpgrade = (
   origin: Handshake.OriginPolicy,
   path: string | undefined
 ): Result.Result<Handshake.Request, Handshake.HttpResponse> => {
+  if (isTruncated(message, serverOf(message))) return Result.fail(tooManyHeaders)
   const request = Handshake.readRequest(new HttpRequest(message))
   if (Result.isFailure(request)) return Result.fail(Handshake.errorResponse(request.failure))
   const allowed = Handshake.checkOrigin(request.success, origin)
@@ -473,6 +484,7 @@ const orInternalError = <T>(
 
 /** What is said to who asks for a WebSocket, and in such a way that Node takes it for a plain request. */
 export const plainResponse = (message: Http.IncomingMessage): Handshake.HttpResponse => {
+  if (isTruncated(message, serverOf(message))) return tooManyHeaders
   const read = Handshake.readRequest(new HttpRequest(message))
   // Node passes on as a plain request whatever lacks one of the two headers of an upgrade. Not every Node takes a value
   // with a tab behind it for one.
@@ -492,6 +504,9 @@ const attempt = <A, E, R>(evaluate: () => Effect.Effect<A, E, R>): Effect.Effect
 }
 
 const internalError = rejection(500)
+
+/** A proxy appends what a server may rely on, so a request is not judged without its last headers. */
+const tooManyHeaders = rejection(431, "the request has too many header lines")
 
 /** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
 const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
