@@ -27,12 +27,12 @@ export const headerLinesKept = 1001
  */
 export const isTruncated = (
   { rawHeaders }: Http.IncomingMessage,
-  { maxHeadersCount }: Pick<Http.Server, "maxHeadersCount">
-): boolean => rawHeaders.length >= 2 * ((maxHeadersCount ?? 1000) || Infinity)
+  by: Pick<Http.Server, "maxHeadersCount"> | undefined
+): boolean => rawHeaders.length >= 2 * ((by?.maxHeadersCount ?? 1000) || Infinity)
 
-/** The server that a request came to, which Node's types leave out. */
-export const serverOf = ({ socket }: Http.IncomingMessage): Http.Server =>
-  (socket as unknown as { readonly server: Http.Server }).server
+/** The server that a request came to, which Node's types leave out; undefined if it is not one of Node's. */
+export const serverOf = ({ socket }: Http.IncomingMessage): Http.Server | undefined =>
+  (socket as unknown as { readonly server: Http.Server | undefined }).server
 
 /**
  * A request that Node hands over as an upgrade only if it asks for WebSocket, or

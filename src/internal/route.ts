@@ -131,7 +131,7 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     }
     const { response, source: message } = request
     if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
-    const server = serverOf(message)
+    const server = serverOf(message)!
     const host = Host.of(server)
     /** The application must find that it has responded, on a socket that is not there for it. */
     const claim = () => {
