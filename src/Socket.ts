@@ -166,7 +166,7 @@ export const layerWebSocketConstructor = (
  */
 export const layerServer = <Services = never, RD = never>(
   options?: WebSocketServer.ServeOptions<Services, RD>
-): Layer.Layer<SocketServer, never, WebSocketServer.WebSocketServer | RD> =>
+): Layer.Layer<SocketServer, never, WebSocketServer.WebSocketServer | Exclude<RD, Scope.Scope>> =>
   Layer.effect(SocketServer)(Effect.gen(function*() {
     const server = yield* WebSocketServer.WebSocketServer
     const runs: Array<(connection: Connection["Service"]) => Effect.Effect<unknown, unknown, Scope.Scope>> = []
@@ -244,7 +244,7 @@ export const upgrade = <E, R, Services = never, RD = never>(
 ): Effect.Effect<
   HttpServerResponse,
   never,
-  HttpServerRequest | RD | Exclude<R, Connection | Scope.Scope | Services>
+  HttpServerRequest | Exclude<RD, Scope.Scope> | Exclude<R, Connection | Scope.Scope | Services>
 > =>
   WebSocketServer.upgrade(
     Effect.flatMap(Connection, (connection) => {

@@ -109,7 +109,7 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
   ) => Effect.Effect<
     void,
     never,
-    Scope.Scope | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+    Scope.Scope | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
   >
   /** Takes a stream of bytes as if a client had connected with it: an HTTP request is to come on it. */
   readonly accept: (duplex: Duplex) => Effect.Effect<void>
@@ -210,9 +210,11 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
    */
   readonly origin?: Handshake.OriginPolicy | undefined
   /**
-   * Accepts or rejects a request; rejecting may also be done by failing with a
-   * `Reject`. What it accepts with, the handler gets as services. Default: what
-   * `Handshake.Handshake` decides, which is to accept.
+   * Accepts or rejects a request; failing with a `Reject` rejects it too. The
+   * handler gets the services that it accepts with. What it acquires in its Scope is
+   * released after the connection and its handler have ended, or, if there will be no
+   * connection, with the response. Default: what `Handshake.Handshake` decides, which
+   * is to accept.
    */
   readonly decide?:
     | ((request: Handshake.Request) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, R>)
@@ -405,7 +407,7 @@ export const layerConfig = (
 
 /**
  * Runs a handler for each connection of the server. The handler has the
- * `Connection` and a Scope in its context, and lives as long as the connection:
+ * `Connection` and the Scope of `decide` in its context, and lives as long as the connection:
  * when it ends, the connection is closed, with 1000 after a success, and 1011
  * after a failure, which is logged; when the connection ends, what is left of
  * the handler has `handlerTimeout` to finish.
@@ -443,7 +445,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
 ): Layer.Layer<
   never,
   never,
-  WebSocketServer | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+  WebSocketServer | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
 > => Layer.effectDiscard(Effect.flatMap(WebSocketServer, (server) => server.serve(handler, options)))
 
 // -----------------------------------------------------------------------------
@@ -454,7 +456,8 @@ export const serve = <A, E, R, Services = never, RD = never>(
  * Runs a handler for each connection that is asked for at a route of an
  * `effect/http` application, on `NodeHttpServer`. As on a server of its own, the
  * handler lives as long as the connection; it also has what the route has:
- * path parameters, and the services that middleware provides.
+ * path parameters, and the services that middleware provides. The Scope of the
+ * request, in which middleware acquires them, closes when the handler has ended.
  *
  * The application sees the response: 101, or what the request was refused with,
  * which is 426 where it asks for no WebSocket. When the application's server
@@ -493,7 +496,7 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
 ) => Effect.Effect<
   HttpServerResponse,
   never,
-  HttpServerRequest | RD | Exclude<R, Connection.Connection | Scope.Scope | Services>
+  HttpServerRequest | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
 > = upgradeRoute
 
 /**

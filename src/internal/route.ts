@@ -10,11 +10,13 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import * as HttpEffect from "effect/http/HttpEffect"
 import { RouteContext } from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
@@ -133,9 +135,11 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
     const server = serverOf(message)!
     const host = Host.of(server)
+    const held = new HeldScope()
     /** The application must find that it has responded, on a socket that is not there for it. */
     const claim = () => {
       if (!server.listening) return Result.fail(rejection(503))
+      held.holdRequest(context)
       const responded = response()
       responded.detachSocket(message.socket)
       responded.end()
@@ -144,12 +148,48 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     return Effect.flatMap(
       servingOn(host, context),
       (serving) =>
-        Effect.match(serving.take(context, message, host.admissionFor(context), claim), {
+        Effect.match(serving.take(context, message, host.admissionFor(context), held.scope, claim), {
           onFailure: toResponse,
           onSuccess: () => switching
         })
     )
   })
+}
+
+/** The Scope of a session. It may hold the Scope of the application's request, which is then closed last. */
+class HeldScope {
+  readonly scope = Scope.makeUnsafe()
+  private request: Scope.Closeable | undefined
+  private isOver = false
+
+  constructor() {
+    Effect.runSync(Scope.addFinalizerExit(this.scope, (exit) => {
+      this.isOver = true
+      return this.request === undefined ? Effect.void : Scope.close(this.request, exit)
+    }))
+  }
+
+  /**
+   * The application closes a request's Scope as soon as it has responded, though what middleware acquired is the
+   * handler's, too. Where it responds is where the Scope in the context is that of the request for certain: around a
+   * route, there may be another, as that of the whole application, which is not to be closed.
+   */
+  holdRequest(context: Context.Context<never>): void {
+    HttpEffect.appendPreResponseHandlerUnsafe(
+      context,
+      (_, response) =>
+        Effect.contextWith((responding) =>
+          Effect.sync(() => {
+            const request = Context.getOrUndefined(responding, Scope.Scope)
+            if (request !== undefined && !this.isOver) {
+              this.request = request as Scope.Closeable
+              HttpEffect.scopeDisableClose(request)
+            }
+            return response
+          })
+        )
+    )
+  }
 }
 
 const noHead = Buffer.alloc(0)

@@ -54,7 +54,7 @@ const refusalTimeout = 1000
 export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer, used: number) => void
 
 /** What a handler is given by its session; the rest of its services has to be in the context. */
-export type Ambient<R, Services, RD> = RD | Exclude<R, Connection | Scope.Scope | Services>
+export type Ambient<R, Services, RD> = Exclude<RD, Scope.Scope> | Exclude<R, Connection | Scope.Scope | Services>
 
 /** Sessions that can be stopped together. */
 export interface Stoppable {
@@ -75,14 +75,15 @@ export interface Serving<RD, Needs> extends Stoppable {
   /**
    * Deals with a request that is somebody else's until it is accepted: then its
    * socket is claimed. Succeeds when it is answered; otherwise fails with the
-   * response that somebody else is to give.
+   * response that somebody else is to give. Closes the Scope when all is over.
    */
   readonly take: (
     context: Context.Context<Needs>,
     message: Http.IncomingMessage,
     admission: Admission,
+    scope: Scope.Closeable,
     claim: Claim
-  ) => Effect.Effect<void, Handshake.HttpResponse, RD>
+  ) => Effect.Effect<void, Handshake.HttpResponse, Exclude<RD, Scope.Scope>>
 }
 
 /** Takes a socket over, and answers what came right behind the request; or the response that it is too late for that. */
@@ -95,6 +96,11 @@ interface Session extends Member<Session> {
   /** Where it comes from, and has its place. */
   readonly source: string
   readonly admission: Admission
+  /**
+   * What the request acquires, from the decision on. Later layers are released first:
+   * the handler's, then the connection, the extensions, and what `decide` acquired.
+   */
+  readonly scope: Scope.Closeable
   /** When the handshake has to be over, in milliseconds of the Clock. */
   readonly deadline: number
   /** The span of its handshake, where there is one. It is the current one in the context. */
@@ -143,6 +149,7 @@ export const makeServing = <A, E, R, Services, RD>(
       socket: Duplex,
       source: string,
       admission: Admission,
+      scope: Scope.Closeable,
       deadline: number,
       span?: Tracer.Span
     ): Session => {
@@ -153,6 +160,7 @@ export const makeServing = <A, E, R, Services, RD>(
         socket,
         source,
         admission,
+        scope,
         deadline,
         span,
         fiber: undefined,
@@ -176,6 +184,10 @@ export const makeServing = <A, E, R, Services, RD>(
         >
       )
 
+    /** The decision, which has until the deadline, and acquires what it needs for the whole session. */
+    const deciding = (effect: ReturnType<typeof policy>, scope: Scope.Scope, duration: Duration.Duration) =>
+      Scope.provide(inTime(duration)(effect), scope)
+
     const timeLeft = ({ context, deadline }: Session) =>
       Duration.millis(Math.max(0, deadline - Timers.of(context).now()))
 
@@ -195,33 +207,36 @@ export const makeServing = <A, E, R, Services, RD>(
         "url.path": pathOf(message),
         "client.address": message.socket.remoteAddress
       }))
-      const session = begin(context, socket, source, ownAdmission, deadlineOf(context, used), span)
+      const scope = Scope.makeUnsafe()
+      const session = begin(context, socket, source, ownAdmission, scope, deadlineOf(context, used), span)
       const request = read(message)
-      if (Result.isFailure(request)) return refuse(session, request.failure)
+      if (Result.isFailure(request)) return refuse(session, request.failure, Exit.void)
       decideAbout(session, request.success, (decided) => {
         const answer = answerWith(session.context, request.success, decided)
-        if (Result.isFailure(answer)) refuse(session, answer.failure)
+        if (Result.isFailure(answer)) refuse(session, answer.failure, decided)
         else open(session, message, head, answer.success)
       })
     }
 
     /** Asks for the decision, which may take time, unless the client goes or the server stops before it is there. */
     const decideAbout = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
-      const { context, socket } = session
-      const deciding = policy(context, request)
-      if (Exit.isExit(deciding)) return socket.destroyed ? abandoned(session) : then(deciding as Decided)
+      const { context, scope, socket } = session
+      const decision = policy(context, request)
+      if (Exit.isExit(decision)) return socket.destroyed ? abandoned(session, decision) : then(decision as Decided)
       // A client that only ends its side has gone as well: it could not end the connection in order.
       const onGone = () => session.fiber?.interruptUnsafe()
       socket.once("close", onGone)
       socket.once("end", onGone)
-      session.fiber = Effect.runForkWith(context as Context.Context<RD>)(inTime(timeLeft(session))(deciding))
+      session.fiber = Effect.runForkWith(context as Context.Context<Exclude<RD, Scope.Scope>>)(
+        deciding(decision, scope, timeLeft(session))
+      )
       session.fiber.addObserver((decided) => {
         socket.off("close", onGone)
         socket.off("end", onGone)
         // As who comes after.
-        if (stopping && !socket.destroyed) return refuse(session, unavailable())
+        if (stopping && !socket.destroyed) return refuse(session, unavailable(), decided)
         if (Exit.hasInterrupts(decided)) socket.destroy()
-        if (socket.destroyed) abandoned(session)
+        if (socket.destroyed) abandoned(session, decided)
         else then(decided as Decided)
       })
     }
@@ -234,17 +249,25 @@ export const makeServing = <A, E, R, Services, RD>(
       endSpan(span, context, Exit.void)
     }
 
-    const abandoned = (session: Session) => {
+    const abandoned = (session: Session, exit: Exit.Exit<unknown, unknown>) => {
       answered(session, "Interrupted")
-      forget(session)
+      end(session, exit)
     }
+
+    /** Releases what a session acquired that gets no handler. Its response does not wait for that; its place does. */
+    const release = (session: Session, exit: Exit.Exit<unknown, unknown>) =>
+      session.fiber = Effect.runForkWith(session.context)(Scope.close(session.scope, exit))
+
+    const end = (session: Session, exit: Exit.Exit<unknown, unknown>) =>
+      release(session, exit).addObserver(() => forget(session))
 
     const take = (
       context: Context.Context<Needs>,
       message: Http.IncomingMessage,
       admission: Admission,
+      scope: Scope.Closeable,
       claim: Claim
-    ): Effect.Effect<void, Handshake.HttpResponse, RD> =>
+    ): Effect.Effect<void, Handshake.HttpResponse, Exclude<RD, Scope.Scope>> =>
       // Who is interrupted between two steps gives their place back, too.
       Effect.uninterruptible(Effect.suspend(() => {
         const count = (result: string) => Meter.of(context, "server").handshake(result)
@@ -256,12 +279,13 @@ export const makeServing = <A, E, R, Services, RD>(
         const source = sourceOf(message.socket.remoteAddress)
         if (!admission.enter(source, places)) return fail(unavailable())
         const deadline = deadlineOf(context, 0)
+        const start = () => begin(context, message.socket, source, admission, scope, deadline)
         const request = read(message)
-        const answering: Effect.Effect<Answered, never, RD> = Result.isFailure(request)
+        const answering: Effect.Effect<Answered, never, Exclude<RD, Scope.Scope>> = Result.isFailure(request)
           ? Effect.succeed(Result.fail(request.failure))
           : Effect.flatMap(
             // A client that goes interrupts it.
-            Effect.exit(Effect.interruptible(inTime(handshakeTimeout)(policy(context, request.success)))),
+            Effect.exit(Effect.interruptible(deciding(policy(context, request.success), scope, handshakeTimeout))),
             (decided) =>
               Exit.hasInterrupts(decided)
                 ? Effect.interrupt
@@ -276,15 +300,15 @@ export const makeServing = <A, E, R, Services, RD>(
             if (socket.destroyed) return Effect.interrupt
             const head = claim()
             if (Result.isFailure(head)) return fail(head.failure)
-            session = begin(context, socket, source, admission, deadline)
+            session = start()
             open(session, message, head.success, answer.success)
             return Effect.void
           }),
           Effect.onExit((exit) =>
             Effect.sync(() => {
               if (session !== undefined) return
-              admission.leave(source)
               if (Exit.hasInterrupts(exit)) count("Interrupted")
+              end(start(), exit)
             })
           )
         )
@@ -320,21 +344,15 @@ export const makeServing = <A, E, R, Services, RD>(
       const { context, socket } = session
       writeAcceptance(socket, request, response)
       answered(session, "101")
-      if (agreed.length === 0) return handle(session, message, head, answer, undefined, Effect.void)
-      const run = Effect.runForkWith(context)
-      const scope = Scope.makeUnsafe()
-      session.fiber = run(Effect.timeout(
-        Scope.provide(startExtensions(agreed, options.maxMessageSize), scope),
+      if (agreed.length === 0) return handle(session, message, head, answer, undefined)
+      session.fiber = Effect.runForkWith(context)(Effect.timeout(
+        Scope.provide(startExtensions(agreed, options.maxMessageSize), session.scope),
         timeLeft(session)
       ))
       session.fiber.addObserver((started) => {
-        const release = Scope.close(scope, Exit.void)
-        if (Exit.isSuccess(started)) {
-          return handle(session, message, head, answer, started.value as Extensions, release)
-        }
+        if (Exit.isSuccess(started)) return handle(session, message, head, answer, started.value as Extensions)
         socket.destroy()
-        forget(session)
-        run(release)
+        end(session, started)
       })
     }
 
@@ -344,10 +362,9 @@ export const makeServing = <A, E, R, Services, RD>(
       message: Http.IncomingMessage,
       head: Buffer,
       { accepted, agreed, services }: Answer<Services>,
-      extensions: Extensions | undefined,
-      release: Effect.Effect<void>
+      extensions: Extensions | undefined
     ) => {
-      const { context } = session
+      const { context, scope } = session
       const connection = openUnsafe(
         fromDuplex(session.socket, head),
         connectionOptions,
@@ -363,34 +380,35 @@ export const makeServing = <A, E, R, Services, RD>(
         }
       )
       session.connection = connection
-      const scope = Scope.makeUnsafe()
       const inConnection = Context.merge(within(context, connection.span), services).pipe(
         Context.add(Connection, connection),
         Context.add(Scope.Scope, scope)
       )
+      const closed = Scope.addFinalizerExit(scope, (exit) => connection.closeOnExit(exit))
       session.fiber = Effect.runForkWith(inConnection)(
-        Effect.onExit(handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>, (exit) => {
-          const closing = Effect.andThen(
-            Effect.andThen(Scope.close(scope, exit), connection.closeOnExit(exit)),
-            release
-          )
-          return Exit.isSuccess(exit) ? closing : Effect.andThen(logFailure(connection, exit.cause), closing)
-        })
+        Effect.onExit(
+          Effect.andThen(closed, handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>),
+          (exit) => {
+            const closing = Scope.close(scope, exit)
+            return Exit.isSuccess(exit) ? closing : Effect.andThen(logFailure(connection, exit.cause), closing)
+          }
+        )
       )
       session.fiber.addObserver(() => forget(session))
     }
 
     /** Sends a last response. The client is given a moment to read it before the socket is cut. */
-    const refuse = (session: Session, response: Handshake.HttpResponse) => {
+    const refuse = (session: Session, response: Handshake.HttpResponse, exit: Exit.Exit<unknown, unknown>) => {
       const { context, socket } = session
       const timers = Timers.of(context)
       const deadline = timers.schedule(refusalTimeout, () => socket.destroy())
-      socket.once("close", () => {
-        timers.cancel(deadline)
-        forget(session)
-      })
       writeResponse(socket, response)
       answered(session, String(response.status))
+      const releasing = release(session, exit)
+      socket.once("close", () => {
+        timers.cancel(deadline)
+        releasing.addObserver(() => forget(session))
+      })
       socket.end()
       socket.resume()
     }

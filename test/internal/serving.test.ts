@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Duration, Effect, Result } from "effect"
+import { Context, Duration, Effect, Result, Scope } from "effect"
 import { Handshake } from "effect-ws"
 import { Buffer } from "node:buffer"
 import * as Http from "node:http"
@@ -30,10 +30,22 @@ const request = (): Http.IncomingMessage => {
 
 describe("Serving", () => {
   for (const decision of [Handshake.accept(), Handshake.reject({ status: 403 })]) {
-    it.effect(`gives back the place of who is interrupted at any step before ${decision._tag}`, () =>
+    it.effect(`gives back the place and the resources of a request interrupted at any step before ${decision._tag}`, () =>
       Effect.gen(function*() {
         const points = yield* interruptAtEachStep(Effect.gen(function*() {
-          const decide = () => Effect.as(Effect.yieldNow, decision)
+          let held = 0
+          const decide = () =>
+            Effect.yieldNow.pipe(
+              Effect.andThen(
+                // What is released later, in another fiber, does not go by the steps of this one.
+                Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
+                  held++
+                  return Scope.addFinalizer(scope, Effect.sync(() => held--))
+                }))
+              ),
+              Effect.andThen(Effect.yieldNow),
+              Effect.as(decision)
+            )
           const serving = yield* makeServing(
             Effect.void,
             { decide, maxConnections: 1 },
@@ -43,10 +55,22 @@ describe("Serving", () => {
           const admission = new Admission()
           const message = request()
           return {
-            effect: serving.take(Context.empty(), message, admission, () => Result.succeed(Buffer.alloc(0))),
+            effect: serving.take(
+              Context.empty(),
+              message,
+              admission,
+              Scope.makeUnsafe(),
+              () => Result.succeed(Buffer.alloc(0))
+            ),
             events: [],
             verify: () =>
-              Effect.andThen(serving.stop, Effect.sync(() => assert.isTrue(admission.enter("another", { max: 1 }))))
+              Effect.andThen(
+                serving.stop,
+                Effect.sync(() => {
+                  assert.isTrue(admission.enter("another", { max: 1 }))
+                  assert.strictEqual(held, 0)
+                })
+              )
           }
         }))
         assert.isAbove(points, 3)

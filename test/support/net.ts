@@ -7,7 +7,7 @@ import * as Net from "node:net"
 export const serve = <A, E, Services = never>(
   handler: Effect.Effect<A, E, Connection.Connection | Scope.Scope | Services>,
   options?: WebSocketServer.MakeOptions & {
-    readonly serve?: WebSocketServer.ServeOptions<Services>
+    readonly serve?: WebSocketServer.ServeOptions<Services, Scope.Scope>
   }
 ): Effect.Effect<Server, WebSocketServer.ListenFailed | HandshakeError.InvalidOption, Scope.Scope> =>
   Effect.gen(function*() {

@@ -6,7 +6,7 @@ import { type Application, application, serveApplication } from "./application.t
 import { serve } from "./net.ts"
 
 export type Handler = Effect.Effect<unknown, unknown, Connection.Connection | Scope.Scope>
-export type Options = WebSocketServer.UpgradeOptions
+export type Options = WebSocketServer.UpgradeOptions<never, Scope.Scope>
 
 const portOf = Effect.map(({ port }: Pick<Application, "port">) => port)
 
