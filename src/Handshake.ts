@@ -322,10 +322,15 @@ const hostPattern = /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i
 let lastHost: string | undefined
 
 /**
- * Which pages may connect (RFC 6455 §10.2): those of the server's own host,
- * those of the listed origins ("https://example.com"), or any. Programs that
- * send no Origin are no pages, and are not asked. A page that may connect does
- * so with its user's cookies: "any" is for servers that do not go by cookies.
+ * Which pages may connect (RFC 6455 §10.2): pages of the server's own origin,
+ * pages of the listed origins ("https://example.com"), or any page. A request
+ * without an Origin comes from a program, and passes. A page that may connect
+ * does so with its user's cookies: "any" is for servers without cookies.
+ *
+ * "same-origin" compares host and port with the Host header. If the request came
+ * over TLS, the page must be https too: anyone on the network can write an http
+ * page. If it did not, a proxy may have ended TLS, which the server cannot see,
+ * so pages may be http or https. Behind such a proxy, list the https origin.
  *
  * @category server
  * @since 0.1.0
@@ -344,13 +349,14 @@ export const checkOrigin = (
 ): Result.Result<void, HandshakeError.OriginNotAllowed> => {
   const { host, origin } = request
   if (origin === undefined || policy === "any") return Result.void
-  const allowed = policy === "same-origin" ? isSameHost(origin, host) : policy.includes(origin)
+  const allowed = policy === "same-origin" ? isSameOrigin(origin, request) : policy.includes(origin)
   return allowed ? Result.void : Result.fail(new HandshakeError.OriginNotAllowed({ origin, host }))
 }
 
-/** Whether an origin (RFC 6454 §6.2: scheme, host and port) is on the host that was asked. */
-const isSameHost = (origin: string, host: string): boolean => {
-  if (!/^https?:/.test(origin) || !URL.canParse(origin)) return false
+/** Whether an origin (RFC 6454 §6.2: scheme, host and port) is that of the request, as far as the server knows it. */
+const isSameOrigin = (origin: string, { host, secure }: Request): boolean => {
+  const scheme = secure ? /^https:/ : /^https?:/
+  if (!scheme.test(origin) || !URL.canParse(origin)) return false
   const url = new URL(origin)
   const own = `${url.protocol}//${host}`
   return url.origin === origin && URL.canParse(own) && new URL(own).host === url.host

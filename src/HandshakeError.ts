@@ -281,7 +281,8 @@ export class OriginNotAllowed extends Data.TaggedError("OriginNotAllowed")<{
   readonly status = 403
   override get message(): string {
     return `pages of ${this.origin} may not connect to ${this.host}; ` +
-      `the server's "origin" option says which may (behind a proxy, pass the Host header on)`
+      `the server's "origin" option says which may (over TLS, only https pages are "same-origin"; ` +
+      `behind a proxy, pass the Host header on)`
   }
 }
 

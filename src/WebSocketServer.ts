@@ -205,8 +205,8 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
    */
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /**
-   * Which pages may connect. Default "same-origin". Clients that are not
-   * browsers send no Origin, and are not asked.
+   * Which pages may connect. Default "same-origin", which over TLS means https
+   * pages only. Clients that are not browsers send no Origin, and pass.
    */
   readonly origin?: Handshake.OriginPolicy | undefined
   /**

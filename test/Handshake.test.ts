@@ -600,8 +600,8 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
   )
 })
 
-const check = (host: string, origin: string | undefined, policy: Handshake.OriginPolicy) =>
-  Handshake.checkOrigin({ ...succeed(read()), host, origin }, policy)
+const check = (host: string, origin: string | undefined, policy: Handshake.OriginPolicy, secure = false) =>
+  Handshake.checkOrigin({ ...succeed(read()), host, origin, secure }, policy)
 
 describe("checkOrigin (RFC 6455 §4.2.2, §10.2)", () => {
   for (
@@ -695,6 +695,49 @@ describe("checkOrigin (RFC 6455 §4.2.2, §10.2)", () => {
       else assert.deepStrictEqual(factsOf(result), { _tag: "OriginNotAllowed", status: 403, origin, host })
     })
   }
+
+  for (
+    const [host, origin, overTls] of [
+      ["example.com", "https://example.com", true],
+      ["EXAMPLE.com", "https://example.com", true],
+      ["example.com:443", "https://example.com", true],
+      ["example.com:", "https://example.com", true],
+      ["example.com:8443", "https://example.com:8443", true],
+      ["example.com:80", "https://example.com:80", true],
+      ["[::1]", "https://[::1]", true],
+      ["[0:0::1]:443", "https://[::1]", true],
+      ["[::1]:8443", "https://[::1]:8443", true],
+      ["192.0.2.1", "https://192.0.2.1", true],
+      ["localhost:8443", "https://localhost:8443", true],
+      // What anyone on the network can write: a page of the same host and port, but http.
+      ["example.com", "http://example.com", false],
+      ["EXAMPLE.com", "http://example.com", false],
+      ["example.com:80", "http://example.com", false],
+      ["example.com:443", "http://example.com:443", false],
+      ["example.com:8443", "http://example.com:8443", false],
+      ["[::1]", "http://[::1]", false],
+      ["[::1]:8443", "http://[::1]:8443", false],
+      ["192.0.2.1", "http://192.0.2.1", false],
+      ["localhost:8443", "http://localhost:8443", false]
+    ] as const
+  ) {
+    it(`same-origin: a page of ${origin} may${overTls ? "" : " not"} connect to ${host} over TLS`, () => {
+      const result = check(host, origin, "same-origin", true)
+      if (overTls) assert.isUndefined(succeed(result))
+      else assert.deepStrictEqual(factsOf(result), { _tag: "OriginNotAllowed", status: 403, origin, host })
+      // A proxy may have ended TLS, and not told.
+      assert.isUndefined(succeed(check(host, origin, "same-origin", false)))
+    })
+  }
+
+  it("a list and any: whether the request came over TLS does not matter", () => {
+    for (const secure of [true, false]) {
+      assert.isUndefined(succeed(check("example.com", "http://example.com", ["http://example.com"], secure)))
+      assert.isUndefined(succeed(check("example.com", "http://example.com", "any", secure)))
+      assert.isUndefined(succeed(check("example.com", undefined, "same-origin", secure)))
+      assert.isTrue(Result.isFailure(check("example.com", "http://example.com", ["https://example.com"], secure)))
+    }
+  })
 
   it("same-origin: the host of an absolute target counts, and not the Host header", () => {
     for (

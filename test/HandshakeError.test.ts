@@ -69,7 +69,7 @@ const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError,
     new HandshakeError.OriginNotAllowed({ origin: "https://evil.example", host: "example.com" }),
     403,
     "pages of https://evil.example may not connect to example.com; the server's \"origin\" option says which may " +
-    "(behind a proxy, pass the Host header on)"
+    "(over TLS, only https pages are \"same-origin\"; behind a proxy, pass the Host header on)"
   ]
 ]
 

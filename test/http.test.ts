@@ -5,6 +5,7 @@ import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
+import * as Https from "node:https"
 import * as Tls from "node:tls"
 import { application } from "./support/application.ts"
 import { rawConnect, rawSocket, requestText, serve, splitHead } from "./support/net.ts"
@@ -31,6 +32,15 @@ const exchange = (port: number, request: string, count = 1) =>
     const received = yield* Effect.raceFirst(peer.until((bytes) => statuses(bytes).length >= count), peer.ended)
     return statuses(received)
   }))
+
+const tlsConnect = (port: number) =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.sync(() => Tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false })),
+      (opened) => Effect.sync(() => opened.destroy())
+    ),
+    rawSocket
+  )
 
 const offering = (offer: string, headers = "", requestLine = "GET /health HTTP/1.1") =>
   `${requestLine}\r\nHost: a\r\n${offer}\r\n${headers}\r\n`
@@ -84,11 +94,7 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
   it.live("is ignored over TLS", () =>
     Effect.gen(function*() {
       const { port } = yield* serve(idle, { tls, onRequest })
-      const socket = yield* Effect.acquireRelease(
-        Effect.sync(() => Tls.connect({ port, host: "127.0.0.1", rejectUnauthorized: false })),
-        (opened) => Effect.sync(() => opened.destroy())
-      )
-      const peer = rawSocket(socket)
+      const peer = yield* tlsConnect(port)
       peer.write(offering(h2c))
       yield* peer.until((received) => received.includes("<GET /health >"))
     }))
@@ -131,6 +137,31 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
       const { port } = yield* serve(idle, { onRequest })
       assert.deepStrictEqual(yield* exchange(port, offering(h2c, "", "CONNECT a:1 HTTP/1.1")), [])
     }))
+})
+
+describe("a page of the same host", () => {
+  const statusFor = (port: number, scheme: string, secure: boolean) =>
+    Effect.scoped(Effect.gen(function*() {
+      const peer = yield* secure ? tlsConnect(port) : rawConnect(port)
+      peer.write(requestText({ Host: `localhost:${port}`, Origin: `${scheme}://localhost:${port}` }))
+      const received = yield* peer.until((bytes) => bytes.includes("\r\n"))
+      return statuses(received)[0]
+    }))
+
+  for (const secure of [true, false]) {
+    it.live(`may ${secure ? "not " : ""}be http where the server has ${secure ? "" : "no "}TLS`, () =>
+      Effect.gen(function*() {
+        const own = yield* serve(idle, { tls: secure ? tls : undefined })
+        const route = yield* application(
+          HttpRouter.add("GET", "/", WebSocketServer.upgrade(idle)),
+          () => WebSocketServer.prepare(secure ? Https.createServer(tls) : Http.createServer())
+        )
+        for (const { port } of [own, route]) {
+          assert.strictEqual(yield* statusFor(port, "https", secure), 101)
+          assert.strictEqual(yield* statusFor(port, "http", secure), secure ? 403 : 101)
+        }
+      }))
+  }
 })
 
 describe("Expect: 100-continue on a handshake (RFC 9110 §7.8)", () => {

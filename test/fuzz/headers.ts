@@ -135,6 +135,12 @@ export const upgradeRequest: Target = {
       "protocols are tokens, each once"
     )
     const origin = Handshake.checkOrigin(request.success, "same-origin")
+    const overTls = Handshake.checkOrigin({ ...request.success, secure: true }, "same-origin")
+    assert.equal(
+      Result.isSuccess(overTls),
+      Result.isSuccess(origin) && !(request.success.origin?.startsWith("http:") ?? false),
+      "over TLS, the same but http pages"
+    )
     if (Result.isFailure(origin)) checkResponse(Handshake.errorResponse(origin.failure))
     const accepted = Handshake.acceptResponse(request.success, { protocol: protocols[0], extensions })
     assert.ok(Result.isSuccess(accepted), "what was offered can be accepted")
