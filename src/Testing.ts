@@ -41,6 +41,7 @@ import { TransportError } from "./ConnectionError.ts"
 import * as Frame from "./Frame.ts"
 import { atLeast } from "./internal/options.ts"
 import { Timers } from "./internal/timers.ts"
+import { nextTurn } from "./internal/turns.ts"
 import * as Transport from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
@@ -58,7 +59,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * @since 0.1.0
  */
 export const settle: Effect.Effect<void> = Effect.replicateEffect(
-  Effect.promise(() => new Promise((resolve) => setImmediate(resolve))),
+  Effect.promise(() => new Promise<void>(nextTurn)),
   5,
   { discard: true }
 )

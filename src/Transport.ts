@@ -16,6 +16,7 @@ import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
 import { lastRead, readShared } from "./internal/reads.ts"
+import { soon } from "./internal/turns.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -139,7 +140,7 @@ class DuplexTransport {
         if (head !== undefined && head.length > 0) receiver.onData(head)
         if (readableEnded) receiver.onEnd()
       }
-      queueMicrotask(() => {
+      soon(() => {
         this.tellRest?.()
         if (destroyed) this.close()
       })
@@ -356,13 +357,13 @@ class MemoryEnd {
     this.inbound = []
     this.inboundBytes = 0
     this.peer.schedule()
-    queueMicrotask(() => this.receiver?.onClose(error))
+    soon(() => this.receiver?.onClose(error))
   }
 
   private schedule(): void {
     if (this.scheduled) return
     this.scheduled = true
-    queueMicrotask(() => {
+    soon(() => {
       this.scheduled = false
       this.deliver()
     })

@@ -19,6 +19,7 @@ import { Assembler, type Message } from "../Message.ts"
 import type { ProtocolError } from "../ProtocolError.ts"
 import { owned } from "./bytes.ts"
 import type { Extensions } from "./extensions.ts"
+import { soon } from "./turns.ts"
 
 /** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
 const frameOverhead = 64
@@ -513,7 +514,7 @@ export class Inbox {
   private leaveStreamed(): void {
     if (this.streamed === undefined) return
     this.streamed = undefined
-    queueMicrotask(() => this.wake())
+    soon(() => this.wake())
   }
 
   // -- the queue -------------------------------------------------------------

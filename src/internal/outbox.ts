@@ -19,6 +19,7 @@ import type { Extensions } from "./extensions.ts"
 import type { Meter } from "./meter.ts"
 import type { Protocol } from "./protocol.ts"
 import type { Timers } from "./timers.ts"
+import { soon } from "./turns.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
 const copyUpTo = 4 * 1024
@@ -420,7 +421,7 @@ export class Outbox {
     if (!this.coalesce || this.pending >= flushFrom) this.flush()
     else if (!this.held && !this.flushScheduled) {
       this.flushScheduled = true
-      if (scheduled.push(this) === 1) queueMicrotask(flushScheduled)
+      if (scheduled.push(this) === 1) soon(flushScheduled)
     }
   }
 

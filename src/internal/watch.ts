@@ -5,6 +5,7 @@
  * time after the event loop had its turn, and reads once more before it judges.
  */
 import type { Timer, Timers } from "./timers.ts"
+import { nextTurn } from "./turns.ts"
 
 /** How often a watch looks. However long this process was blocked meanwhile, that counts as one look. */
 const looks = 4
@@ -32,7 +33,7 @@ export const watch = (timers: Timers, millis: number, { acquit, condemn, quiet }
     if (!quiet()) acquit()
     else if (--left > 0) timer = timers.schedule(millis / looks, look)
     // What has come by now is read in the turn of the event loop that begins after this.
-    else setImmediate(judge)
+    else nextTurn(judge)
   }
   timer = timers.schedule(millis / looks, look)
   return () => {
