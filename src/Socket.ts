@@ -45,6 +45,10 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * A connection as a Socket, which can be read once. When its reader is released
  * the connection is closed, in the background.
  *
+ * Every end of the connection is a `SocketError` with a `SocketCloseError`, a
+ * clean one too. Its `cause` is the `ConnectionClosed`, and a handler may fail
+ * with it: a server logs that as the end of the connection, for debugging only.
+ *
  * **Example** (In the handler of a server)
  *
  * ```ts
@@ -55,8 +59,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  *   const socket = Socket.fromConnection(yield* Connection.Connection)
  *   const { pull } = yield* socket.reader
  *   const { writeAll } = yield* socket.writer
- *   // Each end is an error to a Socket, a clean one too.
- *   yield* Effect.ignore(Effect.forever(Effect.flatMap(pull, writeAll)))
+ *   yield* Effect.forever(Effect.flatMap(pull, writeAll))
  * }))
  * ```
  *

@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import {
   Context,
+  Data,
   Effect,
   Exit,
   Fiber,
@@ -11,6 +12,7 @@ import {
   Option,
   Queue,
   Ref,
+  References,
   Schedule,
   Schema,
   Scope,
@@ -36,7 +38,9 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { application } from "./support/application.ts"
 import { contentOf, makePair, makeRaw, settle } from "./support/memory.ts"
-import { type Cut, rawServer, relay, serve } from "./support/net.ts"
+import { type Cut, rawHandshake, rawServer, type RawSocket, relay, serve } from "./support/net.ts"
+import { eventually as untilTrue } from "./support/resources.ts"
+import { type Handler, ways } from "./support/ways.ts"
 
 class Calls extends RpcGroup.make(
   Rpc.make("Double", { payload: { n: Schema.Number }, success: Schema.Number }),
@@ -243,13 +247,19 @@ describe("Socket.fromConnection", () => {
       assert.deepInclude(after.reason, { _tag: "SocketCloseError", code: 4001 })
     }))
 
-  it.effect("a clean end is an error like any other", () =>
+  it.effect("a clean end is an error like any other, caused by the end of the connection", () =>
     Effect.gen(function*() {
-      const { client, peer } = yield* makeSockets
+      const { client, peer, server } = yield* makeSockets
       const { pull } = yield* peer.reader
+      const { write } = yield* peer.writer
       yield* client.close()
-      const { reason } = yield* Effect.flip(pull)
-      assert.deepInclude(reason, { _tag: "SocketCloseError", code: 1000 })
+      const closed = yield* server.closed
+      for (const ended of [pull, pull, write("late")]) {
+        const error = yield* Effect.flip<unknown, EffectSocket.SocketError, never>(ended)
+        assert.deepInclude(error.reason, { _tag: "SocketCloseError", code: 1000 })
+        assert.strictEqual(error.cause, closed)
+        assert.strictEqual((error.reason as Error).cause, closed)
+      }
     }))
 
   it.effect("says what cut it off", () =>
@@ -284,6 +294,111 @@ describe("Socket.fromConnection", () => {
       assert.strictEqual(reason._tag, "SocketCloseError")
       yield* settle
       assert.deepStrictEqual(peer.received.map(({ opcode }) => opcode), [Frame.Opcode.Close])
+    }))
+})
+
+describe("a handler that ends with its connection over a Socket", () => {
+  const socketOf = Effect.map(Connection.Connection, Socket.fromConnection)
+  const pulling = Effect.flatMap(
+    socketOf,
+    (socket) => Effect.flatMap(socket.reader, ({ pull }) => Effect.forever(pull))
+  )
+  class FeedFailed extends Data.TaggedError("FeedFailed")<{ readonly cause: unknown }> {}
+
+  const handlers: Record<string, Handler> = {
+    "fails in a pull": pulling,
+    "fails in a pull of a reader with a Scope of its own": Effect.scoped(pulling),
+    "dies in a pull": Effect.orDie(pulling),
+    "fails with the reason of a pull": Effect.mapError(pulling, ({ reason }) => reason),
+    "fails with an error of its own that a pull caused": Effect.mapError(pulling, (cause) => new FeedFailed({ cause })),
+    "fails in a write": Effect.gen(function*() {
+      const connection = yield* Connection.Connection
+      const { write } = yield* Socket.fromConnection(connection).writer
+      yield* connection.closed
+      yield* write("late")
+    }),
+    "fails in a stream": Effect.flatMap(socketOf, (socket) => Stream.runDrain(EffectSocket.toStream(socket))),
+    "fails in a channel": Effect.flatMap(socketOf, (socket) =>
+      Stream.never.pipe(
+        Stream.pipeThroughChannel(EffectSocket.toChannelString<never>(socket)),
+        Stream.runDrain
+      ))
+  }
+
+  const ends: ReadonlyArray<(peer: RawSocket, close: (code?: number) => void) => void> = [
+    (_, close) => close(1000),
+    (_, close) => close(1001),
+    (_, close) => close(),
+    (_, close) => close(4001),
+    ({ socket }) => socket.end(),
+    ({ socket }) => socket.resetAndDestroy()
+  ]
+
+  /** Serves a handler, and keeps the levels of what is logged. */
+  const logged = (serving: (handler: Handler) => Effect.Effect<number, unknown, Scope.Scope>, handler: Handler) =>
+    Effect.gen(function*() {
+      const levels: Array<string> = []
+      const logger = Logger.make(({ logLevel }) => void levels.push(logLevel))
+      const port = yield* serving(handler).pipe(
+        Effect.provide(Logger.layer([logger])),
+        Effect.provideService(References.MinimumLogLevel, "All")
+      )
+      return { levels, port, untilLogged: (count: number) => untilTrue(() => levels.length >= count) }
+    })
+
+  for (const [way, serving] of Object.entries(ways)) {
+    for (const [name, handler] of Object.entries(handlers)) {
+      it.live(`is not logged as one that failed: on ${way}, it ${name}`, () =>
+        Effect.gen(function*() {
+          const { levels, port, untilLogged } = yield* logged(serving, handler)
+          for (const end of ends) {
+            const peer = yield* rawHandshake(port)
+            end(peer, (code) => peer.send(Frame.close(code)))
+          }
+          yield* untilLogged(ends.length)
+          assert.deepStrictEqual(levels, ends.map(() => "Debug"))
+        }))
+    }
+
+    it.live(`is not logged as one that failed: on ${way}, it closes the connection`, () =>
+      Effect.gen(function*() {
+        const closing = Effect.gen(function*() {
+          const socket = yield* socketOf
+          const { pull } = yield* socket.reader
+          const { write } = yield* socket.writer
+          yield* write(new EffectSocket.CloseEvent(4000, "enough"))
+          yield* Effect.forever(pull)
+        })
+        const { levels, port, untilLogged } = yield* logged(serving, closing)
+        const peer = yield* rawHandshake(port)
+        yield* peer.untilFrames(1)
+        peer.send(Frame.close(4000))
+        yield* peer.ended
+        peer.socket.end()
+        yield* untilLogged(1)
+        assert.deepStrictEqual(levels, ["Debug"])
+      }))
+
+    it.live(`is logged as one that failed where another connection ended: on ${way}`, () =>
+      Effect.gen(function*() {
+        const { client } = yield* makePair()
+        yield* Effect.forkScoped(client.close())
+        const other = Effect.flatMap(Socket.fromConnection(client).reader, ({ pull }) => Effect.forever(pull))
+        const { levels, port, untilLogged } = yield* logged(serving, other)
+        yield* rawHandshake(port)
+        yield* untilLogged(1)
+        assert.deepStrictEqual(levels, ["Error"])
+      }))
+  }
+
+  it.live("is logged as one that failed where its errors are the causes of each other", () =>
+    Effect.gen(function*() {
+      const first = new Error("first")
+      first.cause = new Error("second", { cause: first })
+      const { levels, port, untilLogged } = yield* logged(ways["a server"], Effect.fail(first))
+      yield* rawHandshake(port)
+      yield* untilLogged(1)
+      assert.deepStrictEqual(levels, ["Error"])
     }))
 })
 

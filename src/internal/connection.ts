@@ -60,6 +60,8 @@ const defaultMaxUnansweredPings = 100
 const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
 const defaultWriteTimeout = Duration.seconds(30)
+/** How far the causes of an error are followed. They may form a circle. */
+const maxCauses = 8
 
 /** What a connection that began without a handshake says of it. */
 const noOpening: Connection.Opening = {
@@ -577,12 +579,15 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     return this.protocol.state === "Closed" ? this.protocol.closed : undefined
   }
 
-  /** Whether an error says how this connection ended, or that it was being closed. */
-  isEnd(error: unknown): boolean {
+  /** Whether an error says how this connection ended, or that it was being closed; or was caused by one that does. */
+  isEnd(error: unknown, depth = 0): boolean {
     const { closed } = this.protocol
     if (error === closed) return true
-    const frame = error instanceof ConnectionClosed ? error.sent ?? error.received : undefined
-    return frame !== undefined && (frame === closed.sent || frame === closed.received)
+    if (error instanceof ConnectionClosed) {
+      const frame = error.sent ?? error.received
+      return frame !== undefined && (frame === closed.sent || frame === closed.received)
+    }
+    return error instanceof Error && depth < maxCauses && this.isEnd(error.cause, depth + 1)
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {

@@ -529,7 +529,7 @@ const tooManyHeaders = rejection(431, "the request has too many header lines")
 /** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
 const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
   const unexpected = cause.reasons.some((reason) =>
-    reason._tag === "Die" || (reason._tag === "Fail" && !connection.isEnd(reason.error))
+    reason._tag !== "Interrupt" && !connection.isEnd(reason._tag === "Die" ? reason.defect : reason.error)
   )
   return unexpected
     ? Effect.logError("a WebSocket handler failed", cause)

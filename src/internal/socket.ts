@@ -114,13 +114,17 @@ const contents = (
   >
 
 /** Every end is a close to a Socket; what cut the connection off is told in words. */
-const closeError = (closed: ConnectionClosed): Socket.SocketError =>
-  new Socket.SocketError({
-    reason: new Socket.SocketCloseError({
-      code: closed.code,
-      closeReason: closed.cause === undefined ? closed.reason : closed.cause.message
-    })
+const closeError = (closed: ConnectionClosed): Socket.SocketError => {
+  const reason = new Socket.SocketCloseError({
+    code: closed.code,
+    closeReason: closed.cause === undefined ? closed.reason : closed.cause.message
   })
+  const error = new Socket.SocketError({ reason })
+  // Their schemas have no such field. By it, a server tells the end of a connection from a failure.
+  error.cause = closed
+  reason.cause = closed
+  return error
+}
 
 /** A close code or reason that cannot be sent. */
 const writeError = (cause: InvalidCloseCode | CloseReasonTooLong): Socket.SocketError =>
