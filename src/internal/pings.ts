@@ -15,6 +15,8 @@ import { watch } from "./watch.ts"
 
 interface PendingPing {
   readonly payload: Uint8Array
+  /** How many bytes were sent before it. */
+  readonly at: number
   /** When it was sent, in milliseconds. */
   readonly sentAt: number
   /** The pong has come, or will not come any more. */
@@ -30,14 +32,19 @@ export interface Watched {
   readonly onSilent: (timeout: KeepaliveTimeout) => void
 }
 
+/** The slowest reader that the keepalive puts up with, in bytes per second. */
+const slowest = 8 * 1024
+
+/** The most that stands between two processes and is in neither of them: in Linux 4 MiB of the sender's and 6 of the receiver's. */
+const mostInKernels = 16 * 1024 * 1024
+
+/**
+ * How long a ping may wait behind bytes that the peer may not have read yet, in
+ * milliseconds. Node cannot tell how much of them the kernels still hold.
+ */
+const timeToRead = (bytes: number): number => Math.ceil(Math.min(bytes, mostInKernels) * 1000 / slowest)
+
 const encoder = new TextEncoder()
-
-/** The golden ratio's fraction: its multiples, without what is before the point, keep away from each other. */
-const golden = 0.618033988749895
-let started = 0
-
-/** Where in its interval a keepalive begins, so that those of connections that came together do not stay together. */
-const jitter = (): number => (++started * golden) % 1
 
 export class Pings {
   private readonly outbox: Outbox
@@ -50,6 +57,8 @@ export class Pings {
   private owedPong: Frame.Frame | undefined
   /** What pings and pongs have added to the bytes that were sent. */
   bytesOut = 0
+  /** How many of the bytes that were sent the peer has certainly read: it has answered a ping behind them. */
+  private bytesRead = 0
 
   constructor(outbox: Outbox, maxUnanswered: number) {
     this.outbox = outbox
@@ -93,14 +102,17 @@ export class Pings {
   private exchange(payload: Uint8Array): Effect.Effect<void, ConnectionClosed> {
     return Effect.callback((resume) => {
       if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
-      const ping: PendingPing = {
+      const ping = this.newPing(
         payload,
-        sentAt: this.outbox.owner.timers.now(),
-        done: (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
-      }
+        (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
+      )
       this.write(ping)
       return Effect.sync(() => this.forget(ping))
     })
+  }
+
+  private newPing(payload: Uint8Array, done: PendingPing["done"]): PendingPing {
+    return { payload, at: this.outbox.bytesOut, sentAt: this.outbox.owner.timers.now(), done }
   }
 
   private forget(ping: PendingPing): void {
@@ -123,7 +135,9 @@ export class Pings {
     const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
     if (index < 0) return
     const { meter, timers } = this.outbox.owner
-    meter.pong(timers.now() - this.pending[index].sentAt)
+    const { at, sentAt } = this.pending[index]
+    meter.pong(timers.now() - sentAt)
+    this.bytesRead = Math.max(this.bytesRead, at)
     for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
   }
 
@@ -162,60 +176,79 @@ export class Pings {
   private stopWatch: (() => void) | undefined
   /** Whether the ping still waits for room. */
   private keepaliveOwed = false
-  /** The ping that waits for its pong. */
+  /** The newest ping, until its pong comes or the next ping is sent: a pong that comes late still says what was read. */
   private keepalivePing: PendingPing | undefined
 
   /**
-   * Pings the peer each `interval`, and tells when it was silent for `timeout`
-   * after one; both in milliseconds. Whatever comes from the peer is a sign of
-   * life: in the middle of a long message its pong has to wait. And so it is
-   * when the peer takes what is before the ping, which has to wait then.
+   * Pings the peer each `interval`, and calls `onSilent` when it was silent for
+   * `timeout` after one; both in milliseconds. Any bytes that come from the peer
+   * are a sign of life: in the middle of a long message its pong has to wait.
    */
   keepalive(interval: number, timeout: number, watched: Watched): void {
     this.interval = interval
     this.timeout = timeout
     this.watched = watched
-    this.timer = this.outbox.owner.timers.schedule(interval * (1 - jitter() / 2), () => this.pingIsDue())
+    const { timers } = this.outbox.owner
+    this.timer = timers.schedule(interval * (1 - timers.nextPhase() / 2), () => this.pingIsDue())
   }
 
   private rest(): void {
-    this.stopKeepalive()
+    this.stopWaiting()
     this.timer = this.outbox.owner.timers.schedule(this.interval, () => this.pingIsDue())
   }
 
   private pingIsDue(): void {
-    const watched = this.watched!
-    const heard = watched.bytesIn
-    const left = this.outbox.bytesLeft
-    this.stopWatch = watch(this.outbox.owner.timers, this.timeout, {
-      quiet: () =>
-        !watched.paused && watched.bytesIn === heard &&
-        (this.outbox.bufferedAmount === 0 || this.outbox.bytesLeft === left),
-      condemn: () => watched.onSilent(new KeepaliveTimeout({ duration: Duration.millis(this.timeout) })),
-      acquit: () => this.rest()
-    })
-    if (this.outbox.congested) this.keepaliveOwed = true
-    else this.sendKeepalive()
+    this.forgetKeepalive()
+    if (this.outbox.congested) {
+      this.keepaliveOwed = true
+      this.watchSilence()
+    } else this.sendKeepalive()
   }
 
   private sendKeepalive(): void {
     this.keepaliveOwed = false
-    this.keepalivePing = {
-      payload: this.nextPayload(),
-      sentAt: this.outbox.owner.timers.now(),
-      done: (closed) => {
-        if (closed === undefined) this.rest()
-      }
-    }
+    this.keepalivePing = this.newPing(this.nextPayload(), (closed) => {
+      if (closed === undefined) this.rest()
+    })
+    this.watchSilence()
     this.write(this.keepalivePing)
+  }
+
+  /**
+   * Waits for a sign of life. Until the ping has left this process, that is also
+   * that the peer takes what stands before it. Later it is not: what leaves then
+   * may only go into the buffers of the kernel.
+   */
+  private watchSilence(): void {
+    const watched = this.watched!
+    const { bytesIn } = watched
+    const { bytesLeft } = this.outbox
+    const ping = this.keepalivePing
+    const before = ping?.at ?? this.outbox.bytesOut
+    const duration = this.timeout + timeToRead(before - this.bytesRead)
+    const hasLeft = () => ping !== undefined && this.outbox.bytesLeft > ping.at
+    this.stopWatch?.()
+    this.stopWatch = watch(this.outbox.owner.timers, duration, {
+      quiet: () => !watched.paused && watched.bytesIn === bytesIn && (hasLeft() || this.outbox.bytesLeft === bytesLeft),
+      condemn: () => watched.onSilent(new KeepaliveTimeout({ duration: Duration.millis(duration) })),
+      acquit: () => this.rest()
+    })
   }
 
   /** No further pings are sent, and silence means nothing any more. */
   stopKeepalive(): void {
+    this.stopWaiting()
+    this.forgetKeepalive()
+  }
+
+  private stopWaiting(): void {
     this.outbox.owner.timers.cancel(this.timer)
     this.stopWatch?.()
     this.stopWatch = undefined
     this.keepaliveOwed = false
+  }
+
+  private forgetKeepalive(): void {
     if (this.keepalivePing !== undefined) this.forget(this.keepalivePing)
     this.keepalivePing = undefined
   }

@@ -10,6 +10,9 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
+/** The golden ratio's fraction: its multiples, without what is before the point, keep away from each other. */
+const golden = 0.618033988749895
+
 /** A moment that is waited for. */
 export class Timer {
   /** In milliseconds of the Clock's monotonic time. */
@@ -45,6 +48,7 @@ export class Timers {
   /** Until when the fiber sleeps. That may be earlier than the first moment: when what it slept for was cancelled. */
   private sleepsUntil = Number.POSITIVE_INFINITY
   private firing = false
+  private phases = 0
 
   constructor(clock: Clock.Clock) {
     this.clock = clock
@@ -70,6 +74,11 @@ export class Timers {
   /** In milliseconds of the Clock's monotonic time. */
   now(): number {
     return Number(this.clock.monotonicTimeNanosUnsafe()) / 1_000_000
+  }
+
+  /** Where in its interval a repetition begins, from 0 to 1, so that those that began together do not stay together. */
+  nextPhase(): number {
+    return (++this.phases * golden) % 1
   }
 
   // -- the fiber -------------------------------------------------------------

@@ -9,6 +9,7 @@ import { Protocol } from "../../src/internal/protocol.ts"
 import { Timers } from "../../src/internal/timers.ts"
 import { makeNetwork } from "../fuzz/transport.ts"
 import { parse } from "../fuzz/wire.ts"
+import { settle } from "../support/memory.ts"
 
 const make = Effect.map(Effect.context<never>(), (context) => {
   const network = makeNetwork(10)
@@ -153,7 +154,63 @@ describe("keepalive", () => {
       assert.deepStrictEqual(silent, [])
       watched.paused = false
       yield* TestClock.adjust("15 seconds")
-      assert.deepStrictEqual(silent.map(({ duration }) => Duration.toMillis(duration)), [5000])
+      // Some 40 bytes of pings are unread.
+      assert.deepStrictEqual(silent.map(({ duration }) => Duration.toMillis(duration)), [5005])
+    }))
+
+  it.effect("waits longer for a pong behind bytes that may be unread, a second for 8 KiB", () =>
+    Effect.gen(function*() {
+      const { network, outbox, pings, silent } = yield* begin
+      for (const before of ["nothing is known to be read", "the first ping is known to be read"]) {
+        outbox.write(Frame.binary(new Uint8Array(80 * 1024)))
+        network.drain(drain)
+        yield* TestClock.adjust("10 seconds")
+        network.drain(drain)
+        yield* TestClock.adjust("11 seconds")
+        yield* settle
+        assert.deepStrictEqual(silent, [], before)
+        pings.answered(bytes(`effect-ws ${before.startsWith("nothing") ? 1 : 2}`))
+      }
+      outbox.write(Frame.binary(new Uint8Array(80 * 1024)))
+      network.drain(drain)
+      yield* TestClock.adjust("10 seconds")
+      network.drain(drain)
+      yield* TestClock.adjust("16 seconds")
+      yield* settle
+      assert.strictEqual(silent.length, 1)
+    }))
+
+  it.effect("takes what leaves behind the ping for no sign of life", () =>
+    Effect.gen(function*() {
+      const { network, outbox, silent } = yield* begin
+      yield* TestClock.adjust("10 seconds")
+      network.drain(drain)
+      for (let i = 0; i < 20; i++) {
+        outbox.write(Frame.binary(new Uint8Array(10)))
+        network.drain(5)
+        yield* TestClock.adjust("251 millis")
+      }
+      yield* settle
+      assert.strictEqual(silent.length, 1)
+    }))
+
+  it.effect("a pong that comes late, behind other signs of life, still says what was read", () =>
+    Effect.gen(function*() {
+      const { network, outbox, pings, silent, watched } = yield* begin
+      outbox.write(Frame.binary(new Uint8Array(8 * 1024 * 1024)))
+      network.drain(drain)
+      yield* TestClock.adjust("10 seconds")
+      network.drain(drain)
+      watched.bytesIn++
+      // Until it is looked at: the watch over the whole message looks four times.
+      yield* TestClock.adjust("260 seconds")
+      assert.strictEqual(silent.length, 0)
+      pings.answered(bytes("effect-ws 1"))
+      yield* TestClock.adjust("10 seconds")
+      network.drain(drain)
+      yield* TestClock.adjust("6 seconds")
+      yield* settle
+      assert.strictEqual(silent.length, 1)
     }))
 
   it.effect("stops", () =>

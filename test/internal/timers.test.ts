@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Schema } from "effect"
+import { Arbitrary, Clock, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { type Timer, Timers } from "../../src/internal/timers.ts"
 
@@ -72,6 +72,22 @@ describe("Timers", () => {
       const timer = timers.schedule(Number.POSITIVE_INFINITY, () => assert.fail("it came"))
       yield* TestClock.adjust("100 days")
       timers.cancel(timer)
+    }))
+
+  it.effect("spreads what repeats evenly over its interval, in the same way for each Clock", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const phases = (count: number) => {
+        const timers = new Timers(clock)
+        return Array.from({ length: count }, () => timers.nextPhase())
+      }
+      assert.deepStrictEqual(phases(10), phases(10))
+      for (const count of [10, 100, 1000]) {
+        const sorted = phases(count).toSorted((a, b) => a - b)
+        const gaps = [...sorted, 1].map((phase, i) => phase - (sorted[i - 1] ?? 0))
+        assert.isAtLeast(sorted[0], 0)
+        assert.isBelow(Math.max(...gaps), 2 / count)
+      }
     }))
 
   it.effect("is one for each Clock", () =>
