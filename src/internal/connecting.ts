@@ -33,7 +33,7 @@ import { fromDuplex } from "../Transport.ts"
 import type { ConnectOptions, TlsOptions } from "../WebSocketClient.ts"
 import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { disclose, headerLinesKept, isTruncated, pairs } from "./http.ts"
+import { disclose, headerLinesKept, isEncrypted, isTruncated, pairs } from "./http.ts"
 import { checkConnection, wait } from "./options.ts"
 import { traceHeaders } from "./tracing.ts"
 import { hostOf, resolveLocation, shown } from "./url.ts"
@@ -310,8 +310,6 @@ const requestOptions = (
     ? { agent: agent ?? false }
     : { createConnection: () => tls === undefined || isEncrypted(socket) ? socket : Tls.connect({ ...tls, socket }) }
 })
-
-const isEncrypted = (socket: Duplex): boolean => "encrypted" in socket && socket.encrypted === true
 
 /** The name that a certificate must bear. In TLS, a name has no dot behind it (RFC 6066 §3), whereas DNS takes one for the root. */
 const nameOf = (host: string): string => host.replace(/\.+$/, "")

@@ -54,6 +54,9 @@ export class ServerRequest extends Http.IncomingMessage {
   }
 }
 
+/** Whether a stream is one of TLS. Bun's sockets have the property without TLS, too. */
+export const isEncrypted = (stream: Duplex): boolean => "encrypted" in stream && stream.encrypted === true
+
 /** What Node read, without the rest of its objects. */
 export class HttpRequest implements Handshake.HttpRequest {
   readonly method: string
@@ -67,7 +70,7 @@ export class HttpRequest implements Handshake.HttpRequest {
     this.method = method!
     this.target = url!
     this.httpVersion = httpVersion
-    this.secure = "encrypted" in socket
+    this.secure = isEncrypted(socket)
     this.remoteAddress = socket.remoteAddress
     this.flatHeaders = rawHeaders
   }

@@ -142,7 +142,8 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
       held.holdRequest(context)
       const responded = response()
       responded.detachSocket(message.socket)
-      responded.end()
+      // Not by its `end`, which under Bun writes a response to the socket that was detached.
+      Object.defineProperty(responded, "writableEnded", { value: true })
       return Result.succeed(host.heads.get(message) ?? noHead)
     }
     return Effect.flatMap(

@@ -1,0 +1,25 @@
+/** A route for echoes at /echo, of an application on NodeHttpServer under Bun. Prints its port. */
+import { NodeHttpServer } from "@effect/platform-node"
+import { Effect, Layer, Stream } from "effect"
+import { HttpRouter, HttpServer } from "effect/http"
+import { createServer } from "node:http"
+import { Connection, WebSocketServer } from "../../../src/index.ts"
+
+const echo = Effect.gen(function*() {
+  const connection = yield* Connection.Connection
+  yield* Stream.runForEach(connection.messages, connection.send)
+})
+
+const announce = Layer.effectDiscard(Effect.map(HttpServer.HttpServer, ({ address }) => {
+  console.log(JSON.stringify({ port: address._tag === "UnixPathAddress" ? undefined : address.port }))
+}))
+
+const Main = HttpRouter.serve(HttpRouter.add("GET", "/echo", WebSocketServer.upgrade(echo)), {
+  disableListenLog: true,
+  disableLogger: true
+}).pipe(
+  Layer.provideMerge(announce),
+  Layer.provide(NodeHttpServer.layer(() => WebSocketServer.prepare(createServer()), { port: 0, host: "127.0.0.1" }))
+)
+
+await Effect.runPromise(Layer.launch(Main))
