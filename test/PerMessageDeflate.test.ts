@@ -17,6 +17,7 @@ import {
   openServer,
   parameters
 } from "./support/deflate.ts"
+import { ReferenceInflater } from "./support/inflate.ts"
 import { settle } from "./support/memory.ts"
 import { among, anyBoolean, anyCuts, anyPayload, cutAt, either, integer } from "./support/properties.ts"
 
@@ -602,7 +603,7 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
         const room = limit - used
         for (const size of [room, room + 1]) {
           const { client, server } = yield* openBoth({ threshold: 0 })
-          const frame = yield* encode(client, Frame.binary(new Uint8Array(size)))
+          const frame = size === 0 ? compressed(bytes("00")) : yield* encode(client, Frame.binary(new Uint8Array(size)))
           const result = yield* Effect.result(decode(server, frame, { used, limit }))
           if (size === room) assert.strictEqual(result._tag, "Success")
           else {
@@ -649,7 +650,8 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
         const [block, final] of [["03 00", true], ["00 00 00 ff ff", false], ["f3 48 cd c9 c9 07 00", true]] as const
       ) {
         const session = yield* openServer(PerMessageDeflate.make())
-        const payload = Uint8Array.from(Buffer.alloc(300_000, bytes(block)))
+        const blocks = Buffer.alloc(300_000 - 300_000 % bytes(block).length, bytes(block))
+        const payload = Uint8Array.from(Buffer.concat([blocks, bytes("00")]))
         let turns = 0
         let over = false
         const count = () => {
@@ -735,6 +737,100 @@ const statsOf = (extension: PerMessageDeflate.PerMessageDeflate) =>
 const deflaterSize = (128 + 64 + 8 + 8) * 1024
 
 const message = (i: number, size = 10): Sent => ({ payload: tick(i, size), cuts: [], compress: true })
+
+describe("a message that ends within a block (RFC 7692 §7.2.2)", () => {
+  const deflated = (data: Uint8Array, options: Zlib.ZlibOptions = {}) => {
+    const flushed = Zlib.deflateRawSync(data, { ...options, finishFlush: Zlib.constants.Z_SYNC_FLUSH })
+    return flushed.subarray(0, -4)
+  }
+  const text = tick(1, 12)
+  const long = Uint8Array.from(randomBytes(70_000), (byte) => byte & 0x3f)
+  const whole: ReadonlyArray<readonly [string, Uint8Array]> = [
+    ["of nothing", bytes("00")],
+    ["in fixed codes", deflated(text, { strategy: Zlib.constants.Z_FIXED })],
+    ["in dynamic codes", deflated(text, { level: 9 })],
+    ["in a stored block", deflated(text, { level: 0 })],
+    ["in a stored block of what a tail consists of", deflated(Buffer.alloc(64, bytes("0000ffff")), { level: 0 })],
+    ["in many small blocks", Buffer.concat([bytes("02 00 00 00 ff ff"), deflated(text, { memLevel: 1 })])],
+    ["in several flushes", Buffer.concat([deflated(text), bytes("00 00 ff ff"), deflated(text)])],
+    ["with a final block", Buffer.concat([Zlib.deflateRawSync(text), bytes("00")])],
+    ["in two streams", Buffer.concat([Zlib.deflateRawSync(text), deflated(text)])]
+  ]
+  /** Messages that refer to nothing before them. */
+  const following = [
+    bytes("00"),
+    bytes("f2 48 cd c9 c9 07 00"),
+    deflated(new Uint8Array(100), { level: 0 }),
+    deflated(text)
+  ]
+
+  /** The frames of a message that is cut into fragments of `size` bytes, the last of which may be empty. */
+  const fragmentsOf = (payload: Uint8Array, size: number): Array<Frame.Frame> => {
+    const frames = [compressed(payload.slice(0, size), size > payload.length)]
+    for (let at = size; at <= payload.length; at += size) {
+      frames.push(continued(payload.slice(at, at + size), at + size > payload.length))
+    }
+    return frames
+  }
+
+  /** Decodes messages up to the first failure; checks each that comes out. Answers how many that are. */
+  const deliver = (payloads: ReadonlyArray<Uint8Array>, takeover: boolean, size: number) =>
+    Effect.gen(function*() {
+      const session = yield* openServer(
+        PerMessageDeflate.make({ releaseAfter: "1 second", memoryLimit: size % 2 === 0 ? 0 : 2 ** 27 }),
+        takeover ? "" : "client_no_context_takeover"
+      )
+      const inflater = new ReferenceInflater(takeover)
+      for (const [i, payload] of payloads.entries()) {
+        const parts: Array<Uint8Array> = []
+        for (const frame of fragmentsOf(payload, size)) {
+          const result = yield* Effect.result(decode(session, frame))
+          if (result._tag === "Failure") {
+            assert.strictEqual(result.failure._tag, "InvalidExtensionData")
+            return i
+          }
+          parts.push(result.success.payload)
+        }
+        assert.strictEqual(hex(Buffer.concat(parts)), hex(inflater.inflate(payload)!), `message ${i}`)
+      }
+      return payloads.length
+    }).pipe(Effect.scoped)
+
+  for (const [name, payload] of whole) {
+    it.effect(`${name} fails, wherever it is cut; whole, it and those behind it are right`, () =>
+      Effect.gen(function*() {
+        for (const takeover of [true, false]) {
+          for (const size of [payload.length + 1, payload.length, 1, 2]) {
+            const all = [following[1], payload, ...following]
+            assert.strictEqual(yield* deliver(all, takeover, Math.max(1, size)), all.length)
+          }
+          for (let at = 0; at < payload.length; at++) {
+            const all = [following[1], payload.slice(0, at), ...following]
+            const isMessage = new ReferenceInflater(false).inflate(payload.slice(0, at)) !== undefined
+            const delivered = yield* deliver(all, takeover, at % 3 === 0 ? 7 : 10_000)
+            assert.strictEqual(delivered, isMessage ? all.length : 1, `cut at ${at}`)
+          }
+        }
+      }))
+  }
+
+  it.effect("fails in a large message too", () =>
+    Effect.gen(function*() {
+      const payload = deflated(long)
+      assert.isAbove(payload.length, 50_000)
+      for (const at of [0, 1, 2, 1000, payload.length >> 1].map((less) => payload.length - less)) {
+        const all = [payload.slice(0, at), ...following]
+        assert.strictEqual(yield* deliver(all, true, 2 ** 20), at === payload.length ? all.length : 0)
+      }
+    }))
+
+  it.effect("without any bytes does not turn what follows into a stored block", () =>
+    Effect.gen(function*() {
+      const empty = Array.from({ length: 300 }, () => bytes("00"))
+      assert.strictEqual(yield* deliver([following[1], bytes(""), ...empty], true, 10), 1)
+      assert.strictEqual(yield* deliver([following[1], ...empty, following[1]], true, 10), 302)
+    }))
+})
 
 describe("what zlib has in memory", () => {
   it.effect("is nothing before the first message, and nothing after the last connection", () =>
@@ -948,13 +1044,34 @@ describe("what zlib has in memory", () => {
       const victim = yield* openServer(extension)
       const attacker = yield* openServer(extension)
       const client = yield* openClient(PerMessageDeflate.make())
+      yield* decode(victim, yield* encode(client, Frame.binary(tick(1, 50))))
       // A stored block that declares more than there is.
-      yield* decode(attacker, compressed(bytes("f2 48 cd c9 c9 07 00 00 00 ff ff 00 10 00 ef ff 01 02")))
-      const secret = yield* encode(client, Frame.binary(tick(1, 50)))
-      yield* decode(victim, secret)
-      const error = yield* failure(decode(attacker, compressed(bytes("f2 00 11 00 00"))))
-      assert.strictEqual(error._tag, "InvalidExtensionData")
-      assert.include(error.message, "a message ended within a block")
+      const cut = compressed(bytes("f2 48 cd c9 c9 07 00 00 00 ff ff 00 10 00 ef ff 01 02"))
+      for (const frame of [cut, compressed(bytes("f2 00 11 00 00"))]) {
+        const error = yield* failure(decode(attacker, frame))
+        assert.strictEqual(error._tag, "InvalidExtensionData")
+        assert.include(error.message, "a message ended within a block")
+      }
+    }))
+
+  it.effect("is released when the first of several idle streams is not the last one kept", () =>
+    Effect.gen(function*() {
+      const extension = PerMessageDeflate.make({ releaseAfter: "1 minute" })
+      const sessions: Array<Extension.Session> = []
+      for (let i = 0; i < 3; i++) sessions.push(yield* openServer(extension))
+      const hello = compressed(bytes("f2 48 cd c9 c9 07 00"))
+      for (const session of sessions) yield* decode(session, hello)
+      // One is used later than the others, and so outlives the look that releases them.
+      yield* TestClock.adjust("90 seconds")
+      yield* decode(sessions[2], hello)
+      yield* TestClock.adjust("30 seconds")
+      assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 0, inflaters: 1, windows: 10 })
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 0, inflaters: 0, windows: 20 })
+      // Nothing is left to look at, so the next stream needs another look.
+      yield* decode(sessions[0], hello)
+      yield* TestClock.adjust("2 minutes")
+      assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 0, inflaters: 0, windows: 25 })
     }))
 })
 

@@ -10,7 +10,7 @@ import type { DecodeError, Room } from "../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../ProtocolError.ts"
 import { noBytes, Pieces } from "./bytes.ts"
 import type { Contexts, Held, Owner } from "./contexts.ts"
-import { copyOutput, noFlush, sliceSize, syncFlush } from "./zlib.ts"
+import { copyOutput, noFlush, sliceSize, syncFlush, tail } from "./zlib.ts"
 
 /** How one direction is compressed. */
 export interface Direction {
@@ -49,9 +49,6 @@ class Output {
     return this.pieces?.concat() ?? this.first ?? noBytes
   }
 }
-
-/** What a flush ends with: taken off by who compresses (§7.2.1), and put back by who decompresses (§7.2.2). */
-const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
 
 // -----------------------------------------------------------------------------
 // Compression
@@ -162,9 +159,6 @@ class Deflating implements Sliced {
 // Decompression
 // -----------------------------------------------------------------------------
 
-/** For payloads with their tail behind them, so that one step is enough. */
-const withTail = new Uint8Array(16 * 1024)
-
 const wrong = (problem: string): InvalidExtensionData =>
   new InvalidExtensionData({ extension: "permessage-deflate", problem })
 
@@ -236,10 +230,8 @@ export class Inflater implements Owner {
   }
 
   release({ stream }: Held): void {
-    const window = stream.takeWindow()
     this.held = undefined
-    if (window === undefined) this.fail(wrong("a message ended within a block"))
-    else this.setWindow(window)
+    this.setWindow(stream.takeWindow())
   }
 
   private setWindow(window: Uint8Array | undefined): void {
@@ -270,17 +262,16 @@ class Inflating implements Sliced {
   failure: DecodeError | undefined
   private readonly inflater: Inflater
   private readonly payload: Uint8Array
+  private readonly final: boolean
   private readonly room: Room
-  /** With the tail, where there is one. */
-  private readonly length: number
   private at = 0
   private size = 0
 
   constructor(inflater: Inflater, payload: Uint8Array, final: boolean, room: Room) {
     this.inflater = inflater
     this.payload = payload
+    this.final = final
     this.room = room
-    this.length = payload.length + (final ? tail.length : 0)
   }
 
   /** A slice, of at most so much input and output, and so many final blocks. */
@@ -293,42 +284,38 @@ class Inflating implements Sliced {
   }
 
   private advance(): boolean {
-    const { inflater, length, payload, room } = this
+    const { at, inflater, payload, room } = this
     const { stream } = inflater
-    // The connection is over; nobody waits for this.
+    // The connection is over; nothing waits for this.
     if (stream === undefined) return true
     // One byte more than there may be is enough to know.
     const space = Math.min(sliceSize, Math.max(0, room.limit - room.used - this.size) + 1)
-    const [input, from, to] = this.input()
-    const made = stream.step(syncFlush, input, from, to - from, space)
-    if (stream.problem !== undefined) {
-      this.failure = wrong(stream.problem)
-      return true
-    }
-    this.at += to - from - stream.left
+    const length = Math.min(sliceSize, payload.length - at)
+    const made = stream.step(syncFlush, payload, at, length, space)
+    if (stream.problem !== undefined) return this.failWith(wrong(stream.problem))
+    this.at += length - stream.left
     this.size += made
     if (room.used + this.size > room.limit) {
-      this.failure = new MessageTooLarge({ size: room.used + this.size, limit: room.limit })
-      return true
+      return this.failWith(new MessageTooLarge({ size: room.used + this.size, limit: room.limit }))
     }
     if (made > 0) this.output.push(copyOutput(made))
     if (made === space) return false
-    if (stream.left === 0) return this.at === length
     // It took less than there was, although there was room: a final block.
-    inflater.restart()
-    // Behind one that ended the message there is nothing left to complete.
-    return this.at >= payload.length
+    if (stream.left > 0) inflater.restart()
+    if (this.at < payload.length) return false
+    return this.final ? this.complete(stream) : true
   }
 
-  /** What comes next, and from where to where. */
-  private input(): readonly [Uint8Array, number, number] {
-    const { at, length, payload } = this
-    if (at === 0 && length > payload.length && length <= withTail.length) {
-      withTail.set(payload)
-      withTail.set(tail, payload.length)
-      return [withTail, 0, length]
-    }
-    if (at < payload.length) return [payload, at, Math.min(payload.length, at + sliceSize)]
-    return [tail, at - payload.length, length - payload.length]
+  /** A message ends between two blocks, or with a final block: there is nothing left to complete then. */
+  private complete(stream: Held["stream"]): true {
+    const end = stream.endMessage()
+    if (end === "within") return this.failWith(wrong(stream.problem ?? "a message ended within a block"))
+    if (end === "final") this.inflater.restart()
+    return true
+  }
+
+  private failWith(failure: DecodeError): true {
+    this.failure = failure
+    return true
   }
 }

@@ -63,6 +63,15 @@ export const copyOutput = (size: number): Uint8Array => {
 
 export const noFlush = Zlib.constants.Z_NO_FLUSH
 export const syncFlush = Zlib.constants.Z_SYNC_FLUSH
+/** Stops an inflater behind each block. */
+const stopBehindBlock = Zlib.constants.Z_BLOCK
+
+/** What a flush ends with. A sender takes it off the end of a message (RFC 7692 §7.2.1), a receiver puts it back (§7.2.2). */
+export const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
+/** A byte that the inflater leaves if it stops behind the tail. */
+const tailAndMore = Uint8Array.of(...tail, 0x00)
+/** Two blocks that hold nothing: between two blocks, at a whole byte, they change nothing. */
+const emptyBlocks = Uint8Array.of(0x00, ...tail, 0x00, ...tail)
 
 /** A raw DEFLATE stream, in one direction. */
 export class ZlibStream {
@@ -116,20 +125,41 @@ export class ZlibStream {
   }
 
   /**
+   * Takes the tail of a message, and answers where that leaves an inflater that
+   * has taken the message itself and given all its output (RFC 7692 §7.2.2):
+   * between two blocks, behind a final block, or within a block, where no message
+   * ends. Between two blocks, a message changes nothing but the window.
+   */
+  endMessage(): "between" | "final" | "within" {
+    const made = this.step(stopBehindBlock, tailAndMore, 0, tailAndMore.length)
+    const more = this.left
+    // It takes nothing behind a final block.
+    if (more === tailAndMore.length) return "final"
+    if (made > 0 || more !== 1) return "within"
+    // A block that is not stored may end within a byte. The bits behind it, ones of the tail, begin another block then.
+    this.step(syncFlush, emptyBlocks, 0, emptyBlocks.length)
+    return this.problem !== undefined
+      ? "within"
+      : this.left === 0
+      ? "between"
+      : this.left === emptyBlocks.length
+      ? "final"
+      : "within"
+  }
+
+  /**
    * The last bytes that came out of an inflater which is between two blocks, as
    * many as later data may refer to. The inflater is of no more use after this.
    *
    * zlib does not hand its window out, but a block that repeats what was at that
    * distance does. So nothing has to be copied as long as the inflater lives.
-   * Answers undefined where it turns out to be within a block.
    */
-  takeWindow(): Uint8Array | undefined {
+  takeWindow(): Uint8Array {
     const size = this.remembered
     const block = repeating(size)
+    const made = this.step(syncFlush, block, 0, block.length)
     // A buffer of its own: in one that is shared with others, it would hold on to them.
-    if (this.step(syncFlush, block, 0, block.length) >= size) return Uint8Array.from(output.subarray(0, size))
-    // After a final block it takes nothing; what follows refers to nothing.
-    return this.problem === undefined && this.left === block.length ? new Uint8Array(0) : undefined
+    return Uint8Array.from(output.subarray(0, Math.min(size, made)))
   }
 
   close(): void {
@@ -202,16 +232,19 @@ export const works = (from = streams): boolean => {
   try {
     const sample = Buffer.from("what goes in, goes in, comes out")
     const deflate = makeDeflate(15, 6, 8, from)
-    const compressed = [1, 2].map(() => copyOutput(deflate.step(syncFlush, sample, 0, sample.length)))
+    const compressed = [1, 2].map(() => copyOutput(deflate.step(syncFlush, sample, 0, sample.length) - tail.length))
     deflate.close()
     const inflate = makeInflate(15, undefined, from)
     const same = compressed.every((data) =>
-      sample.equals(copyOutput(inflate.step(syncFlush, data, 0, data.length))) && inflate.left === 0
+      sample.equals(copyOutput(inflate.step(syncFlush, data, 0, data.length))) && inflate.left === 0 &&
+      inflate.endMessage() === "between"
     )
-    // The second refers to the first, and a block of the reserved type is noticed.
+    // The second refers to the first; the end of a block is noticed, and a block of the reserved type.
     const shorter = compressed[1].length < compressed[0].length
-    inflate.step(syncFlush, Uint8Array.of(7), 0, 1)
-    const noticed = inflate.problem !== undefined
+    const cut = makeInflate(15, undefined, from)
+    const noticed = cut.endMessage() === "within" && inflate.step(syncFlush, Uint8Array.of(7), 0, 1) === 0 &&
+      inflate.problem !== undefined
+    cut.close()
     inflate.close()
     return same && shorter && noticed
   } catch {

@@ -3,15 +3,24 @@ import { Cause, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Connection, ConnectionError, Extension, PerMessageDeflate } from "effect-ws"
 import { strict as assert } from "node:assert"
 import * as Zlib from "node:zlib"
+import { ReferenceInflater } from "../support/inflate.ts"
 import type { Target } from "./engine.ts"
 import { type Choices, Random } from "./random.ts"
 import { makeNetwork } from "./transport.ts"
-import { cut, encode, messagesOf, parse, type Role } from "./wire.ts"
+import { cut, encode, messagesOf, parse, parseFrame, type Role } from "./wire.ts"
 
 const maxMessageSize = 20_000
 const tail = Buffer.of(0x00, 0x00, 0xff, 0xff)
 
-const texts = ["", "hello", "añ€😀", "lorem ipsum ".repeat(100), "x".repeat(maxMessageSize), "x".repeat(100_000)]
+const texts = [
+  "",
+  "\0".repeat(100),
+  "hello",
+  "añ€😀",
+  "lorem ipsum ".repeat(100),
+  "x".repeat(maxMessageSize),
+  "x".repeat(100_000)
+]
 
 /** The payload of a compressed message, made in one of the ways of RFC 7692 §7.2.3. */
 const compress = (choices: Choices, data: Buffer): Buffer => {
@@ -34,6 +43,17 @@ const damage = (choices: Choices, bytes: Buffer): Buffer => {
   return changed
 }
 
+/** Payloads in which no block ends where the message does, and that have been taken for messages. */
+const cutShort = [
+  "",
+  "0000ff",
+  "f248cdc9",
+  "f248cdc9c907000000ffff",
+  "000500faff48",
+  "00f0ff0f00",
+  `02100c06100000000001${"00".repeat(29)}`
+].map((hex) => Buffer.from(hex, "hex"))
+
 /** Messages, compressed or not, in fragments or not, with pings among them. */
 const compressedConversation = (choices: Choices, role: Role): Uint8Array => {
   const mask = role === "server" ? Uint8Array.of(1, 2, 3, 4) : undefined
@@ -41,7 +61,8 @@ const compressedConversation = (choices: Choices, role: Role): Uint8Array => {
   for (let count = choices.between(1, 6); count > 0; count--) {
     const data = choices.oneIn(4) ? Buffer.from(choices.bytes(choices.below(300))) : Buffer.from(choices.pick(texts))
     const compressed = !choices.oneIn(5)
-    const payload = damage(choices, compressed ? compress(choices, data) : data)
+    const whole = compressed ? compress(choices, data) : data
+    const payload = compressed && choices.oneIn(12) ? choices.pick(cutShort) : damage(choices, whole)
     const size = choices.oneIn(2) ? payload.length : choices.between(1, Math.max(1, payload.length))
     let opcode = choices.between(1, 2)
     for (let at = 0; opcode !== 0 || at < payload.length; at += Math.max(1, size)) {
@@ -110,10 +131,45 @@ export const compressedConnection: Target = {
       assert.ok(error instanceof ConnectionError.ConnectionClosed, Cause.pretty(settled.cause))
     }
     for (const bytes of got) assert.ok(bytes.length <= maxMessageSize, `a message of ${bytes.length} bytes`)
+    verifyReceived(stream, role === "server" ? "client" : "server", takeover, got)
     const { connections, deflaters, inflaters, memory, windows } = await Effect.runPromise(deflate.stats)
     assert.deepEqual([connections, deflaters, inflaters, memory, windows], [0, 0, 0, 0, 0], "nothing is kept")
     verifyEchoes(Buffer.concat(network.writes), role, takeover, got)
     return `${role} ${takeover} ${got.length} ${end.code} ${end.cause?._tag}`
+  }
+}
+
+/** The messages that stand in bytes of any kind, up to the first frame that is invalid or cut. */
+const readable = (stream: Uint8Array, writer: Role): Array<{ readonly compressed: boolean; readonly data: Buffer }> => {
+  const messages: Array<{ readonly compressed: boolean; readonly data: Buffer }> = []
+  let rest = Buffer.from(stream)
+  let compressed = false
+  let parts: Array<Uint8Array> = []
+  try {
+    for (let next = parseFrame(rest, writer); next !== undefined; next = parseFrame(rest, writer)) {
+      const { fin, opcode, payload, reserved } = next.frame
+      rest = rest.subarray(next.size)
+      if (opcode >= 8) continue
+      if (opcode !== 0) compressed = reserved === 4
+      parts.push(payload)
+      if (!fin) continue
+      messages.push({ compressed, data: Buffer.concat(parts) })
+      parts = []
+    }
+  } catch {
+    // What stands behind an invalid frame is not read.
+  }
+  return messages
+}
+
+/** What was received is what was sent, up to the first message that is none. */
+const verifyReceived = (stream: Uint8Array, writer: Role, takeover: boolean, got: ReadonlyArray<Buffer>): void => {
+  const messages = readable(stream, writer)
+  const reference = new ReferenceInflater(takeover, maxMessageSize)
+  for (const [i, bytes] of got.entries()) {
+    const { compressed, data } = messages[i]
+    const plain = compressed ? reference.inflate(data) : data
+    assert.ok(plain?.equals(bytes), `message ${i} is received as it was sent`)
   }
 }
 

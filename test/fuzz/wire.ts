@@ -43,36 +43,44 @@ export const encode = ({ bits, declared, fin, mask, opcode, payload, reserved }:
   return Buffer.concat([header, mask, xor(payload, mask)])
 }
 
-/** Reads whole frames, as strictly as RFC 6455 §5.2 allows, and answers them with the bytes that are left. */
+/** Reads the frame at the beginning, as strictly as RFC 6455 §5.2 allows, and answers it with its size; undefined if it is cut. */
+export const parseFrame = (
+  rest: Buffer,
+  writer: Role
+): { readonly frame: WireFrame; readonly size: number } | undefined => {
+  if (rest.length < 2) return undefined
+  const short = rest[1] & 0x7f
+  const head = short === 127 ? 10 : short === 126 ? 4 : 2
+  const masked = (rest[1] & 0x80) !== 0
+  assert.equal(masked, writer === "client", "a frame is masked if and only if a client sends it")
+  const payloadAt = head + (masked ? 4 : 0)
+  if (rest.length < payloadAt) return undefined
+  const length = short === 127 ? Number(rest.readBigUInt64BE(2)) : short === 126 ? rest.readUInt16BE(2) : short
+  assert.ok(short !== 126 || length > 125, "a length is written in as few bytes as can be")
+  assert.ok(short !== 127 || length > 65535, "a length is written in as few bytes as can be")
+  if (rest.length < payloadAt + length) return undefined
+  const mask = masked ? Uint8Array.from(rest.subarray(head, payloadAt)) : undefined
+  const raw = rest.subarray(payloadAt, payloadAt + length)
+  const payload = mask === undefined ? raw : xor(raw, mask)
+  const opcode = rest[0] & 0xf
+  assert.ok([0, 1, 2, 8, 9, 10].includes(opcode), `opcode ${opcode} is reserved`)
+  const fin = (rest[0] & 0x80) !== 0
+  assert.ok(opcode < 8 || (fin && length <= 125), "control frames are whole and short")
+  return { frame: { fin, reserved: rest[0] >> 4 & 7, opcode, payload, mask }, size: payloadAt + length }
+}
+
+/** Reads whole frames, and answers them with the bytes that are left. */
 export const parse = (
   bytes: Uint8Array,
   writer: Role
 ): { readonly frames: Array<WireFrame>; readonly rest: Uint8Array } => {
-  const view = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   const frames: Array<WireFrame> = []
-  let at = 0
+  let rest = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length)
   for (;;) {
-    const rest = view.subarray(at)
-    if (rest.length < 2) return { frames, rest }
-    const short = rest[1] & 0x7f
-    const head = short === 127 ? 10 : short === 126 ? 4 : 2
-    const masked = (rest[1] & 0x80) !== 0
-    assert.equal(masked, writer === "client", "a frame is masked if and only if a client sends it")
-    const payloadAt = head + (masked ? 4 : 0)
-    if (rest.length < payloadAt) return { frames, rest }
-    const length = short === 127 ? Number(rest.readBigUInt64BE(2)) : short === 126 ? rest.readUInt16BE(2) : short
-    assert.ok(short !== 126 || length > 125, "a length is written in as few bytes as can be")
-    assert.ok(short !== 127 || length > 65535, "a length is written in as few bytes as can be")
-    if (rest.length < payloadAt + length) return { frames, rest }
-    const mask = masked ? Uint8Array.from(rest.subarray(head, payloadAt)) : undefined
-    const raw = rest.subarray(payloadAt, payloadAt + length)
-    const payload = mask === undefined ? raw : xor(raw, mask)
-    const opcode = rest[0] & 0xf
-    assert.ok([0, 1, 2, 8, 9, 10].includes(opcode), `opcode ${opcode} is reserved`)
-    const fin = (rest[0] & 0x80) !== 0
-    assert.ok(opcode < 8 || (fin && length <= 125), "control frames are whole and short")
-    frames.push({ fin, reserved: rest[0] >> 4 & 7, opcode, payload, mask })
-    at += payloadAt + length
+    const next = parseFrame(rest, writer)
+    if (next === undefined) return { frames, rest }
+    frames.push(next.frame)
+    rest = rest.subarray(next.size)
   }
 }
 

@@ -160,21 +160,37 @@ describe("a window", () => {
     assert.strictEqual(inflate.takeWindow()?.length, 0)
     inflate.close()
   })
+})
 
-  it("is empty after a final block", () => {
-    const inflate = makeInflate(15)
-    step(inflate, Zlib.deflateRawSync(patterned(4000)))
-    assert.strictEqual(inflate.takeWindow()?.length, 0)
-    inflate.close()
-  })
-
-  it("cannot be had within a block", () => {
-    const inflate = makeInflate(15)
-    // "Hello", and a stored block that lacks most of its bytes.
-    step(inflate, Buffer.from("f248cdc9c907000000ffff001000efff0102", "hex"))
-    assert.isUndefined(inflate.takeWindow())
-    inflate.close()
-  })
+describe("the end of a message (RFC 7692 §7.2.2)", () => {
+  const ends: ReadonlyArray<readonly [string, string, ReturnType<ZlibStream["endMessage"]>]> = [
+    ["an empty message", "00", "between"],
+    ["an empty block whose padding is not zero", "f8", "between"],
+    ["Huffman codes and an empty block", "f248cdc9c90700", "between"],
+    ["a stored block and an empty block", "000500faff48656c6c6f00", "between"],
+    ["an empty block in fixed codes and an empty block", "0200", "between"],
+    ["several flushes", "f248cdc9c907000000ffff02000000ffff00", "between"],
+    ["a final block", "f348cdc9c90700", "final"],
+    ["a final block that the tail completes", "f248cdc9c907000000ffff01", "final"],
+    ["no bytes", "", "within"],
+    ["whole blocks without the beginning of an empty one", "f248cdc9c907000000ffff", "within"],
+    ["a stored block that lacks its last bytes", "000600f9ff48", "within"],
+    ["a stored block that lacks as many bytes as the tail has", "000500faff48", "within"],
+    ["a stored block whose length is cut", "000500", "within"],
+    ["fixed codes without their end", "f248cdc9", "within"],
+    ["the header of a block in dynamic codes", "0480", "within"],
+    ["the first byte of a final block", "03", "within"],
+    // 253 codes of length 0, of which the tail brings 16, 4 and 4 of length 2, the end of the block, and 6 bits too many.
+    ["a block in dynamic codes that the tail ends within a byte", `02100c06100000000001${"00".repeat(29)}`, "within"]
+  ]
+  for (const [name, data, end] of ends) {
+    it(`${end === "within" ? "is not" : "is"} behind ${name}`, () => {
+      const inflate = makeInflate(15)
+      step(inflate, Buffer.from(data, "hex"))
+      assert.strictEqual(inflate.endMessage(), end)
+      inflate.close()
+    })
+  }
 })
 
 describe("what a deflater refers to (RFC 7692 §7.1.2)", () => {
