@@ -54,7 +54,7 @@ import {
 } from "./internal/http.ts"
 import { Newcomers } from "./internal/newcomers.ts"
 import { checkListen } from "./internal/options.ts"
-import { prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
+import { leave as leaveRoute, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
 import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
 import { Timers } from "./internal/timers.ts"
 
@@ -498,6 +498,28 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
   never,
   HttpServerRequest | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
 > = upgradeRoute
+
+/**
+ * Leaves an upgrade request to another listener of the same Node server, such as
+ * the development server of Vite. The application writes no response, and finds
+ * one of 101. A request that is not an upgrade gets 426.
+ *
+ * Without such a route the application answers the request as well, for example
+ * with 404, and writes that response into the other listener's socket.
+ *
+ * **Example** (Vite's socket for hot reloading)
+ *
+ * ```ts
+ * import { HttpRouter } from "effect/http"
+ * import { WebSocketServer } from "effect-ws"
+ *
+ * const Hmr = HttpRouter.add("GET", "/hmr", WebSocketServer.leave)
+ * ```
+ *
+ * @category routes
+ * @since 0.1.0
+ */
+export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> = leaveRoute
 
 /**
  * Makes a Node server that is given to `NodeHttpServer` ready for `upgrade`.

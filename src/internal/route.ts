@@ -20,6 +20,7 @@ import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
+import type { Socket } from "node:net"
 import * as Handshake from "../Handshake.ts"
 import type { UpgradeOptions } from "../WebSocketServer.ts"
 import { Admission } from "./admission.ts"
@@ -94,6 +95,31 @@ interface NodeRequest {
   readonly response: Http.ServerResponse | (() => Http.ServerResponse)
 }
 
+/** What a route is asked, if the application runs on NodeHttpServer. */
+const nodeRequest = Effect.flatMap(HttpServerRequest, (request: object) =>
+  isNodeRequest(request)
+    ? Effect.succeed(request)
+    : Effect.die(
+      new Error("WebSocket route: expected a request of NodeHttpServer; serve the application with NodeHttpServer")
+    ))
+
+/** The application finds that it has responded, and writes nothing to a socket that is not its own any more. */
+const takeSocket = (response: () => Http.ServerResponse, socket: Socket): void => {
+  const responded = response()
+  responded.detachSocket(socket)
+  // Not by its `end`, which under Bun writes a response to the socket that was detached.
+  Object.defineProperty(responded, "writableEnded", { value: true })
+}
+
+export const leave: Effect.Effect<HttpServerResponse.HttpServerResponse, never, HttpServerRequest> = Effect.map(
+  nodeRequest,
+  ({ response, source }) => {
+    if (typeof response !== "function") return toResponse(plainResponse(source))
+    takeSocket(response, source.socket)
+    return switching
+  }
+)
+
 const isNodeRequest = (request: object): request is NodeRequest =>
   "response" in request && "source" in request && typeof request.source === "object" && request.source !== null &&
   "rawHeaders" in request.source
@@ -126,24 +152,15 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     })
   }
 
-  return Effect.contextWith((context: Context.Context<HttpServerRequest | Needs>) => {
-    const request: object = Context.get(context, HttpServerRequest)
-    if (!isNodeRequest(request)) {
-      return Effect.die(new Error("WebSocketServer.upgrade needs the requests of NodeHttpServer"))
-    }
-    const { response, source: message } = request
+  const run = ({ response, source: message }: NodeRequest, context: Context.Context<HttpServerRequest | Needs>) => {
     if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
     const server = serverOf(message)!
     const host = Host.of(server)
     const held = new HeldScope()
-    /** The application must find that it has responded, on a socket that is not there for it. */
     const claim = () => {
       if (!server.listening) return Result.fail(rejection(503))
       held.holdRequest(context)
-      const responded = response()
-      responded.detachSocket(message.socket)
-      // Not by its `end`, which under Bun writes a response to the socket that was detached.
-      Object.defineProperty(responded, "writableEnded", { value: true })
+      takeSocket(response, message.socket)
       return Result.succeed(host.heads.get(message) ?? noHead)
     }
     return Effect.flatMap(
@@ -154,7 +171,11 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
           onSuccess: () => switching
         })
     )
-  })
+  }
+  return Effect.flatMap(
+    nodeRequest,
+    (request) => Effect.contextWith((context: Context.Context<HttpServerRequest | Needs>) => run(request, context))
+  )
 }
 
 /** The Scope of a session. It may hold the Scope of the application's request, which is then closed last. */

@@ -17,6 +17,7 @@ import * as Http from "node:http"
 import * as Http2 from "node:http2"
 import * as Https from "node:https"
 import type * as Net from "node:net"
+import { WebSocketServer as WsServer } from "ws"
 import { application } from "../support/application.ts"
 import { contentOf } from "../support/memory.ts"
 import { headEnd, rawConnect, requestText, splitHead } from "../support/net.ts"
@@ -417,6 +418,46 @@ describe("a client that is reset", () => {
         peer.write(Frame.encode(Frame.text("x".repeat(100)), 1).subarray(0, sent))
         peer.socket.resetAndDestroy()
         assert.include(["TransportError", "TransportEnded"], (yield* ended).cause?._tag)
+      }))
+  }
+})
+
+describe("another upgrade listener of the server", () => {
+  /** Echoes at a path, and leaves all other sockets alone. */
+  const listenAt = (path: string, server: Http.Server) => {
+    const other = new WsServer({ noServer: true })
+    server.on("upgrade", (request, socket, head) => {
+      if (request.url !== path) return
+      other.handleUpgrade(request, socket, head, (peer) => peer.on("message", (data) => peer.send(String(data))))
+    })
+  }
+  const routes = Layer.mergeAll(ws(echo), HttpRouter.add("GET", "/hmr", WebSocketServer.leave))
+  const echoes = Effect.fnUntraced(function*(url: string) {
+    const connection = yield* connect(url)
+    for (const text of ["one", "two"]) {
+      yield* connection.send(text)
+      assert.strictEqual(contentOf(yield* connection.receive), text)
+    }
+    return connection
+  })
+
+  for (const order of ["before", "after"]) {
+    it.live(`that was added ${order} the application has the sockets that a route leaves to it`, () =>
+      Effect.gen(function*() {
+        const server = WebSocketServer.prepare(Http.createServer())
+        if (order === "before") listenAt("/hmr", server)
+        const { close, port, url } = yield* application(routes, () => server)
+        if (order === "after") listenAt("/hmr", server)
+        const theirs = yield* echoes(`${url}/hmr`)
+        yield* echoes(`${url}/ws`)
+        assert.strictEqual((yield* get(port, "/hmr")).status, 426)
+        // The application closes its own connections, and waits for theirs.
+        const closing = yield* Effect.forkScoped(close)
+        yield* Effect.repeat(Effect.yieldNow, { while: () => server.listening })
+        yield* theirs.send("still")
+        assert.strictEqual(contentOf(yield* theirs.receive), "still")
+        assert.isTrue((yield* theirs.close()).clean)
+        yield* Fiber.join(closing)
       }))
   }
 })
