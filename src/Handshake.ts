@@ -29,8 +29,8 @@ import { Buffer } from "node:buffer"
 import { hash, randomBytes } from "node:crypto"
 import * as Extension from "./Extension.ts"
 import * as HandshakeError from "./HandshakeError.ts"
-import { fold, isFieldValue, isToken, listHas, parseTokens } from "./internal/headers.ts"
-import { redact, resolveLocation } from "./internal/url.ts"
+import { checkedHeaders, fold, isToken, listHas, parseTokens } from "./internal/headers.ts"
+import { basicAuthorization, hasEncodedCredentials, redact, resolveLocation } from "./internal/url.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -163,26 +163,6 @@ export const foldHeaders: (raw: RawHeaders) => Headers = fold
 export const headerValues = (raw: RawHeaders, name: string): ReadonlyArray<string> => {
   const wanted = name.toLowerCase()
   return raw.flatMap(([header, value]) => header.toLowerCase() === wanted ? [value] : [])
-}
-
-/** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
-const checkedHeaders = (
-  input: HeadersInput | undefined,
-  reserved: ReadonlySet<string>
-): Result.Result<Array<readonly [string, string]>, HandshakeError.InvalidHeader> => {
-  const pairs: Array<readonly [string, string]> = []
-  for (const [header, given] of Object.entries(input ?? {})) {
-    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidHeader({ header, problem }))
-    if (!isToken(header)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
-    if (reserved.has(header.toLowerCase())) return invalid("the handshake writes this header itself")
-    for (const value of typeof given === "string" ? [given] : given) {
-      if (!isFieldValue(value)) {
-        return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
-      }
-      pairs.push([header, value])
-    }
-  }
-  return Result.succeed(pairs)
 }
 
 /**
@@ -647,7 +627,7 @@ export const makeRequest = (
 ): Result.Result<Request, HandshakeError.OptionsError> => {
   const target = parseUrl(url)
   if (Result.isFailure(target)) return Result.fail(target.failure)
-  const { host, password, pathname, searchParams, username } = target.success
+  const { host, pathname, searchParams } = target.success
   const protocols = options?.protocols ?? []
   for (const [i, protocol] of protocols.entries()) {
     const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidProtocol({ protocol, problem }))
@@ -667,7 +647,7 @@ export const makeRequest = (
       return Result.fail(new HandshakeError.InvalidHeader({ header: "Host", problem }))
     }
     const given = fold(own)
-    const credentials = username !== "" || password !== ""
+    const credentials = basicAuthorization(target.success)
     const rawHeaders: RawHeaders = [
       ...given["host"] !== undefined ? [] : [["Host", host]] as const,
       ["Upgrade", "websocket"],
@@ -676,8 +656,8 @@ export const makeRequest = (
       ["Sec-WebSocket-Version", "13"],
       ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
       ...extensions.success,
-      ...credentials && given["authorization"] === undefined
-        ? [["Authorization", basicAuthorization(username, password)]] as const
+      ...credentials !== undefined && given["authorization"] === undefined
+        ? [["Authorization", credentials]] as const
         : [],
       ...own
     ]
@@ -720,7 +700,7 @@ export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.I
         : `its scheme is ${parsed.protocol.slice(0, -1)}, not ws or wss`
     )
   }
-  if (!isPercentEncoded(parsed.username) || !isPercentEncoded(parsed.password)) {
+  if (!hasEncodedCredentials(parsed)) {
     return invalid("its user name or password is not percent-encoded")
   }
   if (parsed.href.includes("#")) {
@@ -738,18 +718,6 @@ const hasControl = (text: string): boolean => {
   }
   return false
 }
-
-const isPercentEncoded = (text: string): boolean => {
-  try {
-    decodeURIComponent(text)
-    return true
-  } catch {
-    return false
-  }
-}
-
-const basicAuthorization = (username: string, password: string): string =>
-  `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`
 
 /**
  * The server accepted.

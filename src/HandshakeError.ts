@@ -37,6 +37,7 @@
  * └─ ExtensionNotOffered
  * ConnectError            a client got no connection: any ResponseError or OptionsError, or
  * ├─ ConnectFailed               no HTTP exchange took place: DNS, TCP or TLS failed
+ * ├─ ProxyRejected               the proxy opened no tunnel
  * ├─ HandshakeTimeout
  * ├─ HandshakeRedirected         a 3xx with a Location, where none is to be followed
  * ├─ TooManyRedirects            more of them than are to be followed
@@ -528,6 +529,30 @@ export type OptionsError =
 // -----------------------------------------------------------------------------
 
 /**
+ * What a client waits for, in this order: the addresses of the host; a TCP
+ * connection or a Unix socket; TLS; the response; extensions that were agreed
+ * on. "proxy" stands for all that a proxy takes until there is a tunnel,
+ * "agent" and "duplex" for the time until these options give a socket.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" | "response" | "extensions"
+
+/**
+ * An address that a client tried to connect to.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export interface AddressTried {
+  readonly address: string
+  readonly port: number
+  /** Why it failed, such as ECONNREFUSED. Undefined while it has not. */
+  readonly code: string | undefined
+}
+
+/**
  * The server could not be reached, or what it speaks is not HTTP: DNS, TCP, TLS
  * or the exchange failed before there was a response.
  *
@@ -536,22 +561,59 @@ export type OptionsError =
  */
 export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
   readonly url: string
+  /** What failed. */
+  readonly phase: Phase
   /** The system's or OpenSSL's name for it, such as ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED. */
   readonly code: string | undefined
-  /** The error as Node reported it. */
+  /** All addresses that were tried, in this order. With a proxy, those of the proxy. */
+  readonly addresses: ReadonlyArray<AddressTried>
+  /** The error as Node reported it. An AggregateError where several addresses failed. */
   readonly cause: Error
 }> {
   override get message(): string {
-    return `could not connect to ${this.url}: ${this.cause.message.trim() || this.code}${connectAdvice(this)}`
+    const through = this.phase === "proxy" ? " through the proxy" : ""
+    return `could not connect to ${this.url}${through}: ${reasonOf(this)}${connectAdvice(this)}`
   }
 }
 
+const reasonOf = ({ cause, code }: ConnectFailed): string => {
+  const reasons = cause instanceof AggregateError ? cause.errors.map(({ message }) => message) : [cause.message]
+  return reasons.join(", ").trim() || String(code)
+}
+
 /** What OpenSSL and Node say of TLS helps only those who know it. */
-const connectAdvice = ({ cause, code = "", url }: ConnectFailed): string => {
-  if (/wrong version number/i.test(cause.message)) return "; if the server speaks no TLS, the URL is to say ws"
-  if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) return "; for an authority of your own, say tls.ca"
-  if (code === "ECONNRESET" && url.startsWith("ws:")) return "; if the server speaks TLS, the URL is to say wss"
+const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string => {
+  const [peer, option, plain] = phase === "proxy"
+    ? ["proxy", "proxy.tls.ca", "its URL is to say http"]
+    : ["server", "tls.ca", "the URL is to say ws"]
+  if (/wrong version number/i.test(cause.message)) return `; if the ${peer} speaks no TLS, ${plain}`
+  if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) return `; for an authority of your own, say ${option}`
+  if (code === "ECONNRESET" && phase !== "proxy" && url.startsWith("ws:")) {
+    return "; if the server speaks TLS, the URL is to say wss"
+  }
   return ""
+}
+
+/**
+ * The proxy answered the request for a tunnel with another status than 2xx. The
+ * server has seen nothing of the handshake. Over an agent, this is what the
+ * agent gives as the answer of its proxy.
+ *
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
+  /** The server that the tunnel was to lead to. */
+  readonly url: string
+  readonly status: number
+  readonly headers: Readonly<Record<string, string>>
+  /** The headers as on the wire. */
+  readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
+}> {
+  override get message(): string {
+    const advice = this.status === 407 ? "; give the proxy's URL a user and password that it accepts" : ""
+    return `the proxy rejected a tunnel to ${this.url} with status ${this.status}${advice}`
+  }
 }
 
 /**
@@ -562,12 +624,35 @@ const connectAdvice = ({ cause, code = "", url }: ConnectFailed): string => {
  */
 export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
   readonly url: string
+  /** What the client waited for when the time was over. */
+  readonly phase: Phase
   readonly duration: Duration.Duration
+  /** All addresses that were tried, in this order. With a proxy, those of the proxy. */
+  readonly addresses: ReadonlyArray<AddressTried>
 }> {
   override get message(): string {
-    return `no WebSocket handshake with ${this.url} within ${Duration.format(this.duration)}; ` +
-      `raise handshakeTimeout if the server needs longer`
+    return `no WebSocket handshake with ${this.url} within ${Duration.format(this.duration)}: ` +
+      `still waiting for ${this.awaited}; raise handshakeTimeout if this needs longer`
   }
+
+  private get awaited(): string {
+    const { addresses, phase } = this
+    if (phase !== "connect" || addresses.length === 0) return awaitedIn[phase]
+    return `${awaitedIn[phase]}: ${
+      addresses.map(({ address, code = "no answer" }) => `${address} (${code})`).join(", ")
+    }`
+  }
+}
+
+const awaitedIn: Readonly<Record<Phase, string>> = {
+  lookup: "the addresses of the host",
+  connect: "a connection",
+  proxy: "the proxy",
+  agent: "the agent to give a socket",
+  duplex: "the duplex option to give a stream",
+  tls: "the TLS handshake",
+  response: "the response",
+  extensions: "an extension to start"
 }
 
 /**
@@ -655,6 +740,7 @@ export type ConnectError =
   | OptionsError
   | ResponseError
   | ConnectFailed
+  | ProxyRejected
   | HandshakeTimeout
   | HandshakeRedirected
   | TooManyRedirects

@@ -523,7 +523,13 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
                 )
               })
             return Effect.tap(
-              overNode.connect(url, { ...connectOptions, agent: undefined, socketPath: undefined, duplex }),
+              overNode.connect(url, {
+                ...connectOptions,
+                agent: undefined,
+                proxy: undefined,
+                socketPath: undefined,
+                duplex
+              }),
               () => Effect.addFinalizer(() => release)
             )
           })

@@ -80,9 +80,22 @@ export interface ConnectOptions extends Connection.Options {
   /** A Unix socket to connect to; the URL then only says what to ask for there. */
   readonly socketPath?: string | undefined
   /**
-   * An agent of Node's that makes the sockets, such as one that goes through a
-   * proxy: `HttpsProxyAgent`, `SocksProxyAgent`. Default: none of Node's, and
-   * no proxy, whatever the environment says.
+   * Looks a host up: gives its IP addresses, the preferred one first. Default:
+   * as the system does. Not used with `agent`, `duplex` and `socketPath`.
+   */
+  readonly lookup?: ((hostname: string) => Effect.Effect<ReadonlyArray<string>, Error>) | undefined
+  /**
+   * How long one address of a host may take before the next is tried as well
+   * (RFC 8305 §5). All attempts go on until one succeeds. Default 250
+   * milliseconds; Infinity tries the next only when one has failed. Used where
+   * `lookup` is.
+   */
+  readonly connectionAttemptDelay?: Duration.Input | undefined
+  /** An HTTP proxy to connect through, for ws and wss. Default none, whatever the environment says. */
+  readonly proxy?: ProxyOptions | undefined
+  /**
+   * An agent of Node's that makes the sockets, such as `SocksProxyAgent`. It
+   * looks names up and chooses among addresses itself. Default none.
    */
   readonly agent?: Http.Agent | undefined
   /**
@@ -91,6 +104,34 @@ export interface ConnectOptions extends Connection.Options {
    * it, unless it is a TLS socket.
    */
   readonly duplex?: Duplex | ((url: URL) => Effect.Effect<Duplex, Error, Scope.Scope>) | undefined
+}
+
+/**
+ * An HTTP proxy. The client opens a tunnel through it with CONNECT (RFC 9110
+ * §9.3.6), for ws and wss: the proxy sees the server's host and port, and for
+ * wss nothing else.
+ *
+ * **Example** (With a user and a password)
+ *
+ * ```ts
+ * import { Redacted } from "effect"
+ * import { WebSocketClient } from "effect-ws"
+ *
+ * const ThroughProxy = WebSocketClient.layer({
+ *   proxy: { url: Redacted.make("http://user:password@proxy.example:3128") }
+ * })
+ * ```
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export interface ProxyOptions {
+  /** An http URL, or an https URL to speak TLS with the proxy itself. Its user and password are for the proxy. */
+  readonly url: string | URL | Redacted.Redacted<string>
+  /** Further headers for the CONNECT request, such as Proxy-Authorization. Default none. */
+  readonly headers?: Handshake.HeadersInput | undefined
+  /** TLS with the proxy, for an https URL. */
+  readonly tls?: TlsOptions | undefined
 }
 
 /**
@@ -330,7 +371,7 @@ export interface ReconnectingOptions<
  * reconnecting client gives up. Final are:
  *
  * - a status other than 101 that blames the request: all but 408, 425, 429 and
- *   those from 500
+ *   those from 500; the same of a proxy
  * - an answer that is wrong, a redirect that is not followed, options that
  *   cannot be
  * - the peer's close frame with 1000 or without a code: it has finished
@@ -400,9 +441,8 @@ export const reconnecting = <
  *
  * ```ts
  * import { WebSocketClient } from "effect-ws"
- * import { HttpsProxyAgent } from "https-proxy-agent"
  *
- * const ThroughProxy = WebSocketClient.layer({ agent: new HttpsProxyAgent("http://proxy.example:3128") })
+ * const ThroughProxy = WebSocketClient.layer({ proxy: { url: "http://proxy.example:3128" } })
  * ```
  *
  * @category layers
@@ -430,7 +470,7 @@ export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
  * @since 0.1.0
  */
 export const layerConfig = (
-  config: Config.Wrap<Omit<ConnectOptions, "agent" | "duplex" | "extensions">>,
-  options?: Pick<ConnectOptions, "agent" | "duplex" | "extensions">
+  config: Config.Wrap<Omit<ConnectOptions, "agent" | "duplex" | "extensions" | "lookup">>,
+  options?: Pick<ConnectOptions, "agent" | "duplex" | "extensions" | "lookup">
 ): Layer.Layer<never, Config.ConfigError> =>
   Layer.unwrap(Effect.map(Config.unwrap(config), (defaults) => layer({ ...defaults, ...options })))

@@ -77,11 +77,14 @@ type OtherError =
   | Exclude<HandshakeError.ResponseError, HandshakeError.RequestError>
   | HandshakeError.OptionsError
   | HandshakeError.ConnectFailed
+  | HandshakeError.ProxyRejected
   | HandshakeError.HandshakeTimeout
   | HandshakeError.HandshakeRedirected
   | HandshakeError.TooManyRedirects
   | HandshakeError.RedirectRefused
   | HandshakeError.HandshakeRejected
+
+const notReached = { phase: "response", addresses: [] } as const
 
 const rejected = (status: number, body: string) =>
   new HandshakeError.HandshakeRejected({ status, headers: {}, rawHeaders: [], body })
@@ -149,6 +152,7 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
   ],
   [
     new HandshakeError.ConnectFailed({
+      ...notReached,
       url: "ws://localhost:1/",
       code: "ECONNREFUSED",
       cause: new Error("connect ECONNREFUSED 127.0.0.1:1")
@@ -156,19 +160,35 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "could not connect to ws://localhost:1/: connect ECONNREFUSED 127.0.0.1:1"
   ],
   [
-    new HandshakeError.ConnectFailed({ url: "ws://localhost:1/", code: "ECONNREFUSED", cause: new Error("") }),
+    new HandshakeError.ConnectFailed({
+      ...notReached,
+      url: "ws://localhost:1/",
+      code: "ECONNREFUSED",
+      cause: new Error("")
+    }),
     "could not connect to ws://localhost:1/: ECONNREFUSED"
   ],
   [
-    new HandshakeError.ConnectFailed({ url: "ws://a/", code: "ECONNRESET", cause: new Error("socket hang up") }),
+    new HandshakeError.ConnectFailed({
+      ...notReached,
+      url: "ws://a/",
+      code: "ECONNRESET",
+      cause: new Error("socket hang up")
+    }),
     "could not connect to ws://a/: socket hang up; if the server speaks TLS, the URL is to say wss"
   ],
   [
-    new HandshakeError.ConnectFailed({ url: "wss://a/", code: "ECONNRESET", cause: new Error("socket hang up") }),
+    new HandshakeError.ConnectFailed({
+      ...notReached,
+      url: "wss://a/",
+      code: "ECONNRESET",
+      cause: new Error("socket hang up")
+    }),
     "could not connect to wss://a/: socket hang up"
   ],
   [
     new HandshakeError.ConnectFailed({
+      ...notReached,
       url: "wss://a/",
       code: "EPROTO",
       cause: new Error("write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:a.c:1:\n")
@@ -178,13 +198,94 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
   ],
   ...["DEPTH_ZERO_SELF_SIGNED_CERT", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"].map((code) =>
     [
-      new HandshakeError.ConnectFailed({ url: "wss://a/", code, cause: new Error("no") }),
+      new HandshakeError.ConnectFailed({ ...notReached, url: "wss://a/", code, cause: new Error("no") }),
       "could not connect to wss://a/: no; for an authority of your own, say tls.ca"
     ] as const
   ),
   [
-    new HandshakeError.HandshakeTimeout({ url: "ws://slow.example/", duration: Duration.seconds(10) }),
-    "no WebSocket handshake with ws://slow.example/ within 10s; raise handshakeTimeout if the server needs longer"
+    new HandshakeError.ConnectFailed({
+      url: "wss://a/",
+      phase: "connect",
+      code: "ETIMEDOUT",
+      addresses: [],
+      cause: new AggregateError([
+        new Error("connect ETIMEDOUT 10.0.0.1:443"),
+        new Error("connect ECONNREFUSED ::1:443")
+      ])
+    }),
+    "could not connect to wss://a/: connect ETIMEDOUT 10.0.0.1:443, connect ECONNREFUSED ::1:443"
+  ],
+  [
+    new HandshakeError.ConnectFailed({
+      url: "ws://a/",
+      phase: "proxy",
+      code: "ECONNRESET",
+      addresses: [],
+      cause: new Error("socket hang up")
+    }),
+    "could not connect to ws://a/ through the proxy: socket hang up"
+  ],
+  [
+    new HandshakeError.ConnectFailed({
+      url: "wss://a/",
+      phase: "proxy",
+      code: "EPROTO",
+      addresses: [],
+      cause: new Error("wrong version number")
+    }),
+    "could not connect to wss://a/ through the proxy: wrong version number; if the proxy speaks no TLS, its URL is to say http"
+  ],
+  [
+    new HandshakeError.ConnectFailed({
+      url: "wss://a/",
+      phase: "proxy",
+      code: "DEPTH_ZERO_SELF_SIGNED_CERT",
+      addresses: [],
+      cause: new Error("no")
+    }),
+    "could not connect to wss://a/ through the proxy: no; for an authority of your own, say proxy.tls.ca"
+  ],
+  [
+    new HandshakeError.ProxyRejected({ url: "wss://a/", status: 502, headers: {}, rawHeaders: [] }),
+    "the proxy rejected a tunnel to wss://a/ with status 502"
+  ],
+  [
+    new HandshakeError.ProxyRejected({ url: "wss://a/", status: 407, headers: {}, rawHeaders: [] }),
+    "the proxy rejected a tunnel to wss://a/ with status 407; give the proxy's URL a user and password that it accepts"
+  ],
+  ...([
+    ["lookup", "the addresses of the host"],
+    ["connect", "a connection"],
+    ["proxy", "the proxy"],
+    ["agent", "the agent to give a socket"],
+    ["duplex", "the duplex option to give a stream"],
+    ["tls", "the TLS handshake"],
+    ["response", "the response"],
+    ["extensions", "an extension to start"]
+  ] as const).map(([phase, awaited]) =>
+    [
+      new HandshakeError.HandshakeTimeout({
+        url: "ws://slow.example/",
+        phase,
+        duration: Duration.seconds(10),
+        addresses: []
+      }),
+      `no WebSocket handshake with ws://slow.example/ within 10s: still waiting for ${awaited}; ` +
+      "raise handshakeTimeout if this needs longer"
+    ] as const
+  ),
+  [
+    new HandshakeError.HandshakeTimeout({
+      url: "ws://slow.example/",
+      phase: "connect",
+      duration: Duration.seconds(10),
+      addresses: [
+        { address: "10.0.0.1", port: 80, code: undefined },
+        { address: "::1", port: 80, code: "ECONNREFUSED" }
+      ]
+    }),
+    "no WebSocket handshake with ws://slow.example/ within 10s: still waiting for a connection: " +
+    "10.0.0.1 (no answer), ::1 (ECONNREFUSED); raise handshakeTimeout if this needs longer"
   ],
   [
     new HandshakeError.HandshakeRedirected({
@@ -230,7 +331,7 @@ describe("each error", () => {
   it("keeps Node's error as its cause where there was no HTTP exchange", () => {
     const cause = new Error("getaddrinfo ENOTFOUND nowhere")
     assert.strictEqual(
-      new HandshakeError.ConnectFailed({ url: "ws://nowhere/", code: "ENOTFOUND", cause }).cause,
+      new HandshakeError.ConnectFailed({ ...notReached, url: "ws://nowhere/", code: "ENOTFOUND", cause }).cause,
       cause
     )
   })

@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import {
+  type Config,
   ConfigProvider,
   Context,
   Effect,
@@ -350,17 +351,35 @@ describe("guides", () => {
       assert.include(yield* Effect.flip(follow((yield* redirecting("ftp://x/")).url)), "ftp://x/")
     }))
 
+  it.live("client: a host with several addresses", () =>
+    Effect.gen(function*() {
+      const { pinned } = yield* example<{ readonly pinned: (addresses: ReadonlyArray<string>) => Layer.Layer<never> }>(
+        "client",
+        "Hosts with several addresses"
+      )
+      const { port } = yield* serve(echo)
+      yield* Effect.provide(visit(`ws://feed.example:${port}`), pinned(["127.0.0.2", "127.0.0.1"]))
+    }))
+
   it.live("client: proxies for HTTP and SOCKS", () =>
     Effect.gen(function*() {
-      const { throughHttp, throughSocks } = yield* example<
-        Readonly<Record<"throughHttp" | "throughSocks", (proxy: string) => Layer.Layer<never>>>
-      >("client", "Proxies")
+      const { FromConfig, throughHttp } = yield* example<{
+        readonly FromConfig: Layer.Layer<never, Config.ConfigError>
+        readonly throughHttp: (url: string) => Layer.Layer<never>
+      }>("client", "Proxies")
+      const { throughSocks } = yield* example<{ readonly throughSocks: (proxy: string) => Layer.Layer<never> }>(
+        "client",
+        "Agents"
+      )
       const { port, url } = yield* serve(echo)
       const http = yield* httpProxy((credentials) => credentials === "Basic dTpw")
       const socks = yield* socksProxy
-      yield* Effect.provide(visit(url), throughHttp(`http://u:p@127.0.0.1:${http.port}`))
+      const proxy = `http://u:p@127.0.0.1:${http.port}`
+      yield* Effect.provide(visit(url), throughHttp(proxy))
+      yield* Effect.provide(visit(url), Layer.provide(FromConfig, configuration({ PROXY: proxy })))
       yield* Effect.provide(visit(url), throughSocks(`socks5h://127.0.0.1:${socks.port}`))
-      assert.deepStrictEqual([http.targets, socks.targets], [[`127.0.0.1:${port}`], [`127.0.0.1:${port}`]])
+      const target = `127.0.0.1:${port}`
+      assert.deepStrictEqual([http.targets, socks.targets], [[target, target], [target]])
     }))
 
   it.live("client: a proxy from the environment, where it is asked for", () =>

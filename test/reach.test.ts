@@ -288,8 +288,8 @@ describe("proxies", () => {
       yield* visit(server.url, { agent: new HttpsProxyAgent(`http://u:p@127.0.0.1:${proxy.port}`) })
       const agent = new HttpsProxyAgent(`http://127.0.0.1:${proxy.port}`)
       const error = yield* failure(WebSocketClient.connect(server.url, { agent }))
-      assert.deepInclude(error, { _tag: "HandshakeRejected", status: 407 })
-      assert.strictEqual((error as HandshakeError.HandshakeRejected).headers["proxy-authenticate"], "Basic")
+      assert.deepInclude(error, { _tag: "ProxyRejected", status: 407 })
+      assert.strictEqual((error as HandshakeError.ProxyRejected).headers["proxy-authenticate"], "Basic")
     }))
 
   it.live("SOCKS, where the proxy looks the name up", () =>
@@ -322,7 +322,7 @@ describe("proxies", () => {
         code: "ECONNREFUSED"
       })
       assert.deepInclude(yield* through(new HttpsProxyAgent(`http://127.0.0.1:${http.port}`)), {
-        _tag: "HandshakeRejected",
+        _tag: "ProxyRejected",
         status: 502
       })
       const refused = yield* through(new SocksProxyAgent(`socks5://127.0.0.1:${socks.port}`))
@@ -530,6 +530,14 @@ describe("options that cannot be", () => {
     ["handshakeTimeout", "ws:", { handshakeTimeout: 0 }],
     ["keepalive.interval", "ws:", { keepalive: { interval: 0 } }],
     ["agent", "ws:", { agent: new Http.Agent(), socketPath: "/tmp/x" }],
+    ["agent", "ws:", { agent: new Http.Agent(), proxy: { url: "http://127.0.0.1:1" } }],
+    ["duplex", "ws:", { duplex: new PassThrough(), proxy: { url: "http://127.0.0.1:1" } }],
+    ["proxy", "ws:", { proxy: { url: "http://127.0.0.1:1" }, socketPath: "/tmp/x" }],
+    ["proxy.url", "ws:", { proxy: { url: "127.0.0.1:1" } }],
+    ["proxy.url", "ws:", { proxy: { url: "proxy" } }],
+    ["proxy.url", "ws:", { proxy: { url: "socks5://127.0.0.1:1" } }],
+    ["proxy.url", "ws:", { proxy: { url: "http://%zz@127.0.0.1:1" } }],
+    ["proxy.tls", "ws:", { proxy: { url: "https://127.0.0.1:1", tls: { ca: "none", cert: "none" } } }],
     ["socketPath", "ws:", { socketPath: "" }],
     ["duplex", "ws:", { duplex: new PassThrough(), socketPath: "/tmp/x" }],
     ["agent", "wss:", { agent: new Http.Agent() }],

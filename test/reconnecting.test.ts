@@ -31,6 +31,8 @@ interface Server {
 }
 
 const refused = new HandshakeError.ConnectFailed({
+  phase: "connect",
+  addresses: [],
   url: "ws://there/",
   code: "ECONNREFUSED",
   cause: new Error("connect ECONNREFUSED")

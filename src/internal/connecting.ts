@@ -6,37 +6,41 @@ import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { constVoid } from "effect/Function"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Buffer } from "node:buffer"
 import * as Http from "node:http"
 import * as Https from "node:https"
-import { isIP } from "node:net"
+import { isIP, type Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import * as Tls from "node:tls"
+import type * as Tls from "node:tls"
 import type * as Connection from "../Connection.ts"
 import * as Extension from "../Extension.ts"
 import * as Handshake from "../Handshake.ts"
 import {
   type ConnectError,
-  ConnectFailed,
+  type ConnectFailed,
   HandshakeRedirected,
   HandshakeRejected,
-  HandshakeTimeout,
   InvalidConnectionHeader,
+  type InvalidHeader,
   InvalidOption,
+  type Phase,
+  ProxyRejected,
   RedirectRefused,
   TooManyRedirects
 } from "../HandshakeError.ts"
 import { fromDuplex } from "../Transport.ts"
-import type { ConnectOptions, TlsOptions } from "../WebSocketClient.ts"
+import type { ConnectOptions } from "../WebSocketClient.ts"
 import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { disclose, headerLinesKept, isEncrypted, isTruncated, pairs } from "./http.ts"
-import { checkConnection, wait } from "./options.ts"
+import { Attempt, awaited, dial, dialPath, lossOf, ready, secure } from "./dialing.ts"
+import { headerLinesKept, isEncrypted, isTruncated, pairs } from "./http.ts"
+import { checkConnection, duration as checkDuration, wait } from "./options.ts"
+import { parseProxy, tunnel } from "./proxy.ts"
+import { secureOptions } from "./tls.ts"
 import { traceHeaders } from "./tracing.ts"
-import { hostOf, resolveLocation, shown } from "./url.ts"
+import { hostOf, portOf, resolveLocation, shown } from "./url.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
 const maxBodySize = 64 * 1024
@@ -48,16 +52,16 @@ export const connect = Effect.fnUntraced(function*(
   const options = withHeaders(given, traceHeaders(yield* Effect.context<never>()))
   const target = yield* Effect.fromResult(Handshake.parseUrl(url))
   const duration = yield* Effect.fromResult(checkOptions(options))
-  const attempt: Attempt = { url: target, http: undefined, socket: undefined, head: undefined, rejected: undefined }
+  const attempt = new Attempt(target)
   return yield* Effect.uninterruptibleMask((restore) =>
     restore(Effect.timeoutOrElse(negotiate(attempt, options), {
       duration,
-      orElse: () => Effect.fail(attempt.rejected?.() ?? new HandshakeTimeout({ url: shown(attempt.url), duration }))
+      orElse: () => Effect.fail(attempt.rejected?.() ?? attempt.timedOut(duration))
     })).pipe(
-      Effect.flatMap(({ agreed, extensions, opening, socket }) =>
-        openWith(fromDuplex(socket, attempt.head), { ...options, role: "client", opening, agreed }, extensions)
+      Effect.flatMap(({ agreed, extensions, opening, upgrade: { head, socket } }) =>
+        openWith(fromDuplex(socket, head), { ...options, role: "client", opening, agreed }, extensions)
       ),
-      Effect.onError(() => Effect.sync(() => abandon(attempt)))
+      Effect.onError(() => Effect.sync(() => attempt.abandon()))
     )
   )
 })
@@ -74,43 +78,31 @@ const invalid = (option: string, problem: string): Result.Result<never, InvalidO
 
 /** Answers how long it all may take. What only shows when it is used is not looked at here. */
 const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration, InvalidOption> => {
-  const { agent, duplex, handshakeTimeout, maxRedirects = 0, socketPath, tls } = options
+  const { agent, duplex, handshakeTimeout, maxRedirects = 0, proxy, socketPath, tls } = options
 
   if (!Number.isSafeInteger(maxRedirects) || maxRedirects < 0) {
     return invalid("maxRedirects", `it is ${maxRedirects}, and has to be a whole number, 0 or more`)
   }
-  if ([agent, duplex, socketPath].filter((way) => way !== undefined).length > 1) {
-    return invalid(agent === undefined ? "duplex" : "agent", "agent, duplex and socketPath exclude each other")
-  }
+  const ways = Object.entries({ agent, duplex, proxy, socketPath }).filter(([, way]) => way !== undefined)
+  if (ways.length > 1) return invalid(ways[0][0], "agent, duplex, proxy and socketPath exclude each other")
+  const parsed = proxy === undefined ? undefined : parseProxy(proxy)
+  if (parsed !== undefined && Result.isFailure(parsed)) return Result.fail(parsed.failure)
   // Node would take none for a host and a port.
   if (socketPath === "") return invalid("socketPath", "it is empty")
   if (socketPath?.includes("\0")) return invalid("socketPath", "it has a NUL")
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
   }
-  const problem = wait("handshakeTimeout", handshakeTimeout) ?? checkConnection(options)
+  const problem = wait("handshakeTimeout", handshakeTimeout) ??
+    checkDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
+    checkConnection(options)
   return problem === undefined
     ? Result.succeed(Duration.fromInputUnsafe(handshakeTimeout ?? defaultHandshakeTimeout))
     : Result.fail(problem)
 }
 
-/** Where a handshake has got to: what may have to be cleared away when it comes to nothing. */
-interface Attempt {
-  url: URL
-  http: Http.ClientRequest | undefined
-  socket: Duplex | undefined
-  head: Buffer | undefined
-  /** The server has said no, and is not done yet with saying why: what is known of it by now. */
-  rejected: (() => HandshakeRejected) | undefined
-}
-
-const abandon = (attempt: Attempt): void => {
-  attempt.http?.destroy()
-  attempt.socket?.destroy()
-}
-
 interface Negotiated {
-  readonly socket: Duplex
+  readonly upgrade: Upgrade
   readonly opening: Connection.Opening
   readonly agreed: ReadonlyArray<Extension.Agreed>
   readonly extensions: Extensions | undefined
@@ -126,20 +118,20 @@ const negotiate = Effect.fnUntraced(function*(
   for (let redirects = 0;; redirects++) {
     const offer = { ...asked, extensions: Extension.offer(extensions) }
     const request = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
-    const { body, ...head } = yield* exchange(attempt, request, asked)
+    const { body, upgrade, ...head } = yield* exchange(attempt, request, asked)
     const verdict = yield* Effect.fromResult(Handshake.readResponse(request, head))
     switch (verdict._tag) {
       case "Accepted": {
         const { headers: responseHeaders, protocol: subprotocol, rawHeaders: rawResponseHeaders } = verdict
-        const { socket } = attempt
         // Not every Node takes a value with a tab behind it for an upgrade, and hands a socket over.
-        if (socket === undefined || body !== undefined) {
+        if (upgrade === undefined) {
           return yield* Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
         }
         const agreed = yield* Effect.fromResult(Extension.confirm(extensions, verdict.extensions))
+        attempt.phase = "extensions"
         const started = yield* startExtensions(agreed, options.maxMessageSize)
         const opening = { request, responseHeaders, rawResponseHeaders, subprotocol }
-        return { socket, opening, agreed, extensions: started }
+        return { upgrade, opening, agreed, extensions: started }
       }
       case "Rejected": {
         const { headers, rawHeaders, status } = verdict
@@ -155,8 +147,7 @@ const negotiate = Effect.fnUntraced(function*(
         }
         if (redirects === maxRedirects) return yield* Effect.fail(new TooManyRedirects({ maxRedirects, location }))
         const next = yield* Effect.fromResult(follow(attempt.url, location, asked))
-        abandon(attempt)
-        attempt.url = next.url
+        attempt.redirect(next.url)
         asked = next.options
       }
     }
@@ -219,8 +210,15 @@ interface Response {
   readonly status: number
   readonly httpVersion: string
   readonly rawHeaders: Handshake.RawHeaders
-  /** Undefined where Node took it for an upgrade; the socket is in the attempt then. */
+  /** One of the two: an upgrade has no body. */
   readonly body: Body | undefined
+  readonly upgrade: Upgrade | undefined
+}
+
+interface Upgrade {
+  readonly socket: Duplex
+  /** What the server sent right behind the response. */
+  readonly head: Buffer
 }
 
 /** The body of a response as text: as much of it as has come, up to a limit. */
@@ -249,95 +247,128 @@ const exchange = Effect.fnUntraced(function*(
   attempt: Attempt,
   request: Handshake.Request,
   options: ConnectOptions
-): Effect.fn.Return<Response, ConnectFailed | InvalidOption, Scope.Scope> {
+): Effect.fn.Return<Response, ConnectFailed | InvalidHeader | InvalidOption | ProxyRejected, Scope.Scope> {
+  const tls = request.secure ? yield* Effect.fromResult(secureOptions("tls", attempt.url, options.tls)) : undefined
+  const { agent } = options
+  if (agent !== undefined) return yield* ask(attempt, request, { agent, socket: undefined, tls })
+  const socket = yield* reach(attempt, options, tls)
+  return yield* ask(attempt, request, { agent, socket, tls })
+})
+
+/** Gets a socket that leads to the server, and whose next bytes are the server's own. */
+const reach = Effect.fnUntraced(function*(
+  attempt: Attempt,
+  options: ConnectOptions,
+  tls: Tls.ConnectionOptions | undefined
+): Effect.fn.Return<Duplex, ConnectFailed | InvalidHeader | InvalidOption | ProxyRejected, Scope.Scope> {
+  const { duplex, proxy, socketPath } = options
   const { url } = attempt
-  const failed = (cause: NodeJS.ErrnoException) => new ConnectFailed({ url: shown(url), code: cause.code, cause })
-  const tls = request.secure ? yield* Effect.fromResult(secureOptions(url, options.tls)) : undefined
-  const { duplex } = options
-  attempt.socket = typeof duplex === "function" ? yield* Effect.mapError(duplex(url), failed) : duplex
-  return yield* Effect.callback<Response, ConnectFailed | InvalidOption>((resume) => {
-    const respond = (response: Http.IncomingMessage, body: Body | undefined) => {
-      if (isTruncated(response, http)) return resume(Effect.fail(failed(tooManyHeaders())))
-      const { httpVersion, rawHeaders, statusCode } = response
-      resume(Effect.succeed({ status: statusCode!, httpVersion, rawHeaders: pairs(rawHeaders), body }))
+  const failed = (cause: Error) => attempt.failed(cause)
+  const socket = yield* duplex !== undefined
+    ? Effect.mapError(take(attempt, duplex), failed)
+    : proxy !== undefined
+    ? tunnel(attempt, proxy, options)
+    : Effect.mapError(
+      socketPath === undefined
+        ? dial(attempt, { host: hostOf(url), port: portOf(url) }, options)
+        : dialPath(attempt, socketPath),
+      failed
+    )
+  if (tls === undefined || (duplex !== undefined && isEncrypted(socket))) return socket
+  attempt.phase = "tls"
+  return yield* Effect.mapError(secure(attempt, socket, tls), failed)
+})
+
+/** Takes the program's own stream, once it is connected. */
+const take = (
+  attempt: Attempt,
+  duplex: NonNullable<ConnectOptions["duplex"]>
+): Effect.Effect<Duplex, Error, Scope.Scope> =>
+  Effect.suspend(() => {
+    attempt.phase = "duplex"
+    const made = typeof duplex === "function" ? duplex(attempt.url) : Effect.succeed(duplex)
+    // No interruption comes between the stream and its owner.
+    const owned = Effect.uninterruptibleMask((restore) => Effect.map(restore(made), (stream) => attempt.own(stream)))
+    return Effect.flatMap(owned, ready)
+  })
+
+/** What a request goes over: a socket that leads to the server, or one that an agent gives, to put TLS over. */
+interface Way {
+  readonly agent: Http.Agent | undefined
+  readonly socket: Duplex | undefined
+  readonly tls: Tls.ConnectionOptions | undefined
+}
+
+/** Asks the server. */
+const ask = (
+  attempt: Attempt,
+  request: Handshake.Request,
+  { agent, socket: own, tls }: Way
+): Effect.Effect<Response, ConnectFailed | InvalidOption | ProxyRejected> =>
+  Effect.callback((resume) => {
+    const { url } = attempt
+    if (own?.destroyed === true) return resume(Effect.fail(attempt.failed(lossOf(own))))
+    attempt.phase = agent === undefined ? "response" : "agent"
+    // What an agent gives, and nothing can be written to, holds what its proxy answered.
+    let replayed = false
+    const respond = (response: Http.IncomingMessage, to: Pick<Response, "body" | "upgrade">) => {
+      if (isTruncated(response, http)) return resume(Effect.fail(attempt.failed(tooManyHeaders())))
+      const { httpVersion, rawHeaders: flat, statusCode } = response
+      const [status, rawHeaders] = [statusCode!, pairs(flat)]
+      if (!replayed) return resume(Effect.succeed({ status, httpVersion, rawHeaders, ...to }))
+      const headers = Handshake.foldHeaders(rawHeaders)
+      resume(Effect.fail(new ProxyRejected({ url: shown(url), status, headers, rawHeaders })))
     }
     let http: Http.ClientRequest
     try {
-      http = (request.secure ? Https : Http).request(requestOptions(attempt, request, options, tls))
+      http = (agent !== undefined && request.secure ? Https : Http).request({
+        host: hostOf(url),
+        port: portOf(url),
+        path: url.pathname + url.search,
+        headers: request.rawHeaders.flat(),
+        ...own === undefined ? { ...tls, agent } : { createConnection: () => own }
+      })
     } catch (error) {
       const cause = error as NodeJS.ErrnoException
       // Thrown for an agent that cannot do what the scheme needs.
       const { code, message: problem } = cause
       const other = code !== "ERR_INVALID_PROTOCOL" && code !== "ERR_INVALID_ARG_TYPE"
-      return resume(Effect.fail(other ? failed(cause) : new InvalidOption({ option: "agent", problem })))
+      return resume(Effect.fail(other ? attempt.failed(cause) : new InvalidOption({ option: "agent", problem })))
     }
     attempt.http = http
     http.maxHeadersCount = headerLinesKept
-    http.on("error", (error) => resume(Effect.fail(failed(error))))
+    if (agent !== undefined) {
+      http.once("socket", (socket) => {
+        replayed = !socket.writable
+        // Before anything is written to it.
+        if (!replayed && request.secure && !isEncrypted(socket)) http.destroy(notSecure())
+        else watch(attempt, socket, request.secure)
+      })
+    }
+    http.on("error", (error) => resume(Effect.fail(attempt.failed(error))))
     http.on("upgrade", (response, socket, head) => {
-      // Until there is a connection that listens, an error must not end the process.
-      socket.on("error", constVoid)
-      attempt.socket = socket
-      attempt.head = head
-      respond(response, undefined)
+      respond(response, { body: undefined, upgrade: { socket: attempt.own(socket), head } })
     })
-    http.on("response", (response) => respond(response, new Body(response)))
+    http.on("response", (response) => respond(response, { body: new Body(response), upgrade: undefined }))
     http.end()
   })
-})
+
+const notSecure = () => new Error("expected a TLS socket of the agent for a wss URL, got one without TLS")
+
+/** Keeps the phase of an attempt while an agent's socket connects. */
+const watch = (attempt: Attempt, socket: Socket, secured: boolean): void => {
+  const enter = (phase: Phase) => () => {
+    attempt.phase = phase
+  }
+  socket.once("lookup", enter("connect"))
+  socket.once("connect", enter(secured ? "tls" : "response"))
+  socket.once("secureConnect", enter("response"))
+  if (socket.connecting) attempt.phase = isIP(hostOf(attempt.url)) === 0 ? "lookup" : "connect"
+  else attempt.phase = awaited(socket) === undefined ? "response" : "tls"
+}
 
 /** Headers that take too many bytes have the same code in Node. */
 const tooManyHeaders = (): NodeJS.ErrnoException =>
   Object.assign(new Error(`the response has more than ${headerLinesKept - 1} header lines`), {
     code: "HPE_HEADER_OVERFLOW"
   })
-
-const requestOptions = (
-  { socket, url }: Attempt,
-  request: Handshake.Request,
-  { agent, socketPath }: ConnectOptions,
-  tls: Tls.ConnectionOptions | undefined
-): Https.RequestOptions => ({
-  method: "GET",
-  host: hostOf(url),
-  port: url.port === "" ? request.secure ? 443 : 80 : Number(url.port),
-  path: url.pathname + url.search,
-  headers: request.rawHeaders.flat(),
-  ...socketPath === undefined ? {} : { socketPath },
-  ...tls,
-  // Each connection has a socket of its own, which no agent of Node's is to keep.
-  ...socket === undefined
-    ? { agent: agent ?? false }
-    : { createConnection: () => tls === undefined || isEncrypted(socket) ? socket : Tls.connect({ ...tls, socket }) }
-})
-
-/** The name that a certificate must bear. In TLS, a name has no dot behind it (RFC 6066 §3), whereas DNS takes one for the root. */
-const nameOf = (host: string): string => host.replace(/\.+$/, "")
-
-/** TLS as Node wants it. The key and certificates are read here, so that what is wrong with them has a name. */
-const secureOptions = (
-  url: URL,
-  tls: TlsOptions = {}
-): Result.Result<Tls.ConnectionOptions, InvalidOption> => {
-  const name = nameOf(tls.servername || hostOf(url))
-  const read = Result.try(() =>
-    Tls.createSecureContext({
-      ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
-      ...tls.cert === undefined ? {} : { cert: tls.cert },
-      ...tls.key === undefined ? {} : { key: disclose(tls.key) },
-      ...tls.passphrase === undefined ? {} : { passphrase: disclose(tls.passphrase) }
-    })
-  )
-  return Result.mapBoth(read, {
-    onFailure: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message }),
-    onSuccess: (secureContext) => ({
-      secureContext,
-      // RFC 6066 §3: an address is no name. The certificate is checked for it all the same.
-      servername: tls.servername === "" || isIP(name) !== 0 ? "" : name,
-      checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
-      rejectUnauthorized: tls.rejectUnauthorized ?? true,
-      // RFC 8441 needs another handshake than this one.
-      ALPNProtocols: ["http/1.1"]
-    })
-  })
-}

@@ -1,4 +1,7 @@
-/** HTTP header values (RFC 9110 §5), read by scanners that take time linear in their input. */
+/** HTTP headers (RFC 9110 §5): which may be written, and values read by scanners that take time linear in their input. */
+import * as Result from "effect/Result"
+import type { HeadersInput } from "../Handshake.ts"
+import { InvalidHeader } from "../HandshakeError.ts"
 
 const tokenCharacters = "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 const tokenTable = new Uint8Array(128)
@@ -121,4 +124,24 @@ export const fold = (pairs: ReadonlyArray<readonly [string, string]>): Record<st
     headers[key] = before === undefined ? value : before + (key === "cookie" ? "; " : ", ") + value
   }
   return headers
+}
+
+/** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
+export const checkedHeaders = (
+  input: HeadersInput | undefined,
+  reserved: ReadonlySet<string>
+): Result.Result<Array<readonly [string, string]>, InvalidHeader> => {
+  const pairs: Array<readonly [string, string]> = []
+  for (const [header, given] of Object.entries(input ?? {})) {
+    const invalid = (problem: string) => Result.fail(new InvalidHeader({ header, problem }))
+    if (!isToken(header)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
+    if (reserved.has(header.toLowerCase())) return invalid("the handshake writes this header itself")
+    for (const value of typeof given === "string" ? [given] : given) {
+      if (!isFieldValue(value)) {
+        return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
+      }
+      pairs.push([header, value])
+    }
+  }
+  return Result.succeed(pairs)
 }

@@ -27,7 +27,7 @@ const within = (least: number, most: number, option: string, value: number | und
     : new InvalidOption({ option, problem: `it is ${value}, and has to be a whole number from ${least} to ${most}` })
 
 /** How long something may take, which may be no time at all. */
-const duration = (option: string, value: Duration.Input | undefined): Checked => {
+export const duration = (option: string, value: Duration.Input | undefined): Checked => {
   const given = Duration.fromInput(value ?? 0)
   if (Option.isNone(given)) return new InvalidOption({ option, problem: "it is no duration" })
   return Duration.isNegative(given.value) ? new InvalidOption({ option, problem: "it is less than 0" }) : undefined

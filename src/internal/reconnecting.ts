@@ -20,7 +20,7 @@ import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
 import { ConnectionClosed, NotConnected } from "../ConnectionError.ts"
-import { type ConnectError, HandshakeRedirected, HandshakeRejected } from "../HandshakeError.ts"
+import { type ConnectError, HandshakeRedirected, HandshakeRejected, ProxyRejected } from "../HandshakeError.ts"
 import type { Client, Failure, Reconnecting, ReconnectingOptions, State } from "../WebSocketClient.ts"
 import { checkReconnecting } from "./options.ts"
 import { readRetryAfter } from "./retryAfter.ts"
@@ -42,7 +42,10 @@ const defaultSchedule = Schedule.jittered(
 // Which failures are final
 // -----------------------------------------------------------------------------
 
-type Judged = Exclude<ConnectError["_tag"], "ConnectFailed" | "HandshakeTimeout" | "HandshakeRejected">
+type Judged = Exclude<
+  ConnectError["_tag"],
+  "ConnectFailed" | "HandshakeTimeout" | "HandshakeRejected" | "ProxyRejected"
+>
 
 /** What would be answered the same the next time. */
 const finalTags: Readonly<Record<Judged, true>> = {
@@ -74,7 +77,7 @@ export const isFinal = (failure: Failure<unknown>): boolean => {
   if (failure instanceof ConnectionClosed) {
     return failure.normal && failure.first === "remote" && failure.code !== CloseCode.GoingAway
   }
-  if (failure instanceof HandshakeRejected) {
+  if (failure instanceof HandshakeRejected || failure instanceof ProxyRejected) {
     return failure.status < 500 && !transientStatuses.has(failure.status)
   }
   return failure instanceof Error && "_tag" in failure && Object.hasOwn(finalTags, failure._tag as string)

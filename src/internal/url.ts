@@ -1,4 +1,5 @@
-/** URLs: what of them may be shown, and where a Location leads. */
+/** URLs: what of them may be shown, what they say of a server, and where a Location leads. */
+import { Buffer } from "node:buffer"
 
 /**
  * A URL as it was written, whether it is one or not, without its user, password,
@@ -33,3 +34,23 @@ export const resolveLocation = (location: string, base: string): string => {
 
 /** The host of a URL, without the brackets of an IPv6 address. */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
+
+/** The port of a URL, or else that of its scheme. */
+export const portOf = ({ port, protocol }: URL): number =>
+  port !== "" ? Number(port) : protocol === "wss:" || protocol === "https:" ? 443 : 80
+
+/** Whether the user and the password can be decoded. */
+export const hasEncodedCredentials = ({ password, username }: URL): boolean => {
+  try {
+    decodeURIComponent(username + password)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** The user and the password as Authorization has them (RFC 7617 §2), if the URL has any. */
+export const basicAuthorization = ({ password, username }: URL): string | undefined =>
+  username === "" && password === ""
+    ? undefined
+    : `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`
