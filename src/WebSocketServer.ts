@@ -230,7 +230,12 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
    * Default 16,384. Behind a proxy all come from the proxy's.
    */
   readonly maxConnectionsPerAddress?: number | undefined
-  /** How long a handler may go on after its connection has ended, before it is interrupted. Default 30 seconds. */
+  /**
+   * How long a handler that has read from its connection may go on after the end,
+   * counted from the last message that it takes; then it is interrupted. It may be 0,
+   * or Infinity. Default 30 seconds. A handler that has read nothing, and was not told
+   * of the end in another way, is interrupted at once, unless messages are unread.
+   */
   readonly handlerTimeout?: Duration.Input | undefined
   /** What connections are closed with when the server stops. Default: 1001, without a reason. */
   readonly shutdownClose?: { readonly code: number; readonly reason?: string | undefined } | undefined
@@ -409,8 +414,8 @@ export const layerConfig = (
  * Runs a handler for each connection of the server. The handler has the
  * `Connection` and the Scope of `decide` in its context, and lives as long as the connection:
  * when it ends, the connection is closed, with 1000 after a success, and 1011
- * after a failure, which is logged; when the connection ends, what is left of
- * the handler has `handlerTimeout` to finish.
+ * after a failure, which is logged. When the connection ends, a handler that reads
+ * has `handlerTimeout` to finish; one that has read nothing is interrupted.
  *
  * **Example** (For those who have a token)
  *

@@ -92,6 +92,8 @@ type Agreement = Pick<Connection.MakeOptions, "opening" | "agreed">
 class Once<A> {
   private value: A | undefined
   private deferred: Deferred.Deferred<A> | undefined
+  /** Whether it was waited for, before it came or after. */
+  isAwaited = false
 
   done(value: A): void {
     this.value = value
@@ -100,6 +102,7 @@ class Once<A> {
 
   get await(): Effect.Effect<A> {
     return Effect.suspend(() => {
+      this.isAwaited = true
       if (this.value !== undefined) return Effect.succeed(this.value)
       this.deferred ??= Deferred.makeUnsafe()
       return Deferred.await(this.deferred)
@@ -126,7 +129,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private readonly over = new Once<ConnectionClosed>()
   /** The transport is gone. */
   private readonly gone = new Once<ConnectionClosed>()
-  private readonly onGone: (() => void) | undefined
+  private readonly onOver: (() => void) | undefined
   private deadline: Timer | undefined
   /** Stops watching whether the peer takes what waits for it. */
   private stopWriteWatch: (() => void) | undefined
@@ -135,6 +138,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private dropping = false
   private peerEnded = false
   private finished = false
+  private told = false
   /** Programs ask for it again and again. */
   private receiving: Shape["receive"] | undefined
   paused = false
@@ -152,7 +156,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     timers: Timers,
     meter: Meter,
     extensions: Extensions | undefined,
-    onGone: (() => void) | undefined
+    onOver: (() => void) | undefined
   ) {
     const { role } = options
     this.role = role
@@ -161,7 +165,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.transport = transport
     this.timers = timers
     this.meter = meter
-    this.onGone = onGone
+    this.onOver = onOver
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
     this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
     this.slow = options.slow
@@ -260,7 +264,6 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     if (this.span !== undefined) this.endSpan(this.span, closed)
     this.inbox.detach()
     this.gone.done(closed)
-    this.onGone?.()
   }
 
   /** A frame or a message cannot be decoded. */
@@ -303,6 +306,23 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
         if (this.outbox.congested) this.watchWrites()
       }
     })
+  }
+
+  onTold(): void {
+    this.told = true
+  }
+
+  /**
+   * Whether a program that uses the connection may still have work with it: it has
+   * read, or may yet read what is unread; or it was told how the connection ended.
+   */
+  get isUsed(): boolean {
+    return this.told || this.inbox.isUsed || this.unreadAmount > 0 || this.over.isAwaited || this.gone.isAwaited
+  }
+
+  /** What was received and not taken yet, in bytes, with an overhead for each frame. */
+  get unreadAmount(): number {
+    return this.inbox.unreadAmount
   }
 
   onWaiting(): void {
@@ -378,6 +398,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.outbox.flush()
     if (this.role === "server" || closed.cause !== undefined || this.peerEnded) this.transport.end()
     this.resume()
+    this.onOver?.()
   }
 
   // ---------------------------------------------------------------------------
@@ -603,7 +624,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       messagesIn: this.protocol.messagesIn,
       messagesOut: this.outbox.messagesOut,
       bufferedAmount: this.outbox.bufferedAmount,
-      unreadAmount: this.inbox.unreadAmount
+      unreadAmount: this.unreadAmount
     }))
   }
 
@@ -653,19 +674,19 @@ const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionC
 const endOfFrames = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>
   isUnanswered(closed) ? Cause.done() : endOfStream(closed)
 
-/** Opens a connection, with what it needs from a context. `onGone` is called once, when the transport is gone. */
+/** Opens a connection, with what it needs from a context. `onOver` is called once, when it is known how the connection ended. */
 export const openUnsafe = (
   transport: Transport["Service"],
   options: Connection.MakeOptions,
   agreement: Agreement,
   context: Context.Context<never>,
   extensions: Extensions | undefined,
-  onGone?: () => void
+  onOver?: () => void
 ): ConnectionImpl => {
   const codec = Context.get(context, Frame.FrameCodec)
   const meter = Meter.of(context, options.role)
   const timers = Timers.of(context)
-  const connection = new ConnectionImpl(transport, options, agreement, codec, timers, meter, extensions, onGone)
+  const connection = new ConnectionImpl(transport, options, agreement, codec, timers, meter, extensions, onOver)
   connection.span = startSpan(context, "websocket.connection", options.role)
   connection.start(options)
   return connection

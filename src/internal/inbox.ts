@@ -90,6 +90,7 @@ class Take<A, E> extends Effectable.Class<A, E> {
 
   constructor(inbox: Inbox, kind: Kind<A>, ended: Ended<E>) {
     super()
+    inbox.isUsed = true
     this.inbox = inbox
     this.kind = kind
     this.ended = ended
@@ -161,6 +162,8 @@ export class Inbox {
   /** A message that is whole and not taken yet. */
   private ready: Message | undefined
   private readonly assembler = new Assembler()
+  /** Whether the program has asked for something that is here. */
+  isUsed = false
   /** Whether the program wants no data any more. */
   private discarding = false
   /** The message that is being read in fragments, if there is one. */

@@ -104,6 +104,8 @@ export interface Owner {
   readonly onCongested: () => void
   /** Somebody waits for room in it. */
   readonly onWaiting: () => void
+  /** Programs that send or ping are told that the connection has ended. */
+  readonly onTold: () => void
 }
 
 export interface OutboxOptions {
@@ -164,6 +166,12 @@ export class Outbox {
     return this.protocol.sendable ? undefined : this.protocol.closed
   }
 
+  /** Fails with how the connection stands, once no frame may be sent any more. */
+  failClosed(): Effect.Effect<never, ConnectionClosed> {
+    this.owner.onTold()
+    return Effect.fail(this.protocol.closed)
+  }
+
   /**
    * Runs `write` when there is room and it is this sender's turn; fails when
    * nothing can be sent any more.
@@ -191,7 +199,7 @@ export class Outbox {
     return Effect.uninterruptibleMask((restore) => {
       if (this.ready(sender)) return write()
       const turn: Effect.Effect<void, ConnectionClosed> = Effect.suspend(() => {
-        if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+        if (!this.protocol.sendable) return this.failClosed()
         return this.admits(sender) ? write() : wait
       })
       const wait = Effect.andThen(restore(this.whenRoom(sender)), turn)
@@ -226,6 +234,7 @@ export class Outbox {
   /** Nothing can be written any more: lets all go who wait, to find that out. */
   close(): void {
     this.owner.meter.heldOut.end(this, this.owner.timers.now())
+    if (this.waiting.length > 0) this.owner.onTold()
     for (const waiter of this.waiting.splice(0)) waiter.go()
   }
 
@@ -333,7 +342,7 @@ export class Outbox {
     const holder = this.sender ?? encoding
     this.lock(holder)
     return Effect.flatMap(encoding, (frame) => {
-      if (!this.protocol.sendable) return Effect.fail(this.protocol.closed)
+      if (!this.protocol.sendable) return this.failClosed()
       this.putData(frame)
       return this.writeData(rest, options, after)
     }).pipe(

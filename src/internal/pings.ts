@@ -101,7 +101,7 @@ export class Pings {
 
   private exchange(payload: Uint8Array): Effect.Effect<void, ConnectionClosed> {
     return Effect.callback((resume) => {
-      if (this.outbox.closed !== undefined) return resume(Effect.fail(this.outbox.closed))
+      if (this.outbox.closed !== undefined) return resume(this.outbox.failClosed())
       const ping = this.newPing(
         payload,
         (closed) => resume(closed === undefined ? Effect.void : Effect.fail(closed))
@@ -164,6 +164,7 @@ export class Pings {
 
   /** No pong will come any more. */
   close(closed: ConnectionClosed): void {
+    if (this.unanswered > 0) this.outbox.owner.onTold()
     for (const ping of this.pending?.splice(0) ?? []) ping.done(closed)
   }
 

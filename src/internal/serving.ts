@@ -42,7 +42,7 @@ import {
 import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
 import { checkServe, wait } from "./options.ts"
-import { Timers } from "./timers.ts"
+import { type Timer, Timers } from "./timers.ts"
 import { endSpan, startServerHandshake, within } from "./tracing.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
@@ -365,6 +365,8 @@ export const makeServing = <A, E, R, Services, RD>(
       extensions: Extensions | undefined
     ) => {
       const { context, scope } = session
+      let fiber: Fiber.Fiber<unknown, unknown> | undefined
+      let isOver = false
       const connection = openUnsafe(
         fromDuplex(session.socket, head),
         connectionOptions,
@@ -372,11 +374,8 @@ export const makeServing = <A, E, R, Services, RD>(
         context,
         extensions,
         () => {
-          // The connection has ended. Its handler, if it goes on, gets some time.
-          if (session.fiber === undefined || session.fiber.pollUnsafe() !== undefined) return
-          const timers = Timers.of(context)
-          const deadline = timers.schedule(handlerTimeout, () => session.fiber!.interruptUnsafe())
-          session.fiber.addObserver(() => timers.cancel(deadline))
+          isOver = true
+          if (fiber !== undefined) limitHandler(fiber, connection)
         }
       )
       session.connection = connection
@@ -385,7 +384,7 @@ export const makeServing = <A, E, R, Services, RD>(
         Context.add(Scope.Scope, scope)
       )
       const closed = Scope.addFinalizerExit(scope, (exit) => connection.closeOnExit(exit))
-      session.fiber = Effect.runForkWith(inConnection)(
+      session.fiber = fiber = Effect.runForkWith(inConnection)(
         Effect.onExit(
           Effect.andThen(closed, handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>),
           (exit) => {
@@ -394,7 +393,24 @@ export const makeServing = <A, E, R, Services, RD>(
           }
         )
       )
-      session.fiber.addObserver(() => forget(session))
+      fiber.addObserver(() => forget(session))
+      if (isOver) limitHandler(fiber, connection)
+    }
+
+    /** The connection has ended: its handler has `handlerTimeout` to finish, unless it has nothing to do with it. */
+    const limitHandler = (fiber: Fiber.Fiber<unknown, unknown>, connection: ConnectionImpl) => {
+      if (handlerTimeout === 0 || !connection.isUsed) return fiber.interruptUnsafe()
+      let deadline: Timer | undefined
+      const interruptLater = (unread: number) => {
+        deadline = connection.timers.schedule(handlerTimeout, () => {
+          const left = connection.unreadAmount
+          // It takes its time over what was received.
+          if (left < unread) interruptLater(left)
+          else fiber.interruptUnsafe()
+        })
+      }
+      interruptLater(connection.unreadAmount)
+      fiber.addObserver(() => connection.timers.cancel(deadline))
     }
 
     /** Sends a last response. The client is given a moment to read it before the socket is cut. */

@@ -1,10 +1,12 @@
-/** How long what a request acquires lives: in middleware, in `decide` and in the handler. */
+/** How long handlers live, and what a request acquires: in middleware, in `decide` and in the handler. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Latch, Layer, Scope, Stream } from "effect"
+import { Context, Deferred, type Duration, Effect, Exit, Fiber, Latch, Layer, Scope, Stream } from "effect"
+import * as Testing from "effect-ws/Testing"
+import { TestClock } from "effect/testing"
 import { HttpRouter, HttpServer } from "effect/http"
-import { Connection, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Connection, type Extension, Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
 import { application, serveApplication } from "./support/application.ts"
-import { contentOf } from "./support/memory.ts"
+import { contentOf, turn } from "./support/memory.ts"
 import { rawConnect, rawHandshake, requestText, serve } from "./support/net.ts"
 import { eventually } from "./support/resources.ts"
 import { ways } from "./support/ways.ts"
@@ -356,5 +358,189 @@ describe("what the middleware of a route acquires", () => {
       yield* client.close()
       yield* (yield* connect(url)).close()
       assert.deepStrictEqual(diary.lines, ["acquire application's"])
+    }))
+})
+
+/** What a handler may do until its connection ends, and is then told how it ended. */
+const uses: Record<string, (connection: Connection.Connection["Service"]) => Effect.Effect<unknown, unknown>> = {
+  "receives": (connection) => connection.receive,
+  "reads messages": (connection) => Stream.runDrain(connection.messages),
+  "reads frames": (connection) => Stream.runDrain(connection.frames),
+  "waits for closed": (connection) => connection.closed,
+  "discards": (connection) => connection.discard,
+  "closes": (connection) => connection.close(),
+  "pings": (connection) => Effect.forever(connection.ping()),
+  "waits with send for room": (connection) => Effect.forever(connection.send("x".repeat(1 << 20)))
+}
+
+const ends: Record<string, (peer: Effect.Success<ReturnType<typeof rawHandshake>>) => void> = {
+  "closes it": (peer) => peer.send(Frame.close(1000)),
+  "ends its side": (peer) => void peer.socket.end(),
+  "is reset": (peer) => void peer.socket.resetAndDestroy()
+}
+
+for (const [way, serveBy] of Object.entries(ways)) {
+  describe(`${way}: a handler`, () => {
+    for (const [how, end] of Object.entries(ends)) {
+      it.effect(`that has read nothing ends at once when the client ${how}, without any time`, () =>
+        Effect.gen(function*() {
+          const diary = makeDiary()
+          const port = yield* serveBy(
+            Effect.gen(function*() {
+              yield* diary.acquire("a place in the room")
+              yield* (yield* Connection.Connection).send("snapshot")
+              return yield* Effect.never
+            }),
+            { keepalive: false }
+          )
+          const peer = yield* rawHandshake(port)
+          yield* peer.untilFrames(1)
+          end(peer)
+          yield* diary.until("release a place in the room")
+        }))
+    }
+
+    it.effect("that never ends does not hold up the end of the server", () =>
+      Effect.gen(function*() {
+        const scope = yield* Scope.make()
+        const port = yield* Scope.provide(serveBy(Effect.never), scope)
+        const peer = yield* rawHandshake(port)
+        const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void), { startImmediately: true })
+        yield* peer.untilFrames(1)
+        peer.send(Frame.close(1001))
+        yield* peer.ended
+        peer.socket.end()
+        yield* Fiber.join(closing)
+      }))
+
+    it.effect("that begins to read late gets all that was received before the end", () =>
+      Effect.gen(function*() {
+        const begin = Latch.makeUnsafe()
+        const ended = yield* Deferred.make<void>()
+        const received = yield* Deferred.make<ReadonlyArray<string | Array<number>>>()
+        const port = yield* serveBy(Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          yield* begin.await
+          const all = yield* Stream.runCollect(Stream.map(connection.messages, contentOf))
+          yield* Deferred.succeed(received, all)
+        }))
+        const peer = yield* rawHandshake(port)
+        peer.send(Frame.text("one"), Frame.text("two"), Frame.close(1000))
+        yield* Effect.forkChild(Effect.andThen(peer.ended, Deferred.succeed(ended, undefined)))
+        yield* Deferred.await(ended)
+        begin.openUnsafe()
+        assert.deepStrictEqual(yield* Deferred.await(received), ["one", "two"])
+      }))
+  })
+}
+
+describe("a handler", () => {
+  for (const [name, use] of Object.entries(uses)) {
+    it.effect(`that ${name} is told how its connection ended, and may finish its work`, () =>
+      Effect.gen(function*() {
+        const told = yield* Deferred.make<void>()
+        const begin = Latch.makeUnsafe()
+        const goOn = Latch.makeUnsafe()
+        const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+        const server = yield* serve(
+          Effect.gen(function*() {
+            const connection = yield* Connection.Connection
+            yield* connection.send("ready")
+            yield* begin.await
+            yield* Effect.exit(use(connection))
+            yield* Deferred.succeed(told, undefined)
+            yield* goOn.await
+          }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
+          { serve: { keepalive: false } }
+        )
+        const peer = yield* rawHandshake(server.port)
+        yield* peer.untilFrames(1)
+        peer.socket.pause()
+        begin.openUnsafe()
+        for (let i = 0; i < 5; i++) yield* turn
+        peer.socket.resetAndDestroy()
+        yield* Deferred.await(told)
+        for (let i = 0; i < 5; i++) yield* turn
+        yield* TestClock.adjust("29 seconds")
+        goOn.openUnsafe()
+        assert.isTrue(Exit.isSuccess(yield* Deferred.await(exits)))
+      }))
+  }
+
+  const unfinished = (handlerTimeout?: Duration.Input) =>
+    Effect.gen(function*() {
+      const taken: Array<string | Array<number>> = []
+      const exits = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
+      const server = yield* serve(
+        Effect.gen(function*() {
+          const { receive } = yield* Connection.Connection
+          while (true) {
+            taken.push(contentOf(yield* receive))
+            yield* taken.length < 3 ? Effect.sleep("20 seconds") : Effect.never
+          }
+        }).pipe(Effect.onExit((exit) => Deferred.succeed(exits, exit))),
+        { serve: { keepalive: false, handlerTimeout } }
+      )
+      const peer = yield* rawHandshake(server.port)
+      peer.send(Frame.text("one"), Frame.text("two"), Frame.text("three"), Frame.close(1000))
+      yield* peer.ended
+      yield* eventually(() => peer.socket.readableEnded)
+      peer.socket.end()
+      for (let i = 0; i < 5; i++) yield* turn
+      return { taken, exits }
+    })
+
+  it.effect("that takes its time over what was received has handlerTimeout from the last message on", () =>
+    Effect.gen(function*() {
+      const { exits, taken } = yield* unfinished("25 seconds")
+      yield* TestClock.adjust("20 seconds")
+      yield* TestClock.adjust("20 seconds")
+      assert.deepStrictEqual(taken, ["one", "two", "three"])
+      yield* TestClock.adjust("9 seconds")
+      assert.isFalse(yield* Deferred.isDone(exits))
+      yield* TestClock.adjust("26 seconds")
+      assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
+    }))
+
+  it.effect("ends with its connection where handlerTimeout is 0, whatever it has read", () =>
+    Effect.gen(function*() {
+      const { exits } = yield* unfinished(0)
+      assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
+    }))
+
+  it.effect("that never ends does not hold up a test in memory", () =>
+    Effect.gen(function*() {
+      const diary = makeDiary()
+      const handler = Effect.andThen(diary.acquire("its own"), Effect.never)
+      yield* Effect.scoped(Effect.andThen(connect("ws://in.memory"), diary.until("acquire its own"))).pipe(
+        Effect.andThen(diary.until("release its own")),
+        Effect.andThen(Effect.asVoid(connect("ws://in.memory"))),
+        Effect.provide(WebSocketServer.serve(handler).pipe(Layer.provideMerge(Testing.layer())))
+      )
+      assert.strictEqual(diary.lines.filter((line) => line === "release its own").length, 2)
+    }))
+
+  it.effect("whose client was reset while extensions began ends at once, too", () =>
+    Effect.gen(function*() {
+      const goOn = Latch.makeUnsafe()
+      const diary = makeDiary()
+      const slow: Extension.Extension = {
+        name: "x-slow",
+        reservedBits: 0,
+        offers: [],
+        accept: (parameters) => ({
+          parameters,
+          open: Effect.as(goOn.await, { encode: (frame) => frame, decode: (frame) => frame })
+        }),
+        confirm: () => "unused"
+      }
+      const server = yield* serve(Effect.andThen(diary.acquire("its own"), Effect.never), {
+        serve: { extensions: [slow], keepalive: false }
+      })
+      const peer = yield* rawHandshake(server.port, { "Sec-WebSocket-Extensions": "x-slow" })
+      peer.socket.resetAndDestroy()
+      for (let i = 0; i < 20; i++) yield* turn
+      goOn.openUnsafe()
+      yield* diary.until("release its own")
     }))
 })
