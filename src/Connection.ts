@@ -62,6 +62,8 @@ export interface Stats {
   readonly framesOut: number
   readonly messagesIn: number
   readonly messagesOut: number
+  /** Messages that broadcasts left out, because the peer read too slowly (`slowConsumer: "skip"`). */
+  readonly messagesSkipped: number
   /** Bytes that were sent and have not left this process yet. */
   readonly bufferedAmount: number
   /** Bytes that were received and not taken yet, with an overhead of 64 a frame. */
@@ -291,13 +293,21 @@ export interface Options {
    */
   readonly writeTimeout?: Duration.Input | undefined
   /**
-   * What becomes of the connection when a `send` finds no room, because the peer
-   * reads more slowly than it is sent to. "wait": the `send` waits; with
+   * What happens to a slow consumer, a peer that reads more slowly than it is
+   * sent to. "wait": each `send` waits for room; with
    * `Effect.timeoutOption(connection.send(message), "1 second")` no longer than
    * you like, and nothing was sent if it is given up. "close": the connection is
-   * closed with 1008 and the cause `SlowReader`. Default "wait".
+   * closed with 1008 and the cause `SlowConsumer` when a `send` has waited and
+   * there was no room for `slowConsumerTimeout`. Default "wait".
    */
-  readonly slow?: "wait" | "close" | undefined
+  readonly slowConsumer?: "wait" | "close" | undefined
+  /**
+   * How long the peer may take to make room for a `send` that waits, with
+   * `slowConsumer: "close"`; up to a quarter more. In contrast to `writeTimeout`,
+   * bytes may leave meanwhile: there is room when all that was sent before has
+   * left. Default 10 seconds.
+   */
+  readonly slowConsumerTimeout?: Duration.Input | undefined
   /**
    * How long the connection may carry no message, in either direction, before it
    * is closed with 1001 and the cause `IdleTimeout`; up to a quarter more.
@@ -388,18 +398,26 @@ export const make: (
  */
 export interface BroadcastOptions extends Extension.SendOptions {
   /**
-   * What becomes of connections that have no room, because their peers read
-   * more slowly than they are sent to. "wait" waits for them, and so for the
-   * slowest; "skip" leaves them out this time; "close" closes them with 1008
-   * and the cause `SlowReader`. Default "wait".
+   * What happens to slow consumers, whose peers read more slowly than they are
+   * sent to. "wait" waits for them, and so for the slowest. "skip" and "close"
+   * do not: a connection that has no room takes up to `maxBufferedAmount` more.
+   * Beyond it, "skip" leaves it out this time, which `stats` counts, and "close"
+   * closes it with 1008 and the cause `SlowConsumer`. Default "wait".
    */
-  readonly slow?: "wait" | "skip" | "close" | undefined
+  readonly slowConsumer?: "wait" | "skip" | "close" | undefined
+  /**
+   * With "skip" and "close": how many bytes of broadcasts may wait for a peer,
+   * behind what was sent to it before. What is sent within one turn of the event
+   * loop is taken in any case. Default 1 MiB.
+   */
+  readonly maxBufferedAmount?: number | undefined
 }
 
 /**
  * Sends one message, or several, to many connections. What a server sends
  * without extensions is encoded once for all of them. Connections that have
- * ended, or end meanwhile, are passed over.
+ * ended, or end meanwhile, are passed over. A connection in the middle of a
+ * message in fragments, or one that an extension encodes, is waited for.
  *
  * **Example** (To everybody else)
  *
@@ -413,7 +431,7 @@ export interface BroadcastOptions extends Extension.SendOptions {
  *   const self = yield* Connection.Connection
  *   yield* Effect.acquireRelease(Effect.sync(() => room.add(self)), () => Effect.sync(() => room.delete(self)))
  *   yield* Stream.runForEachArray(self.messages, (messages) =>
- *     Connection.broadcast([...room].filter((other) => other !== self), messages, { slow: "skip" }))
+ *     Connection.broadcast([...room].filter((other) => other !== self), messages, { slowConsumer: "skip" }))
  * })
  * ```
  *

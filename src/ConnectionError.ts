@@ -13,7 +13,7 @@
  *    ├─ IdleTimeout              no message was sent or received for too long
  *    ├─ InvalidMessage           a message is not what was agreed on
  *    ├─ MessageAborted           a message of several fragments could not be finished
- *    └─ SlowReader               the peer did not read what was sent or broadcast
+ *    └─ SlowConsumer             the peer reads more slowly than it is sent to
  * InvalidMessage          the same, where it does not end the connection
  * NotConnected            a reconnecting client has no connection to send over
  * MessageSkipped          the rest of a message that was read in fragments was passed over
@@ -162,13 +162,15 @@ export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
 }
 
 /**
- * The peer had not yet read what was sent before when a message was sent or
- * broadcast, and `slow: "close"` says not to wait.
+ * The peer reads more slowly than it is sent to, and `slowConsumer: "close"`
+ * says to close the connection then: a `send` found no room for
+ * `slowConsumerTimeout`, or more than `maxBufferedAmount` of what was broadcast
+ * waited for it.
  *
  * @category causes
  * @since 0.1.0
  */
-export class SlowReader extends Data.TaggedError("SlowReader")<{
+export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
   /** What had not left this process yet, in bytes. */
   readonly bufferedAmount: number
 }> {
@@ -224,7 +226,7 @@ export type ClosedCause =
   | IdleTimeout
   | InvalidMessage
   | MessageAborted
-  | SlowReader
+  | SlowConsumer
 
 // -----------------------------------------------------------------------------
 // The end

@@ -263,7 +263,7 @@ export const make: {
  * const encode = TypedConnection.encoder(Schema.Struct({ by: Schema.String, text: Schema.String }))
  *
  * const say = (room: Iterable<Connection.Connection["Service"]>, by: string, text: string) =>
- *   Effect.flatMap(encode({ by, text }), (message) => Connection.broadcast(room, message, { slow: "close" }))
+ *   Effect.flatMap(encode({ by, text }), (message) => Connection.broadcast(room, message, { slowConsumer: "close" }))
  * ```
  *
  * @category constructors

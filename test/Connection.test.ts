@@ -3,7 +3,7 @@ import { Duration, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
 import { CloseCode, Connection, Frame, Message, Transport } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { makeNetwork } from "./fuzz/transport.ts"
-import { contentOf, makePair, makeRaw, opcodesOf, settle } from "./support/memory.ts"
+import { contentOf, makePair, makeRaw, opcodesOf, settle, turn } from "./support/memory.ts"
 
 const bytes = (...values: Array<number>) => Uint8Array.from(values)
 const textOf = (frame: Frame.Frame) => Buffer.from(frame.payload).toString("utf8")
@@ -1044,12 +1044,54 @@ describe("a peer that does not read", () => {
       assert.strictEqual((yield* connection.stats).messagesOut, 2)
     }))
 
-  it.effect("is closed by the next send, with slow: \"close\"", () =>
+  it.effect("is closed with 1008 when a send found no room for slowConsumerTimeout, with slowConsumer: \"close\"", () =>
     Effect.gen(function*() {
-      const { connection } = yield* stalled({ slow: "close" })
-      const ended = yield* Effect.flip(connection.send("more"))
-      assert.deepInclude(ended.cause, { _tag: "SlowReader", bufferedAmount: 5004 })
-      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowReader" })
+      const { connection, network } = yield* stalled({ slowConsumer: "close", slowConsumerTimeout: "4 seconds" })
+      // Nothing waits for room.
+      yield* TestClock.adjust("10 seconds")
+      yield* settle
+      const sending = yield* Effect.forkChild(connection.send("more"), { startImmediately: true })
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("1 second")
+        yield* settle
+        // Bytes leave, and there is no room yet.
+        network.drain(1)
+      }
+      assert.isUndefined(sending.pollUnsafe())
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      const ended = yield* Effect.flip(Fiber.join(sending))
+      assert.deepInclude(ended.cause, { _tag: "SlowConsumer", bufferedAmount: 5001 })
+      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowConsumer" })
+    }))
+
+  it.effect("is no slow consumer once there was room, and may become one again", () =>
+    Effect.gen(function*() {
+      const { connection, network } = yield* stalled({ slowConsumer: "close", slowConsumerTimeout: "4 seconds" })
+      for (let i = 0; i < 5; i++) {
+        const sending = yield* Effect.forkChild(connection.send(new Uint8Array(5000)), { startImmediately: true })
+        yield* TestClock.adjust("3 seconds")
+        yield* settle
+        network.drain(Number.POSITIVE_INFINITY)
+        yield* Fiber.join(sending)
+        yield* settle
+      }
+      const late = yield* Effect.forkChild(Effect.flip(connection.send("late")), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      yield* settle
+      assert.strictEqual((yield* Fiber.join(late)).cause?._tag, "SlowConsumer")
+    }))
+
+  it.effect("has 10 seconds to make room by default, with slowConsumer: \"close\"", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* stalled({ slowConsumer: "close" })
+      const sending = yield* Effect.forkChild(Effect.flip(connection.send("more")), { startImmediately: true })
+      yield* TestClock.adjust("9999 millis")
+      yield* settle
+      assert.isUndefined(sending.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* settle
+      assert.strictEqual((yield* Fiber.join(sending)).cause?._tag, "SlowConsumer")
     }))
 })
 
@@ -1462,6 +1504,7 @@ describe("stats", () => {
         framesOut: 3,
         messagesIn: 1,
         messagesOut: 2,
+        messagesSkipped: 0,
         bufferedAmount: 0,
         unreadAmount: 0
       })
@@ -1582,8 +1625,8 @@ describe("broadcast", () => {
       const all = yield* open(2)
       all[0].peer.transport.destroy()
       yield* settle
-      for (const slow of ["wait", "skip", "close"] as const) {
-        yield* Connection.broadcast(connectionsOf(all), slow, { slow })
+      for (const slowConsumer of ["wait", "skip", "close"] as const) {
+        yield* Connection.broadcast(connectionsOf(all), slowConsumer, { slowConsumer })
       }
       yield* settle
       assert.deepStrictEqual(all[1].peer.received.map(textOf), ["wait", "skip", "close"])
@@ -1606,7 +1649,7 @@ describe("broadcast", () => {
     return all
   })
 
-  it.effect("waits for slow readers, by default", () =>
+  it.effect("waits for slow consumers, by default", () =>
     Effect.gen(function*() {
       const all = yield* openWithSlow
       const fiber = yield* Effect.forkChild(Connection.broadcast(connectionsOf(all), "x"), { startImmediately: true })
@@ -1619,23 +1662,124 @@ describe("broadcast", () => {
       assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [2, 2, 2])
     }))
 
-  it.effect("leaves slow readers out, if they are to be skipped", () =>
+  const slowly = { maxBufferedAmount: 10 } as const
+
+  it.effect("leaves slow consumers out, if they are to be skipped, and counts what they missed", () =>
     Effect.gen(function*() {
       const all = yield* openWithSlow
-      yield* Connection.broadcast(connectionsOf(all), "x", { slow: "skip" })
+      for (const text of ["first", "second", "third", "fourth"]) {
+        yield* Connection.broadcast(connectionsOf(all), text, { ...slowly, slowConsumer: "skip" })
+        yield* settle
+      }
+      const stats = yield* Effect.forEach(connectionsOf(all), (connection) => connection.stats)
+      assert.deepStrictEqual(stats.map(({ messagesSkipped }) => messagesSkipped), [0, 2, 0])
       all[1].peer.transport.resume()
       yield* settle
-      assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [2, 1, 2])
+      assert.deepStrictEqual(all[1].peer.received.slice(1).map(textOf), ["first", "second"])
+      yield* Connection.broadcast(connectionsOf(all), "last", { ...slowly, slowConsumer: "skip" })
+      yield* settle
+      assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [6, 4, 6])
     }))
 
-  it.effect("closes slow readers with 1008, if they are to be closed", () =>
+  it.effect("closes slow consumers with 1008, if they are to be closed", () =>
     Effect.gen(function*() {
       const all = yield* openWithSlow
-      yield* Connection.broadcast(connectionsOf(all), "x", { slow: "close" })
+      for (const text of ["first", "second", "third"]) {
+        yield* Connection.broadcast(connectionsOf(all), text, { ...slowly, slowConsumer: "close" })
+        yield* settle
+      }
       const ended = yield* all[1].connection.closed
-      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowReader" })
-      assert.deepInclude({ ...ended.cause }, { _tag: "SlowReader", bufferedAmount: 204 })
+      assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowConsumer" })
+      assert.deepInclude({ ...ended.cause }, { _tag: "SlowConsumer", bufferedAmount: 204 + 7 + 8 })
+      assert.deepStrictEqual([all[0].peer.received.length, all[2].peer.received.length], [4, 4])
+    }))
+
+  for (const slowConsumer of ["skip", "close"] as const) {
+    const options = { ...slowly, slowConsumer }
+
+    it.effect(`takes all that is sent within one turn, whatever the policy: ${slowConsumer}`, () =>
+      Effect.gen(function*() {
+        const all = yield* open(2, undefined, { highWaterMark: 100 })
+        // As many bytes as leave before the end of a turn.
+        for (let i = 0; i < 5; i++) yield* Connection.broadcast(connectionsOf(all), "x".repeat(70_000), options)
+        yield* settle
+        yield* Connection.broadcast(connectionsOf(all), "x", options)
+        yield* settle
+        assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [6, 6])
+      }))
+
+    it.effect(`does not count what was sent before, however large: ${slowConsumer}`, () =>
+      Effect.gen(function*() {
+        const all = yield* openWithSlow
+        for (const text of ["123", "4567"]) {
+          yield* Connection.broadcast(connectionsOf(all), text, options)
+          yield* settle
+        }
+        all[1].peer.transport.resume()
+        yield* settle
+        assert.deepStrictEqual(all.map(({ peer }) => peer.received.length), [3, 3, 3])
+      }))
+
+    it.effect(`waits for a message in fragments that is being sent to one of them: ${slowConsumer}`, () =>
+      Effect.gen(function*() {
+        const all = yield* open(2)
+        yield* all[0].connection.sendFrame(Frame.text("a", { fin: false }))
+        const sending = yield* Effect.forkChild(Connection.broadcast(connectionsOf(all), "x", options), {
+          startImmediately: true
+        })
+        yield* settle
+        assert.isUndefined(sending.pollUnsafe())
+        yield* all[0].connection.sendFrame(Frame.continuation("b"))
+        yield* Fiber.join(sending)
+        yield* settle
+        assert.deepStrictEqual(all.map(({ peer }) => peer.received.map(textOf)), [["a", "b", "x"], ["x"]])
+      }))
+  }
+
+  it.effect("does not leave out a peer that takes as much as it is sent, though there never is room", () =>
+    Effect.gen(function*() {
+      const network = makeNetwork(1000)
+      const connection = yield* Connection.make(network.transport, {
+        role: "server",
+        closeTimeout: 0,
+        keepalive: false
+      })
+      yield* connection.send(new Uint8Array(2000))
       yield* settle
-      assert.deepStrictEqual([all[0].peer.received.length, all[2].peer.received.length], [2, 2])
+      for (let i = 0; i < 50; i++) {
+        yield* Connection.broadcast([connection], new Uint8Array(398), {
+          slowConsumer: "skip",
+          maxBufferedAmount: 3000
+        })
+        yield* turn
+        network.drain(400)
+      }
+      const { bufferedAmount, messagesOut, messagesSkipped } = yield* connection.stats
+      assert.deepStrictEqual({ bufferedAmount, messagesOut, messagesSkipped }, {
+        bufferedAmount: 2004 + 50 * 2,
+        messagesOut: 51,
+        messagesSkipped: 0
+      })
+      yield* Effect.addFinalizer(() => Effect.sync(() => network.close()))
+    }))
+
+  it.effect("passes sends that wait for room, unless it waits for slow consumers itself; masked, too", () =>
+    Effect.gen(function*() {
+      const all = yield* open(1, { role: "client" }, { highWaterMark: 100 })
+      all[0].peer.transport.pause()
+      yield* all[0].connection.send(new Uint8Array(200))
+      yield* settle
+      const waiting = yield* Effect.forkChild(all[0].connection.send("waits"), { startImmediately: true })
+      yield* Connection.broadcast(connectionsOf(all), "x", { slowConsumer: "skip" })
+      all[0].peer.transport.resume()
+      yield* Fiber.join(waiting)
+      yield* settle
+      assert.deepStrictEqual(all[0].peer.received.slice(1).map(textOf), ["x", "waits"])
+    }))
+
+  it.effect("dies with a maxBufferedAmount of NaN", () =>
+    Effect.gen(function*() {
+      const exit = yield* Effect.exit(Connection.broadcast([], "x", { slowConsumer: "skip", maxBufferedAmount: NaN }))
+      assert(Exit.hasDies(exit))
     }))
 })

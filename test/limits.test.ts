@@ -145,15 +145,21 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.isTrue((yield* Deferred.await(ended)).clean)
       }))
 
-    it.live("slow: a peer that reads nothing is closed on", () =>
+    it.live("slowConsumer: a peer that reads nothing is closed on", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched((connection) =>
           Effect.forever(connection.send(new Uint8Array(64 * 1024)))
         )
-        const peer = yield* open(yield* serveBy(handler, { slow: "close", closeTimeout: 0 }))
+        const peer = yield* open(
+          yield* serveBy(handler, {
+            slowConsumer: "close",
+            slowConsumerTimeout: 50,
+            closeTimeout: 0
+          })
+        )
         peer.socket.pause()
         const { cause, sent } = yield* ended
-        assert.deepStrictEqual([cause?._tag, sent?.code], ["SlowReader", 1008])
+        assert.deepStrictEqual([cause?._tag, sent?.code], ["SlowConsumer", 1008])
       }))
 
     it.effect("writeTimeout", () =>

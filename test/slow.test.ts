@@ -1,6 +1,6 @@
 /** Peers that read slowly: what a keepalive and a policy for slow consumers say of them, and of peers that are gone. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect } from "effect"
+import { Deferred, Duration, Effect, Fiber } from "effect"
 import { Connection, type ConnectionError, Frame } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { makeNetwork } from "./fuzz/transport.ts"
@@ -107,6 +107,94 @@ describe("the keepalive", () => {
         yield* Effect.raceFirst(peer.until(({ length }) => length > size), Deferred.await(ended))
         peer.send(Frame.close(1000))
         assert.isTrue((yield* Deferred.await(ended)).clean)
+      }))
+  }
+})
+
+describe("a slow consumer", () => {
+  const serveBy = ways["a server"]
+  const all = (text: string, count: number) => Array.from({ length: count }, () => text)
+
+  const bursts: ReadonlyArray<
+    readonly [
+      title: string,
+      size: number,
+      (connection: Connection.Connection["Service"]) => Effect.Effect<unknown, unknown>
+    ]
+  > = [
+    ["many sends in one turn", 100_000, ({ send }) => Effect.forEach(all("x".repeat(1000), 100), (text) => send(text))],
+    ["a large message and a small one", 800_001, ({ send }) => Effect.andThen(send("x".repeat(800_000)), send("x"))],
+    [
+      "many messages and a broadcast of one",
+      100_001,
+      (connection) =>
+        Effect.andThen(
+          connection.sendAll(all("x".repeat(2000), 50)),
+          Connection.broadcast([connection], "x", { slowConsumer: "close" })
+        )
+    ],
+    [
+      "a large message and broadcasts, in one turn",
+      3_000_000 + 100 * 20_001,
+      (connection) =>
+        Effect.andThen(
+          connection.send("x".repeat(3_000_000)),
+          Effect.forEach(all("x".repeat(20_001), 100), (text) =>
+            Connection.broadcast([connection], text, { slowConsumer: "close" }))
+        )
+    ]
+  ]
+
+  for (const [title, size, send] of bursts) {
+    it.live(`is no peer that reads all the time: ${title}`, () =>
+      Effect.gen(function*() {
+        const ended = yield* Deferred.make<ConnectionError.ConnectionClosed>()
+        const handler = Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          yield* connection.send("ready")
+          yield* Effect.ignore(send(connection))
+          yield* Effect.ignore(connection.send("the end"))
+          yield* Deferred.succeed(ended, yield* connection.discard)
+        })
+        const port = yield* serveBy(handler, { slowConsumer: "close" })
+        const peer = yield* rawHandshake(port)
+        const end = peer.until((received) => received.subarray(-7).toString() === "the end")
+        yield* Effect.raceFirst(end, Deferred.await(ended))
+        peer.send(Frame.close(1000))
+        assert.isTrue((yield* Deferred.await(ended)).clean)
+        const received = peer.frames().filter(({ opcode }) => opcode === Frame.Opcode.Text).slice(1, -1)
+        assert.strictEqual(received.reduce((sum, { payload }) => sum + payload.length, 0), size)
+      }))
+  }
+
+  for (const slowConsumer of ["skip", "close"] as const) {
+    it.live(`costs no more than maxBufferedAmount, however much is broadcast: ${slowConsumer}`, () =>
+      Effect.gen(function*() {
+        const opened = yield* Deferred.make<Connection.Connection["Service"]>()
+        const handler = Effect.gen(function*() {
+          const connection = yield* Connection.Connection
+          yield* Deferred.succeed(opened, connection)
+          yield* connection.discard
+        })
+        const peer = yield* rawHandshake(yield* serveBy(handler))
+        peer.socket.pause()
+        const connection = yield* Deferred.await(opened)
+        const message = new Uint8Array(256 * kibi)
+        const broadcastOne = Effect.gen(function*() {
+          yield* Connection.broadcast([connection], message, { slowConsumer })
+          yield* turn
+          const { bufferedAmount, messagesSkipped } = yield* connection.stats
+          // What was over the mark before is not of a broadcast; then there is one message after the limit was reached.
+          assert.isAtMost(bufferedAmount, mebi + 3 * message.length)
+          return messagesSkipped
+        })
+        if (slowConsumer === "skip") yield* Effect.repeat(broadcastOne, { until: (skipped) => skipped > 10 })
+        else {
+          const ended = yield* Effect.forkChild(connection.closed, { startImmediately: true })
+          yield* Effect.repeat(broadcastOne, { until: () => ended.pollUnsafe() !== undefined })
+          assert.strictEqual((yield* Fiber.join(ended)).cause?._tag, "SlowConsumer")
+        }
+        peer.socket.destroy()
       }))
   }
 })

@@ -36,7 +36,7 @@ export class Rooms extends Context.Service<Rooms, {
       say: (message) =>
         Effect.andThen(
           PubSub.publish(said, message),
-          Connection.broadcast(rooms.get(message.room) ?? [], message.text, { slow: "close" })
+          Connection.broadcast(rooms.get(message.room) ?? [], message.text, { slowConsumer: "close" })
         ),
       follow: (room) => Stream.filter(Stream.fromPubSub(said), (message) => message.room === room)
     }

@@ -23,7 +23,7 @@ export class Room extends Context.Service<Room, {
     let lastId = 0
 
     // All share one ring of the newest 1,024 events, in which each has a place of its own. Whoever falls further behind
-    // than that loses the oldest, and nobody else notices: a slow reader costs no memory, and holds up no speaker.
+    // than that loses the oldest, and nobody else notices: a slow consumer costs no memory, and holds up no speaker.
     const events = yield* PubSub.sliding<Message.Message>(1024)
     const publish = (event: Event) => PubSub.publish(events, encode(event))
 

@@ -5,7 +5,10 @@ import type { BroadcastOptions, Connection } from "../Connection.ts"
 import * as Frame from "../Frame.ts"
 import type * as Message from "../Message.ts"
 import { ConnectionImpl } from "./connection.ts"
-import { frameOf } from "./outbox.ts"
+import { atLeast } from "./options.ts"
+import { beyondMark, frameOf } from "./outbox.ts"
+
+const defaultMaxBufferedAmount = 1024 * 1024
 
 type Shape = Connection["Service"]
 
@@ -15,15 +18,22 @@ export const broadcast = (
   options: BroadcastOptions = {}
 ): Effect.Effect<void> =>
   Effect.suspend(() => {
+    const { maxBufferedAmount = defaultMaxBufferedAmount, slowConsumer = "wait" } = options
+    const problem = atLeast(0, "maxBufferedAmount", maxBufferedAmount)
+    if (problem !== undefined) return Effect.die(problem)
+    const sender = slowConsumer === "wait" ? undefined : beyondMark
     let bytes: Uint8Array | undefined
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
       const own = connection instanceof ConnectionImpl ? connection : undefined
-      if (own?.outbox.takeShared(bytes ??= encodeAll(messages), messages.length) === true) continue
-      if (own === undefined || own.outbox.ready() || options.slow === undefined || options.slow === "wait") {
-        waiting.push(Effect.ignore(connection.sendAll(messages, options)))
-      } else if (options.slow === "close" && own.ended === undefined) {
-        own.closeSlow()
+      if (own !== undefined && slowConsumer !== "wait" && own.outbox.isBehind(maxBufferedAmount)) {
+        if (slowConsumer === "close") own.closeSlow()
+        else own.outbox.messagesSkipped += messages.length
+      } else if (own?.outbox.takeShared(bytes ??= encodeAll(messages), messages.length, sender) !== true) {
+        const sending = own === undefined
+          ? connection.sendAll(messages, options)
+          : own.sendInTurn(messages, options, sender)
+        waiting.push(Effect.ignore(sending))
       }
     }
     return waiting.length === 0

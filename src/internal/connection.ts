@@ -29,7 +29,7 @@ import {
   type InvalidMessage,
   type KeepaliveTimeout,
   MessageAborted,
-  SlowReader,
+  SlowConsumer,
   TransportEnded,
   type TransportError,
   UnexpectedFragment,
@@ -46,7 +46,7 @@ import { decodeFragments, FragmentEncoder } from "./fragments.ts"
 import { type Decode, failedWith, Inbox } from "./inbox.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
 import { checkConnection } from "./options.ts"
-import { control, frameOf, Outbox, type Owner } from "./outbox.ts"
+import { type beyondMark, control, frameOf, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
@@ -59,6 +59,7 @@ const defaultHighWaterMark = 64 * 1024
 const defaultMaxUnansweredPings = 100
 const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
+const defaultSlowConsumerTimeout = Duration.seconds(10)
 const defaultWriteTimeout = Duration.seconds(30)
 /** How far the causes of an error are followed. They may form a circle. */
 const maxCauses = 8
@@ -123,7 +124,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   readonly meter: Meter
   private readonly closeTimeout: Duration.Duration
   private readonly writeTimeout: Duration.Input
-  private readonly slow: Connection.Options["slow"]
+  private readonly slowConsumer: Connection.Options["slowConsumer"]
+  private readonly slowConsumerTimeout: Duration.Input
 
   /** It is known how the connection ended. */
   private readonly over = new Once<ConnectionClosed>()
@@ -133,6 +135,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private deadline: Timer | undefined
   /** Stops watching whether the peer takes what waits for it. */
   private stopWriteWatch: (() => void) | undefined
+  /** Stops watching whether there is room again for a `send` that waits. */
+  private stopSlowWatch: (() => void) | undefined
   /** Stops watching whether anything is sent or received. */
   private stopIdleWatch: (() => void) | undefined
   private dropping = false
@@ -168,7 +172,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.onOver = onOver
     this.closeTimeout = Duration.fromInputUnsafe(options.closeTimeout ?? defaultCloseTimeout)
     this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
-    this.slow = options.slow
+    this.slowConsumer = options.slowConsumer
+    this.slowConsumerTimeout = options.slowConsumerTimeout ?? defaultSlowConsumerTimeout
     this.protocol = new Protocol(role, codec, options, extensions)
     this.outbox = new Outbox(this, transport, this.protocol, {
       coalesce: options.coalesceWrites ?? true,
@@ -326,11 +331,24 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   }
 
   onWaiting(): void {
-    if (this.slow === "close") this.closeSlow()
+    if (this.slowConsumer === "close" && this.stopSlowWatch === undefined) this.watchConsumer()
+  }
+
+  /** Watches whether there is room again for what waits. */
+  private watchConsumer(): void {
+    const { congestions } = this.outbox
+    this.stopSlowWatch = watch(this.timers, Duration.toMillis(this.slowConsumerTimeout), {
+      quiet: () => this.outbox.congested && this.outbox.congestions === congestions,
+      condemn: () => this.closeSlow(),
+      acquit: () => {
+        this.stopSlowWatch = undefined
+        if (this.outbox.congested) this.watchConsumer()
+      }
+    })
   }
 
   closeSlow(): void {
-    const slow = new SlowReader({ bufferedAmount: this.outbox.bufferedAmount })
+    const slow = new SlowConsumer({ bufferedAmount: this.outbox.bufferedAmount })
     this.sendClose({ code: CloseCode.PolicyViolation, reason: slow._tag }, slow)
   }
 
@@ -368,6 +386,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     // It has a deadline of its own, and no ping may follow a close frame (§5.5.1).
     this.pings.stopKeepalive()
     this.stopWriteWatch?.()
+    this.stopSlowWatch?.()
     this.stopIdleWatch?.()
     this.deadline ??= this.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
       this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
@@ -470,11 +489,12 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   }
 
   /** What they do when they cannot do it at once; it could always be done like this, at more cost. */
-  private sendInTurn(
+  sendInTurn(
     messages: ReadonlyArray<Message.Input>,
-    options: SendOptions | undefined
+    options: SendOptions | undefined,
+    sender?: typeof beyondMark
   ): Effect.Effect<void, ConnectionClosed> {
-    return this.outbox.send(() => this.outbox.writeData(messages.map(frameOf), options))
+    return this.outbox.send(() => this.outbox.writeData(messages.map(frameOf), options), sender)
   }
 
   get writable(): Shape["writable"] {
@@ -623,6 +643,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       framesOut: this.outbox.framesOut,
       messagesIn: this.protocol.messagesIn,
       messagesOut: this.outbox.messagesOut,
+      messagesSkipped: this.outbox.messagesSkipped,
       bufferedAmount: this.outbox.bufferedAmount,
       unreadAmount: this.unreadAmount
     }))

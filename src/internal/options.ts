@@ -54,6 +54,7 @@ export const checkConnection = (options: Connection.Options): Checked =>
     duration("closeTimeout", options.closeTimeout) ??
     keepalive(options.keepalive) ??
     wait("writeTimeout", options.writeTimeout) ??
+    wait("slowConsumerTimeout", options.slowConsumerTimeout) ??
     wait("idleTimeout", options.idleTimeout)
 
 /** An origin that no browser sends lets nobody in. */

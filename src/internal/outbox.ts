@@ -19,7 +19,7 @@ import type { Extensions } from "./extensions.ts"
 import type { Meter } from "./meter.ts"
 import type { Protocol } from "./protocol.ts"
 import type { Timers } from "./timers.ts"
-import { soon } from "./turns.ts"
+import { nextTurn, soon } from "./turns.ts"
 
 /** Payloads from this size on are written as they are, behind a header of their own, instead of being copied. */
 const copyUpTo = 4 * 1024
@@ -89,7 +89,9 @@ const joined = (parts: Array<Uint8Array>): Array<Uint8Array> => {
 
 /** Who writes: whoever is in the middle of a message of several frames, or control frames, which may stand between those. */
 export const control = "control"
-type Sender = object | typeof control
+/** Writes also while the transport is over its mark, and passes those that wait for room. */
+export const beyondMark = "beyondMark"
+type Sender = object | typeof control | typeof beyondMark
 
 const noOptions: SendOptions = {}
 
@@ -136,6 +138,13 @@ export class Outbox {
 
   /** Whether the transport is over its mark. */
   private full = false
+  /** How often it has been. */
+  congestions = 0
+  /** Which of these times `isBehind` was asked about, and which of those was found to be longer than a turn. */
+  private asked = 0
+  private lasting = 0
+  /** How much had been written when it last got over its mark. */
+  private writtenToMark = 0
   /** Who is in the middle of a message of several frames; others' data waits. */
   private sender: object | undefined
   /** Who waits to send, first come first served. */
@@ -144,6 +153,8 @@ export class Outbox {
   messagesOut = 0
   framesOut = 0
   bytesOut = 0
+  /** Messages that were left out because the peer reads too slowly. */
+  messagesSkipped = 0
 
   constructor(owner: Owner, transport: Transport["Service"], protocol: Protocol, options: OutboxOptions) {
     this.owner = owner
@@ -182,8 +193,24 @@ export class Outbox {
   }
 
   /** Whether frames may be written at once, as they are: there is room, and no extension has to see them. */
-  takesAtOnce(): boolean {
-    return this.extensions === undefined && this.ready()
+  takesAtOnce(sender?: Sender): boolean {
+    return this.extensions === undefined && this.ready(sender)
+  }
+
+  /**
+   * Whether so many bytes wait that were written over the mark. What this turn has written does not count: the peer
+   * had no time to take it.
+   */
+  isBehind(most: number): boolean {
+    if (!this.full) return false
+    if (this.asked !== this.congestions) {
+      const asked = this.asked = this.congestions
+      nextTurn(() => {
+        this.lasting = asked
+      })
+    }
+    if (this.lasting !== this.congestions) return false
+    return Math.min(this.bufferedAmount, this.bytesOut - this.writtenToMark) >= most
   }
 
   /** Whether this sender may write at once. */
@@ -254,7 +281,8 @@ export class Outbox {
   }
 
   private admits(sender: Sender | undefined): boolean {
-    return !this.full && (this.sender === undefined || this.sender === sender || sender === control)
+    if (this.full && sender !== beyondMark) return false
+    return this.sender === undefined || this.sender === sender || sender === control
   }
 
   private admit(): void {
@@ -295,8 +323,8 @@ export class Outbox {
    * Takes messages that were encoded for others too, as servers send them without extensions; they leave together.
    * Answers false if it cannot take them so, or not at once.
    */
-  takeShared(bytes: Uint8Array, messages: number): boolean {
-    if (this.maskKey !== undefined || !this.takesAtOnce()) return false
+  takeShared(bytes: Uint8Array, messages: number, sender: Sender | undefined): boolean {
+    if (this.maskKey !== undefined || !this.takesAtOnce(sender)) return false
     this.sealSlab()
     this.messagesOut += messages
     this.framesOut += messages
@@ -454,6 +482,10 @@ export class Outbox {
     this.shared = true
     this.pending = 0
     if (this.transport.write(chunks)) return
+    if (!this.full) {
+      this.congestions++
+      this.writtenToMark = this.bytesOut
+    }
     this.full = true
     this.owner.onCongested()
     if (this.protocol.state !== "Closed") this.owner.meter.heldOut.begin(this, this.owner.timers.now())

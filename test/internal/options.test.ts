@@ -16,6 +16,7 @@ const connection: ReadonlyArray<
   ["maxUnansweredPings", [{ maxUnansweredPings: -1 }, { maxUnansweredPings: NaN }], [{ maxUnansweredPings: 0 }]],
   ["closeTimeout", [{ closeTimeout: -1 }, { closeTimeout: "soon" as "1 second" }], [{ closeTimeout: 0 }]],
   ["writeTimeout", [{ writeTimeout: 0 }, { writeTimeout: "-1 second" }], [{ writeTimeout: Duration.infinity }]],
+  ["slowConsumerTimeout", [{ slowConsumerTimeout: 0 }], [{ slowConsumerTimeout: Duration.infinity }]],
   ["idleTimeout", [{ idleTimeout: 0 }], [{ idleTimeout: 1 }]],
   ["keepalive.interval", [{ keepalive: { interval: 0 } }, { keepalive: { interval: -1 } }], [{ keepalive: false }]],
   ["keepalive.timeout", [{ keepalive: { timeout: 0 } }], [{ keepalive: {} }]]
