@@ -270,7 +270,11 @@ export interface Options {
    * keepalive are not among them, of which there is one at a time.
    */
   readonly maxUnansweredPings?: number | undefined
-  /** How long the closing handshake may take, the end of the transport included. Default 10 seconds. */
+  /**
+   * How long the closing handshake may take, the end of the transport included.
+   * A client that a server rejects has as long to read the response and to end its
+   * side, counted anew whenever a part of the response has left. Default 10 seconds.
+   */
   readonly closeTimeout?: Duration.Input | undefined
   /**
    * Pings that find out whether the peer is still there: one each `interval`,

@@ -527,11 +527,12 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
 export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> = leaveRoute
 
 /**
- * Makes a Node server that is given to `NodeHttpServer` ready for `upgrade`.
- * Routes work without it, but for clients that do not wait for the response and
- * send frames right behind the request: Node hands these over where only the
- * server can be asked for them, and without this they are lost. It answers 503
- * to upgrade requests that come before the application serves, or after.
+ * Makes a Node server that is given to `NodeHttpServer` ready for `upgrade`. Keeps
+ * the frames that a client sends right behind its request, without waiting for the
+ * response. Releases the sockets of upgrade requests that other routes answer, or
+ * none; without this, such a socket stays open if its client has sent anything
+ * behind the request. Answers 503 to upgrade requests that come before the
+ * application serves, or after.
  *
  * @category routes
  * @since 0.1.0

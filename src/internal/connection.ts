@@ -57,7 +57,7 @@ type Shape = Connection.Connection["Service"]
 
 const defaultHighWaterMark = 64 * 1024
 const defaultMaxUnansweredPings = 100
-const defaultCloseTimeout = Duration.seconds(10)
+export const defaultCloseTimeout = Duration.seconds(10)
 const defaultKeepalive = Duration.seconds(20)
 const defaultSlowConsumerTimeout = Duration.seconds(10)
 const defaultWriteTimeout = Duration.seconds(30)

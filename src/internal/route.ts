@@ -15,19 +15,24 @@ import { RouteContext } from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
-import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Buffer } from "node:buffer"
 import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
 import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import * as Handshake from "../Handshake.ts"
 import type { UpgradeOptions } from "../WebSocketServer.ts"
 import { Admission } from "./admission.ts"
-import { headerLinesKept, serverOf, turnAway, watchResponses } from "./http.ts"
-import { type Ambient, makeServing, plainResponse, rejection, type Serving } from "./serving.ts"
+import { defaultCloseTimeout } from "./connection.ts"
+import { headerLinesKept, serverOf, turnAway, unavailable, watchResponses } from "./http.ts"
+import { type Ambient, makeServing, plainResponse, type Serving } from "./serving.ts"
+import { Timers } from "./timers.ts"
+import { settle } from "./waiting.ts"
 
 const defaultHandshakeTimeout = Duration.seconds(10)
+/** How long a client has to read the response of a route that is not ours, and to end its side, in milliseconds. */
+const defaultResponseTimeout = Duration.toMillis(defaultCloseTimeout)
 
 /** A server that takes HTTP/1.1, which is what upgrades come by. Both are used alike. */
 export type NodeServer = Http.Server | Http2SecureServer
@@ -39,21 +44,47 @@ class Host {
   static of(server: Http.Server): Host {
     let host = Host.byServer.get(server)
     if (host === undefined) {
-      host = new Host()
+      host = new Host(server)
       Host.byServer.set(server, host)
-      host.watch(server)
     }
     return host
   }
 
-  /** Whether `heads` are kept. */
+  /** Whether it sees all upgrade requests. */
   prepared = false
   /** What came right behind a request. */
   readonly heads = new WeakMap<Http.IncomingMessage, Buffer>()
   /** How to stop those that have sessions on it. */
   readonly stops = new Set<Effect.Effect<void>>()
+  /** Sockets of requests that the application answers, and how to leave each alone. */
+  private readonly sockets = new Map<Duplex, () => void>()
+  private readonly server: Http.Server
   /** Who is connected, by route of a router; without one, all that are on this server are one. */
   private readonly admissions = new WeakMap<object, Admission>()
+
+  constructor(server: Http.Server) {
+    this.server = server
+    this.watchClose()
+  }
+
+  /** Sees to the end of a socket whose request the application answers. */
+  settle(socket: Duplex, timers = Timers.of(Context.empty()), millis = defaultResponseTimeout): void {
+    this.hold(socket)
+    if (socket.destroyed) return
+    const stop = settle(socket, timers, millis, () => !this.server.listening)
+    const forget = () => void this.sockets.delete(socket)
+    socket.once("close", forget)
+    this.sockets.set(socket, () => {
+      socket.off("close", forget)
+      forget()
+      stop()
+    })
+  }
+
+  /** Leaves a socket alone. */
+  hold(socket: Duplex): void {
+    this.sockets.get(socket)?.()
+  }
 
   admissionFor(context: Context.Context<never>): Admission {
     const router = Context.getOption(context, RouteContext)
@@ -63,11 +94,13 @@ class Host {
     return admission
   }
 
-  /** A server that closes waits for all of its sockets: the sessions on it are to end when that begins. */
-  private watch(server: Http.Server): void {
+  /** A server that closes waits for all of its sockets: what is on them is to end when that begins. */
+  private watchClose(): void {
+    const { server } = this
     const close = server.close.bind(server)
     server.close = (callback) => {
       const stopped = Effect.runPromise(Effect.all(this.stops, { concurrency: "unbounded", discard: true }))
+      for (const socket of this.sockets.keys()) if (socket.writableFinished) socket.destroy()
       return close((error) => void stopped.then(() => callback?.(error)))
     }
   }
@@ -84,7 +117,10 @@ export const prepare = <Server extends NodeServer>(server: Server): Server => {
     if (isAnswering(socket)) socket.destroy()
     // Nobody else is there, as long as the application has not started, or when it has stopped.
     else if (node.listenerCount("upgrade") === 1) turnAway(socket)
-    else if (head.length > 0) host.heads.set(message, head)
+    else {
+      if (head.length > 0) host.heads.set(message, head)
+      host.settle(socket)
+    }
   })
   return server
 }
@@ -115,6 +151,7 @@ export const leave: Effect.Effect<HttpServerResponse.HttpServerResponse, never, 
   nodeRequest,
   ({ response, source }) => {
     if (typeof response !== "function") return toResponse(plainResponse(source))
+    Host.of(serverOf(source)!).hold(source.socket)
     takeSocket(response, source.socket)
     return switching
   }
@@ -134,7 +171,7 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
 > => {
   type Needs = Ambient<R, Services, RD>
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const servings = new WeakMap<Host, Serving<RD, Needs>>()
+  const servings = new WeakMap<Host, Serving<Needs>>()
 
   /** Those of the sessions of this route that are on one server stop with it. */
   const servingOn = (host: Host, context: Context.Context<never>) => {
@@ -156,20 +193,34 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
     if (typeof response !== "function") return Effect.succeed(toResponse(plainResponse(message)))
     const server = serverOf(message)!
     const host = Host.of(server)
+    if (!server.listening) return Effect.succeed(toResponse(unavailable()))
     const held = new HeldScope()
-    const claim = () => {
-      if (!server.listening) return Result.fail(rejection(503))
-      held.holdRequest(context)
-      takeSocket(response, message.socket)
-      return Result.succeed(host.heads.get(message) ?? noHead)
+    const application = {
+      hold: (socket: Duplex) => host.hold(socket),
+      giveBack: (socket: Duplex, timers: Timers, millis: number) => {
+        host.settle(socket, timers, millis)
+        // Nothing of what the client sends is for anyone.
+        socket.resume()
+      },
+      claim: () => {
+        held.holdRequest(context)
+        takeSocket(response, message.socket)
+      }
     }
     return Effect.flatMap(
       servingOn(host, context),
       (serving) =>
-        Effect.match(serving.take(context, message, host.admissionFor(context), held.scope, claim), {
-          onFailure: toResponse,
-          onSuccess: () => switching
-        })
+        Effect.match(
+          serving.take(
+            context,
+            message,
+            host.heads.get(message) ?? noHead,
+            host.admissionFor(context),
+            held.scope,
+            application
+          ),
+          { onFailure: toResponse, onSuccess: () => switching }
+        )
     )
   }
   return Effect.flatMap(

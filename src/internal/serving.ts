@@ -11,13 +11,13 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { constVoid } from "effect/Function"
+import { constTrue, constVoid } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type * as Tracer from "effect/Tracer"
-import type { Buffer } from "node:buffer"
+import { Buffer } from "node:buffer"
 import type * as Http from "node:http"
-import type { Duplex } from "node:stream"
+import { type Duplex, finished } from "node:stream"
 import * as CloseCode from "../CloseCode.ts"
 import { Connection } from "../Connection.ts"
 import * as Extension from "../Extension.ts"
@@ -27,7 +27,8 @@ import { InvalidCloseCode } from "../ProtocolError.ts"
 import { fromDuplex } from "../Transport.ts"
 import type { ServeOptions } from "../WebSocketServer.ts"
 import { Admission, sourceOf } from "./admission.ts"
-import { type ConnectionImpl, openUnsafe } from "./connection.ts"
+import { noBytes } from "./bytes.ts"
+import { type ConnectionImpl, defaultCloseTimeout, openUnsafe } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import {
   HttpRequest,
@@ -44,11 +45,11 @@ import { Meter } from "./meter.ts"
 import { checkServe, wait } from "./options.ts"
 import { type Timer, Timers } from "./timers.ts"
 import { endSpan, startServerHandshake, within } from "./tracing.ts"
+import { limitResponse, readEarly } from "./waiting.ts"
+import { watch } from "./watch.ts"
 
 const defaultHandlerTimeout = Duration.seconds(30)
 const defaultShutdownTimeout = Duration.seconds(10)
-/** How long a client has to read why it is refused, in milliseconds. */
-const refusalTimeout = 1000
 
 /** Takes an upgrade request, for which so many milliseconds were used up when it was there. */
 export type Upgrade = (request: Http.IncomingMessage, socket: Duplex, head: Buffer, used: number) => void
@@ -63,7 +64,7 @@ export interface Stoppable {
 }
 
 /** Runs a handler for each upgrade request. What the handler and the decision need is in the `context` of each. */
-export interface Serving<RD, Needs> extends Stoppable {
+export interface Serving<Needs> extends Stoppable {
   /** Deals with a request from its head on, and answers it. */
   readonly upgrade: (
     context: Context.Context<Needs>,
@@ -73,26 +74,46 @@ export interface Serving<RD, Needs> extends Stoppable {
     used: number
   ) => void
   /**
-   * Deals with a request that is somebody else's until it is accepted: then its
-   * socket is claimed. Succeeds when it is answered; otherwise fails with the
-   * response that somebody else is to give. Closes the Scope when all is over.
+   * Deals with a request of an application. Succeeds when the connection is open;
+   * otherwise fails with the response that the application is to give. Closes the
+   * Scope when all is over.
    */
   readonly take: (
     context: Context.Context<Needs>,
     message: Http.IncomingMessage,
+    head: Buffer,
     admission: Admission,
     scope: Scope.Closeable,
-    claim: Claim
-  ) => Effect.Effect<void, Handshake.HttpResponse, Exclude<RD, Scope.Scope>>
+    application: Application
+  ) => Effect.Effect<void, Handshake.HttpResponse>
 }
 
-/** Takes a socket over, and answers what came right behind the request; or the response that it is too late for that. */
-export type Claim = () => Result.Result<Buffer, Handshake.HttpResponse>
+/** The application that a request came to. */
+export interface Application {
+  /** Leaves the socket alone while the request is decided. */
+  readonly hold: (socket: Duplex) => void
+  /** Sees to the end of the socket again: the application answers, and its client has so much time to read that. */
+  readonly giveBack: (socket: Duplex, timers: Timers, millis: number) => void
+  /** Has the application find that it has responded: the socket gets a connection. */
+  readonly claim: () => void
+}
+
+/** How a request is answered. One of these is called, once. */
+interface Reply {
+  /** The 101 is about to be written. */
+  readonly accept: () => void
+  readonly refuse: (response: Handshake.HttpResponse) => void
+  /** The client has gone, or the decision was interrupted. */
+  readonly abandon: () => void
+}
 
 /** An upgraded socket, and what deals with it: first the fiber that decides, if that takes one, then the handler's. */
 interface Session extends Member<Session> {
   readonly context: Context.Context<never>
+  readonly message: Http.IncomingMessage
   readonly socket: Duplex
+  /** The bytes right behind the request. */
+  readonly head: Buffer
   /** Where it comes from, and has its place. */
   readonly source: string
   readonly admission: Admission
@@ -105,8 +126,11 @@ interface Session extends Member<Session> {
   readonly deadline: number
   /** The span of its handshake, where there is one. It is the current one in the context. */
   readonly span: Tracer.Span | undefined
+  readonly reply: Reply
   fiber: Fiber.Fiber<unknown, unknown> | undefined
   connection: ConnectionImpl | undefined
+  /** The response that takes the place of the decision. */
+  instead: Handshake.HttpResponse | undefined
 }
 
 /** Who is told when a first session begins, and when the last has ended. */
@@ -121,7 +145,7 @@ export const makeServing = <A, E, R, Services, RD>(
   path: string | undefined,
   handshakeTimeout: Duration.Duration,
   watcher?: Watcher
-): Effect.Effect<Serving<RD, Ambient<R, Services, RD>>> =>
+): Effect.Effect<Serving<Ambient<R, Services, RD>>> =>
   Effect.suspend(() => {
     type Needs = Ambient<R, Services, RD>
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
@@ -137,34 +161,21 @@ export const makeServing = <A, E, R, Services, RD>(
     const places = { max: options.maxConnections, maxPerAddress: options.maxConnectionsPerAddress }
     const ownAdmission = new Admission()
     const handshakeMillis = Duration.toMillis(handshakeTimeout)
-    let stopping = false
+    const closeMillis = Duration.toMillis(options.closeTimeout ?? defaultCloseTimeout)
 
     /** When a handshake has to be over for which so many milliseconds were used up already. */
     const deadlineOf = (context: Context.Context<never>, used: number) =>
       Timers.of(context).now() + Math.max(0, handshakeMillis - used)
 
     /** Gives a request its session. It has its place already. */
-    const begin = (
-      context: Context.Context<never>,
-      socket: Duplex,
-      source: string,
-      admission: Admission,
-      scope: Scope.Closeable,
-      deadline: number,
-      span?: Tracer.Span
-    ): Session => {
-      // From here on the socket may break at any time; nobody else listens.
-      socket.on("error", constVoid)
+    const begin = (request: Omit<Session, "fiber" | "connection" | "instead" | "before" | "behind">): Session => {
+      // From here on the socket may break at any time; nothing else listens.
+      request.socket.on("error", constVoid)
       const session: Session = {
-        context: within(context, span),
-        socket,
-        source,
-        admission,
-        scope,
-        deadline,
-        span,
+        ...request,
         fiber: undefined,
         connection: undefined,
+        instead: undefined,
         before: undefined,
         behind: undefined
       }
@@ -184,12 +195,7 @@ export const makeServing = <A, E, R, Services, RD>(
         >
       )
 
-    /** The decision, which has until the deadline, and acquires what it needs for the whole session. */
-    const deciding = (effect: ReturnType<typeof policy>, scope: Scope.Scope, duration: Duration.Duration) =>
-      Scope.provide(inTime(duration)(effect), scope)
-
-    const timeLeft = ({ context, deadline }: Session) =>
-      Duration.millis(Math.max(0, deadline - Timers.of(context).now()))
+    const timeLeft = ({ context, deadline }: Session): number => Math.max(0, deadline - Timers.of(context).now())
 
     const upgrade = (
       context: Context.Context<Needs>,
@@ -207,38 +213,135 @@ export const makeServing = <A, E, R, Services, RD>(
         "url.path": pathOf(message),
         "client.address": message.socket.remoteAddress
       }))
-      const scope = Scope.makeUnsafe()
-      const session = begin(context, socket, source, ownAdmission, scope, deadlineOf(context, used), span)
+      ask(begin({
+        context: within(context, span),
+        message,
+        socket,
+        head,
+        source,
+        admission: ownAdmission,
+        scope: Scope.makeUnsafe(),
+        deadline: deadlineOf(context, used),
+        span,
+        reply: {
+          accept: constVoid,
+          refuse: (response) => {
+            writeResponse(socket, response)
+            socket.end()
+            socket.resume()
+            limitResponse(socket, Timers.of(context), closeMillis)
+          },
+          abandon: () => void socket.destroy()
+        }
+      }))
+    }
+
+    const take = (
+      context: Context.Context<Needs>,
+      message: Http.IncomingMessage,
+      head: Buffer,
+      admission: Admission,
+      scope: Scope.Closeable,
+      application: Application
+    ): Effect.Effect<void, Handshake.HttpResponse> =>
+      Effect.callback((resume) => {
+        const { socket } = message
+        const source = sourceOf(socket.remoteAddress)
+        if (!admission.enter(source, places)) {
+          Meter.of(context, "server").handshake("503")
+          return resume(Effect.fail(unavailable()))
+        }
+        application.hold(socket)
+        const giveBack = () => application.giveBack(socket, Timers.of(context), closeMillis)
+        const session = begin({
+          context,
+          message,
+          socket,
+          head,
+          source,
+          admission,
+          scope,
+          deadline: deadlineOf(context, 0),
+          // The application has one of its own.
+          span: undefined,
+          reply: {
+            accept: () => {
+              application.claim()
+              resume(Effect.void)
+            },
+            refuse: (response) => {
+              giveBack()
+              resume(Effect.fail(response))
+            },
+            abandon: () => {
+              giveBack()
+              resume(Effect.interrupt)
+            }
+          }
+        })
+        ask(session)
+        return Effect.suspend(() =>
+          session.connection === undefined && session.fiber !== undefined ? Fiber.interrupt(session.fiber) : Effect.void
+        )
+      })
+
+    /** Answers a request. */
+    const ask = (session: Session): void => {
+      const { context, message, socket } = session
+      // A client that has ended its side has gone: it could not end the connection in order.
+      if (socket.readableEnded) socket.destroy()
+      if (socket.destroyed) return abandon(session, Exit.interrupt())
       const request = read(message)
       if (Result.isFailure(request)) return refuse(session, request.failure, Exit.void)
-      decideAbout(session, request.success, (decided) => {
-        const answer = answerWith(session.context, request.success, decided)
+      decideAbout(session, request.success, (decided, early) => {
+        const answer = answerWith(context, request.success, decided)
         if (Result.isFailure(answer)) refuse(session, answer.failure, decided)
-        else open(session, message, head, answer.success)
+        else open(session, early.length === 0 ? session.head : Buffer.concat([session.head, early]), answer.success)
       })
     }
 
-    /** Asks for the decision, which may take time, unless the client goes or the server stops before it is there. */
-    const decideAbout = (session: Session, request: Handshake.Request, then: (decided: Decided) => void) => {
+    /** Asks for the decision. It may take time, unless the client goes or the server stops before it is there. */
+    const decideAbout = (
+      session: Session,
+      request: Handshake.Request,
+      then: (decided: Decided, early: Uint8Array) => void
+    ): void => {
       const { context, scope, socket } = session
-      const decision = policy(context, request)
-      if (Exit.isExit(decision)) return socket.destroyed ? abandoned(session, decision) : then(decision as Decided)
-      // A client that only ends its side has gone as well: it could not end the connection in order.
-      const onGone = () => session.fiber?.interruptUnsafe()
-      socket.once("close", onGone)
-      socket.once("end", onGone)
-      session.fiber = Effect.runForkWith(context as Context.Context<Exclude<RD, Scope.Scope>>)(
-        deciding(decision, scope, timeLeft(session))
+      const decided = (exit: Exit.Exit<unknown, unknown>, early: Uint8Array) => {
+        if (socket.destroyed) abandon(session, exit)
+        else if (session.instead !== undefined) refuse(session, session.instead, exit)
+        else if (Exit.hasInterrupts(exit)) abandon(session, exit)
+        else then(exit as Decided, early)
+      }
+      const deciding = policy(context, request)
+      if (Exit.isExit(deciding)) return decided(deciding, noBytes)
+      const fiber = Effect.runForkWith(context as Context.Context<Exclude<RD, Scope.Scope>>)(
+        Scope.provide(deciding, scope)
       )
-      session.fiber.addObserver((decided) => {
-        socket.off("close", onGone)
-        socket.off("end", onGone)
-        // As who comes after.
-        if (stopping && !socket.destroyed) return refuse(session, unavailable(), decided)
-        if (Exit.hasInterrupts(decided)) socket.destroy()
-        if (socket.destroyed) abandoned(session, decided)
-        else then(decided as Decided)
+      const atOnce = fiber.pollUnsafe()
+      if (atOnce !== undefined) return decided(atOnce, noBytes)
+      session.fiber = fiber
+      const interrupt = () => fiber.interruptUnsafe()
+      socket.once("close", interrupt)
+      const stopReading = readEarly(socket)
+      const stopWatching = watch(Timers.of(context), timeLeft(session), {
+        quiet: constTrue,
+        condemn: () => decideInstead(session, rejection(503)),
+        acquit: constVoid
       })
+      // The decision itself may have had the server stop.
+      if (session.instead !== undefined) interrupt()
+      fiber.addObserver((exit) => {
+        socket.off("close", interrupt)
+        stopWatching()
+        decided(exit, stopReading())
+      })
+    }
+
+    /** The response is known, whatever is decided. */
+    const decideInstead = (session: Session, response: Handshake.HttpResponse) => {
+      session.instead ??= response
+      session.fiber?.interruptUnsafe()
     }
 
     /** The handshake is over, with a response or without. */
@@ -249,70 +352,28 @@ export const makeServing = <A, E, R, Services, RD>(
       endSpan(span, context, Exit.void)
     }
 
-    const abandoned = (session: Session, exit: Exit.Exit<unknown, unknown>) => {
+    const abandon = (session: Session, exit: Exit.Exit<unknown, unknown>) => {
       answered(session, "Interrupted")
       end(session, exit)
+      session.reply.abandon()
     }
 
-    /** Releases what a session acquired that gets no handler. Its response does not wait for that; its place does. */
-    const release = (session: Session, exit: Exit.Exit<unknown, unknown>) =>
-      session.fiber = Effect.runForkWith(session.context)(Scope.close(session.scope, exit))
+    /** Answers with an ordinary response, for which the client has `closeTimeout`. */
+    const refuse = (session: Session, response: Handshake.HttpResponse, exit: Exit.Exit<unknown, unknown>) => {
+      answered(session, String(response.status))
+      end(session, exit)
+      session.reply.refuse(response)
+    }
 
-    const end = (session: Session, exit: Exit.Exit<unknown, unknown>) =>
-      release(session, exit).addObserver(() => forget(session))
-
-    const take = (
-      context: Context.Context<Needs>,
-      message: Http.IncomingMessage,
-      admission: Admission,
-      scope: Scope.Closeable,
-      claim: Claim
-    ): Effect.Effect<void, Handshake.HttpResponse, Exclude<RD, Scope.Scope>> =>
-      // Who is interrupted between two steps gives their place back, too.
-      Effect.uninterruptible(Effect.suspend(() => {
-        const count = (result: string) => Meter.of(context, "server").handshake(result)
-        // Whoever asked answers it, in a span of their own.
-        const fail = (response: Handshake.HttpResponse) => {
-          count(String(response.status))
-          return Effect.fail(response)
-        }
-        const source = sourceOf(message.socket.remoteAddress)
-        if (!admission.enter(source, places)) return fail(unavailable())
-        const deadline = deadlineOf(context, 0)
-        const start = () => begin(context, message.socket, source, admission, scope, deadline)
-        const request = read(message)
-        const answering: Effect.Effect<Answered, never, Exclude<RD, Scope.Scope>> = Result.isFailure(request)
-          ? Effect.succeed(Result.fail(request.failure))
-          : Effect.flatMap(
-            // A client that goes interrupts it.
-            Effect.exit(Effect.interruptible(deciding(policy(context, request.success), scope, handshakeTimeout))),
-            (decided) =>
-              Exit.hasInterrupts(decided)
-                ? Effect.interrupt
-                : Effect.succeed(answerWith(context, request.success, decided))
-          )
-        let session: Session | undefined
-        return answering.pipe(
-          Effect.flatMap((answer) => {
-            if (Result.isFailure(answer)) return fail(answer.failure)
-            const { socket } = message
-            if (socket.readableEnded) socket.destroy()
-            if (socket.destroyed) return Effect.interrupt
-            const head = claim()
-            if (Result.isFailure(head)) return fail(head.failure)
-            session = start()
-            open(session, message, head.success, answer.success)
-            return Effect.void
-          }),
-          Effect.onExit((exit) =>
-            Effect.sync(() => {
-              if (session !== undefined) return
-              if (Exit.hasInterrupts(exit)) count("Interrupted")
-              end(start(), exit)
-            })
-          )
-        )
-      }))
+    /** Ends a session that gets no handler: when its socket is gone and what it acquired is released. */
+    const end = (session: Session, exit: Exit.Exit<unknown, unknown>) => {
+      const { context, scope, socket } = session
+      const releasing = Effect.runForkWith(context)(Scope.close(scope, exit))
+      session.fiber = releasing
+      const whenReleased = () => releasing.addObserver(() => forget(session))
+      if (socket.destroyed) whenReleased()
+      else socket.once("close", whenReleased)
+    }
 
     const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
       Result.flatMap(
@@ -339,18 +400,19 @@ export const makeServing = <A, E, R, Services, RD>(
     }
 
     /** Accepts the request. What extensions begin with may take time. */
-    const open = (session: Session, message: Http.IncomingMessage, head: Buffer, answer: Answer<Services>) => {
+    const open = (session: Session, head: Buffer, answer: Answer<Services>) => {
       const { agreed, request, response } = answer
       const { context, socket } = session
+      session.reply.accept()
       writeAcceptance(socket, request, response)
       answered(session, "101")
-      if (agreed.length === 0) return handle(session, message, head, answer, undefined)
+      if (agreed.length === 0) return handle(session, head, answer, undefined)
       session.fiber = Effect.runForkWith(context)(Effect.timeout(
         Scope.provide(startExtensions(agreed, options.maxMessageSize), session.scope),
-        timeLeft(session)
+        Duration.millis(timeLeft(session))
       ))
       session.fiber.addObserver((started) => {
-        if (Exit.isSuccess(started)) return handle(session, message, head, answer, started.value as Extensions)
+        if (Exit.isSuccess(started)) return handle(session, head, answer, started.value as Extensions)
         socket.destroy()
         end(session, started)
       })
@@ -359,12 +421,11 @@ export const makeServing = <A, E, R, Services, RD>(
     /** Runs the handler in a connection. */
     const handle = (
       session: Session,
-      message: Http.IncomingMessage,
       head: Buffer,
       { accepted, agreed, services }: Answer<Services>,
       extensions: Extensions | undefined
     ) => {
-      const { context, scope } = session
+      const { context, message, scope } = session
       let fiber: Fiber.Fiber<unknown, unknown> | undefined
       let isOver = false
       const connection = openUnsafe(
@@ -413,40 +474,33 @@ export const makeServing = <A, E, R, Services, RD>(
       fiber.addObserver(() => connection.timers.cancel(deadline))
     }
 
-    /** Sends a last response. The client is given a moment to read it before the socket is cut. */
-    const refuse = (session: Session, response: Handshake.HttpResponse, exit: Exit.Exit<unknown, unknown>) => {
-      const { context, socket } = session
-      const timers = Timers.of(context)
-      const deadline = timers.schedule(refusalTimeout, () => socket.destroy())
-      writeResponse(socket, response)
-      answered(session, String(response.status))
-      const releasing = release(session, exit)
-      socket.once("close", () => {
-        timers.cancel(deadline)
-        releasing.addObserver(() => forget(session))
-      })
-      socket.end()
-      socket.resume()
-    }
-
     const forget = (session: Session) => {
       if (sessions.delete(session)) session.admission.leave(session.source)
       if (sessions.size === 0) watcher?.onIdle()
     }
 
+    /** Waits for all that runs for a session: its decision, its handler, the release of what it acquired. */
+    const idle: Effect.Effect<void> = Effect.suspend(() => {
+      const running = Array.from(sessions).flatMap(({ fiber }) => fiber?.pollUnsafe() === undefined ? fiber ?? [] : [])
+      return running.length === 0 ? Effect.void : Effect.andThen(Fiber.awaitAll(running), idle)
+    })
+
     const stop = Effect.gen(function*() {
-      stopping = true
-      for (const { connection, fiber } of sessions) {
-        if (connection !== undefined) connection.sendClose({ code, reason })
-        else fiber?.interruptUnsafe()
+      for (const session of sessions) {
+        if (session.connection !== undefined) session.connection.sendClose({ code, reason })
+        // As a request that comes later.
+        else decideInstead(session, unavailable())
       }
-      const fibers = Array.from(sessions).flatMap(({ fiber }) => fiber ?? [])
-      yield* Effect.timeoutOption(Fiber.awaitAll(fibers), shutdownTimeout)
+      const responses = Effect.suspend(() =>
+        Effect.forEach(sessions, ({ socket }) => written(socket), { concurrency: "unbounded" })
+      )
+      yield* Effect.timeoutOption(Effect.andThen(idle, responses), shutdownTimeout)
       for (const { fiber, socket } of sessions) {
         socket.destroy()
         fiber?.interruptUnsafe()
       }
-      yield* Fiber.awaitAll(fibers)
+      yield* idle
+      for (const session of sessions) forget(session)
     })
 
     return Effect.succeed({
@@ -458,6 +512,13 @@ export const makeServing = <A, E, R, Services, RD>(
         ),
       stop
     })
+  })
+
+/** Waits until all that was written to a socket has left, and its side has ended; or until it is gone. */
+const written = (socket: Duplex): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const stop = finished(socket, { readable: false }, () => resume(Effect.void))
+    return Effect.sync(stop)
   })
 
 /** What a request is accepted with. */
@@ -490,10 +551,6 @@ const pathOf = ({ url }: Http.IncomingMessage): string => url!.replace(/[?#].*/,
 
 export const rejection = (status: number, body?: string): Handshake.HttpResponse =>
   Result.getOrThrow(Handshake.rejectResponse(Handshake.reject({ status, body })))
-
-/** A decision that is not there in time is none. */
-const inTime = (duration: Duration.Duration) =>
-  Effect.timeoutOrElse({ duration, orElse: () => Effect.fail(Handshake.reject({ status: 503 })) })
 
 /** What comes of it when nobody accepted or rejected. */
 const withoutDecision = (

@@ -1,9 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Duration, Effect, Result, Scope } from "effect"
+import { Context, Deferred, Duration, Effect, Scope } from "effect"
 import { Handshake } from "effect-ws"
 import { Buffer } from "node:buffer"
 import * as Http from "node:http"
 import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import { Admission } from "../../src/internal/admission.ts"
 import { makeServing } from "../../src/internal/serving.ts"
 import { interruptAtEachStep } from "../support/steps.ts"
@@ -28,23 +29,24 @@ const request = (): Http.IncomingMessage => {
   })
 }
 
+/** Ends its sockets at once. */
+const application = { hold: () => {}, giveBack: (socket: Duplex) => void socket.destroy(), claim: () => {} }
+
 describe("Serving", () => {
   for (const decision of [Handshake.accept(), Handshake.reject({ status: 403 })]) {
     it.effect(`gives back the place and the resources of a request interrupted at any step before ${decision._tag}`, () =>
       Effect.gen(function*() {
         const points = yield* interruptAtEachStep(Effect.gen(function*() {
           let held = 0
+          const questions = Array.from({ length: 5 }, () => Deferred.makeUnsafe<void>())
           const decide = () =>
-            Effect.yieldNow.pipe(
-              Effect.andThen(
-                // What is released later, in another fiber, does not go by the steps of this one.
-                Effect.uninterruptible(Effect.flatMap(Effect.scope, (scope) => {
-                  held++
-                  return Scope.addFinalizer(scope, Effect.sync(() => held--))
-                }))
-              ),
-              Effect.andThen(Effect.yieldNow),
-              Effect.as(decision)
+            Effect.as(
+              Effect.forEach(questions, (question) =>
+                Effect.andThen(
+                  Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--)),
+                  Deferred.await(question)
+                )),
+              decision
             )
           const serving = yield* makeServing(
             Effect.void,
@@ -54,15 +56,10 @@ describe("Serving", () => {
           )
           const admission = new Admission()
           const message = request()
+          const scope = Scope.makeUnsafe()
           return {
-            effect: serving.take(
-              Context.empty(),
-              message,
-              admission,
-              Scope.makeUnsafe(),
-              () => Result.succeed(Buffer.alloc(0))
-            ),
-            events: [],
+            effect: serving.take(Context.empty(), message, Buffer.alloc(0), admission, scope, application),
+            events: questions.map((question) => () => Deferred.doneUnsafe(question, Effect.void)),
             verify: () =>
               Effect.andThen(
                 serving.stop,
