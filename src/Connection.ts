@@ -258,7 +258,12 @@ export class Connection extends Context.Service<Connection, {
  * @since 0.1.0
  */
 export interface Options {
-  /** The most bytes that a message may hold, over all its fragments. Default 16 MiB. */
+  /**
+   * The most bytes that a message may hold, over all its fragments, once it is
+   * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
+   * many and 1 KiB, because what does not compress becomes larger. A message
+   * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
+   */
   readonly maxMessageSize?: number | undefined
   /** The most fragments that a message may come in. Default 131,072. */
   readonly maxFragments?: number | undefined

@@ -25,7 +25,7 @@ import * as Layer from "effect/Layer"
 import { Buffer } from "node:buffer"
 import { randomFillSync } from "node:crypto"
 import * as CloseCode from "./CloseCode.ts"
-import { noBytes, roomFor, withRoom } from "./internal/bytes.ts"
+import { maxBytes, noBytes, roomFor, withRoom } from "./internal/bytes.ts"
 import { maskInto } from "./internal/mask.ts"
 import { Utf8Validator } from "./internal/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
@@ -343,7 +343,7 @@ export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
 export interface DecoderOptions {
   /** The end that reads: a server demands masks, a client refuses them (RFC 6455 §5.1). */
   readonly role: Role
-  /** The most bytes that a data frame may declare. Default 16 MiB. */
+  /** The most bytes that a data frame may declare. Default 16 MiB, at most 4 GiB, which is what one array can hold. */
   readonly maxFrameSize?: number | undefined
   /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. */
   readonly reservedBits?: number | undefined
@@ -434,7 +434,7 @@ class DecoderImpl implements Decoder {
 
   constructor(options: DecoderOptions) {
     this.masked = options.role === "server"
-    this.maxFrameSize = options.maxFrameSize ?? defaultMaxFrameSize
+    this.maxFrameSize = Math.min(options.maxFrameSize ?? defaultMaxFrameSize, maxBytes)
     this.reservedBits = options.reservedBits ?? 0
   }
 

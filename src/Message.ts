@@ -8,7 +8,7 @@
  * @since 0.1.0
  */
 import { constFalse } from "effect/Function"
-import { Pieces } from "./internal/bytes.ts"
+import { maxBytes, maxTextBytes, Pieces } from "./internal/bytes.ts"
 import { isWellFormed, Utf8Validator } from "./internal/utf8.ts"
 import { Frame, isControl, Opcode, type PartialFrame } from "./Frame.ts"
 import * as ProtocolError from "./ProtocolError.ts"
@@ -142,7 +142,12 @@ export const binary = (bytes: Uint8Array): Binary => new Binary(bytes)
  * @since 0.1.0
  */
 export interface Limits {
-  /** The most bytes that a message may hold, over all its fragments. Default 16 MiB. */
+  /**
+   * The most bytes that a message may hold, over all its fragments, once it is
+   * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
+   * many and 1 KiB, because what does not compress becomes larger. A message
+   * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
+   */
   readonly maxMessageSize?: number | undefined
   /** The most fragments that a message may come in. Default 131,072. */
   readonly maxFragments?: number | undefined
@@ -164,6 +169,9 @@ export const defaultMaxMessageSize = 16 * 1024 * 1024
  */
 export const defaultMaxFragments = 128 * 1024
 
+/** The most bytes that a message may take on the wire when an extension has encoded it. */
+const encodedLimit = (maxMessageSize: number): number => 2 * maxMessageSize + 1024
+
 /**
  * Checks data frames, in the order in which they come, against the rules for
  * messages: fragments in sequence (RFC 6455 §5.4), text in UTF-8 (§8.1), and
@@ -182,6 +190,8 @@ export class Validator {
   private message: typeof Opcode.Text | typeof Opcode.Binary | undefined
   /** Whether what has come of it is text, and not what an extension made of text. */
   private isText = false
+  /** The most bytes that it may take on the wire. */
+  private limit = 0
   private size = 0
   private fragments = 0
   private readonly utf8 = new Utf8Validator()
@@ -230,7 +240,8 @@ export class Validator {
   private checkUnfragmented(frame: Frame): ProtocolError.MessageError | undefined {
     const { length } = frame.payload
     if (!(length <= this.maxMessageSize)) {
-      return new ProtocolError.MessageTooLarge({ size: length, limit: this.maxMessageSize })
+      const error = tooLarge(length, this.limitOf(frame.reserved))
+      if (error !== undefined) return error
     }
     if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload) && !this.isEncoded(frame.reserved)) {
       const at = this.utf8.push(frame.payload)
@@ -254,15 +265,18 @@ export class Validator {
       if (this.message !== undefined) return new ProtocolError.UnfinishedMessage({ opcode })
       this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
       this.isText = opcode === Opcode.Text && !this.isEncoded(reserved)
+      this.limit = this.limitOf(reserved)
       this.fragments = 1
       this.size = 0
     }
     this.frameStart = this.size
     this.checked = 0
     this.size += length
-    return this.size <= this.maxMessageSize
-      ? undefined
-      : new ProtocolError.MessageTooLarge({ size: this.size, limit: this.maxMessageSize })
+    return tooLarge(this.size, this.limit)
+  }
+
+  private limitOf(reserved: number): number {
+    return this.isEncoded(reserved) ? encodedLimit(this.maxMessageSize) : this.maxMessageSize
   }
 
   private checkText(bytes: Uint8Array): ProtocolError.MessageError | undefined {
@@ -279,8 +293,11 @@ export class Validator {
   }
 }
 
+const tooLarge = (size: number, limit: number): ProtocolError.MessageTooLarge | undefined =>
+  size <= limit ? undefined : new ProtocolError.MessageTooLarge({ size, limit })
+
 /**
- * Joins checked data frames into messages.
+ * Joins checked data frames into messages, as far as V8 can hold them.
  *
  * @category checking
  * @since 0.1.0
@@ -295,16 +312,19 @@ export class Assembler {
   }
 
   /**
-   * Takes the next frame. Answers the message that it completes. The rest of a
-   * message whose beginning was not seen here is passed over.
+   * Takes the next frame. Answers the message that it completes, or why there is
+   * no such message. The rest of a message whose beginning was not seen here is
+   * passed over.
    */
-  push(frame: Frame): Message | undefined {
+  push(frame: Frame): Message | ProtocolError.MessageTooLarge | undefined {
     if (this.pieces === undefined) {
       if (frame.opcode === Opcode.Continuation) return undefined
       if (frame.fin) return fromPayload(frame.opcode, frame.payload)
       this.opcode = frame.opcode
       this.pieces = new Pieces()
     }
+    const error = tooLarge(this.pieces.length + frame.payload.length, mostOf(this.opcode))
+    if (error !== undefined) return error
     this.pieces.push(frame.payload)
     if (!frame.fin) return undefined
     const message = fromPayload(this.opcode, this.pieces.concat())
@@ -321,8 +341,11 @@ export class Assembler {
   }
 }
 
-const fromPayload = (opcode: Opcode, payload: Uint8Array): Message =>
-  opcode === Opcode.Text ? new Text(payload) : new Binary(payload)
+/** The most bytes of a message that one value can hold. */
+const mostOf = (opcode: Opcode): number => opcode === Opcode.Text ? maxTextBytes : maxBytes
+
+const fromPayload = (opcode: Opcode, payload: Uint8Array): Message | ProtocolError.MessageTooLarge =>
+  tooLarge(payload.length, mostOf(opcode)) ?? (opcode === Opcode.Text ? new Text(payload) : new Binary(payload))
 
 /**
  * Takes frames, and answers each message as it is completed, or the first rule
@@ -364,7 +387,10 @@ export const makeCollector = (limits?: Limits): Collector => {
     push: (frame) => {
       if (failed !== undefined || isControl(frame)) return failed
       failed = validator.check(frame)
-      return failed ?? assembler.push(frame)
+      if (failed !== undefined) return failed
+      const message = assembler.push(frame)
+      if (message instanceof ProtocolError.MessageTooLarge) failed = message
+      return message
     }
   }
 }

@@ -264,7 +264,7 @@ export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
 export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
   /** The size that the message would have had so far, in bytes. */
   readonly size: number
-  /** The most that a message may hold, in bytes. */
+  /** The most that it may hold, in bytes; of a compressed message, on the wire, if that is where it is too large. */
   readonly limit: number
 }> {
   override get message(): string {

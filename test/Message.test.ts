@@ -1,3 +1,4 @@
+import { constants } from "node:buffer"
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
 import { Frame, Message, type ProtocolError } from "effect-ws"
@@ -254,6 +255,33 @@ describe("the limit on the size of a message", () => {
     assert.isUndefined(validator.check(Frame.binary(patterned(10))))
   })
 
+  it("is twice that and 1 KiB on the wire for a message that an extension has encoded", () => {
+    const make = (maxMessageSize: number) => new Message.Validator({ maxMessageSize }, (reserved) => reserved !== 0)
+    for (const [limit, most] of [[0, 1024], [1000, 3024], [100_000, 201_024]] as const) {
+      const encoded = (size: number, fin = true) =>
+        new Frame.Frame(Frame.Opcode.Binary, new Uint8Array(size), fin, Frame.Reserved.Rsv1)
+      const rest = Frame.continuation(new Uint8Array(10))
+      assert.isUndefined(make(limit).check(encoded(most)))
+      assert.deepStrictEqual(factsOf(make(limit).check(encoded(most + 1))), tooLarge(most + 1, most))
+      for (const size of [most - 10, most - 9]) {
+        const validator = make(limit)
+        assert.isUndefined(validator.check(encoded(size, false)))
+        assert.deepStrictEqual(
+          factsOf(validator.check(rest)),
+          size === most - 9 ? tooLarge(most + 1, most) : undefined
+        )
+      }
+      const declared = { ...partial(encoded(0), 0, 0, most + 1), reserved: Frame.Reserved.Rsv1 }
+      assert.deepStrictEqual(factsOf(make(limit).checkPartial(declared)), tooLarge(most + 1, most))
+      // The next is not encoded.
+      const validator = make(limit)
+      assert.isUndefined(validator.check(encoded(0, false)))
+      assert.isUndefined(validator.check(rest))
+      const plain = Frame.binary(new Uint8Array(limit + 1), open)
+      assert.deepStrictEqual(factsOf(validator.check(plain)), tooLarge(limit + 1, limit))
+    }
+  })
+
   it("is 16 MiB by default", () => {
     assert.strictEqual(Message.defaultMaxMessageSize, 16_777_216)
     for (const limits of [undefined, {}, { maxMessageSize: undefined }]) {
@@ -475,11 +503,9 @@ describe("frames joined to messages", () => {
     const assembler = new Message.Assembler()
     const payload = utf8("abc")
     const text = assembler.push(Frame.text(payload))
-    assert.strictEqual(text?._tag, "Text")
-    assert.strictEqual(text?.bytes, payload)
+    assert.strictEqual(text instanceof Message.Text && text.bytes, payload)
     const binary = assembler.push(Frame.binary(payload))
-    assert.strictEqual(binary?._tag, "Binary")
-    assert.strictEqual(binary?.bytes, payload)
+    assert.strictEqual(binary instanceof Message.Binary && binary.bytes, payload)
     assert.isFalse(assembler.unfinished)
   })
 
@@ -525,6 +551,30 @@ describe("frames joined to messages", () => {
     assert.isUndefined(assembler.push(Frame.continuation("d")))
     assert.deepStrictEqual(messageOf(assembler.push(Frame.binary(bytes(1)))), ["Binary", "01"])
     assert.isUndefined(assembler.giveBack())
+  })
+
+  it("fails where a message is larger than one string, or one array, can be, as soon as that is known", () => {
+    // These bytes are not touched, and so take no memory.
+    const half = new Uint8Array(2 ** 28)
+    const whole = new Uint8Array(constants.MAX_STRING_LENGTH + 1)
+    const expected = { _tag: "MessageTooLarge", limit: constants.MAX_STRING_LENGTH }
+    assert.deepInclude({ ...new Message.Assembler().push(Frame.text(whole)) }, expected)
+    const assembler = new Message.Assembler()
+    assert.isUndefined(assembler.push(Frame.text(half, open)))
+    assert.deepInclude({ ...assembler.push(Frame.continuation(half, open)) }, expected)
+    assert.strictEqual((new Message.Assembler().push(Frame.binary(whole)) as Message.Message)._tag, "Binary")
+    const collector = Message.makeCollector({ maxMessageSize: Infinity })
+    assert.isUndefined(collector.push(Frame.binary(half, open)))
+    for (let size = 2 ** 28; size < 2 ** 32; size += 2 ** 28) {
+      assert.isUndefined(collector.push(Frame.continuation(half, open)))
+    }
+    for (const frame of [Frame.continuation("x"), Frame.text("x")]) {
+      assert.deepInclude({ ...collector.push(frame) }, {
+        _tag: "MessageTooLarge",
+        size: 2 ** 32 + 1,
+        limit: 2 ** 32
+      })
+    }
   })
 
   it("goes on with a beginning that another gave back", () => {

@@ -18,12 +18,13 @@ import {
   parameters
 } from "./support/deflate.ts"
 import { ReferenceInflater } from "./support/inflate.ts"
-import { settle } from "./support/memory.ts"
+import { makeRaw, settle } from "./support/memory.ts"
 import { among, anyBoolean, anyCuts, anyPayload, cutAt, either, integer } from "./support/properties.ts"
 
 const bytes = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"))
 const rsv1 = Frame.Reserved.Rsv1
 const compressed = (payload: Uint8Array, fin = true) => new Frame.Frame(Frame.Opcode.Text, payload, fin, rsv1)
+const compressedBinary = (payload: Uint8Array, fin: boolean) => new Frame.Frame(Frame.Opcode.Binary, payload, fin, rsv1)
 const continued = (payload: Uint8Array, fin: boolean) => new Frame.Frame(Frame.Opcode.Continuation, payload, fin)
 
 /** A tick of a market, a few hundred bytes that resemble the others. */
@@ -737,6 +738,55 @@ const statsOf = (extension: PerMessageDeflate.PerMessageDeflate) =>
 const deflaterSize = (128 + 64 + 8 + 8) * 1024
 
 const message = (i: number, size = 10): Sent => ({ payload: tick(i, size), cuts: [], compress: true })
+
+describe("a message of exactly maxMessageSize", () => {
+  const maxMessageSize = 100_000
+  const noise = Uint8Array.from(randomBytes(maxMessageSize + 1))
+  /** Stored blocks of `size` bytes each (RFC 1951 §3.2.4). */
+  const stored = (data: Uint8Array, size: number) => {
+    const blocks: Array<Uint8Array> = []
+    for (let at = 0; at < data.length; at += size) {
+      const block = data.subarray(at, at + size)
+      const header = Buffer.alloc(5)
+      header.writeUInt16LE(block.length, 1)
+      header.writeUInt16LE(0xffff ^ block.length, 3)
+      blocks.push(header, block)
+    }
+    return Uint8Array.from(Buffer.concat([...blocks, bytes("00")]))
+  }
+  const ways: ReadonlyArray<readonly [string, (data: Uint8Array) => Uint8Array]> = [
+    ["by zlib", (data) => Zlib.deflateRawSync(data, { finishFlush: Zlib.constants.Z_SYNC_FLUSH }).subarray(0, -4)],
+    ["in stored blocks of 64 KiB", (data) => stored(data, 65_535)],
+    ["in stored blocks of 5 bytes", (data) => stored(data, 5)]
+  ]
+  for (const [way, encodeWith] of ways) {
+    it.effect(`that does not compress is received, encoded ${way}; a byte more is not`, () =>
+      Effect.gen(function*() {
+        for (const frames of [1, 7]) {
+          for (const size of [maxMessageSize, maxMessageSize + 1]) {
+            const deflate = PerMessageDeflate.make()
+            const agreed = Extension.accept([deflate], Extension.offer([deflate]))
+            const { connection, peer } = yield* makeRaw({ role: "server", agreed, maxMessageSize })
+            const payload = encodeWith(noise.slice(0, size))
+            assert.isAbove(payload.length, size)
+            const length = Math.ceil(payload.length / frames)
+            for (let at = 0; at < payload.length; at += length) {
+              const part = payload.slice(at, at + length)
+              const fin = at + length >= payload.length
+              peer.send(at === 0 ? compressedBinary(part, fin) : continued(part, fin))
+            }
+            const result = yield* Effect.result(connection.receive)
+            if (size === maxMessageSize) {
+              assert.strictEqual(result._tag, "Success")
+              assert.isTrue(result._tag === "Success" && Buffer.from(noise.slice(0, size)).equals(result.success.bytes))
+            } else {
+              assert.strictEqual(result._tag === "Failure" && result.failure.cause?._tag, "MessageTooLarge")
+            }
+          }
+        }
+      }))
+  }
+})
 
 describe("a message that ends within a block (RFC 7692 §7.2.2)", () => {
   const deflated = (data: Uint8Array, options: Zlib.ZlibOptions = {}) => {

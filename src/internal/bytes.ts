@@ -1,6 +1,12 @@
 /** Bytes that arrive in pieces and are wanted whole. */
-import { Buffer } from "node:buffer"
+import { Buffer, constants } from "node:buffer"
 import { markAsUntransferable } from "node:worker_threads"
+
+/** The most bytes that one array may hold: what a Buffer of Node 20 can. */
+export const maxBytes = Math.min(constants.MAX_LENGTH, 2 ** 32)
+
+/** The most bytes of UTF-8 that one string may be made of: V8 cannot make a longer one if they are ASCII. */
+export const maxTextBytes = constants.MAX_STRING_LENGTH
 
 const blockSize = 16 * 1024
 

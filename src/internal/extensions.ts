@@ -9,6 +9,7 @@ import type * as Extension from "../Extension.ts"
 import { Frame, Opcode } from "../Frame.ts"
 import { defaultMaxMessageSize } from "../Message.ts"
 import { InvalidUtf8, type ProtocolError } from "../ProtocolError.ts"
+import { maxBytes } from "./bytes.ts"
 import { isWellFormed, Utf8Validator } from "./utf8.ts"
 
 interface Running {
@@ -83,7 +84,7 @@ export class Extensions {
       if (!isFor(this.running[i], this.reserved)) continue
       let outcome: Outcome<ProtocolError>
       try {
-        outcome = this.running[i].session.decode(frame, { used: this.size, limit: this.limit })
+        outcome = this.running[i].session.decode(frame, this.room)
       } catch (defect) {
         return thrown(defect)
       }
@@ -94,6 +95,11 @@ export class Extensions {
       frame = outcome
     }
     return this.check(frame)
+  }
+
+  /** What the message at hand has room for; one frame of it has room for no more than an array can hold. */
+  private get room(): Extension.Room {
+    return { used: this.size, limit: Math.min(this.limit, this.size + maxBytes) }
   }
 
   /** Text is checked once it is text (§8.1). */

@@ -16,7 +16,7 @@ import * as Result from "effect/Result"
 import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../ConnectionError.ts"
 import { Frame, isControl, Opcode } from "../Frame.ts"
 import { Assembler, type Message } from "../Message.ts"
-import type { ProtocolError } from "../ProtocolError.ts"
+import { MessageTooLarge, type ProtocolError } from "../ProtocolError.ts"
 import { owned } from "./bytes.ts"
 import type { Extensions } from "./extensions.ts"
 import { soon } from "./turns.ts"
@@ -469,7 +469,10 @@ export class Inbox {
       if (this.outside && (isControl(frame) || this.streamed !== undefined)) return true
       this.shift()
       this.leaveStreamed()
-      if (!isControl(frame)) this.ready = this.assembler.push(frame)
+      if (isControl(frame)) continue
+      const message = this.assembler.push(frame)
+      if (message instanceof MessageTooLarge) this.fail(message)
+      else this.ready = message
     }
     return true
   }

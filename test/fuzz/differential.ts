@@ -53,6 +53,7 @@ export const readOurs = ({ chunks, maxFragments, maxMessageSize, role }: Case): 
       } else if (frame.opcode === Frame.Opcode.Ping) delivered.push(`Ping ${latin1(frame.payload)}`)
       else {
         const message = assembler.push(frame)
+        assert.ok(!(message instanceof Error), "no message is too large for V8")
         if (message !== undefined) delivered.push(`${message._tag} ${latin1(message.bytes)}`)
       }
     }

@@ -36,6 +36,28 @@ describe("Inbox", () => {
       assert.strictEqual(inbox.unreadAmount, 0)
     }))
 
+  it.effect("fails with text that is too long for a string, and gives its fragments out", () =>
+    Effect.gen(function*() {
+      // These bytes are not touched, and so take no memory.
+      const half = new Uint8Array(2 ** 28)
+      const failures: Array<string> = []
+      const fail = (error: { readonly _tag: string }) => {
+        failures.push(error._tag)
+        return closed
+      }
+      const fragments = [Frame.text(half, { fin: false }), Frame.continuation(half)]
+      const whole = new Inbox(1000, { resume: () => {}, fail }, undefined)
+      whole.push([...fragments])
+      assert.strictEqual(yield* Effect.flip(message(whole)), closed)
+      assert.deepStrictEqual(failures, ["MessageTooLarge"])
+      const streamed = new Inbox(1000, { resume: () => {}, fail }, undefined)
+      streamed.push([...fragments])
+      const { first, token } = yield* streamed.takeBeginning(Effect.fail)
+      const second = yield* streamed.takeFragment(token, Effect.fail)
+      assert.deepStrictEqual([first.payload.length, second.payload.length], [2 ** 28, 2 ** 28])
+      assert.strictEqual(failures.length, 1)
+    }))
+
   it.effect("can be emptied when the connection is gone, and says then what cannot be decoded", () =>
     Effect.gen(function*() {
       const broken = new ProtocolError.MessageTooLarge({ size: 11, limit: 10 })
