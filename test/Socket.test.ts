@@ -14,6 +14,7 @@ import {
   Ref,
   References,
   Schedule,
+  Scheduler,
   Schema,
   Scope,
   Stream
@@ -32,14 +33,25 @@ import { DevTools, DevToolsServer } from "effect/devtools"
 import { HttpRouter } from "effect/http"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
 import { Socket as EffectSocket, SocketServer } from "effect/socket"
-import { Connection, Frame, Handshake, PerMessageDeflate, Socket, WebSocketClient, WebSocketServer } from "effect-ws"
+import {
+  Connection,
+  Frame,
+  Handshake,
+  HandshakeError,
+  PerMessageDeflate,
+  Socket,
+  Transport,
+  WebSocketClient,
+  WebSocketServer
+} from "effect-ws"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { application } from "./support/application.ts"
-import { contentOf, makePair, makeRaw, settle } from "./support/memory.ts"
+import { contentOf, makePair, makeRaw, settle, type Shape } from "./support/memory.ts"
 import { type Cut, rawHandshake, rawServer, type RawSocket, relay, serve } from "./support/net.ts"
-import { eventually as untilTrue } from "./support/resources.ts"
+import { countingFibers, eventually as untilTrue } from "./support/resources.ts"
+import { interruptAtEachStep } from "./support/steps.ts"
 import { type Handler, ways } from "./support/ways.ts"
 
 class Calls extends RpcGroup.make(
@@ -457,6 +469,231 @@ describe("Socket.make", () => {
       assert.deepStrictEqual(yield* again.pull, ["two"])
       yield* Fiber.join(writing)
     }))
+})
+
+/**
+ * Dials without a network: the first so many times in vain. `held` is how many
+ * dials have not given back yet what they acquired; `sends` how often something
+ * was sent, in vain or not.
+ */
+const dialling = (failures = 0) =>
+  Effect.gen(function*() {
+    const outer = yield* Effect.scope
+    const servers: Array<{ readonly connection: Shape; readonly transport: Transport.Transport["Service"] }> = []
+    const counts = { dials: 0, held: 0, sends: 0 }
+    const connect: WebSocketClient.Client["connect"] = (_, options) =>
+      Effect.gen(function*() {
+        yield* Effect.acquireRelease(Effect.sync(() => counts.held++), () => Effect.sync(() => counts.held--))
+        if (++counts.dials <= failures) {
+          return yield* Effect.fail(
+            new HandshakeError.InvalidUrl({ url: "ws://there/", problem: "dialled in vain" })
+          )
+        }
+        const [left, transport] = yield* Transport.makePair()
+        const connection = yield* Connection.make(transport, { keepalive: false, role: "server" }).pipe(
+          Scope.provide(outer),
+          // The server does not go step by step when the client does.
+          Effect.provideService(Scheduler.Scheduler, new Scheduler.MixedScheduler())
+        )
+        servers.push({ connection, transport })
+        const client = yield* Connection.make(left, { keepalive: false, ...options, role: "client" })
+        const send: Shape["send"] = (...sent) => Effect.suspend(() => (counts.sends++, client.send(...sent)))
+        return Object.create(client, { send: { value: send } }) as Shape
+      }).pipe(Effect.uninterruptible)
+    const socket = yield* Socket.make("ws://there/").pipe(
+      Effect.provideService(WebSocketClient.WebSocketClient, { connect })
+    )
+    return { counts, servers, socket, writer: yield* socket.writer }
+  })
+
+/** Reads in a Scope of its own. */
+const readIn = (socket: EffectSocket.Socket) =>
+  Effect.gen(function*() {
+    const scope = yield* Effect.acquireRelease(Scope.make(), (opened, exit) => Scope.close(opened, exit))
+    const { pull } = yield* Scope.provide(socket.reader, scope)
+    return { pull, release: Scope.close(scope, Exit.void) }
+  })
+
+describe("what is written to a Socket", () => {
+  it.effect("of one connection fails once its reader has seen the end, and does not wait", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const socket = Socket.fromConnection(server)
+      const { pull } = yield* socket.reader
+      const writer = yield* socket.writer
+      yield* client.close(4000, "enough")
+      yield* Effect.flip(pull)
+      for (const late of [writer.write("a"), writer.writeAll(["b"])]) {
+        const writing = yield* Effect.forkChild(Effect.flip(late), { startImmediately: true })
+        yield* settle
+        const exit = writing.pollUnsafe()
+        assert.isTrue(exit !== undefined && Exit.isSuccess(exit))
+        const { reason } = yield* Fiber.join(writing)
+        assert.deepInclude(reason, { _tag: "SocketCloseError", code: 4000, closeReason: "enough" })
+      }
+    }))
+
+  for (const how of ["has seen the end of one", "is released"]) {
+    it.effect(`waits for the next connection when its reader ${how}`, () =>
+      Effect.gen(function*() {
+        const { counts, servers, socket, writer } = yield* dialling()
+        const first = yield* readIn(socket)
+        if (how === "is released") yield* first.release
+        else {
+          servers[0].transport.destroy()
+          yield* Effect.flip(first.pull)
+        }
+        const writing = yield* Effect.forkChild(writer.write("a"), { startImmediately: true })
+        yield* settle
+        assert.isUndefined(writing.pollUnsafe())
+        // It is known by then that it is of no use to try.
+        assert.strictEqual(counts.sends, 0)
+        yield* readIn(socket)
+        yield* Fiber.join(writing)
+        assert.strictEqual(contentOf(yield* servers[1].connection.receive), "a")
+      }))
+  }
+
+  it.effect("is tried once on a connection that is over and that nobody reads, and then waits for the next", () =>
+    Effect.gen(function*() {
+      const { counts, servers, socket, writer } = yield* dialling()
+      yield* readIn(socket)
+      servers[0].transport.destroy()
+      yield* settle
+      const writing = yield* Effect.forkChild(writer.write("a"), { startImmediately: true })
+      for (let i = 0; i < 3; i++) yield* settle
+      assert.strictEqual(counts.sends, 1)
+      assert.isUndefined(writing.pollUnsafe())
+      yield* readIn(socket)
+      yield* Fiber.join(writing)
+      assert.strictEqual(contentOf(yield* servers[1].connection.receive), "a")
+    }))
+
+  it.effect("goes over the connection of the last reader, though one before it is released or ends later", () =>
+    Effect.gen(function*() {
+      for (const late of ["released", "ended"]) {
+        const { servers, socket, writer } = yield* dialling()
+        const first = yield* readIn(socket)
+        const second = yield* readIn(socket)
+        if (late === "released") yield* first.release
+        else {
+          servers[0].transport.destroy()
+          yield* Effect.flip(first.pull)
+        }
+        const writing = yield* Effect.forkChild(writer.write("a"), { startImmediately: true })
+        yield* settle
+        assert.isDefined(writing.pollUnsafe())
+        assert.strictEqual(contentOf(yield* servers[1].connection.receive), "a")
+        yield* servers[1].connection.send("b")
+        assert.deepStrictEqual(yield* second.pull, ["b"])
+      }
+    }))
+})
+
+describe("what a dial acquires", () => {
+  it.effect("is given back after each that failed, before the next", () =>
+    Effect.gen(function*() {
+      const { counts, socket } = yield* dialling(5)
+      const heldAtRetry: Array<number> = []
+      yield* Effect.scoped(Effect.retry(
+        Effect.tapError(socket.reader, () => Effect.sync(() => heldAtRetry.push(counts.held))),
+        Schedule.recurs(4)
+      )).pipe(Effect.flip)
+      assert.strictEqual(counts.dials, 5)
+      assert.deepStrictEqual(heldAtRetry, [0, 0, 0, 0, 0])
+    }))
+
+  it.effect("is given back when it is interrupted", () =>
+    Effect.gen(function*() {
+      let held = 0
+      const connect = () =>
+        Effect.andThen(
+          Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--)),
+          Effect.never
+        )
+      const socket = yield* Socket.make("ws://there/").pipe(
+        Effect.provideService(WebSocketClient.WebSocketClient, { connect })
+      )
+      const reading = yield* Effect.forkChild(Effect.scoped(socket.reader), { startImmediately: true })
+      assert.strictEqual(held, 1)
+      yield* Fiber.interrupt(reading)
+      assert.strictEqual(held, 0)
+    }))
+
+  it.effect("is kept as long as its connection is read, and then until that is closed", () =>
+    Effect.gen(function*() {
+      const { counts, servers, socket } = yield* dialling(1)
+      yield* Effect.flip(readIn(socket))
+      const { release } = yield* readIn(socket)
+      yield* settle
+      assert.strictEqual(counts.held, 1)
+      yield* release
+      yield* servers[0].connection.closed
+      yield* settle
+      assert.strictEqual(counts.held, 0)
+    }))
+
+  it.live(
+    "is given back wherever its reader is interrupted, with all connections and fibers",
+    () =>
+      Effect.gen(function*() {
+        const points = yield* interruptAtEachStep(Effect.gen(function*() {
+          const { counts, servers, socket, writer } = yield* dialling(1)
+          const fibers = countingFibers()
+          const got: Array<unknown> = []
+          return {
+            effect: fibers.counted(Effect.retry(
+              Effect.scoped(Effect.gen(function*() {
+                const { pull } = yield* socket.reader
+                yield* writer.write("hello")
+                for (;;) got.push(...yield* pull)
+              })),
+              Schedule.recurs(1)
+            )),
+            events: [
+              () => void servers.map(({ connection }) => Effect.runFork(connection.send("welcome"))),
+              () => void servers.map(({ connection }) => Effect.runFork(connection.close()))
+            ],
+            verify: (exit) =>
+              Effect.gen(function*() {
+                yield* Effect.forEach(servers, ({ connection }) => connection.closed, { discard: true })
+                yield* untilTrue(() => counts.held === 0 && fibers.running() === 0)
+                if (Exit.hasInterrupts(exit)) return
+                assert.deepStrictEqual([counts.dials, servers.length, got], [2, 1, ["welcome"]])
+              })
+          }
+        }))
+        assert.isAbove(points, 20)
+      }),
+    60_000
+  )
+
+  it.live("a write that is interrupted at any step was sent or not, and leaves no fiber", () =>
+    Effect.gen(function*() {
+      yield* interruptAtEachStep(Effect.gen(function*() {
+        const { servers, socket, writer } = yield* dialling()
+        yield* readIn(socket)
+        servers[0].transport.destroy()
+        yield* settle
+        const fibers = countingFibers()
+        return {
+          effect: fibers.counted(Effect.andThen(writer.write("a"), writer.writeAll(["b", "c"]))),
+          events: [() => void Effect.runFork(Scope.provide(socket.reader, Scope.makeUnsafe()))],
+          verify: (exit) =>
+            Effect.gen(function*() {
+              yield* untilTrue(() => fibers.running() === 0 && servers.length === 2)
+              const { connection } = servers[1]
+              yield* writer.write("last")
+              const got: Array<unknown> = []
+              while (got.at(-1) !== "last") got.push(contentOf(yield* connection.receive))
+              const all = ["a", "b", "c", "last"]
+              if (Exit.isSuccess(exit)) assert.deepStrictEqual(got, all)
+              else assert.include([1, 2, 4], got.length)
+              assert.deepStrictEqual(got, [...all.slice(0, got.length - 1), "last"])
+            })
+        }
+      }))
+    }), 60_000)
 })
 
 describe("Socket.make, when nobody reads", () => {

@@ -1,5 +1,5 @@
 /** What this process holds. */
-import { Effect } from "effect"
+import { Effect, Metric } from "effect"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { turn } from "./memory.ts"
@@ -20,6 +20,19 @@ export const memoryInUse: Effect.Effect<number> = Effect.gen(function*() {
 /** How many sockets are open in this process. */
 export const openSockets = (): number =>
   process.getActiveResourcesInfo().filter((name) => name === "TCPSocketWrap").length
+
+/** Counts the fibers that an effect has started and that have not ended, detached ones included. */
+export const countingFibers = () => {
+  let running = 0
+  const metrics: Metric.FiberRuntimeMetricsService = {
+    recordFiberStart: () => void running++,
+    recordFiberEnd: () => void running--
+  }
+  return {
+    running: () => running,
+    counted: Effect.provideService(Metric.FiberRuntimeMetrics, metrics)
+  }
+}
 
 /** Waits for a condition that the event loop is to bring about. */
 export const eventually = (condition: () => boolean): Effect.Effect<void> =>

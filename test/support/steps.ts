@@ -7,6 +7,7 @@ export class Steps implements Scheduler.Scheduler {
   readonly executionMode = "async"
   private readonly operations: number
   private readonly tasks: Array<() => void> = []
+  private free = false
 
   constructor(operations = 1) {
     this.operations = operations
@@ -18,7 +19,7 @@ export class Steps implements Scheduler.Scheduler {
   }
 
   makeDispatcher(): Scheduler.SchedulerDispatcher {
-    return { scheduleTask: (task) => this.tasks.push(task), flush: () => {} }
+    return { scheduleTask: (task) => this.free ? void setImmediate(task) : this.tasks.push(task), flush: () => {} }
   }
 
   get idle(): boolean {
@@ -27,6 +28,12 @@ export class Steps implements Scheduler.Scheduler {
 
   step(): void {
     this.tasks.shift()?.()
+  }
+
+  /** From here on, fibers go on by themselves: those that the effect has left behind. */
+  release(): void {
+    this.free = true
+    for (const task of this.tasks.splice(0)) setImmediate(task)
   }
 }
 
@@ -91,6 +98,7 @@ const runUntil = <A, E>({ effect, events, verify, waits }: Scenario<A, E>, steps
       if (!steps.idle) steps.step()
       else yield* settle
     }
+    steps.release()
     for (; event < events.length; event++) events[event]()
     yield* settle
     yield* verify(fiber.pollUnsafe()!)
