@@ -1096,36 +1096,81 @@ describe("a peer that does not read", () => {
 })
 
 describe("idleTimeout", () => {
-  it.effect("closes a connection that carries no message, whatever pings and pongs it has", () =>
+  const idle = { role: "server", idleTimeout: "40 seconds" } as const
+  type Raw = Effect.Success<ReturnType<typeof makeRaw>>
+
+  /** Does something each 5 seconds, and returns after how many seconds the connection was closed, if it was. */
+  const closedAfter = (made: Raw, each: (made: Raw, seconds: number) => Effect.Effect<unknown, unknown>) =>
     Effect.gen(function*() {
-      const { connection, peer } = yield* makeRaw({
-        role: "server",
-        idleTimeout: "40 seconds",
-        keepalive: { interval: "5 seconds", timeout: "1 hour" }
-      })
-      for (let i = 0; i < 7; i++) {
+      const closed = yield* Effect.forkChild(made.connection.closed, { startImmediately: true })
+      for (let seconds = 0; seconds < 200; seconds += 5) {
+        yield* each(made, seconds)
+        yield* settle
         yield* TestClock.adjust("5 seconds")
         yield* settle
-        peer.send(
-          Frame.ping(bytes(63)),
-          ...peer.received.filter(({ opcode }) => opcode === 9).map(({ payload }) => Frame.pong(payload))
-        )
-        yield* settle
+        if (closed.pollUnsafe() === undefined) continue
+        const { cause, sent } = yield* Fiber.join(closed)
+        assert.strictEqual(cause?._tag, "IdleTimeout")
+        assert.deepStrictEqual(sent, { code: 1001, reason: "IdleTimeout" })
+        return seconds + 5
       }
-      yield* connection.send("in use")
-      yield* TestClock.adjust("35 seconds")
-      // A part of a message is use, too.
-      peer.sendBytes(bytes(0x82, 0xff, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4, 5))
-      yield* settle
-      yield* TestClock.adjust("39 seconds")
-      yield* settle
-      yield* Effect.forkScoped(connection.ping())
-      yield* TestClock.adjust("11 seconds")
-      yield* settle
-      const ended = yield* connection.closed
-      assert.strictEqual(ended.cause?._tag, "IdleTimeout")
-      assert.deepStrictEqual(ended.sent, { code: 1001, reason: "IdleTimeout" })
+      return undefined
+    })
+
+  const uses: ReadonlyArray<readonly [string, (made: Raw) => Effect.Effect<unknown, unknown>]> = [
+    ["messages that are sent", ({ connection }) => connection.send("in use")],
+    ["messages that are received", ({ peer }) => Effect.sync(() => peer.send(Frame.text("in use")))],
+    [
+      "parts of a message",
+      ({ peer }) => Effect.sync(() => peer.send(Frame.binary(bytes(1), { fin: false }), Frame.continuation(bytes(2))))
+    ],
+    ["broadcasts", ({ connection }) => Connection.broadcast([connection], "in use")]
+  ]
+  for (const [title, use] of uses) {
+    it.effect(`does not close a connection in use: ${title}`, () =>
+      Effect.gen(function*() {
+        const made = yield* makeRaw(idle)
+        // Each 20 seconds, in 200.
+        assert.isUndefined(yield* closedAfter(made, (_, seconds) => seconds % 20 === 0 ? use(made) : Effect.void))
+        // The last use was 20 seconds ago.
+        const seconds = yield* closedAfter(made, () => Effect.void)
+        assert.isTrue(seconds === 20 || seconds === 30, `after ${seconds} s`)
+      }))
+  }
+
+  it.effect("does not close a connection on which one frame keeps coming, byte by byte", () =>
+    Effect.gen(function*() {
+      const made = yield* makeRaw(idle)
+      const frame = Frame.encode(Frame.binary(new Uint8Array(100)), 7)
+      const byByte = closedAfter(made, ({ peer }, seconds) =>
+        Effect.sync(() => peer.sendBytes(frame.slice(seconds / 5, seconds / 5 + 1))))
+      assert.isUndefined(yield* byByte)
     }))
+
+  const controls: ReadonlyArray<
+    readonly [string, Partial<Connection.MakeOptions>, (made: Raw) => Effect.Effect<unknown, unknown>]
+  > = [
+    ["nothing", {}, () => Effect.void],
+    ["pings of the peer, and their pongs", {}, ({ peer }) => Effect.sync(() => peer.send(Frame.ping(bytes(63))))],
+    ["unsolicited pongs", {}, ({ peer }) => Effect.sync(() => peer.send(Frame.pong(bytes(1, 2, 3))))],
+    ["pings of the program", {}, ({ connection }) => Effect.forkChild(Effect.exit(connection.ping()))],
+    [
+      "the keepalive, and its pongs",
+      { keepalive: { interval: "5 seconds", timeout: "1 hour" } },
+      ({ peer }) =>
+        Effect.sync(() =>
+          peer.send(...peer.received.filter(({ opcode }) => opcode === 9).map(({ payload }) => Frame.pong(payload)))
+        )
+    ]
+  ]
+  for (const [title, options, use] of controls) {
+    it.effect(`closes a connection that carries no message: ${title}`, () =>
+      Effect.gen(function*() {
+        const made = yield* makeRaw({ ...idle, ...options })
+        const seconds = yield* closedAfter(made, use)
+        assert.isTrue(seconds === 40 || seconds === 50, `after ${seconds} s`)
+      }))
+  }
 })
 
 describe("close (RFC 6455 §7)", () => {

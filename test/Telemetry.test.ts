@@ -381,6 +381,37 @@ describe("spans", () => {
       assert.strictEqual(parentOf(named("websocket.handshake", "server")), undefined)
     }))
 
+  it.effect("say what a connection carried, in each direction", () =>
+    Effect.gen(function*() {
+      const { named, tracer } = makeTracer()
+      yield* Effect.scoped(Effect.gen(function*() {
+        const { client, server } = yield* makePair()
+        yield* client.sendAll(["12345", "12345"])
+        yield* server.receive
+        yield* server.send("1")
+        yield* client.receive
+        yield* client.close(4321)
+      })).pipe(Effect.provideService(Tracer.Tracer, tracer))
+      const carried = (role: string) =>
+        Object.fromEntries(
+          [...named("websocket.connection", role).attributes].filter(([name]) => /bytes|messages|code/.test(name))
+        )
+      assert.deepStrictEqual(carried("client"), {
+        "websocket.close.code": 4321,
+        "websocket.bytes.in": 7,
+        "websocket.bytes.out": 30,
+        "websocket.messages.in": 1,
+        "websocket.messages.out": 2
+      })
+      assert.deepStrictEqual(carried("server"), {
+        "websocket.close.code": 4321,
+        "websocket.bytes.in": 30,
+        "websocket.bytes.out": 7,
+        "websocket.messages.in": 2,
+        "websocket.messages.out": 1
+      })
+    }))
+
   it.effect("say how a connection broke", () =>
     Effect.gen(function*() {
       const { named, tracer } = makeTracer()

@@ -135,6 +135,18 @@ const until = (condition: () => boolean): Effect.Effect<void> =>
   Effect.suspend(() => condition() ? Effect.void : Effect.andThen(settle, until(condition)))
 
 describe("fromDuplex", () => {
+  it.live("tells of several errors the first, with the close", () =>
+    Effect.gen(function*() {
+      const broken = (code: string) => Object.assign(new Error(`read ${code}`), { code })
+      const duplex = new Duplex({ read() {}, write() {}, autoDestroy: false })
+      const { error, told } = start(Transport.fromDuplex(duplex))
+      duplex.emit("error", broken("ECONNRESET"))
+      duplex.emit("error", broken("EPIPE"))
+      duplex.destroy(broken("ETIMEDOUT"))
+      yield* settle
+      assert.deepStrictEqual([told, error()?.code], [["close"], "ECONNRESET"])
+    }))
+
   it.live("carries bytes over a socket, its head first", () =>
     Effect.gen(function*() {
       const [left, right] = yield* socketPair

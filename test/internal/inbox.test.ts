@@ -4,7 +4,7 @@ import { ConnectionError, Frame, ProtocolError } from "effect-ws"
 import { roomFor } from "../../src/internal/bytes.ts"
 import { Extensions } from "../../src/internal/extensions.ts"
 import { Inbox } from "../../src/internal/inbox.ts"
-import { contentOf } from "../support/memory.ts"
+import { contentOf, settle } from "../support/memory.ts"
 import { Steps } from "../support/steps.ts"
 
 const closed = new ConnectionError.ConnectionClosed({
@@ -56,6 +56,27 @@ describe("Inbox", () => {
       const second = yield* streamed.takeFragment(token, Effect.fail)
       assert.deepStrictEqual([first.payload.length, second.payload.length], [2 ** 28, 2 ** 28])
       assert.strictEqual(failures.length, 1)
+    }))
+
+  it.effect("gives out what comes to several takers in turn, of which one takes again and again", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const looped: Array<unknown> = []
+      const looping = yield* Effect.forkChild(
+        Effect.forever(Effect.tap(message(inbox), (content) => Effect.sync(() => looped.push(content)))),
+        { startImmediately: true }
+      )
+      const once = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      inbox.push([Frame.text("a"), Frame.text("b"), Frame.text("c")])
+      yield* settle
+      // The first to wait takes all that is there, and waits behind the second then.
+      inbox.push([Frame.text("d")])
+      yield* settle
+      inbox.push([Frame.text("e")])
+      yield* settle
+      assert.deepStrictEqual([yield* Fiber.join(once), looped].flat().toSorted(), ["a", "b", "c", "d", "e"])
+      inbox.close(closed)
+      assert.deepStrictEqual(yield* Effect.flip(Fiber.join(looping)), closed)
     }))
 
   it.effect("can be emptied when the connection is gone, and says then what cannot be decoded", () =>

@@ -9,7 +9,7 @@ import { Protocol } from "../../src/internal/protocol.ts"
 import { Timers } from "../../src/internal/timers.ts"
 import { makeNetwork } from "../fuzz/transport.ts"
 import { parse } from "../fuzz/wire.ts"
-import { settle } from "../support/memory.ts"
+import { makeRaw, settle } from "../support/memory.ts"
 
 const make = Effect.map(Effect.context<never>(), (context) => {
   const network = makeNetwork(10)
@@ -68,6 +68,20 @@ describe("Pings", () => {
     Effect.map(make, ({ pings, wire }) => {
       pings.answered(bytes("x"))
       assert.deepStrictEqual(wire(), [])
+    }))
+
+  it.effect("pongs of one read answer what they answer, wherever unsolicited ones stand among them", () =>
+    Effect.gen(function*() {
+      for (const order of [["mine", "unsolicited"], ["unsolicited", "mine"], ["unsolicited", "mine", "mine"]]) {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        const ping = yield* start(connection.ping("mine"))
+        const later = yield* start(connection.ping("later"))
+        yield* settle
+        peer.send(...order.map((payload) => Frame.pong(bytes(payload))))
+        yield* Fiber.join(ping)
+        yield* settle
+        assert.isUndefined(later.pollUnsafe())
+      }
     }))
 
   it.effect("a payload has its limit (RFC 6455 §5.5)", () =>
