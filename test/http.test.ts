@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
-import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Connection, Handshake, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -160,6 +160,27 @@ describe("a page of the same host", () => {
           assert.strictEqual(yield* statusFor(port, "https", secure), 101)
           assert.strictEqual(yield* statusFor(port, "http", secure), secure ? 403 : 101)
         }
+      }))
+  }
+})
+
+describe("several Set-Cookie headers of a decision", () => {
+  const cookies = ["a=1; Path=/", "b=x%20y; Expires=Wed, 01 Jan 2031 00:00:00 GMT", "a=; Max-Age=0; Path=/old", "a=2"]
+  const headers = { "Set-Cookie": cookies }
+  const sorted = (raw: Handshake.RawHeaders) => Handshake.headerValues(raw, "set-cookie").toSorted()
+
+  for (const [name, make] of Object.entries(ways)) {
+    it.live(`${name} sends each, when it accepts and when it rejects`, () =>
+      Effect.gen(function*() {
+        const accepting = yield* make(idle, { decide: () => Effect.succeed(Handshake.accept({ headers })) })
+        const connection = yield* WebSocketClient.connect(`ws://127.0.0.1:${accepting}/`)
+        assert.deepStrictEqual(sorted(connection.rawResponseHeaders), cookies.toSorted())
+        const rejecting = yield* make(idle, {
+          decide: () => Effect.succeed(Handshake.reject({ status: 401, headers }))
+        })
+        const rejected = yield* Effect.flip(Effect.scoped(WebSocketClient.connect(`ws://127.0.0.1:${rejecting}/`)))
+        assert.strictEqual(rejected._tag, "HandshakeRejected")
+        assert.deepStrictEqual(sorted((rejected as HandshakeError.HandshakeRejected).rawHeaders), cookies.toSorted())
       }))
   }
 })

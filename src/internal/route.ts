@@ -273,11 +273,22 @@ const switching = HttpServerResponse.empty({ status: 101 })
 /** The application keeps cookies apart, because it keeps one value for each header. */
 const isCookie = ([name]: readonly [string, string]): boolean => name.toLowerCase() === "set-cookie"
 
+/** By name, as the application keeps them, except that a name may be set again, for another path or domain. */
+const cookiesOf = (rawHeaders: Handshake.RawHeaders): Cookies.Cookies => {
+  const cookies = new Map<string, Cookies.Cookie>()
+  for (const value of Handshake.headerValues(rawHeaders, "set-cookie")) {
+    for (const cookie of Object.values(Cookies.fromSetCookie(value).cookies)) {
+      cookies.set(cookies.has(cookie.name) ? `${cookie.name}; ${cookies.size}` : cookie.name, cookie)
+    }
+  }
+  return Cookies.fromReadonlyRecord(Object.fromEntries(cookies))
+}
+
 const toResponse = ({ body, rawHeaders, status }: Handshake.HttpResponse): HttpServerResponse.HttpServerResponse => {
   const options = {
     status,
     headers: Handshake.foldHeaders(rawHeaders.filter((header) => !isCookie(header))),
-    cookies: Cookies.fromSetCookie(rawHeaders.filter(isCookie).map(([, value]) => value))
+    cookies: cookiesOf(rawHeaders)
   }
   return typeof body === "string"
     ? HttpServerResponse.text(body, options)
