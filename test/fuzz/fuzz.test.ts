@@ -10,7 +10,7 @@ const executions: Readonly<Record<string, number>> = {
   "extension-header": 5000,
   "upgrade-request": 3000,
   "client-response": 3000,
-  "upgrade-http": 300,
+  "upgrade-http": 1000,
   "client-http": 300,
   connection: 500,
   deflate: 500,

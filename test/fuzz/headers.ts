@@ -88,18 +88,85 @@ const spoilLines = (choices: Choices, lines: Array<string>): Array<string> => {
   }
 }
 
-export const requestLines = (choices: Choices): Array<string> =>
-  spoilLines(choices, [
-    choices.pick(["GET / HTTP/1.1", "GET /a?b=c HTTP/1.1", "GET http://a.test:80/x HTTP/1.1", "POST / HTTP/1.0"]),
-    `Host: ${choices.pick(["example.com", "example.com:80", "[::1]:8080", "a b", "127.0.0.1"])}`,
-    "Upgrade: websocket",
-    `Connection: ${choices.pick(["Upgrade", "keep-alive, upgrade", "close"])}`,
-    `Sec-WebSocket-Key: ${key}`,
-    "Sec-WebSocket-Version: 13",
-    `Origin: ${choices.pick(["http://example.com", "https://example.com:80", "null", "x"])}`,
-    `Sec-WebSocket-Protocol: ${choices.pick(["chat", "chat, v2", "a,,b", "a, a", ""])}`,
-    `Sec-WebSocket-Extensions: ${anyExtensions(choices)}`
+const anyTarget = (choices: Choices): string => {
+  const part = () =>
+    choices.pick(["", "a", "%20", "..", ";v=1", "@", "~", ":", "*", "a+b", "%zz", "\u00fc", "|", "{}", "\\", "\""])
+  const path = Array.from({ length: 1 + choices.below(4) }, () => `/${part()}`).join("")
+  const query = choices.oneIn(2) ? `?${part()}=${part()}&${part()}` : ""
+  const before = choices.pick(["", "", "", "", "http://a.test:80", "wss://[::1]", "//", "ftp://a", "http:"])
+  return before + path + query + (choices.oneIn(12) ? "#x" : "")
+}
+
+/** As the RFC allows to write it: white space around the value, and a name in any case. */
+const written = (choices: Choices, name: string, value: string): string => {
+  const cased = choices.pick([name, name, name.toLowerCase(), name.toUpperCase()])
+  return `${cased}:${choices.pick([" ", " ", " ", " ", " ", " ", "", "  ", "\t"])}${value}${
+    choices.pick(["", "", "", "", "", "", "", " ", "\t"])
+  }`
+}
+
+const fieldNames = ["X-A", "!#$%&'*+-.^_`|~", "constructor", "__proto__", "Cookie", "X A", "X(A)", "", "Forwarded"]
+const fieldValues = [
+  "",
+  "a",
+  "a, b",
+  "\"quoted, \\\" comma\"",
+  "\u00e9\u00ff",
+  "a\tb",
+  "x".repeat(300),
+  "a\u0000b",
+  "a\u007fb"
+]
+
+export const requestLines = (choices: Choices): Array<string> => {
+  /** What is usual, mostly, so that whole requests are in order often enough. */
+  const mostly = (usual: string, ...others: ReadonlyArray<string>) => choices.oneIn(6) ? choices.pick(others) : usual
+  const line = (name: string, usual: string, ...others: ReadonlyArray<string>) =>
+    written(choices, name, mostly(usual, ...others))
+  const rarely = (n: number, name: string, ...values: ReadonlyArray<string>) =>
+    choices.oneIn(n) ? [written(choices, name, choices.pick(values))] : []
+  const target = choices.oneIn(2) ? "/a?b=c" : anyTarget(choices)
+  return spoilLines(choices, [
+    `${mostly("GET", "POST", "OPTIONS")} ${target} ${mostly("HTTP/1.1", "HTTP/1.0", "HTTP/2.0")}`,
+    line(
+      "Host",
+      choices.pick(["example.com", "Example.COM:80"]),
+      ...[
+        "[::1]:8080",
+        "127.0.0.1",
+        "a_b.test",
+        "xn--a.test",
+        "%41.test",
+        "a b",
+        "a:b",
+        "a:99999",
+        "user@a",
+        "a/b",
+        ""
+      ],
+      ...["a.test, b.test", "[::1", "256.1.1.1"]
+    ),
+    line("Upgrade", "websocket", "WebSocket", "h2c", "h2c, websocket", "TLS/1.0", "websocket/13"),
+    line(
+      "Connection",
+      "Upgrade",
+      "keep-alive, upgrade",
+      "Upgrade, HTTP2-Settings",
+      "close",
+      "close, Upgrade",
+      "upgraded"
+    ),
+    line("Sec-WebSocket-Key", key, key.slice(0, -1), key.replace("d", "-")),
+    line("Sec-WebSocket-Version", "13", "8", "13, 8"),
+    ...rarely(2, "Origin", "http://example.com", "https://example.com:80", "null", "x"),
+    ...rarely(2, "Sec-WebSocket-Protocol", "chat", "chat, v2", "a,,b", "a, a", ""),
+    ...choices.oneIn(3) ? [written(choices, "Sec-WebSocket-Extensions", anyExtensions(choices))] : [],
+    ...rarely(6, "Expect", "100-continue", "100-Continue", "200-ok"),
+    ...rarely(12, "Content-Length", "0", "00", "5", "-1"),
+    ...rarely(20, "Transfer-Encoding", "chunked", "identity"),
+    ...choices.oneIn(2) ? [line(choices.pick(fieldNames), "a", ...fieldValues)] : []
   ])
+}
 
 /** Header lines, as names and values; what is no header line is passed over. */
 const headersOf = (lines: ReadonlyArray<string>): Handshake.RawHeaders =>

@@ -2,10 +2,12 @@
 import { Context, Effect, Exit, Result, Scope, Stream } from "effect"
 import { Connection, ConnectionError, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
 import { strict as assert } from "node:assert"
+import type { RequestListener } from "node:http"
 import { type Duplex, duplexPair } from "node:stream"
 import type { Target } from "./engine.ts"
 import { request, requestLines, responseLines, words } from "./headers.ts"
 import type { Choices } from "./random.ts"
+import { judge } from "./judge.ts"
 import { conversation, messagesOf, parse } from "./wire.ts"
 
 const withLines = (lines: ReadonlyArray<string>, rest: Uint8Array): Uint8Array =>
@@ -42,7 +44,8 @@ export const upgradeOverHttp: Target = {
     anyInput(choices, requestLines(choices), choices.oneIn(2) ? conversation(choices, "client") : new Uint8Array()),
   start: async () => {
     const scope = Scope.makeUnsafe()
-    server = await Effect.runPromise(Scope.provide(WebSocketServer.make({ host: "127.0.0.1" }), scope))
+    const onRequest: RequestListener = (_request, response) => response.writeHead(204).end()
+    server = await Effect.runPromise(Scope.provide(WebSocketServer.make({ host: "127.0.0.1", onRequest }), scope))
     const echo = Effect.flatMap(
       Effect.service(Connection.Connection),
       (connection) => Effect.ignore(Stream.runForEach(connection.messages, connection.send))
@@ -57,13 +60,23 @@ export const upgradeOverHttp: Target = {
     // A pair does not tell one side that the other was destroyed.
     socket.on("close", () => client.destroy())
     say(client, input)
-    const bytes = await answer
+    const answered = await answer
     client.destroy()
-    if (bytes.length === 0) return "nothing"
+    const owed = judge(Buffer.from(input.subarray(1)).toString("latin1"))
+    if (answered.length === 0) {
+      assert.equal(owed, undefined, `it owes an answer: ${owed}`)
+      return "nothing"
+    }
+    const interim = "HTTP/1.1 100 Continue\r\n\r\n"
+    const bytes = answered.subarray(answered.toString("latin1").startsWith(interim) ? interim.length : 0)
     const text = bytes.toString("latin1")
     const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(text)?.[1])
-    assert.ok(status === 101 || (status >= 400 && status < 600) || status === 100, `it answers ${text.slice(0, 80)}`)
-    if (status !== 101) return String(status)
+    const isRefusal = status >= 400 && status < 600
+    assert.ok(status === 101 || status === 204 || isRefusal || bytes.length === 0, `it answers ${text.slice(0, 80)}`)
+    if (owed === "handshake") assert.equal(status, 101, "a handshake gets 101")
+    if (owed === "ordinary") assert.equal(status, 204, "an ordinary request gets the program's answer")
+    if (owed === "refusal") assert.ok(isRefusal, `a refusal, not ${status}`)
+    if (status !== 101) return `${owed} ${status}`
     const { frames, rest } = parse(bytes.subarray(text.indexOf("\r\n\r\n") + 4), "server")
     assert.equal(rest.length, 0, "what is written is whole frames")
     messagesOf(frames)
