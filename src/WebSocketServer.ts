@@ -324,8 +324,14 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
     newcomers.add(socket)
     descriptors.connected()
   })
+  // Streams that `accept` was given, instead of TLS.
+  server.on("secureConnection", (socket) => newcomers.add(socket))
   const isAnswering = watchResponses(server)
-  server.prependListener("request", ({ socket }) => newcomers.remove(socket))
+  server.prependListener("request", ({ socket }, response) => {
+    newcomers.remove(socket)
+    // It owes the next request as it did the first, unless that waits behind this one already.
+    response.once("close", () => isAnswering(socket) || newcomers.add(socket))
+  })
   server.on("upgrade", (request, socket, head) => {
     const used = newcomers.remove(request.socket)
     if (isAnswering(socket)) socket.destroy()
@@ -554,10 +560,9 @@ const createServer = (
   // Node wants whole numbers.
   const millis = Math.min(Math.ceil(Duration.toMillis(handshakeTimeout)), 2 ** 31 - 1)
   const httpOptions: Http.ServerOptions = {
-    // Node's own deadline for the head of a request: for later ones on a socket, and for those over other streams.
-    headersTimeout: millis,
+    // `Newcomers` has the deadline: Node's also counts the time in which this process was blocked.
+    headersTimeout: 0,
     requestTimeout: Math.max(millis, 300_000),
-    connectionsCheckingInterval: 1000,
     IncomingMessage: ServerRequest,
     noDelay: true,
     highWaterMark: socketHighWaterMark,
@@ -573,8 +578,8 @@ const createServer = (
         ...httpOptions,
         ...tlsOptions(tls),
         ALPNProtocols: ["http/1.1"],
-        // Who has come over TCP is a newcomer, and has less.
-        handshakeTimeout: millis
+        // The longest that Node takes: `Newcomers` has the deadline.
+        handshakeTimeout: 2 ** 31 - 1
       }),
     // What else there is has been checked.
     catch: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message })

@@ -1,16 +1,29 @@
 /** The sockets of upgrade requests, from the request until they are gone, on servers of our own and on routes. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Layer, Logger, Ref, Schema, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import { Connection, Frame, Handshake, WebSocketServer } from "effect-ws"
+import { Connection, Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
 import { readdirSync, readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { Duplex } from "node:stream"
 import * as Tls from "node:tls"
 import { type Application, application, serveApplication } from "./support/application.ts"
-import { headEnd, rawConnect, requestText, serve, splitHead } from "./support/net.ts"
+import {
+  headEnd,
+  rawConnect,
+  type RawSocket,
+  rawSocket,
+  requestText,
+  serve,
+  socketPair,
+  splitHead
+} from "./support/net.ts"
 import { eventually, openSockets } from "./support/resources.ts"
 import { type Options, ways } from "./support/ways.ts"
 
@@ -262,4 +275,159 @@ describe("a long refusal", () => {
         assert.isAbove(read, body.length)
       }), 15_000)
   }
+})
+
+// -- requests that do not come --------------------------------------------------------------
+
+describe("a request that does not end is cut after handshakeTimeout", () => {
+  const tls = {
+    key: readFileSync(new URL("./support/certificates/localhost.key", import.meta.url), "utf8"),
+    cert: readFileSync(new URL("./support/certificates/localhost.crt", import.meta.url), "utf8")
+  }
+  const connect = (path: string) =>
+    Effect.map(
+      Effect.acquireRelease(
+        Effect.callback<Net.Socket>((resume) => {
+          const socket = Net.connect({ path }, () => resume(Effect.succeed(socket)))
+        }),
+        (socket) => Effect.sync(() => socket.destroy())
+      ),
+      rawSocket
+    )
+  /** Writes what is there of a request, and waits until the server has begun to wait for the rest. */
+  const begin = (peer: RawSocket, server: WebSocketServer.WebSocketServer["Service"], text: string) =>
+    Effect.andThen(
+      Effect.sync(() => peer.write(text)),
+      Effect.scoped(WebSocketClient.connect(server.url, {
+        ...server.address._tag === "Unix" ? { socketPath: server.address.path } : {},
+        tls: { ca: tls.cert },
+        keepalive: false,
+        closeTimeout: 0
+      }))
+    )
+  const isCut = (peer: RawSocket) =>
+    Effect.gen(function*() {
+      yield* TestClock.adjust(9999)
+      assert.isFalse(peer.socket.readableEnded)
+      yield* TestClock.adjust(1)
+      yield* peer.ended
+    })
+
+  for (const secure of [false, true]) {
+    it.effect(`on a Unix socket${secure ? ", over TLS" : ""}`, () =>
+      Effect.gen(function*() {
+        const socketPath = join(tmpdir(), `effect-ws-${process.pid}-${secure}.sock`)
+        const server = yield* serve(echo, { socketPath, ...secure ? { tls } : {} })
+        const peer = yield* connect(socketPath)
+        yield* begin(peer, server, secure ? "" : "GET / HTT")
+        yield* isCut(peer)
+        assert.match(peer.received().toString(), secure ? /^$/ : /^HTTP\/1.1 408 /)
+      }))
+  }
+
+  it.effect("on a stream given to accept", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo)
+      const [client, accepted] = yield* socketPair
+      const pair = new Duplex({
+        read: () => {},
+        write: (chunk, _, callback) => void accepted.write(chunk, callback)
+      })
+      accepted.on("data", (chunk) => pair.push(chunk))
+      pair.on("close", () => accepted.destroy())
+      yield* server.accept(pair)
+      const peer = rawSocket(client)
+      yield* begin(peer, server, "GET / HTT")
+      yield* isCut(peer)
+    }))
+
+  it.effect("behind one that was answered", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(echo, { onRequest: (_, response) => response.end("plain") })
+      const peer = yield* rawConnect(server.port)
+      peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      yield* peer.until((received) => received.includes("plain"))
+      yield* TestClock.adjust("5 seconds")
+      yield* begin(peer, server, "GET / HTT")
+      yield* TestClock.adjust("10 seconds")
+      yield* peer.ended
+      assert.include(peer.received().toString(), "HTTP/1.1 408 ")
+    }))
+})
+
+// -- a process that was blocked -------------------------------------------------------------
+
+const block = (millis: number) =>
+  Effect.sync(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis))
+
+describe("the time in which the process was blocked", () => {
+  const accepting = { decide: () => Effect.delay(Effect.succeed(Handshake.accept()), 1) }
+  const status = (peer: RawSocket) =>
+    Effect.map(peer.until((received) => received.includes(headEnd)), (received) => received.toString().split(" ")[1])
+
+  it.live("does not count for a request that waited in the kernel", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(idle, { handshakeTimeout: 200, serve: accepting })
+      const peer = yield* rawConnect(server.port)
+      // Its connection has been accepted when a later one is open.
+      yield* Effect.scoped(WebSocketClient.connect(server.url))
+      peer.write(requestText())
+      yield* block(1500)
+      assert.strictEqual(yield* status(peer), "101")
+    }))
+
+  it.live("does not count for a request on a socket that has had one", () =>
+    Effect.gen(function*() {
+      const server = yield* serve(idle, {
+        handshakeTimeout: 200,
+        serve: accepting,
+        onRequest: (_, response) => response.end("plain")
+      })
+      const peer = yield* rawConnect(server.port)
+      peer.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+      yield* peer.until((received) => received.includes("plain"))
+      peer.write(requestText())
+      yield* block(1500)
+      yield* peer.until((received) => received.includes("HTTP/1.1 101 "))
+    }))
+
+  it.live("does not count for a client that is in the middle of TLS", () =>
+    Effect.gen(function*() {
+      const tls = {
+        key: readFileSync(new URL("./support/certificates/localhost.key", import.meta.url), "utf8"),
+        cert: readFileSync(new URL("./support/certificates/localhost.crt", import.meta.url), "utf8")
+      }
+      const server = yield* serve(idle, { handshakeTimeout: 400, tls, serve: accepting })
+      const relayed = yield* rawConnect(server.port)
+      // The beginning of a handshake that takes several round trips.
+      const client = Tls.connect({ socket: relayed.socket, ca: tls.cert, servername: "localhost" })
+      yield* Effect.addFinalizer(() => Effect.sync(() => client.destroy()))
+      const peer = rawSocket(client)
+      yield* block(1500)
+      peer.write(requestText())
+      assert.strictEqual(yield* status(peer), "101")
+    }))
+
+  it.live("does not count for a decision", () =>
+    Effect.gen(function*() {
+      for (const [name, way] of Object.entries(ways)) {
+        const asked = yield* Deferred.make<void>()
+        const port = yield* way(idle, {
+          handshakeTimeout: 200,
+          decide: () =>
+            Deferred.succeed(asked, undefined).pipe(
+              Effect.andThen(Effect.sleep(100)),
+              // The answer of a database, which is in the kernel when the deadline has passed.
+              Effect.andThen(Effect.sleep(10)),
+              Effect.as(Handshake.accept())
+            )
+        })
+        const peer = yield* rawConnect(port)
+        peer.write(requestText())
+        yield* Deferred.await(asked)
+        yield* Effect.sleep(1)
+        yield* block(500)
+        assert.strictEqual(yield* status(peer), "101", name)
+      }
+    }))
 })

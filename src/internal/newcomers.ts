@@ -1,15 +1,25 @@
 /**
- * Sockets on which no request has come yet. Anybody can open one, and say
- * nothing. Each has so much time, and there may be so many; one more, and the
- * oldest has to go, which has had the most time to say something, so that those
- * who take their time cannot keep others out.
+ * Sockets that owe a request: a client may open one and send nothing. Each has so
+ * much time, and there may be so many; one more, and the oldest is cut, which has
+ * had the most time to send a request, so that slow clients cannot keep others out.
+ *
+ * Time in which this process was blocked does not count: the request may have been
+ * in the kernel all that time.
  */
-import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 import type { Timer, Timers } from "./timers.ts"
+import { nextTurn } from "./turns.ts"
+
+/** A socket, or a stream in place of one, which has neither address nor port. */
+type Socket = Duplex & { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined }
+
+/** How many looks there are while a socket has its time. A look that is late shows that this process was blocked. */
+const looks = 4
 
 interface Newcomer {
   /** Nothing once it has left: a Map may keep what was in it for a while (see `Members`). */
   socket: Socket | undefined
+  /** In milliseconds, without pauses. */
   readonly since: number
   readonly leave: () => void
 }
@@ -19,12 +29,14 @@ export class Newcomers {
   /** How long each may stay, in milliseconds. */
   private readonly timeout: number
   private readonly timers: Timers
-  /** What is written to a socket before it is cut; "" where that would make no sense to whoever reads it. */
+  /** What is written to a socket before it is cut; "" where its client could not read that. */
   private readonly farewell: string
-  /** The oldest first. Over TLS, who asks is another object than who came: the two have the same address and port. */
-  private readonly sockets = new Map<string, Newcomer>()
-  /** For the oldest; one for all. */
+  /** The oldest first. */
+  private readonly sockets = new Map<string | Duplex, Newcomer>()
+  /** For the next look; one for all. */
   private timer: Timer | undefined
+  /** How long this process was blocked, as far as looks were late, in milliseconds. */
+  private paused = 0
   private stopped = false
 
   constructor(max: number, timeout: number, timers: Timers, farewell: string) {
@@ -34,33 +46,32 @@ export class Newcomers {
     this.timers = timers
   }
 
-  /** Somebody has come. */
+  /** The socket owes a request from now on, unless it does already. */
   add(socket: Socket): void {
     if (this.stopped) return void socket.destroy()
-    const name = nameOf(socket)
-    if (name === undefined) return
+    const key = keyOf(socket)
+    if (socket.destroyed || this.sockets.has(key)) return
     const leave = () => {
-      this.sockets.delete(name)
+      this.sockets.delete(key)
       newcomer.socket = undefined
     }
-    const newcomer: Newcomer = { socket, since: this.timers.now(), leave }
-    this.sockets.set(name, newcomer)
+    const newcomer: Newcomer = { socket, since: this.now(), leave }
+    this.sockets.set(key, newcomer)
     socket.on("close", leave)
-    this.timer ??= this.timers.schedule(this.timeout, () => this.sweep())
+    this.wait()
     if (this.sockets.size > this.max) this.cut(this.oldest!)
   }
 
-  /** The request has come. Answers how long that took, in milliseconds. */
+  /** The request has come. Returns how long that took, in milliseconds. */
   remove(socket: Socket): number {
-    const name = nameOf(socket)
-    const newcomer = name === undefined ? undefined : this.sockets.get(name)
+    const newcomer = this.sockets.get(keyOf(socket))
     if (newcomer === undefined) return 0
     newcomer.socket!.off("close", newcomer.leave)
     newcomer.leave()
-    return this.timers.now() - newcomer.since
+    return this.now() - newcomer.since
   }
 
-  /** Nobody is waited for any more. A server that closes would wait: Node does not know those who have not finished TLS. */
+  /** Cuts all. A server that closes would wait: Node does not know sockets that have not finished TLS. */
   stop(): void {
     this.stopped = true
     this.timers.cancel(this.timer)
@@ -76,29 +87,49 @@ export class Newcomers {
     return undefined
   }
 
+  private now(): number {
+    return this.timers.now() - this.paused
+  }
+
   private cut(newcomer: Newcomer): void {
     const socket = newcomer.socket!
     newcomer.leave()
     if (this.farewell === "") return void socket.destroy()
-    socket.write(this.farewell)
-    socket.destroySoon()
+    socket.end(this.farewell, () => socket.destroy())
   }
 
-  /** Cuts whoever has had its time, and waits for the next. */
-  private sweep(): void {
+  /** Looks again when the oldest has had its time, or before. */
+  private wait(): void {
+    const { oldest } = this
+    if (oldest === undefined || this.timer !== undefined) return
+    const left = Math.max(0, oldest.since + this.timeout - this.now())
+    this.timer = this.timers.schedule(Math.min(left, this.timeout / looks), () => this.look())
+  }
+
+  private look(): void {
+    this.paused += Math.max(0, this.timers.now() - this.timer!.at)
     this.timer = undefined
-    const now = this.timers.now()
-    for (let next = this.oldest; next !== undefined; next = this.oldest) {
-      const left = next.since + this.timeout - now
-      if (left > 0) {
-        this.timer = this.timers.schedule(left, () => this.sweep())
-        return
-      }
-      this.cut(next)
-    }
+    // What has come by now is read before the verdict.
+    if (this.isLate(this.oldest)) nextTurn(() => this.sweep())
+    else this.wait()
+  }
+
+  private sweep(): void {
+    if (this.stopped) return
+    for (let next = this.oldest; this.isLate(next); next = this.oldest) this.cut(next)
+    this.wait()
+  }
+
+  private isLate(newcomer: Newcomer | undefined): newcomer is Newcomer {
+    return newcomer !== undefined && newcomer.since + this.timeout <= this.now()
   }
 }
 
-/** What tells it apart from all others; nothing, where it came through this machine and not a network. */
-const nameOf = ({ remoteAddress, remotePort }: Socket): string | undefined =>
-  remotePort === undefined ? undefined : `${remoteAddress} ${remotePort}`
+/**
+ * What tells a socket apart from all others. Over TLS, the object that has requests is not the one that was accepted:
+ * the two have the same address and port, or, without a network, one is the other's parent.
+ */
+const keyOf = (socket: Socket): string | Duplex =>
+  socket.remotePort === undefined
+    ? (socket as { readonly _parent?: Duplex })._parent ?? socket
+    : `${socket.remoteAddress} ${socket.remotePort}`
