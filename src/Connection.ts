@@ -263,22 +263,25 @@ export interface Options {
    * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
    * many and 1 KiB, because what does not compress becomes larger. A message
    * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
+   * 0 or more, or Infinity.
    */
   readonly maxMessageSize?: number | undefined
-  /** The most fragments that a message may come in. Default 131,072. */
+  /** The most fragments that a message may come in. Default 131,072. 1 or more, or Infinity. */
   readonly maxFragments?: number | undefined
-  /** How many bytes may be unread before the peer is held back. Default 64 KiB. */
+  /** How many bytes may be unread before the peer is held back. Default 64 KiB. 1 or more, or Infinity. */
   readonly inboundHighWaterMark?: number | undefined
   /**
    * How many `ping` calls may wait for their pongs, so that a program that pings
    * does not grow with a peer that never answers. Default 100. The pings of the
    * keepalive are not among them, of which there is one at a time.
+   * 0 or more, or Infinity.
    */
   readonly maxUnansweredPings?: number | undefined
   /**
    * How long the closing handshake may take, the end of the transport included.
    * A client that a server rejects has as long to read the response and to end its
    * side, counted anew whenever a part of the response has left. Default 10 seconds.
+   * 0 or more, or Infinity.
    */
   readonly closeTimeout?: Duration.Input | undefined
   /**
@@ -289,7 +292,8 @@ export interface Options {
    * have read yet has a second more for each 8 KiB of them, at most 35 minutes:
    * a peer that reads steadily, 8 KiB a second or more, is never closed on. Time
    * in which this process was blocked, or reads nothing itself, does not count
-   * against the peer. Default 20 seconds each. `false` sends none.
+   * against the peer. Default 20 seconds each; more than 0, or
+   * Infinity. `false` sends none.
    */
   readonly keepalive?: false | {
     readonly interval?: Duration.Input | undefined
@@ -298,7 +302,7 @@ export interface Options {
   /**
    * How long the peer may take nothing while data waits for it, before it is
    * cut off with the cause `WriteTimeout`. Up to a quarter more, because it is
-   * only looked at now and then. Default 30 seconds.
+   * only looked at now and then. Default 30 seconds. More than 0, or Infinity.
    */
   readonly writeTimeout?: Duration.Input | undefined
   /**
@@ -321,7 +325,7 @@ export interface Options {
    * How long the connection may carry no message, in either direction, before it
    * is closed with 1001 and the cause `IdleTimeout`; up to a quarter more.
    * Pings and pongs do not count. Default: for ever, as long as the keepalive is
-   * content.
+   * content. More than 0, or Infinity.
    */
   readonly idleTimeout?: Duration.Input | undefined
   /** Whether pings are answered with pongs. When not, they are among the `frames`. Default true. */

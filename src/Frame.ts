@@ -27,6 +27,7 @@ import { randomFillSync } from "node:crypto"
 import * as CloseCode from "./CloseCode.ts"
 import { maxBytes, noBytes, roomFor, withRoom } from "./internal/bytes.ts"
 import { maskInto } from "./internal/mask.ts"
+import { assertValid, within } from "./internal/options.ts"
 import { Utf8Validator } from "./internal/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
@@ -343,9 +344,12 @@ export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
 export interface DecoderOptions {
   /** The end that reads: a server demands masks, a client refuses them (RFC 6455 §5.1). */
   readonly role: Role
-  /** The most bytes that a data frame may declare. Default 16 MiB, at most 4 GiB, which is what one array can hold. */
+  /**
+   * The most bytes that a data frame may declare. Default 16 MiB, at most 4 GiB, which is what one array can hold.
+   * With NaN or less than 0, no data frame passes.
+   */
   readonly maxFrameSize?: number | undefined
-  /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. */
+  /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. 0 to 7. */
   readonly reservedBits?: number | undefined
 }
 
@@ -627,7 +631,10 @@ const readUint32 = (bytes: Uint8Array, at: number): number =>
  * @category decoding
  * @since 0.1.0
  */
-export const makeDecoder = (options: DecoderOptions): Decoder => new DecoderImpl(options)
+export const makeDecoder = (options: DecoderOptions): Decoder => {
+  assertValid(within(0, 7, "reservedBits", options.reservedBits))
+  return new DecoderImpl(options)
+}
 
 // -----------------------------------------------------------------------------
 // Codec service
@@ -661,7 +668,8 @@ export interface CodecOptions {
   readonly maskKey?: (() => number) | undefined
   /**
    * The most bytes that a received frame may declare, whatever a connection's
-   * own limits are. Default: no more than those.
+   * own limits are. Default: no more than those. With NaN or less than 0, no data
+   * frame passes.
    */
   readonly maxFrameSize?: number | undefined
 }

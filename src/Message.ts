@@ -147,9 +147,10 @@ export interface Limits {
    * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
    * many and 1 KiB, because what does not compress becomes larger. A message
    * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
+   * With NaN, no message passes.
    */
   readonly maxMessageSize?: number | undefined
-  /** The most fragments that a message may come in. Default 131,072. */
+  /** The most fragments that a message may come in. Default 131,072. With NaN, one. */
   readonly maxFragments?: number | undefined
 }
 

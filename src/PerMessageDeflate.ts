@@ -38,7 +38,7 @@ import type * as Extension from "./Extension.ts"
 import { Frame, Opcode, Reserved } from "./Frame.ts"
 import { Contexts } from "./internal/contexts.ts"
 import { Deflater, Inflater } from "./internal/deflate.ts"
-import { checkDeflate } from "./internal/options.ts"
+import { assertValid, checkDeflate } from "./internal/options.ts"
 import * as Zlib from "./internal/zlib.ts"
 import { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 
@@ -147,13 +147,14 @@ export interface Options {
    * The bytes below which a message goes uncompressed. Messages in fragments
    * are always compressed: their size is not known beforehand. Default 128 with
    * context takeover, 256 without: JSON of that size becomes a third, or half.
+   * 0 or more, or Infinity.
    */
   readonly threshold?: number | undefined
   /**
    * How long a connection's compressor and decompressor are kept without use: at
    * least this, and at most twice as long. A compressor is then begun anew; of a
    * decompressor, the window remains: what the peer may refer to, up to 32 KiB.
-   * Default 30 seconds.
+   * Default 30 seconds. More than 0, or Infinity.
    */
   readonly releaseAfter?: Duration.Input | undefined
   /**
@@ -161,6 +162,7 @@ export interface Options {
    * bytes, over all connections. Past it, the ones that were not used for the
    * longest time are released, as after `releaseAfter`. Default 128 MiB: enough
    * for 500 connections that send and receive with the defaults.
+   * 0 or more, or Infinity.
    */
   readonly memoryLimit?: number | undefined
 }
@@ -290,8 +292,7 @@ export const isSupported: Effect.Effect<boolean> = Effect.sync(Zlib.isSupported)
  * @since 0.1.0
  */
 export const make = (options: Options = {}): PerMessageDeflate => {
-  const problem = checkDeflate(options)
-  if (problem !== undefined) throw problem
+  assertValid(checkDeflate(options))
   const contexts = new Contexts({
     level: options.level ?? 2,
     memoryLevel: options.memoryLevel ?? 5,

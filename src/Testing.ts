@@ -39,7 +39,7 @@ import { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
 import { TransportError } from "./ConnectionError.ts"
 import * as Frame from "./Frame.ts"
-import { atLeast } from "./internal/options.ts"
+import { assertValid, checkFaults } from "./internal/options.ts"
 import { Timers } from "./internal/timers.ts"
 import { nextTurn } from "./internal/turns.ts"
 import * as Transport from "./Transport.ts"
@@ -75,14 +75,17 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
  * @since 0.1.0
  */
 export interface Faults {
-  /** How long they take. Default none. */
+  /** How long they take. Default none. 0 or more, or Infinity. */
   readonly latency?: Duration.Input | undefined
-  /** The most bytes that arrive at a time, so that what was written at once is read in pieces. Default: as it was written. */
+  /**
+   * The most bytes that arrive at a time, so that what was written at once is read in pieces. Default: as it was written.
+   * 1 or more, or Infinity.
+   */
   readonly chunkSize?: number | undefined
   /**
    * The network breaks after so many bytes, in the middle of a frame if that is
    * where it is: whoever receives them reads them, and then the end; whoever
-   * sends them is reset. Default: never.
+   * sends them is reset. Default: never. 0 or more, or Infinity.
    */
   readonly breakAfter?: number | undefined
 }
@@ -216,8 +219,7 @@ class Way {
   private readonly underWay: Array<{ readonly at: number; readonly arrive: () => void }> = []
 
   constructor(timers: Timers, to: Transport.Transport["Service"], faults: Faults = {}, reset: () => void) {
-    const problem = atLeast(1, "chunkSize", faults.chunkSize)
-    if (problem !== undefined) throw problem
+    assertValid(checkFaults(faults))
     this.timers = timers
     this.to = to
     this.latency = Duration.toMillis(faults.latency ?? 0)

@@ -15,6 +15,7 @@ import { Buffer } from "node:buffer"
 import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
+import { assertValid, atLeast } from "./internal/options.ts"
 import { lastRead, readShared } from "./internal/reads.ts"
 import { soon } from "./internal/turns.ts"
 
@@ -269,7 +270,7 @@ export const layerDuplex = (duplex: Duplex, head?: Uint8Array): Layer.Layer<Tran
  * @since 0.1.0
  */
 export interface PairOptions {
-  /** How many bytes may be on their way before `write` answers false. Default 16 KiB. */
+  /** How many bytes may be on their way before `write` answers false. Default 16 KiB. 1 or more, or Infinity. */
   readonly highWaterMark?: number | undefined
 }
 
@@ -284,6 +285,7 @@ export const makePair = (
   options?: PairOptions
 ): Effect.Effect<readonly [Transport["Service"], Transport["Service"]]> =>
   Effect.sync(() => {
+    assertValid(atLeast(1, "highWaterMark", options?.highWaterMark))
     const highWaterMark = options?.highWaterMark ?? 16 * 1024
     const left = new MemoryEnd(highWaterMark)
     const right = new MemoryEnd(highWaterMark)

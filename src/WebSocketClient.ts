@@ -66,13 +66,17 @@ export interface ConnectOptions extends Connection.Options {
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /** Further headers for the request, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: Handshake.HeadersInput | undefined
-  /** How long it may take until there is a connection, redirects included. Default 10 seconds. */
+  /**
+   * How long it may take until there is a connection, redirects included. Default 10 seconds.
+   * More than 0, or Infinity.
+   */
   readonly handshakeTimeout?: Duration.Input | undefined
   /**
    * How many redirects to follow. Default 0: a redirect is the error
    * `HandshakeRedirected`. Where one leads to another origin (scheme, host or
    * port), the headers Authorization, Cookie, Proxy-Authorization and Host and
    * the client's certificate stay behind. None leads from wss to ws.
+   * A whole number, 0 or more.
    */
   readonly maxRedirects?: number | undefined
   /** TLS, for a wss URL. Certificates are verified unless this says otherwise. */
@@ -88,7 +92,7 @@ export interface ConnectOptions extends Connection.Options {
    * How long one address of a host may take before the next is tried as well
    * (RFC 8305 §5). All attempts go on until one succeeds. Default 250
    * milliseconds; Infinity tries the next only when one has failed. Used where
-   * `lookup` is.
+   * `lookup` is. 0 or more, or Infinity.
    */
   readonly connectionAttemptDelay?: Duration.Input | undefined
   /** An HTTP proxy to connect through, for ws and wss. Default none, whatever the environment says. */
@@ -342,6 +346,7 @@ export interface ReconnectingOptions<
   /**
    * How long a connection must have been open for the schedule to begin anew
    * after it. Changes of the system's clock do not count. Default 5 seconds.
+   * 0 or more, or Infinity.
    */
   readonly resetAfter?: Duration.Input | undefined
   /**
@@ -349,7 +354,7 @@ export interface ReconnectingOptions<
    * a Retry-After (RFC 9110 §10.2.3), in seconds or as a date, the next attempt
    * waits for so long if the schedule's delay is shorter. At random, up to a fifth
    * is added, because other clients were told the same. 0 ignores the header.
-   * Default 5 minutes.
+   * Default 5 minutes. 0 or more, or Infinity.
    */
   readonly maxRetryAfter?: Duration.Input | undefined
   /**

@@ -128,28 +128,32 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
  * @since 0.1.0
  */
 export interface ListenOptions {
-  /** The port. Default 0: any that is free. */
+  /** The port, 0 to 65,535. Default 0: any that is free. */
   readonly port?: number | undefined
   /** The address to listen on. Default: all of this machine's. */
   readonly host?: string | undefined
   /** A Unix socket to listen on, instead of a port. */
   readonly socketPath?: string | undefined
-  /** How many connections the system may hold that were not accepted yet. Default 511. */
+  /** How many connections the system may hold that were not accepted yet. Default 511. 1 or more. */
   readonly backlog?: number | undefined
   /** The path that the server answers at; others get 404. Default: all paths. */
   readonly path?: string | undefined
   /** TLS, for a wss server. Default none. */
   readonly tls?: TlsOptions | undefined
-  /** How long a handshake may take, from the first byte to the decision. Default 10 seconds. */
+  /**
+   * How long a handshake may take, from the first byte to the decision. Default 10 seconds.
+   * More than 0, or Infinity.
+   */
   readonly handshakeTimeout?: Duration.Input | undefined
   /**
    * The most bytes that the headers of a request may take. Default 16 KiB. The
    * server answers larger headers, and more than 1,000 header lines, with 431.
+   * 1 or more, or Infinity.
    */
   readonly maxHeaderSize?: number | undefined
   /**
    * How many sockets there may be on which no request has come yet. One more, and
-   * the oldest of them is cut. Default 1024.
+   * the oldest of them is cut. Default 1024. 1 or more, or Infinity.
    */
   readonly maxPendingHandshakes?: number | undefined
 }
@@ -222,24 +226,28 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
   /**
    * The most connections at a time, handshakes that are being decided and handlers
    * that are not over included. What comes after gets 503 with a Retry-After,
-   * before anything else is done about it. Default 65,536.
+   * before anything else is done about it. Default 65,536. 0 or more, or Infinity.
    */
   readonly maxConnections?: number | undefined
   /**
    * The most of these from one address; of IPv6, from one network of 64 bits.
    * Default 16,384. Behind a proxy all come from the proxy's.
+   * 0 or more, or Infinity.
    */
   readonly maxConnectionsPerAddress?: number | undefined
   /**
    * How long a handler that has read from its connection may go on after the end,
-   * counted from the last message that it takes; then it is interrupted. It may be 0,
-   * or Infinity. Default 30 seconds. A handler that has read nothing, and was not told
+   * counted from the last message that it takes; then it is interrupted. Default 30
+   * seconds. 0 or more, or Infinity. A handler that has read nothing, and was not told
    * of the end in another way, is interrupted at once, unless messages are unread.
    */
   readonly handlerTimeout?: Duration.Input | undefined
   /** What connections are closed with when the server stops. Default: 1001, without a reason. */
   readonly shutdownClose?: { readonly code: number; readonly reason?: string | undefined } | undefined
-  /** How long connections and handlers have to end when the server stops. Default 10 seconds. */
+  /**
+   * How long connections and handlers have to end when the server stops. Default 10 seconds.
+   * 0 or more, or Infinity.
+   */
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
@@ -257,6 +265,7 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
    * How long a handshake may take, from when the route has the request to the
    * decision and the start of extensions. Default 10 seconds. How long the
    * request's head may take, the server that the application runs on says.
+   * More than 0, or Infinity.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
 }
@@ -611,7 +620,7 @@ const listen = (server: Http.Server, options: ListenOptions): Effect.Effect<void
         resume(Effect.void)
       })
     } catch (error) {
-      // A port that is none is not an event, but an exception.
+      // Node throws an error about an argument, such as a path, and emits all others.
       onError(error as NodeJS.ErrnoException)
     }
   })

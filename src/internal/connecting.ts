@@ -36,7 +36,7 @@ import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { Attempt, awaited, dial, dialPath, lossOf, ready, secure } from "./dialing.ts"
 import { headerLinesKept, isEncrypted, isTruncated, pairs } from "./http.ts"
-import { checkConnection, duration as checkDuration, wait } from "./options.ts"
+import { checkConnection, duration as checkDuration, wait, within } from "./options.ts"
 import { parseProxy, tunnel } from "./proxy.ts"
 import { secureOptions } from "./tls.ts"
 import { traceHeaders } from "./tracing.ts"
@@ -78,11 +78,8 @@ const invalid = (option: string, problem: string): Result.Result<never, InvalidO
 
 /** Answers how long it all may take. What only shows when it is used is not looked at here. */
 const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration, InvalidOption> => {
-  const { agent, duplex, handshakeTimeout, maxRedirects = 0, proxy, socketPath, tls } = options
+  const { agent, duplex, handshakeTimeout, maxRedirects, proxy, socketPath, tls } = options
 
-  if (!Number.isSafeInteger(maxRedirects) || maxRedirects < 0) {
-    return invalid("maxRedirects", `it is ${maxRedirects}, and has to be a whole number, 0 or more`)
-  }
   const ways = Object.entries({ agent, duplex, proxy, socketPath }).filter(([, way]) => way !== undefined)
   if (ways.length > 1) return invalid(ways[0][0], "agent, duplex, proxy and socketPath exclude each other")
   const parsed = proxy === undefined ? undefined : parseProxy(proxy)
@@ -93,7 +90,8 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
   }
-  const problem = wait("handshakeTimeout", handshakeTimeout) ??
+  const problem = within(0, Number.MAX_SAFE_INTEGER, "maxRedirects", maxRedirects) ??
+    wait("handshakeTimeout", handshakeTimeout) ??
     checkDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)
   return problem === undefined

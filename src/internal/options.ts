@@ -1,44 +1,65 @@
 /**
- * Options with values that nothing good can come of, found before anything is
- * begun with them. What the types rule out is not looked for; what they cannot
- * say is: NaN, which is what `Number` makes of a text that is none and which
- * would turn a limit off, and a time of 0, which is no way to say "off".
+ * Finds invalid values of options, before anything is begun with them. Each rule
+ * here is also in the docstring of its option. The types already exclude most
+ * values; NaN they do not, which `Number` makes of most texts, and which would turn
+ * a limit off; nor a time of 0, which turns nothing off.
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { inspect } from "node:util"
 import type * as Connection from "../Connection.ts"
 import type { OriginPolicy } from "../Handshake.ts"
 import { InvalidOption } from "../HandshakeError.ts"
 import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
+import type { Faults } from "../Testing.ts"
 import type { ReconnectingOptions } from "../WebSocketClient.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 
 /** The first thing that is wrong, if something is. */
 type Checked = InvalidOption | undefined
 
-export const atLeast = (least: number, option: string, value: number | undefined): Checked =>
-  value === undefined || value >= least
-    ? undefined
-    : new InvalidOption({ option, problem: `it is ${value}, and has to be ${least} or more; Infinity turns it off` })
+const invalid = (option: string, expected: string, value: unknown): InvalidOption =>
+  new InvalidOption({ option, problem: `expected ${expected}, got ${inspect(value, { depth: 1 })}` })
 
-const within = (least: number, most: number, option: string, value: number | undefined): Checked =>
+/** Throws what is wrong, for constructors that are no effects. */
+export const assertValid = (checked: Checked): void => {
+  if (checked !== undefined) throw checked
+}
+
+export const atLeast = (least: number, option: string, value: number | undefined): Checked =>
+  value === undefined || (typeof value === "number" && value >= least)
+    ? undefined
+    : invalid(option, `a number, ${least} or more (Infinity turns it off)`, value)
+
+export const within = (least: number, most: number, option: string, value: number | undefined): Checked =>
   value === undefined || (Number.isInteger(value) && value >= least && value <= most)
     ? undefined
-    : new InvalidOption({ option, problem: `it is ${value}, and has to be a whole number from ${least} to ${most}` })
+    : invalid(option, `a whole number from ${least} to ${most}`, value)
+
+const units = /^(?:weeks|days|hours|minutes|seconds|milliseconds|microseconds|nanoseconds)$/
+
+/** `Duration.fromInput` makes 0 of NaN, alone or within, and of objects without known units. */
+const isDuration = (value: unknown): boolean => {
+  if (typeof value === "number") return !Number.isNaN(value)
+  if (typeof value !== "object" || value === null || Duration.isDuration(value)) return true
+  const parts = Object.entries(value).filter(([, part]) => part !== undefined)
+  return parts.length > 0 &&
+    parts.every(([unit, part]) => (Array.isArray(value) || units.test(unit)) && !Number.isNaN(Number(part)))
+}
+
+const time = (accept: (millis: number) => boolean, expected: string, option: string, value: unknown): Checked => {
+  if (value === undefined) return undefined
+  const given = isDuration(value) ? Duration.fromInput(value as Duration.Input) : Option.none()
+  return Option.isSome(given) && accept(Duration.toMillis(given.value)) ? undefined : invalid(option, expected, value)
+}
 
 /** How long something may take, which may be no time at all. */
-export const duration = (option: string, value: Duration.Input | undefined): Checked => {
-  const given = Duration.fromInput(value ?? 0)
-  if (Option.isNone(given)) return new InvalidOption({ option, problem: "it is no duration" })
-  return Duration.isNegative(given.value) ? new InvalidOption({ option, problem: "it is less than 0" }) : undefined
-}
+export const duration = (option: string, value: Duration.Input | undefined): Checked =>
+  time((millis) => millis >= 0, "a duration, 0 or more", option, value)
 
 /** How long one waits, over and over or before the other end is given up. */
-export const wait = (option: string, value: Duration.Input | undefined, off = "Infinity turns it off"): Checked => {
-  const problem = duration(option, value)
-  if (problem !== undefined || value === undefined || Duration.toMillis(value) > 0) return problem
-  return new InvalidOption({ option, problem: `it is 0; ${off}` })
-}
+export const wait = (option: string, value: Duration.Input | undefined, off = "Infinity turns it off"): Checked =>
+  time((millis) => millis > 0, `a duration of more than 0 (${off})`, option, value)
 
 const keepalive = (value: Connection.Options["keepalive"]): Checked =>
   value === undefined || value === false
@@ -83,10 +104,17 @@ export const checkServe = (options: Omit<ServeOptions, "decide">): Checked =>
     duration("handlerTimeout", options.handlerTimeout) ??
     duration("shutdownTimeout", options.shutdownTimeout)
 
-export const checkListen = ({ handshakeTimeout, maxHeaderSize, maxPendingHandshakes, path }: ListenOptions): Checked =>
-  (path === undefined || /^\/[^?#]*$/.test(path)
-    ? undefined
-    : new InvalidOption({ option: "path", problem: `"${path}" is none: it begins with a slash, and has no query` })) ??
+export const checkListen = (
+  { backlog, handshakeTimeout, maxHeaderSize, maxPendingHandshakes, path, port }: ListenOptions
+): Checked =>
+  within(0, 65_535, "port", port) ??
+    within(1, 2 ** 31 - 1, "backlog", backlog) ??
+    (path === undefined || /^\/[^?#]*$/.test(path)
+      ? undefined
+      : new InvalidOption({
+        option: "path",
+        problem: `"${path}" is none: it begins with a slash, and has no query`
+      })) ??
     wait("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
@@ -106,3 +134,6 @@ export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
     atLeast(0, "threshold", options.threshold) ??
     atLeast(0, "memoryLimit", options.memoryLimit) ??
     wait("releaseAfter", options.releaseAfter)
+
+export const checkFaults = ({ breakAfter, chunkSize, latency }: Faults): Checked =>
+  duration("latency", latency) ?? atLeast(1, "chunkSize", chunkSize) ?? atLeast(0, "breakAfter", breakAfter)

@@ -170,7 +170,7 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
   HttpServerRequest | Ambient<R, Services, RD>
 > => {
   type Needs = Ambient<R, Services, RD>
-  const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
+  const handshakeTimeout = options.handshakeTimeout ?? defaultHandshakeTimeout
   const servings = new WeakMap<Host, Serving<Needs>>()
 
   /** Those of the sessions of this route that are on one server stop with it. */

@@ -143,7 +143,7 @@ export const makeServing = <A, E, R, Services, RD>(
   handler: Effect.Effect<A, E, R>,
   options: ServeOptions<Services, RD>,
   path: string | undefined,
-  handshakeTimeout: Duration.Duration,
+  handshakeTimeout: Duration.Input,
   watcher?: Watcher
 ): Effect.Effect<Serving<Ambient<R, Services, RD>>> =>
   Effect.suspend(() => {

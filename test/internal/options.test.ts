@@ -1,8 +1,21 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Layer, Result } from "effect"
-import { Connection, HandshakeError, PerMessageDeflate, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Cause, Duration, Effect, Exit, Layer, Result, Schedule } from "effect"
+import { HttpRouter } from "effect/http"
+import {
+  Connection,
+  Frame,
+  HandshakeError,
+  Message,
+  PerMessageDeflate,
+  Transport,
+  WebSocketClient,
+  WebSocketServer
+} from "effect-ws"
 import * as Testing from "effect-ws/Testing"
-import { checkServe } from "../../src/internal/options.ts"
+import { readdirSync, readFileSync } from "node:fs"
+import { inspect } from "node:util"
+import { checkListen, checkServe } from "../../src/internal/options.ts"
+import { application } from "../support/application.ts"
 
 /** Each option, what it may not be, and what it may. */
 const connection: ReadonlyArray<
@@ -160,15 +173,20 @@ describe("options that cannot be", () => {
       assert.strictEqual((yield* client.receive)._tag, "Text")
     }))
 
-  it("says what is wrong, and what would be right", () => {
+  it("says what is expected, and what it got", () => {
     const said = (options: WebSocketServer.ServeOptions) => checkServe(options)?.message
     assert.strictEqual(
       said({ maxConnections: Number("many") }),
-      `the option "maxConnections" cannot be used: it is NaN, and has to be 0 or more; Infinity turns it off`
+      `the option "maxConnections" cannot be used: expected a number, 0 or more (Infinity turns it off), got NaN`
     )
     assert.strictEqual(
       said({ keepalive: { interval: 0 } }),
-      `the option "keepalive.interval" cannot be used: it is 0; keepalive: false sends no pings`
+      `the option "keepalive.interval" cannot be used: expected a duration of more than 0 ` +
+        `(keepalive: false sends no pings), got 0`
+    )
+    assert.strictEqual(
+      said({ handlerTimeout: { seconds: NaN } }),
+      `the option "handlerTimeout" cannot be used: expected a duration, 0 or more, got { seconds: NaN }`
     )
     assert.strictEqual(
       said({ origin: ["https://example.com/"] }),
@@ -176,4 +194,200 @@ describe("options that cannot be", () => {
     )
     assert.instanceOf(checkServe({ maxFragments: 0 }), HandshakeError.InvalidOption)
   })
+})
+
+/** A rule for values: what it says in a docstring, what it excludes and what it allows. */
+interface Rule {
+  readonly says: RegExp
+  readonly excludes: ReadonlyArray<unknown>
+  readonly allows: ReadonlyArray<unknown>
+}
+
+const noDurations: ReadonlyArray<unknown> = [
+  NaN,
+  "NaN seconds",
+  "soon",
+  "",
+  "1 fortnight",
+  { seconds: NaN },
+  { seconds: 1, minutes: NaN },
+  { fortnights: 1 },
+  {},
+  [NaN, 0],
+  [1],
+  new Date(0),
+  true,
+  null,
+  -1,
+  -Infinity,
+  -1n,
+  "-1 second",
+  { seconds: -1 },
+  Duration.millis(-1)
+]
+const zeros: ReadonlyArray<unknown> = [0, 0n, "0 seconds", { seconds: 0 }, [0, 0], Duration.zero]
+const times: ReadonlyArray<unknown> = [0.5, Infinity, 10_000_000n, "1.5 seconds", "Infinity", { seconds: 1 }, [1, 5]]
+const noNumbers: ReadonlyArray<unknown> = [NaN, -1, -Infinity, "1", "many", 1n, true, null, {}, [1]]
+
+const duration: Rule = { says: /\b0 or more, or Infinity/, excludes: noDurations, allows: [...zeros, ...times] }
+const wait: Rule = { says: /\bmore than 0, or Infinity/i, excludes: [...noDurations, ...zeros], allows: times }
+const atLeast0: Rule = { says: /\b0 or more, or Infinity/, excludes: noNumbers, allows: [0, 1, 2.5, Infinity] }
+const atLeast1: Rule = { says: /\b1 or more, or Infinity/, excludes: [...noNumbers, 0], allows: [1, 2.5, Infinity] }
+const whole = (says: RegExp, least: number, most: number): Rule => ({
+  says,
+  excludes: [...noNumbers, least - 1, least + 0.5, most + 1, Infinity],
+  allows: [least, least + 1, most]
+})
+
+const served = (options: object) =>
+  Effect.scoped(Effect.flatMap(
+    WebSocketServer.make({ host: "127.0.0.1" }),
+    (server) => server.serve(Effect.void, options)
+  ))
+const listened = (options: object) => Effect.scoped(WebSocketServer.make({ host: "127.0.0.1", ...options }))
+const noWay = new Error("no way")
+/** Valid options come as far as to the way there, and there is none. */
+const connected = (options: object) =>
+  Effect.catchDefect(
+    Effect.scoped(Effect.asVoid(WebSocketClient.connect("ws://127.0.0.1/", {
+      duplex: () => {
+        throw noWay
+      },
+      ...options
+    }))),
+    (defect) => defect === noWay ? Effect.void : Effect.die(defect)
+  )
+/** An invalid option is final. Valid ones come to a port where nothing listens. */
+const reconnected = (options: object) =>
+  WebSocketClient.reconnecting("ws://127.0.0.1:1/", { schedule: Schedule.recurs(0), ...options }).pipe(
+    Effect.flatMap(({ closed }) => closed),
+    Effect.catchTag("ConnectFailed", () => Effect.void),
+    Effect.scoped
+  )
+const linked = (options: object) => Effect.asVoid(Testing.makeLink({ toServer: options }))
+const called = (make: (options: any) => unknown) => (options: object) => Effect.sync(() => void make(options))
+const assembled = called((options) => new Message.Validator(options))
+
+type Use = (options: object) => Effect.Effect<unknown, unknown>
+
+/** Each option that is a number or a duration, by the file of its interface. */
+const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>]>> = {
+  Connection: {
+    maxMessageSize: [atLeast0, served, connected],
+    maxFragments: [atLeast1, served, connected],
+    inboundHighWaterMark: [atLeast1, served, connected],
+    maxUnansweredPings: [atLeast0, served, connected],
+    closeTimeout: [duration, served, connected],
+    interval: [wait, ...[served, connected].map((use): Use => (options) => use({ keepalive: options }))],
+    timeout: [wait, ...[served, connected].map((use): Use => (options) => use({ keepalive: options }))],
+    writeTimeout: [wait, served, connected],
+    idleTimeout: [wait, served, connected]
+  },
+  WebSocketServer: {
+    port: [whole(/\b0 to 65,535/, 0, 65_535), (options) => Effect.sync(() => checkListen(options))],
+    backlog: [whole(/\b1 or more/, 1, 2 ** 31 - 1), listened],
+    handshakeTimeout: [wait, listened],
+    maxHeaderSize: [atLeast1, listened],
+    maxPendingHandshakes: [atLeast1, listened],
+    maxConnections: [atLeast0, served],
+    maxConnectionsPerAddress: [atLeast0, served],
+    handlerTimeout: [duration, served],
+    shutdownTimeout: [duration, served]
+  },
+  WebSocketClient: {
+    handshakeTimeout: [wait, connected],
+    maxRedirects: [whole(/whole number, 0 or more/, 0, Number.MAX_SAFE_INTEGER), connected],
+    connectionAttemptDelay: [duration, connected],
+    resetAfter: [duration, reconnected],
+    maxRetryAfter: [duration, reconnected]
+  },
+  PerMessageDeflate: {
+    threshold: [atLeast0, called(PerMessageDeflate.make)],
+    releaseAfter: [wait, called(PerMessageDeflate.make)],
+    memoryLimit: [atLeast0, called(PerMessageDeflate.make)]
+  },
+  Testing: {
+    latency: [duration, linked],
+    chunkSize: [atLeast1, linked],
+    breakAfter: [atLeast0, linked]
+  },
+  Frame: {
+    maxFrameSize: [
+      { says: /NaN or less than 0, no data frame passes/, excludes: [], allows: [NaN, -1, 0, Infinity] },
+      called(Frame.makeCodec)
+    ],
+    reservedBits: [
+      whole(/\b0 to 7/, 0, 7),
+      called((options) => Frame.makeDecoder({ role: "server", ...options }))
+    ]
+  },
+  Message: {
+    maxMessageSize: [{ says: /With NaN, no message passes/, excludes: [], allows: [NaN, 0, Infinity] }, assembled],
+    maxFragments: [{ says: /With NaN, one/, excludes: [], allows: [NaN, 0, Infinity] }, assembled]
+  },
+  Transport: {
+    highWaterMark: [atLeast1, Transport.makePair as Use]
+  }
+}
+
+/** The options of a file that are numbers or durations, with their docstrings. */
+const documented = (file: string): ReadonlyArray<readonly [name: string, docstring: string]> => {
+  const source = readFileSync(new URL(`../../src/${file}`, import.meta.url), "utf8")
+  const exported = source.matchAll(/^export interface [^]*?^\}/gm)
+  return Array.from(exported).flatMap(([text]) => {
+    const found = text.matchAll(/^ +readonly (\w+)\?: (?:number|Duration\.Input)\b/gm)
+    return Array.from(found).map(({ 1: name, index }) =>
+      [name, text.slice(text.lastIndexOf("/**", index), index).replace(/\n *\*/g, "")] as const
+    )
+  })
+}
+
+describe("every option that is a number or a duration", () => {
+  const files = readdirSync(new URL("../../src", import.meta.url)).filter((name) => name.endsWith(".ts"))
+  for (const file of files) {
+    const options = documented(file)
+    if (options.length === 0) continue
+    it(`of ${file} has a rule, which its docstring says`, () => {
+      const rules = table[file.replace(".ts", "")] ?? {}
+      assert.deepStrictEqual(new Set(options.map(([name]) => name)), new Set(Object.keys(rules)))
+      for (const [name, docstring] of options) assert.match(docstring, rules[name][0].says, name)
+    })
+  }
+
+  for (const [file, rules] of Object.entries(table)) {
+    for (const [name, [rule, ...uses]] of Object.entries(rules)) {
+      it.live(`goes by its rule: ${file}, ${name}`, () =>
+        Effect.gen(function*() {
+          for (const use of uses) {
+            const problemWith = (value: unknown) =>
+              Effect.map(Effect.exit(Effect.suspend(() => use({ [name]: value }))), (exit) =>
+                Exit.isSuccess(exit) ? exit.value : Cause.squash(exit.cause))
+            for (const value of rule.excludes) {
+              // Not given, in JavaScript's own way.
+              if (value === null) {
+                continue
+              }
+              const problem = yield* problemWith(value)
+              assert.instanceOf(problem, HandshakeError.InvalidOption, `${inspect(value)} is not refused`)
+              assert.strictEqual(problem.option.split(".").at(-1), name)
+            }
+            for (const value of rule.allows) {
+              const problem = yield* problemWith(value)
+              assert.notInstanceOf(problem, Error, `${inspect(value)} is refused`)
+            }
+          }
+        }))
+    }
+  }
+
+  it.live("of a route is checked with the first request", () =>
+    Effect.gen(function*() {
+      for (const handshakeTimeout of ["soon" as "1 second", NaN, 0]) {
+        const { url } = yield* application(
+          HttpRouter.add("GET", "/", WebSocketServer.upgrade(Effect.void, { handshakeTimeout }))
+        )
+        const error = yield* Effect.flip(WebSocketClient.connect(url))
+        assert.deepInclude(error, { _tag: "HandshakeRejected", status: 500 })
+      }
+    }))
 })
