@@ -338,9 +338,10 @@ const ask = (
     if (agent !== undefined) {
       http.once("socket", (socket) => {
         replayed = !socket.writable
+        if (replayed) return
+        if (!request.secure || isEncrypted(socket)) return watch(attempt, socket, request.secure)
         // Before anything is written to it.
-        if (!replayed && request.secure && !isEncrypted(socket)) http.destroy(notSecure())
-        else watch(attempt, socket, request.secure)
+        http.destroy(notSecure())
       })
     }
     http.on("error", (error) => resume(Effect.fail(attempt.failed(error))))
