@@ -4,10 +4,11 @@ import { Buffer } from "node:buffer"
 /**
  * A URL as it was written, whether it is one or not, without its user, password,
  * query and fragment. An unescaped "/", "?" or "#" may stand in a password, so
- * nothing before the last "@" is shown but the scheme.
+ * nothing before the last "@" is shown but the scheme: another scheme than these
+ * may be the user itself.
  */
 export const redact = (text: string): string => {
-  const scheme = /^\s*(?:(?:wss?|https?):|[a-z][a-z\d+.-]*:(?=[/\\]{2}))?[/\\\s]*/i.exec(text)![0]
+  const scheme = /^\s*(?:(?:ws|http)s?:)?[/\\\s]*/i.exec(text)![0]
   const rest = text.slice(scheme.length)
   const end = rest.search(/[?#]/)
   if (end < 0) return scheme + hideCredentials(rest)
