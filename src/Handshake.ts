@@ -30,7 +30,7 @@ import { hash, randomBytes } from "node:crypto"
 import * as Extension from "./Extension.ts"
 import * as HandshakeError from "./HandshakeError.ts"
 import { checkedHeaders, fold, isToken, listHas, parseTokens } from "./internal/headers.ts"
-import { basicAuthorization, hasEncodedCredentials, redact, resolveLocation } from "./internal/url.ts"
+import { basicAuthorization, hasEncodedCredentials, parse, redact, resolveLocation } from "./internal/url.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -284,8 +284,8 @@ const parseTarget = (target: string): Target | undefined => {
       host: undefined
     }
   }
-  if (!/^(https?|wss?):\/\//i.test(target) || !URL.canParse(target)) return undefined
-  const url = new URL(target)
+  const url = /^(https?|wss?):\/\//i.test(target) ? parse(target) : undefined
+  if (url === undefined) return undefined
   return { path: url.pathname, query: url.searchParams, host: url.host }
 }
 
@@ -688,8 +688,8 @@ export const makeRequest = (
 export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
   const shown = redact(String(url))
   const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: shown, problem }))
-  if (!URL.canParse(String(url))) return invalid("it is not an absolute URL")
-  const parsed = new URL(String(url))
+  const parsed = parse(String(url))
+  if (parsed === undefined) return invalid("it is not an absolute URL")
   if (parsed.protocol === "http:") parsed.protocol = "ws:"
   if (parsed.protocol === "https:") parsed.protocol = "wss:"
   if (parsed.protocol !== "ws:" && parsed.protocol !== "wss:") {

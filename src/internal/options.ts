@@ -14,6 +14,7 @@ import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
 import type { Faults } from "../Testing.ts"
 import type { ReconnectingOptions } from "../WebSocketClient.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
+import { parse } from "./url.ts"
 
 /** The first thing that is wrong, if something is. */
 type Checked = InvalidOption | undefined
@@ -83,10 +84,11 @@ const origin = (policy: OriginPolicy | undefined): Checked => {
   if (policy === undefined || typeof policy === "string") return undefined
   for (const listed of policy) {
     if (listed === "null") continue
-    if (!/^[a-z][a-z\d+.-]*:\/\/[^*]*$/i.test(listed) || !URL.canParse(listed)) {
+    const url = /^[a-z][a-z\d+.-]*:\/\/[^*]*$/i.test(listed) ? parse(listed) : undefined
+    if (url === undefined) {
       return new InvalidOption({ option: "origin", problem: `"${listed}" is none, such as "https://example.com"` })
     }
-    const { host, origin: known, protocol } = new URL(listed)
+    const { host, origin: known, protocol } = url
     // Schemes that are not the web's own have origins, too: of an extension, of an app, "file://".
     const sent = known === "null" ? `${protocol}//${host}` : known
     if (sent !== listed) {

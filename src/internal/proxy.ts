@@ -11,15 +11,15 @@ import { type Attempt, dial, lossOf, secure } from "./dialing.ts"
 import { checkedHeaders } from "./headers.ts"
 import { disclose, pairs } from "./http.ts"
 import { secureOptions } from "./tls.ts"
-import { basicAuthorization, hasEncodedCredentials, hostOf, portOf, redact, shown } from "./url.ts"
+import { basicAuthorization, hasEncodedCredentials, hostOf, parse, portOf, redact, shown } from "./url.ts"
 
 const invalid = (problem: string) => Result.fail(new InvalidOption({ option: "proxy.url", problem }))
 
 /** The URL of a proxy. */
 export const parseProxy = ({ url }: ProxyOptions): Result.Result<URL, InvalidOption> => {
   const text = url instanceof URL ? url.href : disclose(url)
-  if (!URL.canParse(text)) return invalid(`expected an absolute URL, got "${redact(text)}"`)
-  const parsed = new URL(text)
+  const parsed = parse(text)
+  if (parsed === undefined) return invalid(`expected an absolute URL, got "${redact(text)}"`)
   if (parsed.protocol !== "http:" && parsed.protocol !== "https:") {
     return invalid(`expected http or https, got "${redact(text)}"; for SOCKS, use an agent`)
   }

@@ -30,7 +30,16 @@ const hideCredentials = (text: string): string => text.replace(/^.*@/s, "***@")
  */
 export const resolveLocation = (location: string, base: string): string => {
   const escaped = location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`)
-  return URL.canParse(escaped, base) ? new URL(escaped, base).href : escaped
+  return parse(escaped, base)?.href ?? escaped
+}
+
+/** Parses a URL. `URL.canParse` is of no use for text beyond ASCII: once optimized, that of Node 20 rejects such hosts. */
+export const parse = (text: string, base?: string): URL | undefined => {
+  try {
+    return new URL(text, base)
+  } catch {
+    return undefined
+  }
 }
 
 /** The host of a URL, without the brackets of an IPv6 address. */
