@@ -292,8 +292,8 @@ export interface Options {
    * have read yet has a second more for each 8 KiB of them, at most 35 minutes:
    * a peer that reads steadily, 8 KiB a second or more, is never closed on. Time
    * in which this process was blocked, or reads nothing itself, does not count
-   * against the peer. Default 20 seconds each; more than 0, or
-   * Infinity. `false` sends none.
+   * against the peer. Default 20 seconds each. More than 0, or
+   * Infinity; `false` sends none.
    */
   readonly keepalive?: false | {
     readonly interval?: Duration.Input | undefined
@@ -318,7 +318,7 @@ export interface Options {
    * How long the peer may take to make room for a `send` that waits, with
    * `slowConsumer: "close"`; up to a quarter more. In contrast to `writeTimeout`,
    * bytes may leave meanwhile: there is room when all that was sent before has
-   * left. Default 10 seconds.
+   * left. Default 10 seconds. More than 0, or Infinity.
    */
   readonly slowConsumerTimeout?: Duration.Input | undefined
   /**
@@ -421,7 +421,7 @@ export interface BroadcastOptions extends Extension.SendOptions {
   /**
    * With "skip" and "close": how many bytes of broadcasts may wait for a peer,
    * behind what was sent to it before. What is sent within one turn of the event
-   * loop is taken in any case. Default 1 MiB.
+   * loop is taken in any case. Default 1 MiB. 0 or more, or Infinity.
    */
   readonly maxBufferedAmount?: number | undefined
 }

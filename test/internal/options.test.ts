@@ -281,7 +281,9 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
     interval: [wait, ...[served, connected].map((use): Use => (options) => use({ keepalive: options }))],
     timeout: [wait, ...[served, connected].map((use): Use => (options) => use({ keepalive: options }))],
     writeTimeout: [wait, served, connected],
-    idleTimeout: [wait, served, connected]
+    slowConsumerTimeout: [wait, served, connected],
+    idleTimeout: [wait, served, connected],
+    maxBufferedAmount: [atLeast0, (options) => Connection.broadcast([], "x", options)]
   },
   WebSocketServer: {
     port: [whole(/\b0 to 65,535/, 0, 65_535), (options) => Effect.sync(() => checkListen(options))],
