@@ -196,6 +196,26 @@ for (const [server, makeServer] of [["Socket.layerServer", standalone], ["Socket
           assert.strictEqual(yield* client.Double({ n: 21 }), 42)
         }))
 
+      it.live("a client that goes in order, calls and streams under way or not, makes nothing complain", () =>
+        Effect.gen(function*() {
+          const { layer: logger, seen: logged } = yield* complaints
+          yield* Effect.gen(function*() {
+            const { seen, url } = yield* makeServer()
+            for (let round = 1; round <= 3; round++) {
+              yield* Effect.scoped(Effect.gen(function*() {
+                const client = yield* clientOver(layer(url))
+                assert.strictEqual(yield* client.Double({ n: round }), 2 * round)
+                if (round === 1) return
+                yield* Effect.forkScoped(client.Wait())
+                yield* Effect.forkScoped(Stream.runDrain(client.Count({ to: 1e9 })))
+                yield* eventually(seen.waiting, (n) => n === round - 1)
+              }))
+              yield* eventually(seen.interrupted, (n) => n === round - 1)
+            }
+          }).pipe(Effect.scoped, Effect.provide(logger))
+          assert.deepStrictEqual(yield* Ref.get(logged), [])
+        }))
+
       for (const cut of ["end", "reset"] satisfies ReadonlyArray<Cut>) {
         it.live(`goes on after the network has gone with ${cut === "end" ? "a FIN" : "a RST"}`, () =>
           Effect.gen(function*() {

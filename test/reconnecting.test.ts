@@ -21,6 +21,7 @@ import { CloseCode, Connection, ConnectionError, HandshakeError, Transport, WebS
 import { TestClock } from "effect/testing"
 import { contentOf, settle, type Shape } from "./support/memory.ts"
 import { rawServer, serve } from "./support/net.ts"
+import { countingFibers, eventually } from "./support/resources.ts"
 import { interruptAtEachStep } from "./support/steps.ts"
 
 interface Server {
@@ -483,6 +484,87 @@ describe("two that read the messages", () => {
     }))
 })
 
+describe("what takes long on a connection that was lost", () => {
+  it.effect("leaves the next to all readers", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const slow = Latch.makeUnsafe(false)
+      const reading = yield* Effect.forEach([0, 1], () =>
+        Effect.forkScoped(Stream.runForEach(client.messages, () => slow.await)))
+      yield* settle
+      for (const text of ["a", "b"]) {
+        yield* servers[0].connection.send(text)
+        yield* settle
+      }
+      servers[0].transport.destroy()
+      yield* second
+      // Both find the first connection at its end when the second is open.
+      slow.openUnsafe()
+      yield* settle
+      yield* Effect.forEach(reading, Fiber.interrupt)
+      const { messages } = yield* collect(client)
+      yield* servers[1].connection.send("c")
+      yield* settle
+      assert.deepStrictEqual(messages, ["c"])
+    }))
+
+  it.effect("leaves the next to all who send", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const { connect } = yield* Effect.provide(WebSocketClient.WebSocketClient, layer)
+      const late = Latch.makeUnsafe(false)
+      // As with an extension that takes its time: what is sent fails after the end of the connection.
+      const delayed: WebSocketClient.Client["connect"] = (url, options) =>
+        Effect.map(connect(url, options), (connection) => {
+          const send: Shape["send"] = (message) => Effect.onError(connection.send(message), () => late.await)
+          return Object.create(connection, { send: { value: send } }) as Shape
+        })
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provideService(WebSocketClient.WebSocketClient, { connect: delayed })
+      )
+      yield* settle
+      // It waits for room behind these.
+      for (let i = 0; i < 2; i++) {
+        yield* client.send("x".repeat(1 << 20))
+        yield* settle
+      }
+      const sending = yield* Effect.forkChild(client.send("a"))
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      late.openUnsafe()
+      yield* settle
+      assert.isDefined(sending.pollUnsafe())
+      assert.strictEqual(yield* receive(servers[1]), "a")
+      assert.strictEqual(stateOf(client)._tag, "Open")
+      assert.isDefined((yield* Effect.forkChild(client.send("b"), { startImmediately: true })).pollUnsafe())
+    }))
+
+  it.effect("is waited for by the Scope", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const scope = yield* Scope.make()
+      const slow = Latch.makeUnsafe(false)
+      yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        onOpen: () => servers.length === 1 ? Effect.addFinalizer(() => slow.await) : Effect.void
+      }).pipe(Effect.provide(layer), Scope.provide(scope))
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      assert.strictEqual(servers.length, 2)
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
+      yield* servers[1].connection.closed
+      yield* settle
+      assert.isUndefined(closing.pollUnsafe())
+      slow.openUnsafe()
+      yield* Fiber.join(closing)
+    }))
+})
+
 describe("the failures of a client's own effects", () => {
   class NoToken extends Data.TaggedError("NoToken")<{}> {}
 
@@ -863,33 +945,101 @@ describe("the Scope", () => {
       assert.deepStrictEqual(released, ["connection"])
     }))
 
-  it.live("interrupted at each step leaves no connection behind", () =>
+  it.live(
+    "interrupted at each step leaves no connection, fiber or acquired resource behind",
+    () =>
+      Effect.gen(function*() {
+        yield* interruptAtEachStep(Effect.gen(function*() {
+          const { layer, servers } = yield* network()
+          const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
+          const fibers = countingFibers()
+          let held = 0
+          let made: WebSocketClient.Reconnecting | undefined
+          return {
+            effect: fibers.counted(
+              Effect.scoped(Effect.gen(function*() {
+                const client = made = yield* WebSocketClient.reconnecting("ws://there/", {
+                  schedule: Schedule.spaced("1 milli"),
+                  onOpen: (connection) =>
+                    Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--)).pipe(
+                      Effect.andThen(connection.send("login")),
+                      Effect.andThen(greet)
+                    )
+                })
+                yield* client.send("a")
+                yield* Stream.runForEach(Stream.take(client.messages, 1), () => Effect.void)
+              })).pipe(Effect.provide(layer))
+            ),
+            events: [() => servers[0]?.transport.destroy()],
+            waits: true,
+            verify: () =>
+              Effect.gen(function*() {
+                yield* Effect.forEach(servers, (server) => server.connection.closed, { discard: true })
+                yield* eventually(() => fibers.running() === 0)
+                assert.strictEqual(held, 0)
+                if (made === undefined) return
+                assert.strictEqual(stateOf(made)._tag, "Closed")
+                assert.strictEqual((yield* Effect.flip(made.connection))._tag, "NotConnected")
+                assert.strictEqual((yield* Effect.flip(made.send("late")))._tag, "NotConnected")
+              })
+          }
+        }))
+      }),
+    60_000
+  )
+})
+
+describe("what is done with a client, interrupted at each step,", () => {
+  it.live("leaves no fiber, and the client usable; no message is doubled or reordered", () =>
     Effect.gen(function*() {
-      yield* interruptAtEachStep(Effect.gen(function*() {
+      const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { layer, servers } = yield* network()
-        const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
-        let made: WebSocketClient.Reconnecting | undefined
+        const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: Schedule.spaced(0) }).pipe(
+          Effect.provide(layer),
+          Effect.provideService(Scheduler.Scheduler, new Scheduler.MixedScheduler())
+        )
+        yield* client.connection
+        yield* servers[0].connection.sendAll(["0", "1"])
+        const fibers = countingFibers()
+        const got: Array<unknown> = []
+        const take = (count: number) =>
+          Stream.runForEach(
+            Stream.take(client.messages, count),
+            (message) => Effect.sync(() => got.push(contentOf(message)))
+          )
         return {
-          effect: Effect.scoped(Effect.gen(function*() {
-            const client = made = yield* WebSocketClient.reconnecting("ws://there/", {
-              schedule: Schedule.spaced("1 milli"),
-              onOpen: (connection) => Effect.andThen(connection.send("login"), greet)
-            })
+          effect: fibers.counted(Effect.gen(function*() {
             yield* client.send("a")
-            yield* Stream.runForEach(Stream.take(client.messages, 1), () => Effect.void)
-          })).pipe(Effect.provide(layer)),
-          events: [() => servers[0]?.transport.destroy()],
+            yield* take(2)
+            // The first connection is lost meanwhile.
+            yield* take(1)
+            yield* client.connection
+            yield* client.sendAll(["b", "c"])
+          })),
+          events: [
+            () => servers[0].transport.destroy(),
+            () => void servers.slice(1).map(({ connection }) => Effect.runFork(connection.send("2")))
+          ],
           waits: true,
           verify: () =>
             Effect.gen(function*() {
-              yield* Effect.forEach(servers, (server) => server.connection.closed, { discard: true })
-              if (made === undefined) return
-              assert.strictEqual(stateOf(made)._tag, "Closed")
-              assert.strictEqual((yield* Effect.flip(made.connection))._tag, "NotConnected")
-              assert.strictEqual((yield* Effect.flip(made.send("late")))._tag, "NotConnected")
+              yield* eventually(() => servers.length === 2 && stateOf(client)._tag === "Open")
+              assert.strictEqual(fibers.running(), 0)
+              yield* client.send("last")
+              const sent: Array<unknown> = []
+              while (sent.at(-1) !== "last") sent.push(yield* receive(servers[1]))
+              assert.include(["last", "a,last", "b,c,last"], sent.join())
+              yield* servers[1].connection.send("3")
+              yield* Stream.runForEach(
+                Stream.takeUntil(client.messages, (message) => contentOf(message) === "3"),
+                (message) => Effect.sync(() => got.push(contentOf(message)))
+              )
+              const read = got.map(Number)
+              assert.deepStrictEqual(read, [...new Set(read)].toSorted((a, b) => a - b))
             })
         }
       }))
+      assert.isAbove(points, 10)
     }), 60_000)
 })
 
