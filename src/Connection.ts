@@ -30,6 +30,7 @@ import type {
   CloseReasonTooLong,
   ConnectionClosed,
   ControlPayloadTooLong,
+  InvalidFrame,
   MessageSkipped,
   TooManyPings,
   UnexpectedFragment
@@ -128,7 +129,8 @@ export class Connection extends Context.Service<Connection, {
    */
   readonly receiveFragments: Effect.Effect<Fragments, ConnectionClosed>
   /**
-   * The data frames as they come, and those control frames that are left to the
+   * The data frames, as they were fragmented and as the extensions decode them,
+   * and those control frames that are left to the
    * program: pings with `autoPong: false`, the close frame with `autoClose:
    * false`. Frames and messages come from the same queue; what one takes the
    * other does not see.
@@ -179,9 +181,13 @@ export class Connection extends Context.Service<Connection, {
   readonly writable: Effect.Effect<void, ConnectionClosed>
 
   /**
-   * Sends a message: a string as text, bytes as binary. Waits while the
-   * transport is over its mark; succeeds when the whole message was handed on.
-   * Bytes must not be changed after.
+   * Sends a message: a string as text, bytes as binary. Suspends while the
+   * transport is above its high-water mark; succeeds once the whole message is
+   * queued. Bytes must not be changed until they have left; a buffer that is
+   * transferred or resized after `send` does not cut the frame.
+   *
+   * A value of another type, or bytes whose buffer is detached, fails with
+   * `InvalidInput`, and nothing is sent. This holds for all that sends.
    */
   readonly send: (
     message: Message.Input,
@@ -197,6 +203,9 @@ export class Connection extends Context.Service<Connection, {
    * when it comes: text when the first is a string, binary when it is bytes. An
    * empty stream sends nothing. Other messages wait for the end of this one.
    *
+   * The stream is pulled once before an element is sent. If it ends at once, the
+   * element is the last frame; if it ends later, an empty frame ends the message.
+   *
    * The protocol cannot take back fragments that were sent. When the stream
    * fails or is interrupted after its first element, the connection is closed
    * with 1011 and the cause `MessageAborted`.
@@ -206,13 +215,23 @@ export class Connection extends Context.Service<Connection, {
     options?: Extension.SendOptions
   ) => Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R>
   /**
-   * Sends a frame as it is. A frame with `fin: false` begins a message that is
-   * to be continued: others wait until its last frame was sent. A close frame
-   * begins the closing handshake.
+   * Sends a frame, in the form that `frames` gives: data frames pass through the
+   * extensions, and are compressed as messages are. A frame with `fin: false`
+   * begins a message: others wait until its last frame is sent. A close frame
+   * begins the closing handshake, and nothing follows it.
+   *
+   * Fails with the rule that a frame breaks, and sends nothing: reserved bits,
+   * control frames that are fragmented or too long, close codes that must not be
+   * sent (RFC 6455 §5.2, §5.5, §7.4), continuations without a beginning. Text is
+   * not checked for UTF-8.
    */
   readonly sendFrame: (
-    frame: Frame.Frame
-  ) => Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong | UnexpectedFragment>
+    frame: Frame.Frame,
+    options?: Extension.SendOptions
+  ) => Effect.Effect<
+    void,
+    ConnectionClosed | ControlPayloadTooLong | InvalidCloseCode | InvalidFrame | UnexpectedFragment
+  >
   /**
    * Sends a ping, waits for the pong, and answers how long that took. The
    * payload, at most 125 bytes, is made up where it is not given. Fails with

@@ -23,7 +23,9 @@
  * ├─ InvalidCloseCode
  * ├─ CloseReasonTooLong
  * ├─ UnexpectedFragment
- * └─ InvalidValue
+ * ├─ InvalidFrame
+ * ├─ InvalidValue
+ * └─ InvalidInput
  * ```
  *
  * Each has a `message` that says what happened and what to change.
@@ -49,7 +51,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as CloseCode from "./CloseCode.ts"
-import type { CloseFrame } from "./Frame.ts"
+import type { CloseFrame, Opcode } from "./Frame.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import type { Message } from "./Message.ts"
 import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
@@ -337,17 +339,18 @@ export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
 // -----------------------------------------------------------------------------
 
 /**
- * A ping or pong with more payload than a control frame may carry (RFC 6455
- * §5.5).
+ * A ping, pong or close frame with more payload than a control frame may carry
+ * (RFC 6455 §5.5).
  *
  * @category send errors
  * @since 0.1.0
  */
 export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLong")<{
+  readonly opcode: Opcode
   readonly length: number
 }> {
   override get message(): string {
-    return `a ping or pong carries at most 125 bytes, not ${this.length}`
+    return `${nameOfOpcode(this.opcode)} frame: expected at most 125 bytes of payload, got ${this.length}`
   }
 }
 
@@ -398,6 +401,33 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
 }
 
 /**
+ * A frame that breaks a rule of RFC 6455, so that every peer would fail the
+ * connection. Nothing was sent.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class InvalidFrame extends Data.TaggedError("InvalidFrame")<{
+  readonly opcode: Opcode
+  /** The tag of the `ProtocolError` that the peer would see. */
+  readonly rule: "ReservedBits" | "FragmentedControlFrame" | "CloseFrameTooShort" | "InvalidUtf8"
+}> {
+  override get message(): string {
+    return `${nameOfOpcode(this.opcode)} frame: expected ${requirements[this.rule]}`
+  }
+}
+
+const requirements: Readonly<Record<InvalidFrame["rule"], string>> = {
+  ReservedBits: "reserved to be 0, got other bits; extensions set theirs when the frame is encoded",
+  FragmentedControlFrame: "fin to be true, got false; control frames are not fragmented",
+  CloseFrameTooShort: "an empty payload or a code of two bytes, got one byte",
+  InvalidUtf8: "a reason in UTF-8, got other bytes"
+}
+
+const nameOfOpcode = (opcode: Opcode): string =>
+  ({ 0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong" })[opcode]
+
+/**
  * A value that a `TypedConnection` cannot send, because its schema does not
  * allow it or its encoding cannot take it. Nothing was sent.
  *
@@ -416,6 +446,35 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
 }
 
 /**
+ * A value that is nothing that can be sent: an array, a number, an ArrayBuffer
+ * or a view of another type, or bytes whose buffer was transferred. Nothing was
+ * sent, and the connection stays usable.
+ *
+ * The types of `send` and its kind do not mention it, because values of the
+ * types do not lead to it; `Effect.catch` and `Effect.exit` see it.
+ *
+ * @category send errors
+ * @since 0.1.0
+ */
+export class InvalidInput extends Data.TaggedError("InvalidInput")<{
+  readonly what:
+    | "message"
+    | "messages"
+    | "fragment"
+    | "frame"
+    | "ping payload"
+    | "close code"
+    | "close reason"
+  readonly expected: string
+  /** What the value is, in words. */
+  readonly received: string
+}> {
+  override get message(): string {
+    return `${this.what}: expected ${this.expected}, got ${this.received}; convert it before you send it`
+  }
+}
+
+/**
  * Why something cannot be sent, other than that the connection is closed.
  *
  * @category models
@@ -427,4 +486,6 @@ export type SendError =
   | InvalidCloseCode
   | CloseReasonTooLong
   | UnexpectedFragment
+  | InvalidFrame
   | InvalidValue
+  | InvalidInput

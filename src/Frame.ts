@@ -24,7 +24,9 @@ import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
 import { Buffer } from "node:buffer"
 import { randomFillSync } from "node:crypto"
+import { isUint8Array } from "node:util/types"
 import * as CloseCode from "./CloseCode.ts"
+import { InvalidInput } from "./ConnectionError.ts"
 import { maxBytes, noBytes, roomFor, withRoom } from "./internal/bytes.ts"
 import { maskInto } from "./internal/mask.ts"
 import { assertValid, within } from "./internal/options.ts"
@@ -288,20 +290,28 @@ export const encodeHeader = (
   return at
 }
 
+/** What is no bytes would be written as garbage. */
+const payloadOf = ({ payload }: Frame): Uint8Array => {
+  if (isUint8Array(payload)) return payload
+  throw new InvalidInput({ what: "frame", expected: "a payload that is a Uint8Array", received: `a ${typeof payload}` })
+}
+
 /**
  * Writes a whole frame to `target` at `at`, and answers where it ends. The
  * payload is copied, and masked on the way when there is a key; the frame's own
- * bytes are left alone.
+ * bytes are left alone. Throws `InvalidInput` if the payload is not a Uint8Array.
  *
  * @category encoding
  * @since 0.1.0
  */
 export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey?: number): number => {
-  const { payload } = frame
-  at = encodeHeader(target, at, frame, payload.length, maskKey)
+  const payload = payloadOf(frame)
+  // Another thread may let it grow meanwhile.
+  const { length } = payload
+  at = encodeHeader(target, at, frame, length, maskKey)
   if (maskKey === undefined) target.set(payload, at)
-  else maskInto(target, at, payload, 0, payload.length, maskKey, 0)
-  return at + payload.length
+  else maskInto(target, at, payload, 0, length, maskKey, 0)
+  return at + length
 }
 
 /**
@@ -324,7 +334,7 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
  * @since 0.1.0
  */
 export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
-  const { length } = frame.payload
+  const { length } = payloadOf(frame)
   const pooled = Buffer.allocUnsafe(headerSize(length, maskKey !== undefined) + length)
   const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, pooled.length)
   encodeInto(bytes, 0, frame, maskKey)

@@ -48,7 +48,8 @@ export class Text {
   }
 
   get bytes(): Uint8Array {
-    return this.utf8 ??= encoder.encode(this.string)
+    if (this.string !== undefined) this.utf8 ??= encoder.encode(this.string)
+    return this.utf8!
   }
 
   /** The message in the form that it has at no cost. */

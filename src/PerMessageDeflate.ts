@@ -34,6 +34,7 @@
  */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { isUint8Array } from "node:util/types"
 import type * as Extension from "./Extension.ts"
 import { Frame, Opcode, Reserved } from "./Frame.ts"
 import { Contexts } from "./internal/contexts.ts"
@@ -429,7 +430,7 @@ class SessionImpl implements Extension.Session {
     }
     if (!this.compressing) return frame
     const compressed = this.deflater.deflate(payload, fin)
-    return compressed instanceof Uint8Array
+    return isUint8Array(compressed)
       ? this.encoded(frame, compressed)
       : Effect.map(compressed, (bytes) => this.encoded(frame, bytes))
   }
@@ -449,7 +450,7 @@ class SessionImpl implements Extension.Session {
     room: Extension.Room
   ): Frame | Extension.DecodeError | Effect.Effect<Frame, Extension.DecodeError> => {
     const inflated = this.inflater.inflate(frame.payload, frame.fin, room)
-    if (inflated instanceof Uint8Array) return this.decoded(frame, inflated)
+    if (isUint8Array(inflated)) return this.decoded(frame, inflated)
     return inflated instanceof InvalidExtensionData || inflated instanceof MessageTooLarge
       ? inflated
       : Effect.map(inflated, (bytes) => this.decoded(frame, bytes))

@@ -53,6 +53,12 @@ export class Transport extends Context.Service<Transport, {
   /** Begins delivery. Called once; nothing is delivered before it returns. */
   readonly start: (receiver: Receiver) => void
   /**
+   * Whether the next `write` gives its bytes to the system, or copies them,
+   * before it returns. Only then does a connection write large payloads of the
+   * program's without a copy. Default: it does not.
+   */
+  readonly immediate?: (() => boolean) | undefined
+  /**
    * Writes bytes, in order, in as few writes to the system as it can. They must
    * not be changed after. False says that the transport is over its mark:
    * `onDrain` follows when it is not any more. Writes after the end are dropped.
@@ -192,6 +198,12 @@ class DuplexTransport {
     }
   }
 
+  /** A socket with nothing to write hands over what it is given; otherwise, and in other streams, it is kept as a view. */
+  immediate(): boolean {
+    const { duplex } = this
+    return isSocket(duplex) && duplex.writableLength === 0 && !duplex.connecting
+  }
+
   pause(): void {
     this.paused = true
     this.duplex.pause()
@@ -317,6 +329,7 @@ class MemoryEnd {
       this.receiver = receiver
       this.schedule()
     },
+    immediate: () => true,
     write: (chunks) => {
       if (this.ended || this.closed) return false
       if (this.peer.closed) {

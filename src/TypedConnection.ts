@@ -23,9 +23,10 @@ import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import type * as Stream from "effect/Stream"
 import type { Connection } from "./Connection.ts"
-import { type ConnectionClosed, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
+import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
 import type { SendOptions } from "./Extension.ts"
 import { ConnectionImpl } from "./internal/connection.ts"
+import { sendableOf } from "./internal/input.ts"
 import type * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
@@ -300,7 +301,11 @@ const encoderOf = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encod
     const encoded = encodeValue(value)
     if (Result.isFailure(encoded)) return Result.fail(new InvalidValue({ value, cause: encoded.failure }))
     try {
-      return Result.succeed(encoding.encode(encoded.success))
+      const message = encoding.encode(encoded.success)
+      const sendable = sendableOf(message)
+      return sendable instanceof InvalidInput
+        ? Result.fail(new InvalidValue({ value, cause: sendable }))
+        : Result.succeed(message)
     } catch (cause) {
       return Result.fail(new InvalidValue({ value, cause }))
     }

@@ -315,7 +315,7 @@ describe("backpressure", () => {
 })
 
 describe("sendFragments (RFC 6455 §5.4)", () => {
-  it.effect("sends each element as it comes, and an empty last frame", () =>
+  it.effect("sends each element as a frame, of which the last ends the message", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       yield* connection.sendFragments(Stream.make("a", "b", "c"))
@@ -323,13 +323,63 @@ describe("sendFragments (RFC 6455 §5.4)", () => {
       assert.deepStrictEqual(peer.received.map((frame) => [frame.opcode, textOf(frame), frame.fin]), [
         [Frame.Opcode.Text, "a", false],
         [Frame.Opcode.Continuation, "b", false],
-        [Frame.Opcode.Continuation, "c", false],
-        [Frame.Opcode.Continuation, "", true]
+        [Frame.Opcode.Continuation, "c", true]
       ])
-      yield* connection.sendFragments(Stream.make(bytes(1)))
+      for (
+        const one of [
+          Stream.make(bytes(1)),
+          Stream.fromIterable([bytes(1)]),
+          Stream.fromEffect(Effect.succeed(bytes(1)))
+        ]
+      ) {
+        const before = peer.received.length
+        yield* connection.sendFragments(one)
+        yield* settle
+        const frames = peer.received.slice(before)
+        assert.deepStrictEqual(frames.map(({ fin, opcode }) => [opcode, fin]), [[Frame.Opcode.Binary, true]])
+      }
+      assert.strictEqual((yield* connection.stats).messagesOut, 4)
+    }))
+
+  it.effect("sends an element before the next one is there, and ends with an empty frame if the end comes later", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeRaw({ role: "server" })
+      const late = Stream.make("a", "b").pipe(Stream.concat(Stream.drain(Stream.fromEffect(Effect.sleep("1 second")))))
+      const fiber = yield* Effect.forkChild(connection.sendFragments(late as Stream.Stream<string>))
       yield* settle
-      assert.deepStrictEqual(opcodesOf(peer.received.slice(4)), [Frame.Opcode.Binary, Frame.Opcode.Continuation])
-      assert.strictEqual((yield* connection.stats).messagesOut, 2)
+      assert.deepStrictEqual(peer.received.map((frame) => [textOf(frame), frame.fin]), [["a", false], ["b", false]])
+      yield* TestClock.adjust("1 second")
+      yield* Fiber.join(fiber)
+      yield* connection.send("next")
+      yield* settle
+      assert.deepStrictEqual(peer.received.slice(2).map((frame) => [textOf(frame), frame.fin]), [["", true], [
+        "next",
+        true
+      ]])
+    }))
+
+  it.effect("a source may use the memory of an element again", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair()
+      const memory = new Uint8Array(8000)
+      const numbered = Stream.map(Stream.make(1, 2, 3).pipe(Stream.rechunk(1)), (n) => memory.fill(n))
+      yield* client.sendFragments(numbered)
+      const { bytes: received } = yield* server.receive
+      assert.deepStrictEqual([0, 8000, 16_000].map((at) => received[at]), [1, 2, 3])
+    }))
+
+  it.effect("releases what the stream acquired, also when it is interrupted while it is pulled", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* makeRaw({ role: "server" })
+      const events: Array<string> = []
+      const source = Stream.concat(
+        Stream.make("a"),
+        Stream.fromEffect(Effect.onInterrupt(Effect.never, () => Effect.sync(() => void events.push("interrupted"))))
+      ).pipe(Stream.ensuring(Effect.sync(() => void events.push("released"))))
+      const fiber = yield* Effect.forkChild(connection.sendFragments(source as Stream.Stream<string>))
+      yield* settle
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(events, ["interrupted", "released"])
     }))
 
   it.effect("keeps other messages out, and lets control frames through", () =>
@@ -349,7 +399,7 @@ describe("sendFragments (RFC 6455 §5.4)", () => {
       yield* Fiber.join(fragments)
       yield* Fiber.join(other)
       yield* settle
-      assert.deepStrictEqual(opcodesOf(peer.received.slice(3)), [0, 0, 1])
+      assert.deepStrictEqual(opcodesOf(peer.received.slice(3)), [0, 1])
       yield* Fiber.interrupt(ping)
     }))
 
@@ -618,6 +668,66 @@ describe("frames", () => {
         yield* tag(connection.sendFrame(Frame.ping(new Uint8Array(126)))),
         "ControlPayloadTooLong"
       )
+    }))
+
+  it.effect("sendFrame refuses a frame that breaks RFC 6455, sends nothing of it, and goes on", () =>
+    Effect.gen(function*() {
+      const { Close, Ping, Pong } = Frame.Opcode
+      const utf8 = new TextEncoder()
+      const codes = [0, 999, 1004, 1005, 1006, 1015, 1016, 2999, 5000, 65_535]
+      const broken: ReadonlyArray<readonly [Frame.Frame, string, unknown]> = [
+        ...codes.map((code) => [new Frame.Frame(Close, bytes(code >> 8, code)), "InvalidCloseCode", code] as const),
+        [new Frame.Frame(Close, bytes(3)), "InvalidFrame", "CloseFrameTooShort"],
+        [new Frame.Frame(Close, bytes(3, 232, 0xff)), "InvalidFrame", "InvalidUtf8"],
+        [new Frame.Frame(Close, bytes(3, 232, 0xe2, 0x82)), "InvalidFrame", "InvalidUtf8"],
+        ...[Close, Ping, Pong].flatMap((opcode) => [
+          [new Frame.Frame(opcode, new Uint8Array(126)), "ControlPayloadTooLong", opcode] as const,
+          [new Frame.Frame(opcode, bytes(), false), "InvalidFrame", "FragmentedControlFrame"] as const,
+          [new Frame.Frame(opcode, bytes(), true, 4), "InvalidFrame", "ReservedBits"] as const
+        ]),
+        ...[1, 2, 4].map((reserved) =>
+          [
+            new Frame.Frame(Frame.Opcode.Text, utf8.encode("x"), true, reserved),
+            "InvalidFrame",
+            "ReservedBits"
+          ] as const
+        )
+      ]
+      for (const role of ["server", "client"] as const) {
+        const { connection, peer } = yield* makeRaw({ role })
+        for (const [frame, tag, fact] of broken) {
+          const error = yield* Effect.flip(connection.sendFrame(frame))
+          assert.strictEqual(error._tag, tag)
+          if (error._tag === "InvalidCloseCode") assert.strictEqual(error.code, fact)
+          if (error._tag === "InvalidFrame") assert.strictEqual(error.rule, fact)
+          if (error._tag === "ControlPayloadTooLong") assert.strictEqual(error.opcode, fact)
+        }
+        yield* connection.send("fine")
+        yield* settle
+        assert.deepStrictEqual(peer.received.map(textOf), ["fine"])
+      }
+    }))
+
+  it.effect("nothing follows a close frame that sendFrame has sent, with a code or without", () =>
+    Effect.gen(function*() {
+      for (const frame of [Frame.close(), Frame.close(1000), Frame.close(4999, "x".repeat(123))]) {
+        const { connection, peer } = yield* makeRaw({ role: "server" })
+        yield* connection.sendFrame(Frame.text("begun", { fin: false }))
+        yield* connection.sendFrame(frame)
+        for (
+          const late of [
+            connection.send("x"),
+            connection.sendFrame(Frame.continuation("x")),
+            connection.sendFrame(Frame.ping()),
+            connection.sendFrame(Frame.close(1001))
+          ]
+        ) assert.strictEqual((yield* Effect.flip(late))._tag, "ConnectionClosed")
+        yield* settle
+        assert.deepStrictEqual(peer.received.slice(1).map(({ payload }) => payload), [frame.payload])
+        peer.send(Frame.close(1000))
+        const ended = yield* connection.closed
+        assert.deepStrictEqual([ended.sent, ended.first], [closeOf(frame), "local"])
+      }
     }))
 
   it.effect("sendFrame of a close frame begins the closing handshake", () =>

@@ -27,8 +27,16 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     "there is no connection, and will be none: the peer ended the connection without a close frame"
   ],
   [
-    new ConnectionError.ControlPayloadTooLong({ length: 126 }),
-    "a ping or pong carries at most 125 bytes, not 126"
+    new ConnectionError.ControlPayloadTooLong({ opcode: 8, length: 126 }),
+    "close frame: expected at most 125 bytes of payload, got 126"
+  ],
+  [
+    new ConnectionError.InvalidFrame({ opcode: 9, rule: "FragmentedControlFrame" }),
+    "ping frame: expected fin to be true, got false; control frames are not fragmented"
+  ],
+  [
+    new ConnectionError.InvalidInput({ what: "message", expected: "a string", received: "null" }),
+    "message: expected a string, got null; convert it before you send it"
   ],
   [
     new ConnectionError.TooManyPings({ limit: 100 }),

@@ -776,8 +776,14 @@ describe("Socket.layerWebSocketConstructor", () => {
       assert.throws(() => socket.send("early"), /not open/)
       yield* until("open")
       assert.strictEqual(socket.readyState, 1)
+      assert.throws(
+        () => socket.send([1] as never),
+        /expected a string, a Uint8Array or a Message, got \[object Array\]/
+      )
+      const binary = Uint8Array.of(1)
       socket.send("text")
-      socket.send(Uint8Array.of(1))
+      socket.send(binary)
+      binary.fill(0)
       yield* Effect.repeat(Effect.delay(Effect.sync(() => events.length), 1), { until: (count) => count === 4 })
       // As long as it cannot be closed like this, it is open.
       assert.throws(() => socket.close(1005), /1005/)

@@ -218,7 +218,12 @@ describe("interrupted at each step", () => {
                 return
               }
               seen.add("whole")
-              assert.deepStrictEqual(received.map((frame) => frame.fin), [false, false, true])
+              // Whether the end is known with the last element depends on where the source is made to yield.
+              assert.strictEqual(Buffer.concat(received.map(({ payload }) => payload)).toString(), "ab")
+              assert.deepStrictEqual(
+                received.map((frame) => frame.fin),
+                received.map((_, i) => i === received.length - 1)
+              )
               yield* stillUsable(connection, peer)
             })
         }

@@ -17,7 +17,7 @@ import {
   Stream,
   SubscriptionRef
 } from "effect"
-import { CloseCode, Connection, ConnectionError, HandshakeError, Transport, WebSocketClient } from "effect-ws"
+import { CloseCode, Connection, ConnectionError, HandshakeError, Message, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { contentOf, settle, type Shape } from "./support/memory.ts"
 import { rawServer, serve } from "./support/net.ts"
@@ -841,6 +841,39 @@ describe("what is sent while there is no connection", () => {
       const got: Array<unknown> = []
       for (let i = 0; i < 5; i++) got.push(yield* receive(servers[0]))
       assert.deepStrictEqual(got, ["login", "a", "b", "c", "d"])
+    }))
+
+  it.effect("and is nothing to be sent fails at once, whether there is a connection or not, and nothing is kept", () =>
+    Effect.gen(function*() {
+      const { client, servers } = yield* keepingFour
+      const tag = (value: unknown) =>
+        Effect.map(
+          Effect.flip(client.sendAll([value as string]) as Effect.Effect<void, { readonly _tag: string }>),
+          (error) => error._tag
+        )
+      for (const value of [[1], { length: 200 }, null]) assert.strictEqual(yield* tag(value), "InvalidInput")
+      yield* client.send("kept")
+      yield* second
+      assert.strictEqual(yield* receive(servers[0]), "kept")
+      for (const value of [[1], { length: 200 }, null]) assert.strictEqual(yield* tag(value), "InvalidInput")
+      yield* client.send("still connected")
+      assert.strictEqual(yield* receive(servers[0]), "still connected")
+    }))
+
+  it.effect("and is kept may be changed or transferred by the program", () =>
+    Effect.gen(function*() {
+      const { client, servers } = yield* keepingFour
+      const changed = Uint8Array.of(1, 2, 3)
+      const transferred = Uint8Array.of(4, 5, 6)
+      const text = new TextEncoder().encode("text")
+      yield* client.sendAll([changed, transferred, Message.text(text), "string"])
+      changed.fill(0)
+      text.fill(0)
+      structuredClone(transferred.buffer, { transfer: [transferred.buffer] })
+      yield* second
+      const got: Array<unknown> = []
+      for (let i = 0; i < 4; i++) got.push(yield* receive(servers[0]))
+      assert.deepStrictEqual(got, [[1, 2, 3], [4, 5, 6], "text", "string"])
     }))
 
   it.effect("and was kept stays so where the connection is lost before it could go", () =>

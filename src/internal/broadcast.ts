@@ -2,11 +2,13 @@
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
 import type { BroadcastOptions, Connection } from "../Connection.ts"
+import { InvalidInput } from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
 import type * as Message from "../Message.ts"
 import { ConnectionImpl } from "./connection.ts"
+import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
 import { atLeast } from "./options.ts"
-import { beyondMark, frameOf } from "./outbox.ts"
+import { beyondMark } from "./outbox.ts"
 
 const defaultMaxBufferedAmount = 1024 * 1024
 
@@ -21,6 +23,8 @@ export const broadcast = (
     const { maxBufferedAmount = defaultMaxBufferedAmount, slowConsumer = "wait" } = options
     const problem = atLeast(0, "maxBufferedAmount", maxBufferedAmount)
     if (problem !== undefined) return Effect.die(problem)
+    const sendables = sendablesOf(messages)
+    if (sendables instanceof InvalidInput) return failInvalid(sendables)
     const sender = slowConsumer === "wait" ? undefined : beyondMark
     let bytes: Uint8Array | undefined
     const waiting: Array<Effect.Effect<void>> = []
@@ -28,12 +32,12 @@ export const broadcast = (
       const own = connection instanceof ConnectionImpl ? connection : undefined
       if (own !== undefined && slowConsumer !== "wait" && own.outbox.isBehind(maxBufferedAmount)) {
         if (slowConsumer === "close") own.closeSlow()
-        else own.outbox.messagesSkipped += messages.length
-      } else if (own?.outbox.takeShared(bytes ??= encodeAll(messages), messages.length, sender) !== true) {
+        else own.outbox.messagesSkipped += sendables.length
+      } else if (own?.outbox.takeShared(bytes ??= encodeAll(sendables), sendables.length, sender) !== true) {
         const sending = own === undefined
           ? connection.sendAll(messages, options)
-          : own.sendInTurn(messages, options, sender)
-        waiting.push(Effect.ignore(sending))
+          : own.sendInTurn(sendables, options, sender)
+        waiting.push(Effect.catchTag(sending, "ConnectionClosed", () => Effect.void))
       }
     }
     return waiting.length === 0
@@ -42,8 +46,8 @@ export const broadcast = (
   })
 
 /** The messages as a server without extensions sends them. */
-const encodeAll = (messages: ReadonlyArray<Message.Input>): Uint8Array => {
-  const frames = messages.map(frameOf)
+const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
+  const frames = messages.map(toFrame)
   const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
   const bytes = Buffer.allocUnsafe(sizes.reduce((sum, size) => sum + size, 0))
   let at = 0

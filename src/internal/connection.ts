@@ -26,6 +26,8 @@ import {
   ConnectionClosed,
   ControlPayloadTooLong,
   IdleTimeout,
+  InvalidFrame,
+  InvalidInput,
   type InvalidMessage,
   type KeepaliveTimeout,
   MessageAborted,
@@ -42,11 +44,21 @@ import type * as Message from "../Message.ts"
 import * as ProtocolError from "../ProtocolError.ts"
 import type { Receiver, Transport } from "../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
-import { decodeFragments, FragmentEncoder } from "./fragments.ts"
+import { decodeFragments, forEachFragment, FragmentEncoder } from "./fragments.ts"
 import { type Decode, failedWith, Inbox } from "./inbox.ts"
+import {
+  closeProblemOf,
+  failInvalid,
+  findDetached,
+  frameFrom,
+  type Sendable,
+  sendableOf,
+  sendablesOf,
+  toFrame
+} from "./input.ts"
 import { type Carried, Meter, type Metered } from "./meter.ts"
 import { checkConnection } from "./options.ts"
-import { type beyondMark, control, frameOf, Outbox, type Owner } from "./outbox.ts"
+import { type beyondMark, control, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
@@ -473,8 +485,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   get send(): Shape["send"] {
     return (message, options) =>
       Effect.suspend(() => {
-        if (!this.outbox.takesAtOnce()) return this.sendInTurn([message], options)
-        this.outbox.writeMessage(message)
+        const sendable = sendableOf(message)
+        if (sendable instanceof InvalidInput) return failInvalid(sendable)
+        if (!this.outbox.takesAtOnce()) return this.sendInTurn([sendable], options)
+        this.outbox.writeMessage(sendable)
         return Effect.void
       })
   }
@@ -482,19 +496,21 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   get sendAll(): Shape["sendAll"] {
     return (messages, options) =>
       Effect.suspend(() => {
-        if (!this.outbox.takesAtOnce()) return this.sendInTurn(messages, options)
-        this.outbox.writeMessages(messages)
+        const sendables = sendablesOf(messages)
+        if (sendables instanceof InvalidInput) return failInvalid(sendables)
+        if (!this.outbox.takesAtOnce()) return this.sendInTurn(sendables, options)
+        this.outbox.writeMessages(sendables)
         return Effect.void
       })
   }
 
   /** What they do when they cannot do it at once; it could always be done like this, at more cost. */
   sendInTurn(
-    messages: ReadonlyArray<Message.Input>,
+    messages: ReadonlyArray<Sendable>,
     options: SendOptions | undefined,
     sender?: typeof beyondMark
   ): Effect.Effect<void, ConnectionClosed> {
-    return this.outbox.send(() => this.outbox.writeData(messages.map(frameOf), options), sender)
+    return this.outbox.send(() => this.outbox.writeData(messages.map(toFrame), options), sender)
   }
 
   get writable(): Shape["writable"] {
@@ -515,28 +531,27 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   ): Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R> {
     return Effect.suspend(() => {
       const encoder = new FragmentEncoder()
-      const sendFragment = (fragment: string | Uint8Array) => {
-        const turn = encoder.begun ? encoder : undefined
-        const frame = encoder.next(fragment)
-        if (!(frame instanceof Frame.Frame)) return Effect.fail(frame)
-        return this.outbox.send(() => {
+      const send = (frame: Frame.Frame, turn: object | undefined) =>
+        this.outbox.send(() => {
+          // Before anything is begun that would have to be aborted.
+          const detached = findDetached([frame])
+          if (detached !== undefined) return failInvalid(detached)
           this.outbox.lock(encoder)
-          return this.outbox.writeData([frame], options)
+          return this.outbox.writeData([frame], options, () => {
+            if (frame.fin) this.outbox.unlock(encoder)
+          })
         }, turn)
+      const sendFragment = (
+        fragment: string | Uint8Array,
+        last: boolean
+      ): Effect.Effect<void, ConnectionClosed | UnexpectedFragment> => {
+        const turn = encoder.begun ? encoder : undefined
+        const frame = encoder.next(fragment, last)
+        if (frame instanceof Frame.Frame) return send(frame, turn)
+        return frame instanceof InvalidInput ? failInvalid(frame) : Effect.fail(frame)
       }
-      const end = Effect.suspend(() =>
-        encoder.begun
-          ? this.outbox.send(
-            () => this.outbox.writeData([encoder.end()], options, () => this.outbox.unlock(encoder)),
-            encoder
-          )
-          : Effect.void
-      )
-      return Stream.runForEach(
-        fragments as Stream.Stream<string | Uint8Array, E, R>,
-        sendFragment as (fragment: string | Uint8Array) => Effect.Effect<void, ConnectionClosed | UnexpectedFragment>
-      ).pipe(
-        Effect.andThen(end),
+      return forEachFragment(fragments as Stream.Stream<string | Uint8Array, E, R>, sendFragment).pipe(
+        Effect.flatMap(() => encoder.ended ? Effect.void : send(encoder.end(), encoder)),
         Effect.ensuring(Effect.sync(() => {
           if (!this.outbox.isLockedBy(encoder)) return
           // Fragments are on the wire that nothing can complete (§5.4): the peer must not wait for the rest.
@@ -549,13 +564,20 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   }
 
   get sendFrame(): Shape["sendFrame"] {
-    return (frame) =>
-      Effect.suspend((): ReturnType<Shape["sendFrame"]> =>
-        Frame.isControl(frame) ? this.sendControlFrame(frame) : this.sendDataFrame(frame)
-      )
+    return (given, options) =>
+      Effect.suspend((): ReturnType<Shape["sendFrame"]> => {
+        const frame = frameFrom(given)
+        if (frame instanceof InvalidInput) return failInvalid(frame)
+        const broken = brokenRule(frame)
+        if (broken !== undefined) return Effect.fail(broken)
+        return Frame.isControl(frame) ? this.sendControlFrame(frame) : this.sendDataFrame(frame, options)
+      })
   }
 
-  private sendDataFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed | UnexpectedFragment> {
+  private sendDataFrame(
+    frame: Frame.Frame,
+    options: SendOptions | undefined
+  ): Effect.Effect<void, ConnectionClosed | UnexpectedFragment> {
     // The connection itself stands for whoever sends a message frame by frame.
     const inside = this.outbox.isLockedBy(this)
     if (inside !== (frame.opcode === Frame.Opcode.Continuation)) {
@@ -563,20 +585,22 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       return Effect.fail(new UnexpectedFragment({ problem }))
     }
     return this.outbox.send(() => {
+      const detached = findDetached([frame])
+      if (detached !== undefined) return failInvalid(detached)
       this.outbox.lock(this)
-      return this.outbox.writeData([frame], asItIs, () => {
+      return this.outbox.writeData([frame], options, () => {
         if (frame.fin) this.outbox.unlock(this)
       })
     }, inside ? this : undefined)
   }
 
-  private sendControlFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed | ControlPayloadTooLong> {
-    const { length } = frame.payload
-    if (length > 125) return Effect.fail(new ControlPayloadTooLong({ length }))
+  private sendControlFrame(frame: Frame.Frame): Effect.Effect<void, ConnectionClosed> {
+    const { opcode, payload } = frame
+    // It waits for room, and must not change meanwhile.
+    const own = payload.slice()
     return this.outbox.send(() => {
-      const close = frame.opcode === Frame.Opcode.Close ? Frame.readClose(frame.payload) : undefined
-      if (close === undefined || "_tag" in close) this.outbox.write(frame)
-      else this.sendClose(close)
+      if (opcode === Frame.Opcode.Close) this.sendClose(Frame.readClose(own) as Frame.CloseFrame)
+      else this.outbox.write(new Frame.Frame(opcode, own))
       return Effect.void
     }, control)
   }
@@ -594,6 +618,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     return (code = CloseCode.NormalClosure, reason = "") =>
       Effect.suspend((): Effect.Effect<ConnectionClosed, ProtocolError.InvalidCloseCode | CloseReasonTooLong> => {
         const problem = closeProblem(code, reason)
+        if (problem instanceof InvalidInput) return failInvalid(problem)
         return problem === undefined ? this.closeWith({ code, reason }) : Effect.fail(problem)
       })
   }
@@ -674,14 +699,27 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
 export const closeProblem = (
   code: number,
   reason: string
-): ProtocolError.InvalidCloseCode | CloseReasonTooLong | undefined => {
+): ProtocolError.InvalidCloseCode | CloseReasonTooLong | InvalidInput | undefined => {
+  const invalid = closeProblemOf(code, reason)
+  if (invalid !== undefined) return invalid
   if (!CloseCode.isOnWire(code)) return new ProtocolError.InvalidCloseCode({ code })
   const length = Buffer.byteLength(reason)
   return length > 123 ? new CloseReasonTooLong({ length }) : undefined
 }
 
-/** A frame of the user's own is not compressed. */
-const asItIs: SendOptions = { compress: false }
+/** Which rule of RFC 6455 §5.2, §5.5 or §7.4 a frame of the program's would break on the wire. */
+const brokenRule = (
+  { fin, opcode, payload, reserved }: Frame.Frame
+): ControlPayloadTooLong | ProtocolError.InvalidCloseCode | InvalidFrame | undefined => {
+  // Extensions set their bits themselves, when they encode the frame.
+  if (reserved !== 0) return new InvalidFrame({ opcode, rule: "ReservedBits" })
+  if (opcode < Frame.Opcode.Close) return undefined
+  if (!fin) return new InvalidFrame({ opcode, rule: "FragmentedControlFrame" })
+  if (payload.length > 125) return new ControlPayloadTooLong({ opcode, length: payload.length })
+  const close = opcode === Frame.Opcode.Close ? Frame.readClose(payload) : undefined
+  if (close === undefined || !("_tag" in close)) return undefined
+  return close._tag === "InvalidCloseCode" ? close : new InvalidFrame({ opcode, rule: close._tag })
+}
 
 /** Whether this end has yet to answer the peer's close frame (`autoClose: false`). */
 const isUnanswered = ({ cause, received, sent }: ConnectionClosed): boolean =>

@@ -6,6 +6,7 @@
  * is done slice by slice, with a turn of the event loop in between.
  */
 import * as Effect from "effect/Effect"
+import { isUint8Array } from "node:util/types"
 import type { DecodeError, Room } from "../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../ProtocolError.ts"
 import { noBytes, Pieces } from "./bytes.ts"
@@ -86,7 +87,8 @@ export class Deflater implements Owner {
       this.rest(final)
       return compressed
     }
-    const work = new Deflating(stream, payload, final)
+    // The rest is compressed in later turns: by then the program may have transferred its buffer.
+    const work = new Deflating(stream, payload.slice(), final)
     work.took(size, length)
     return Effect.map(remaining(work), () => {
       this.rest(final)
@@ -186,7 +188,7 @@ export class Inflater implements Owner {
     if (work.step()) return this.end(work, final)
     return Effect.flatMap(remaining(work), () => {
       const result = this.end(work, final)
-      return result instanceof Uint8Array ? Effect.succeed(result) : Effect.fail(result)
+      return isUint8Array(result) ? Effect.succeed(result) : Effect.fail(result)
     })
   }
 

@@ -71,7 +71,7 @@ export class Extensions {
       } catch (defect) {
         return thrown(defect)
       }
-      if (!(outcome instanceof Frame)) {
+      if (Effect.isEffect(outcome)) {
         return Effect.flatMap(outcome, (it) => toEffect(this.encodeFrom(i + 1, it, options)))
       }
       frame = outcome
@@ -123,11 +123,11 @@ const isFor = ({ reservedBits }: Running, reserved: number): boolean =>
 const thrown = (defect: unknown): Effect.Effect<never> => Effect.die(defect)
 
 const toEffect = <E>(outcome: Outcome<E>): Effect.Effect<Frame, E> =>
-  outcome instanceof Frame
-    ? Effect.succeed(outcome)
+  Effect.isEffect(outcome)
+    ? outcome as Effect.Effect<Frame, E>
     : outcome instanceof Error
     ? Effect.fail(outcome as E)
-    : outcome as Effect.Effect<Frame, E>
+    : Effect.succeed(outcome as Frame)
 
 /** Begins the work of the extensions that were agreed on. */
 export const start = (

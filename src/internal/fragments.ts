@@ -1,11 +1,15 @@
 /** Messages that are sent and received fragment by fragment (RFC 6455 §5.4). */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Pull from "effect/Pull"
 import * as Stream from "effect/Stream"
 import type { Fragments } from "../Connection.ts"
-import { type ConnectionClosed, type MessageSkipped, UnexpectedFragment } from "../ConnectionError.ts"
+import { type ConnectionClosed, InvalidInput, type MessageSkipped, UnexpectedFragment } from "../ConnectionError.ts"
 import { continuation, Frame, Opcode } from "../Frame.ts"
 import type { Inbox } from "./inbox.ts"
+import { payloadOf } from "./input.ts"
 
 const encoder = new TextEncoder()
 
@@ -15,16 +19,27 @@ export class FragmentEncoder {
   /** The first half of a surrogate pair that was cut in two: it can only be encoded with the second. */
   private highSurrogate = ""
 
+  private final = false
+
   get begun(): boolean {
     return this.opcode !== undefined
   }
 
-  next(fragment: string | Uint8Array): Frame | UnexpectedFragment {
+  /** Whether there is nothing to be ended: no message was begun, or its last fragment was known. */
+  get ended(): boolean {
+    return !this.begun || this.final
+  }
+
+  /** The frame of the next fragment, which ends the message if it is known to be the last. */
+  next(given: string | Uint8Array, fin = false): Frame | UnexpectedFragment | InvalidInput {
+    const fragment = payloadOf("fragment", given)
+    if (fragment instanceof InvalidInput) return fragment
     const kind = typeof fragment === "string" ? Opcode.Text : Opcode.Binary
     const opcode = this.opcode === undefined ? kind : Opcode.Continuation
     this.opcode ??= kind
     if (kind !== this.opcode) return new UnexpectedFragment({ problem: "text and binary are mixed in one message" })
-    return new Frame(opcode, typeof fragment === "string" ? this.encode(fragment) : fragment, false)
+    this.final = fin
+    return new Frame(opcode, typeof fragment === "string" ? this.encode(fragment, fin) : fragment, fin)
   }
 
   /** The frame that ends the message. */
@@ -32,13 +47,46 @@ export class FragmentEncoder {
     return continuation(this.highSurrogate)
   }
 
-  private encode(fragment: string): Uint8Array {
+  private encode(fragment: string, fin: boolean): Uint8Array {
     const text = this.highSurrogate + fragment
-    const cut = /[\ud800-\udbff]$/.test(text)
+    const cut = !fin && /[\ud800-\udbff]$/.test(text)
     this.highSurrogate = cut ? text.slice(-1) : ""
     return encoder.encode(cut ? text.slice(0, -1) : text)
   }
 }
+
+/** A source may use the memory of an element again when it is pulled. */
+const ownElement = (element: string | Uint8Array): string | Uint8Array => {
+  const payload = payloadOf("fragment", element)
+  return typeof payload === "string" || payload instanceof InvalidInput ? element : payload.slice()
+}
+
+/**
+ * Runs `send` for each element, in order, and tells it which one is the last, if
+ * the source ends behind it without waiting. No element waits for the next: the
+ * source is pulled first, and if it suspends, the element is sent meanwhile.
+ */
+export const forEachFragment = <E, R, E2>(
+  source: Stream.Stream<string | Uint8Array, E, R>,
+  send: (element: string | Uint8Array, last: boolean) => Effect.Effect<void, E2>
+): Effect.Effect<void, E | E2, R> =>
+  Effect.scoped(Effect.gen(function*() {
+    const pull = yield* Stream.toPull(source)
+    let pulled = yield* Effect.exit(pull)
+    while (Exit.isSuccess(pulled)) {
+      const elements = pulled.value
+      for (const element of elements.slice(0, -1)) yield* send(element, false)
+      const element = ownElement(elements[elements.length - 1])
+      const next = yield* Effect.forkScoped(pull, { startImmediately: true })
+      const known = next.pollUnsafe()
+      yield* send(element, known !== undefined && hasEnded(known))
+      pulled = yield* Fiber.await(next)
+    }
+    if (!hasEnded(pulled)) return yield* Effect.failCause(pulled.cause as Cause.Cause<E>)
+  }))
+
+const hasEnded = (pulled: Exit.Exit<unknown, unknown>): boolean =>
+  Exit.isFailure(pulled) && Pull.isDoneCause(pulled.cause)
 
 /** The message that begins with `first`, as a stream of what its fragments hold. */
 export const decodeFragments = (inbox: Inbox, first: Frame, token: object): Fragments => {

@@ -7,8 +7,15 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
-import { type ConnectionClosed, ControlPayloadTooLong, KeepaliveTimeout, TooManyPings } from "../ConnectionError.ts"
+import {
+  type ConnectionClosed,
+  ControlPayloadTooLong,
+  InvalidInput,
+  KeepaliveTimeout,
+  TooManyPings
+} from "../ConnectionError.ts"
 import * as Frame from "../Frame.ts"
+import { failInvalid, pingPayloadOf } from "./input.ts"
 import { control, type Outbox } from "./outbox.ts"
 import type { Timer } from "./timers.ts"
 import { watch } from "./watch.ts"
@@ -75,9 +82,10 @@ export class Pings {
     payload: string | Uint8Array
   ): Effect.Effect<Duration.Duration, ConnectionClosed | ControlPayloadTooLong | TooManyPings> {
     return Effect.suspend((): ReturnType<Pings["pingWith"]> => {
-      const bytes = typeof payload === "string" ? encoder.encode(payload) : payload
+      const bytes = pingPayloadOf(payload)
+      if (bytes instanceof InvalidInput) return failInvalid(bytes)
       return bytes.length > 125
-        ? Effect.fail(new ControlPayloadTooLong({ length: bytes.length }))
+        ? Effect.fail(new ControlPayloadTooLong({ opcode: Frame.Opcode.Ping, length: bytes.length }))
         : this.roundTrip(bytes)
     })
   }

@@ -19,9 +19,12 @@ import * as Stream from "effect/Stream"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
-import { ConnectionClosed, NotConnected } from "../ConnectionError.ts"
+import { ConnectionClosed, InvalidInput, NotConnected } from "../ConnectionError.ts"
+import type { SendOptions } from "../Extension.ts"
 import { type ConnectError, HandshakeRedirected, HandshakeRejected, ProxyRejected } from "../HandshakeError.ts"
+import type * as Message from "../Message.ts"
 import type { Client, Failure, Reconnecting, ReconnectingOptions, State } from "../WebSocketClient.ts"
+import { copyOf, failInvalid, sendablesOf } from "./input.ts"
 import { checkReconnecting } from "./options.ts"
 import { readRetryAfter } from "./retryAfter.ts"
 import { Timers } from "./timers.ts"
@@ -122,7 +125,7 @@ const delayAfter = (
 // -----------------------------------------------------------------------------
 
 type WhileDown = NonNullable<ReconnectingOptions["whileDown"]>
-type Use<A> = (connection: Shape) => Effect.Effect<A, ConnectionClosed>
+type Use = (connection: Shape) => Effect.Effect<void, ConnectionClosed>
 
 class Link<E> {
   private readonly whileDown: WhileDown
@@ -132,7 +135,7 @@ class Link<E> {
   private readonly usable = Latch.makeUnsafe(false)
   private readonly readable = Latch.makeUnsafe(false)
   /** What was sent while there was no connection, and is kept for the next. */
-  private readonly kept: Array<Use<void>> = []
+  private readonly kept: Array<Use> = []
   /** The connections that were not read to their end, oldest first. */
   private readonly unread: Array<Shape> = []
   private exit: Exit.Exit<void, Failure<E>> | undefined
@@ -203,22 +206,28 @@ class Link<E> {
     return this.exit === undefined ? Effect.andThen(this.usable.await, this.connection) : this.notConnected
   })
 
-  send(use: Use<void>): Effect.Effect<void, NotConnected<E>> {
+  /** Sends messages that were checked: over this connection, or over the next if it is lost before they were sent. */
+  send(
+    messages: ReadonlyArray<Message.Input>,
+    options: SendOptions | undefined
+  ): Effect.Effect<void, NotConnected<E>> {
     return Effect.suspend(() => {
       const connection = this.open
       if (connection !== undefined) {
-        return Effect.catch(use(connection), (closed) => {
+        return Effect.catchTag(connection.sendAll(messages, options), "ConnectionClosed", (closed) => {
           // It was not sent, and may be over the next one.
           this.detach(closed, connection)
-          return this.send(use)
+          return this.send(messages, options)
         })
       }
       if (this.exit !== undefined || this.whileDown === "fail") return this.notConnected
       if (this.whileDown !== "suspend" && this.kept.length < this.whileDown.buffer) {
-        this.kept.push(use)
+        // The program may use its buffers again.
+        const own = messages.map(copyOf)
+        this.kept.push((next) => next.sendAll(own, options))
         return Effect.void
       }
-      return Effect.andThen(this.usable.await, this.send(use))
+      return Effect.andThen(this.usable.await, this.send(messages, options))
     })
   }
 
@@ -359,11 +368,17 @@ export const reconnect = Effect.fnUntraced(function*<E, R, E1, R1, E2, R2, E3, R
       })
   )
 
+  const sendAll: Reconnecting<E | E1 | E2 | E3>["sendAll"] = (messages, sendOptions) =>
+    Effect.suspend(() => {
+      const checked = sendablesOf(messages)
+      return checked instanceof InvalidInput ? failInvalid(checked) : link.send(messages, sendOptions)
+    })
+
   return {
     state,
     messages: link.messages,
-    send: (message, sendOptions) => link.send((connection) => connection.send(message, sendOptions)),
-    sendAll: (messages, sendOptions) => link.send((connection) => connection.sendAll(messages, sendOptions)),
+    send: (message, sendOptions) => sendAll([message], sendOptions),
+    sendAll,
     connection: link.connection,
     closed: Deferred.await(closed)
   }

@@ -13,9 +13,8 @@ import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
-import type { CloseReasonTooLong, ConnectionClosed } from "../ConnectionError.ts"
+import { ConnectionClosed } from "../ConnectionError.ts"
 import type * as Message from "../Message.ts"
-import type { InvalidCloseCode } from "../ProtocolError.ts"
 import { ConnectionImpl } from "./connection.ts"
 
 type Shape = Connection.Connection["Service"]
@@ -81,6 +80,8 @@ export const fromConnections = (
         onSuccess: () => Effect.void,
         onFailure: (error) => {
           if (error._tag === "SocketError") return Effect.fail(error)
+          // The types do not say so: what the program wrote is nothing that can be sent, on any connection.
+          if (!(error instanceof ConnectionClosed)) return Effect.fail(writeError(error))
           if (only !== undefined) return Effect.fail(closeError(error))
           disconnected(connection)
           return attempt
@@ -126,6 +127,6 @@ const closeError = (closed: ConnectionClosed): Socket.SocketError => {
   return error
 }
 
-/** A close code or reason that cannot be sent. */
-const writeError = (cause: InvalidCloseCode | CloseReasonTooLong): Socket.SocketError =>
+/** Something that cannot be sent. */
+const writeError = (cause: unknown): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })

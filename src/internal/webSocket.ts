@@ -12,9 +12,11 @@ import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../CloseCode.ts"
 import type * as Connection from "../Connection.ts"
+import { InvalidInput } from "../ConnectionError.ts"
 import type { ConnectError } from "../HandshakeError.ts"
 import type * as Message from "../Message.ts"
 import { closeProblem } from "./connection.ts"
+import { copyOf, sendableOf } from "./input.ts"
 
 type EventName = "open" | "message" | "error" | "close"
 type Listener = (event: Socket.WebSocketEvent) => void
@@ -54,11 +56,13 @@ export class DomWebSocket implements Socket.WebSocketLike {
     this.listeners[type].delete(listener)
   }
 
-  /** Sends, now or when there is room. As with every WebSocket of this kind, nobody hears when. */
+  /** Sends a copy, now or when there is room, and does not tell when. Throws `InvalidInput` if it cannot be sent. */
   send(data: string | Uint8Array<ArrayBuffer>): void {
     if (this.connection === undefined) throw new Error("the WebSocket is not open yet")
+    const sendable = sendableOf(data)
+    if (sendable instanceof InvalidInput) throw sendable
     if (this.readyState >= states.closing) return
-    this.lastSend = this.run(Effect.ignore(this.connection.send(data)))
+    this.lastSend = this.run(Effect.ignore(this.connection.send(copyOf(data))))
   }
 
   /** Closes, behind what was sent. Throws where it cannot be closed with this, as every WebSocket of this kind. */
