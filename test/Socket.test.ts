@@ -399,7 +399,7 @@ describe("a handler that ends with its connection over a Socket", () => {
           const { pull } = yield* socket.reader
           const { write } = yield* socket.writer
           yield* write(new EffectSocket.CloseEvent(4000, "enough"))
-          yield* Effect.forever(pull)
+          return yield* Effect.forever(pull)
         })
         const { levels, port, untilLogged } = yield* logged(serving, closing)
         const peer = yield* rawHandshake(port)

@@ -587,9 +587,7 @@ describe("the failures of a client's own effects", () => {
           headers: Effect.fail(new NoToken()),
           onOpen: (connection) => connection.send("subscribe")
         })
-        // @ts-expect-error NoToken is not among the failures of connections
-        const wrong: WebSocketClient.Reconnecting = fails
-        for (const client of [sends, receives, asks, wrong]) assert.isDefined(client.state)
+        for (const client of [sends, receives, asks, fails]) assert.isDefined(client.state)
       }).pipe(Effect.provide(layer))
     }))
 })
