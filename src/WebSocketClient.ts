@@ -81,7 +81,10 @@ export interface ConnectOptions extends Connection.Options {
   readonly maxRedirects?: number | undefined
   /** TLS, for a wss URL. Certificates are verified unless this says otherwise. */
   readonly tls?: TlsOptions | undefined
-  /** A Unix socket to connect to; the URL then only says what to ask for there. */
+  /**
+   * A Unix socket to connect to; the URL then only says what to ask for there. As
+   * for the `socketPath` of a server, a path that is too long is an `InvalidOption`.
+   */
   readonly socketPath?: string | undefined
   /**
    * Looks a host up: gives its IP addresses, the preferred one first. Default:

@@ -132,7 +132,11 @@ export interface ListenOptions {
   readonly port?: number | undefined
   /** The address to listen on. Default: all of this machine's. */
   readonly host?: string | undefined
-  /** A Unix socket to listen on, instead of a port. */
+  /**
+   * A Unix socket to listen on, instead of a port. On Linux the path takes at most
+   * 107 bytes, on other systems 103; a longer one is an `InvalidOption`, because
+   * Node 20 would cut it. On Linux a name behind a NUL is an abstract socket.
+   */
   readonly socketPath?: string | undefined
   /** How many connections the system may hold that were not accepted yet. Default 511. 1 or more. */
   readonly backlog?: number | undefined

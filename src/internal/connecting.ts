@@ -36,7 +36,7 @@ import { openWith } from "./connection.ts"
 import { type Extensions, start as startExtensions } from "./extensions.ts"
 import { Attempt, awaited, dial, dialPath, lossOf, ready, secure } from "./dialing.ts"
 import { headerLinesKept, isEncrypted, isTruncated, pairs } from "./http.ts"
-import { checkConnection, duration as checkDuration, wait, within } from "./options.ts"
+import { checkConnection, duration as checkDuration, unixPath, wait, within } from "./options.ts"
 import { parseProxy, tunnel } from "./proxy.ts"
 import { secureOptions } from "./tls.ts"
 import { traceHeaders } from "./tracing.ts"
@@ -84,13 +84,11 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   if (ways.length > 1) return invalid(ways[0][0], "agent, duplex, proxy and socketPath exclude each other")
   const parsed = proxy === undefined ? undefined : parseProxy(proxy)
   if (parsed !== undefined && Result.isFailure(parsed)) return Result.fail(parsed.failure)
-  // Node would take none for a host and a port.
-  if (socketPath === "") return invalid("socketPath", "it is empty")
-  if (socketPath?.includes("\0")) return invalid("socketPath", "it has a NUL")
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
   }
   const problem = within(0, Number.MAX_SAFE_INTEGER, "maxRedirects", maxRedirects) ??
+    unixPath("socketPath", socketPath) ??
     wait("handshakeTimeout", handshakeTimeout) ??
     checkDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)

@@ -6,6 +6,8 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
+import { Buffer } from "node:buffer"
+import { platform } from "node:process"
 import { inspect } from "node:util"
 import type * as Connection from "../Connection.ts"
 import type { OriginPolicy } from "../Handshake.ts"
@@ -106,8 +108,27 @@ export const checkServe = (options: Omit<ServeOptions, "decide">): Checked =>
     duration("handlerTimeout", options.handlerTimeout) ??
     duration("shutdownTimeout", options.shutdownTimeout)
 
+/** The most bytes that an address has room for (`sun_path`, without the NUL behind it). Windows has pipes instead. */
+const longestPath = platform === "win32" ? Infinity : platform === "linux" ? 107 : 103
+
+/** The path of a Unix socket. Node 20 cuts a longer one silently, and then listens elsewhere. */
+export const unixPath = (option: string, path: string | undefined): Checked => {
+  if (path === undefined) return undefined
+  const invalid = (problem: string) => new InvalidOption({ option, problem })
+  const isAbstract = platform === "linux" && path.startsWith("\0")
+  const name = isAbstract ? path.slice(1) : path
+  if (name === "") return invalid("it is empty")
+  if (!isAbstract && name.includes("\0")) {
+    return invalid("it has a NUL, which only names of abstract sockets on Linux begin with")
+  }
+  const bytes = Buffer.byteLength(name)
+  return bytes > longestPath
+    ? invalid(`it takes ${bytes} bytes, and has to take ${longestPath} or fewer; use a shorter directory`)
+    : undefined
+}
+
 export const checkListen = (
-  { backlog, handshakeTimeout, maxHeaderSize, maxPendingHandshakes, path, port }: ListenOptions
+  { backlog, handshakeTimeout, maxHeaderSize, maxPendingHandshakes, path, port, socketPath }: ListenOptions
 ): Checked =>
   within(0, 65_535, "port", port) ??
     within(1, 2 ** 31 - 1, "backlog", backlog) ??
@@ -117,6 +138,7 @@ export const checkListen = (
         option: "path",
         problem: `"${path}" is none: it begins with a slash, and has no query`
       })) ??
+    unixPath("socketPath", socketPath) ??
     wait("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)

@@ -11,6 +11,7 @@ import {
   WebSocketClient,
   WebSocketServer
 } from "effect-ws"
+import { tmpdir } from "node:os"
 import * as Testing from "effect-ws/Testing"
 import { readdirSync, readFileSync } from "node:fs"
 import { inspect } from "node:util"
@@ -122,6 +123,8 @@ describe("options that cannot be", () => {
     ["handshakeTimeout", { handshakeTimeout: -1 }],
     ["maxHeaderSize", { maxHeaderSize: NaN }],
     ["maxPendingHandshakes", { maxPendingHandshakes: 0 }],
+    ["socketPath", { socketPath: "" }],
+    ["socketPath", { socketPath: "/tmp/a\0b" }],
     ["tls", { tls: { key: "no key", cert: "no certificate" } }]
   ]
   for (const [option, options] of listening) {
@@ -129,6 +132,35 @@ describe("options that cannot be", () => {
       Effect.gen(function*() {
         const error = yield* Effect.flip(WebSocketServer.make(options))
         assert.deepInclude(error, { _tag: "InvalidOption", option })
+      }))
+  }
+
+  const longest = process.platform === "linux" ? 107 : 103
+  /** Paths of so many bytes, which are more than characters. */
+  const pathOf = (bytes: number) => `${tmpdir()}/é`.padEnd(bytes - 1, `${process.pid}`)
+  const names: ReadonlyArray<readonly [string, (bytes: number) => string]> = [
+    ["a path", pathOf],
+    ...process.platform === "linux"
+      ? [["the name of an abstract socket", (bytes: number) => `\0${pathOf(bytes)}`]] as const
+      : []
+  ]
+  for (const [what, name] of names) {
+    it.live(`socketPath: ${what} has ${longest} bytes at most`, () =>
+      Effect.gen(function*() {
+        const socketPath = name(longest)
+        const server = yield* WebSocketServer.make({ socketPath })
+        yield* server.serve(Effect.flatMap(Connection.Connection, ({ send }) => send("hello")))
+        const client = yield* WebSocketClient.connect(server.url, { socketPath })
+        assert.strictEqual((yield* client.receive)._tag, "Text")
+        const tooLong = { socketPath: name(longest + 1) }
+        for (
+          const error of yield* Effect.all([
+            Effect.flip(WebSocketServer.make(tooLong)),
+            Effect.flip(WebSocketClient.connect(server.url, tooLong))
+          ])
+        ) {
+          assert.deepInclude(error, { _tag: "InvalidOption", option: "socketPath" })
+        }
       }))
   }
 
