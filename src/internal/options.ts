@@ -114,17 +114,12 @@ const longestPath = platform === "win32" ? Infinity : platform === "linux" ? 107
 /** The path of a Unix socket. Node 20 cuts a longer one silently, and then listens elsewhere. */
 export const unixPath = (option: string, path: string | undefined): Checked => {
   if (path === undefined) return undefined
-  const invalid = (problem: string) => new InvalidOption({ option, problem })
   const isAbstract = platform === "linux" && path.startsWith("\0")
   const name = isAbstract ? path.slice(1) : path
-  if (name === "") return invalid("it is empty")
-  if (!isAbstract && name.includes("\0")) {
-    return invalid("it has a NUL, which only names of abstract sockets on Linux begin with")
-  }
   const bytes = Buffer.byteLength(name)
-  return bytes > longestPath
-    ? invalid(`it takes ${bytes} bytes, and has to take ${longestPath} or fewer; use a shorter directory`)
-    : undefined
+  return bytes > 0 && bytes <= longestPath && (isAbstract || !name.includes("\0"))
+    ? undefined
+    : invalid(option, `a path of 1 to ${longestPath} bytes, and none of them NUL`, path)
 }
 
 export const checkListen = (
