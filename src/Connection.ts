@@ -188,6 +188,9 @@ export class Connection extends Context.Service<Connection, {
    *
    * A value of another type, or bytes whose buffer is detached, fails with
    * `InvalidInput`, and nothing is sent. This holds for all that sends.
+   *
+   * If the peer closes while a `send` waits, the reply to its close frame goes
+   * behind what that `send` sends.
    */
   readonly send: (
     message: Message.Input,

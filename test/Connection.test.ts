@@ -1345,6 +1345,83 @@ describe("close (RFC 6455 §7)", () => {
       assert.deepStrictEqual([one.first, other.first], ["local", "local"])
     }))
 
+  for (const mode of ["messages one by one", "all that is here"] as const) {
+    it.effect(`the reply goes behind sends that wait for room when the peer's close frame comes: ${mode}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeRaw({ role: "server" }, { highWaterMark: 100 })
+        const echo = mode === "all that is here"
+          ? Stream.runForEachArray(connection.messages, (messages) => connection.sendAll(messages))
+          : Stream.runForEach(connection.messages, connection.send)
+        const echoing = yield* Effect.forkChild(echo)
+        yield* settle
+        peer.transport.pause()
+        peer.send(
+          Frame.text("x".repeat(256 * 1024)),
+          Frame.text("short"),
+          Frame.text("last"),
+          Frame.close(1000, "done")
+        )
+        yield* settle
+        assert.deepStrictEqual(peer.received, [])
+        peer.transport.resume()
+        yield* Fiber.join(echoing)
+        yield* settle
+        assert.deepStrictEqual(peer.received.map(({ opcode, payload }) => [opcode, payload.length]), [
+          [1, 256 * 1024],
+          [1, 5],
+          [1, 4],
+          [8, 2]
+        ])
+        assert.isTrue((yield* connection.closed).clean)
+      }))
+  }
+
+  it.effect("the reply waits for senders no longer than closeTimeout, and not when they give up", () =>
+    Effect.gen(function*() {
+      for (const givesUp of [false, true]) {
+        const network = makeNetwork(100)
+        const connection = yield* Connection.make(network.transport, { role: "server", keepalive: false })
+        yield* connection.send(new Uint8Array(200))
+        yield* settle
+        const sending = yield* Effect.forkChild(Effect.exit(connection.send("waits")), { startImmediately: true })
+        network.deliver(Frame.encode(Frame.close(1000), 7))
+        yield* settle
+        assert.strictEqual(network.writes.length, 1)
+        if (givesUp) {
+          yield* Fiber.interrupt(sending)
+          yield* settle
+          assert.deepStrictEqual(network.writes.at(-1), Buffer.from(Frame.encode(Frame.close(1000))))
+          assert.isTrue((yield* connection.closed).clean)
+        } else {
+          yield* TestClock.adjust("10 seconds")
+          yield* settle
+          assert.isTrue(network.gone())
+          assert.strictEqual((yield* connection.closed).cause?._tag, "CloseTimeout")
+          assert(Exit.isFailure(yield* Fiber.join(sending)))
+        }
+        network.close()
+      }
+    }))
+
+  it.effect("a peer that sends a close frame, and ends or is gone while a send waits, has closed cleanly", () =>
+    Effect.gen(function*() {
+      for (const leave of ["end", "close"] as const) {
+        const network = makeNetwork(100)
+        const connection = yield* Connection.make(network.transport, { role: "server", keepalive: false })
+        yield* connection.send(new Uint8Array(200))
+        yield* settle
+        const sending = yield* Effect.forkChild(Effect.flip(connection.send("waits")), { startImmediately: true })
+        network.deliver(Frame.encode(Frame.close(1000), 7))
+        yield* settle
+        if (leave === "end") network.peerEnds()
+        else network.close()
+        const ended = yield* connection.closed
+        assert.isTrue(ended.clean)
+        assert.strictEqual(yield* Fiber.join(sending), ended)
+        network.close()
+      }
+    }))
+
   it.effect("twice is once", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair()

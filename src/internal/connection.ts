@@ -62,6 +62,7 @@ import { type beyondMark, control, Outbox, type Owner } from "./outbox.ts"
 import { Pings, type Watched } from "./pings.ts"
 import { Protocol } from "./protocol.ts"
 import { type Timer, Timers } from "./timers.ts"
+import { nextTurn } from "./turns.ts"
 import { startSpan } from "./tracing.ts"
 import { watch } from "./watch.ts"
 
@@ -151,6 +152,8 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   private stopSlowWatch: (() => void) | undefined
   /** Stops watching whether anything is sent or received. */
   private stopIdleWatch: (() => void) | undefined
+  /** The reply to the peer's close frame, while it waits for senders. */
+  private owedClose: Frame.CloseFrame | undefined
   private dropping = false
   private peerEnded = false
   private finished = false
@@ -240,7 +243,7 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       this.dropping ||= this.inbox.full && !this.protocol.sendable
       if (!this.dropping) this.inbox.push(deliver)
     }
-    if (close !== undefined) this.sendClose(close)
+    if (close !== undefined) this.reply(close)
     else if (this.protocol.state !== "Open") {
       this.proceed()
       // Without a reply of this end's, the end is not known yet. But nothing follows the peer's close frame (§5.5.1).
@@ -267,13 +270,20 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.pings.drained()
   }
 
+  onNoneWaiting(): void {
+    // A sender that has got its turn may go on sending; the reply goes behind that.
+    if (this.owedClose !== undefined) nextTurn(() => this.outbox.hasWaiting || this.replyNow())
+  }
+
   onEnd(): void {
     this.peerEnded = true
+    this.replyNow()
     if (this.ended === undefined) this.cut(new TransportEnded())
     this.transport.end()
   }
 
   onClose(error: TransportError | undefined): void {
+    this.replyNow()
     if (this.ended === undefined) this.cut(error ?? new TransportEnded())
     this.timers.cancel(this.deadline)
     const { closed } = this.protocol
@@ -391,6 +401,22 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     this.protocol.close(frame, cause)
     this.outbox.write(Frame.close(frame.code, frame.reason))
     this.proceed()
+  }
+
+  /**
+   * Answers a close frame. "An endpoint MAY delay sending a Close frame until its current message is sent" (§5.5.1):
+   * a \`send\` that waits for room was begun before the peer's close frame came, and is sent before the reply.
+   */
+  private reply(frame: Frame.CloseFrame): void {
+    if (!this.outbox.hasWaiting || this.protocol.state !== "Closing") return this.sendClose(frame)
+    this.owedClose = frame
+    this.proceed()
+  }
+
+  /** Sends the reply that waits for senders, if one does. */
+  private replyNow(): void {
+    if (this.owedClose !== undefined) this.sendClose(this.owedClose)
+    this.owedClose = undefined
   }
 
   /** Closing has begun: it goes on until the transport is gone, and has a deadline. */

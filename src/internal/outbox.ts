@@ -107,6 +107,8 @@ export interface Owner {
   readonly onCongested: () => void
   /** Somebody waits for room in it. */
   readonly onWaiting: () => void
+  /** No sender waits for room or its turn any more. */
+  readonly onNoneWaiting: () => void
   /** Programs that send or ping are told that the connection has ended. */
   readonly onTold: () => void
 }
@@ -250,7 +252,7 @@ export class Outbox {
       if (this.full) this.owner.onWaiting()
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)
-        if (index >= 0) this.waiting.splice(index, 1)
+        if (index >= 0) this.removeWaiting(index)
         // It had its turn and was interrupted before it could use it.
         else this.admit()
       })
@@ -295,8 +297,19 @@ export class Outbox {
     while (this.waiting.length > 0) {
       const index = this.waiting.findIndex((waiter) => this.admits(waiter.sender))
       if (index < 0) return
-      this.waiting.splice(index, 1)[0].go()
+      this.removeWaiting(index).go()
     }
+  }
+
+  /** Whether a sender waits for room or for its turn. */
+  get hasWaiting(): boolean {
+    return this.waiting.length > 0
+  }
+
+  private removeWaiting(index: number): Waiter {
+    const [waiter] = this.waiting.splice(index, 1)
+    if (this.waiting.length === 0) this.owner.onNoneWaiting()
+    return waiter
   }
 
   // -- writing ---------------------------------------------------------------

@@ -19,7 +19,14 @@ const make = (
   const protocol = new Protocol(role, codec, {})
   const context = Context.empty()
   const meter = Meter.of(context, role)
-  const owner = { meter, timers: Timers.of(context), onCongested: () => {}, onWaiting: () => {}, onTold: () => {} }
+  const owner = {
+    meter,
+    timers: Timers.of(context),
+    onCongested: () => {},
+    onWaiting: () => {},
+    onTold: () => {},
+    onNoneWaiting: () => {}
+  }
   const maskKey = role === "client" ? codec.maskKey : undefined
   const outbox = new Outbox(owner, network.transport, protocol, { coalesce, maskKey })
   const send = (text: string, sender?: object | typeof control) =>

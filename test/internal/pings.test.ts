@@ -16,7 +16,14 @@ const make = Effect.map(Effect.context<never>(), (context) => {
   const codec = Frame.makeCodec()
   const protocol = new Protocol("server", codec, {})
   const meter = Meter.of(context, "server")
-  const owner = { meter, timers: Timers.of(context), onCongested: () => {}, onWaiting: () => {}, onTold: () => {} }
+  const owner = {
+    meter,
+    timers: Timers.of(context),
+    onCongested: () => {},
+    onWaiting: () => {},
+    onTold: () => {},
+    onNoneWaiting: () => {}
+  }
   const outbox = new Outbox(owner, network.transport, protocol, { coalesce: false })
   const pings = new Pings(outbox, 4)
   const onDrain = () => {
