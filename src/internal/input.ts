@@ -10,7 +10,7 @@
  */
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
-import { isProxy, isUint8Array } from "node:util/types"
+import { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
 import { InvalidInput } from "../ConnectionError.ts"
 import { Frame, Opcode, text } from "../Frame.ts"
 import * as Message from "../Message.ts"
@@ -45,13 +45,15 @@ const isOrdinary = (view: Uint8Array): boolean => {
 
 /** A Uint8Array of any realm, or undefined. Subclasses, which may lie about their length, are seen through a plain view. */
 export const bytesOf = (value: unknown): Uint8Array | undefined => {
-  if (!isUint8Array(value) || isDetached(value)) return undefined
-  return isOrdinary(value) ? value : new Uint8Array(bufferOf.call(value), offsetOf.call(value), lengthOf.call(value))
+  if (!isUint8Array(value)) return undefined
+  if (isOrdinary(value)) return value.length === 0 && isDetached(value) ? undefined : value
+  if (isDetached(value)) return undefined
+  return new Uint8Array(bufferOf.call(value), offsetOf.call(value), lengthOf.call(value))
 }
 
 /** Whether a buffer keeps its size for as long as it is attached, and no other thread writes to it. */
 export const isFixed = ({ buffer }: Uint8Array): boolean =>
-  !("resizable" in buffer && buffer.resizable) && !(buffer instanceof SharedArrayBuffer)
+  !("resizable" in buffer && buffer.resizable) && !isSharedArrayBuffer(buffer)
 
 // -----------------------------------------------------------------------------
 // What is wrong
