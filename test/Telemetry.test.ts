@@ -249,7 +249,7 @@ describe("spans", () => {
   it.live("and errors of a client hold no user, password, query or fragment of the URL", () =>
     Effect.gen(function*() {
       const { spans, tracer } = makeTracer()
-      const duplex = () => Effect.fail(new Error("no stream"))
+      const duplex = () => Effect.fail(Object.assign(new Error("no stream"), { code: "ENOSTREAM" }))
       const connect = (url: string | URL) =>
         Effect.scoped(WebSocketClient.connect(url, { duplex })).pipe(Effect.provideService(Tracer.Tracer, tracer))
       for (

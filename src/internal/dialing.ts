@@ -146,10 +146,11 @@ const systemLookup = (host: string): Effect.Effect<ReadonlyArray<string>, Error>
 
 /** What a lookup found, if all of it is addresses: a name would be looked up by Node once more. */
 const checked = (host: string, found: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Error> => {
+  const failed = (problem: string, code: string) =>
+    Effect.fail(Object.assign(new Error(`lookup of ${host}: ${problem}`), { code }))
   const other = found.find((address) => Net.isIP(address) === 0)
-  if (other !== undefined) return Effect.fail(new Error(`lookup of ${host}: expected IP addresses, got "${other}"`))
-  if (found.length > 0) return Effect.succeed(found)
-  return Effect.fail(Object.assign(new Error(`lookup of ${host}: it has no addresses`), { code: "ENOTFOUND" }))
+  if (other !== undefined) return failed(`expected IP addresses, got "${other}"`, "ERR_INVALID_IP_ADDRESS")
+  return found.length === 0 ? failed("it has no addresses", "ENOTFOUND") : Effect.succeed(found)
 }
 
 /** The addresses of both families in turn, those of the first one's family first (RFC 8305 §4). */

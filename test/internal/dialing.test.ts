@@ -211,7 +211,7 @@ describe("a lookup", () => {
       const none = yield* failure(connect("ws://host/", at()))
       assert.deepInclude(none, { _tag: "ConnectFailed", phase: "lookup", code: "ENOTFOUND" })
       const name = yield* failure(connect("ws://host/", at("127.0.0.1", "localhost")))
-      assert.deepInclude(name, { _tag: "ConnectFailed", phase: "lookup" })
+      assert.deepInclude(name, { _tag: "ConnectFailed", phase: "lookup", code: "ERR_INVALID_IP_ADDRESS" })
       assert.include(name.message, "expected IP addresses, got \"localhost\"")
     }))
 
