@@ -192,6 +192,12 @@ export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
 export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
   /** What was wrong: the kind of message, its encoding, or the value that was encoded. */
   readonly reason: "Type" | "Encoding" | "Value"
+  /**
+   * What was expected, and where, such as `Expected number at ["a"]`, without any
+   * value that was received. If the connection is closed, it is the reason, as far
+   * as a close frame has room for it.
+   */
+  readonly problem: string
   /** The message, as it came. */
   readonly received: Message
   /** What the decoder or the schema said. */
@@ -207,8 +213,7 @@ export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
   }
 
   override get message(): string {
-    const said = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `the peer sent a message that is not what was agreed on: ${said}`
+    return `the peer sent a message that is not what was agreed on: ${this.problem}`
   }
 }
 

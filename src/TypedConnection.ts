@@ -21,6 +21,7 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
+import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Stream from "effect/Stream"
 import type { Connection } from "./Connection.ts"
 import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
@@ -281,19 +282,48 @@ export const encoder = <O extends Schema.ConstraintEncoder<unknown>>(
 const decoderOf = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding) => {
   const decodeValue = Schema.decodeUnknownResult(encoding.codec(schema))
   return (received: Message.Message): Result.Result<S["Type"], InvalidMessage> => {
-    const invalid = (reason: InvalidMessage["reason"], cause: unknown) =>
-      Result.fail(new InvalidMessage({ reason, received, cause }))
-    if (received._tag !== encoding.accepts) return invalid("Type", new Error(`it is ${received._tag.toLowerCase()}`))
+    const invalid = (reason: InvalidMessage["reason"], problem: string, cause: unknown) =>
+      Result.fail(new InvalidMessage({ reason, problem, received, cause }))
+    const { _tag } = received
+    if (_tag !== encoding.accepts) {
+      const problem = `Expected a ${encoding.accepts.toLowerCase()} message, got ${_tag.toLowerCase()}`
+      return invalid("Type", problem, new Error(problem))
+    }
     let value: unknown
     try {
       value = encoding.decode(received)
     } catch (cause) {
-      return invalid("Encoding", cause)
+      // What the decoder says may quote the message.
+      return invalid("Encoding", encoding === json ? "Expected valid JSON" : "Expected another encoding", cause)
     }
     const decoded = decodeValue(value)
-    return Result.isSuccess(decoded) ? Result.succeed(decoded.success) : invalid("Value", decoded.failure)
+    return Result.isSuccess(decoded)
+      ? Result.succeed(decoded.success)
+      : invalid("Value", problemOf(decoded.failure), decoded.failure)
   }
 }
+
+/** Where a value is not what the schema allows, and what would be, in words of the schema alone. */
+const problemOf = ({ issue }: Schema.SchemaError): string => {
+  const [{ message, path = [] }] = describe(issue).issues
+  const at = path.map((key) => `[${typeof key === "symbol" ? String(key) : JSON.stringify(key)}]`).join("")
+  return at === "" ? message : `${message} at ${at}`
+}
+
+const describe = SchemaIssue.makeFormatterStandardSchemaV1({
+  leafHook: (issue) => {
+    // Functions of a program may say what they were given.
+    const { annotations } = issue as { readonly annotations?: { readonly expected?: unknown } | undefined }
+    if (issue._tag === "InvalidValue" || SchemaIssue.hasInput(issue)) {
+      return typeof annotations?.expected === "string" ? `Expected ${annotations.expected}` : "Expected another value"
+    }
+    return SchemaIssue.defaultLeafHook(issue)
+  },
+  checkHook: ({ filter: { annotations } }) => {
+    if (typeof annotations?.message === "string") return annotations.message
+    return typeof annotations?.expected === "string" ? `Expected ${annotations.expected}` : "Expected another value"
+  }
+})
 
 const encoderOf = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encoding: Encoding) => {
   const encodeValue = Schema.encodeUnknownResult(encoding.codec(schema))

@@ -162,12 +162,12 @@ describe("encoder", () => {
 })
 
 describe("an invalid message", () => {
-  const cases: ReadonlyArray<readonly [string, Frame.Frame, InvalidMessage["reason"], number]> = [
-    ["binary instead of text", Frame.binary(Uint8Array.of(1)), "Type", 1003],
-    ["text that is no JSON", nonsense, "Encoding", 1007],
-    ["a value that the schema does not allow", Frame.text(`{"n":"1"}`), "Value", 1007]
+  const cases: ReadonlyArray<readonly [string, Frame.Frame, InvalidMessage["reason"], number, string]> = [
+    ["binary instead of text", Frame.binary(Uint8Array.of(1)), "Type", 1003, "Expected a text message, got binary"],
+    ["text that is no JSON", nonsense, "Encoding", 1007, "Expected valid JSON"],
+    ["a value that the schema does not allow", Frame.text(`{"n":"1"}`), "Value", 1007, `Expected number at ["n"]`]
   ]
-  for (const [what, frame, reason, code] of cases) {
+  for (const [what, frame, reason, code, problem] of cases) {
     it.effect(`closes the connection with ${code}: ${what}`, () =>
       Effect.gen(function*() {
         for (const how of ["receive", "messages"] as const) {
@@ -188,9 +188,10 @@ describe("an invalid message", () => {
           assert.instanceOf(cause, InvalidMessage)
           assert.strictEqual(cause.reason, reason)
           assert.deepStrictEqual(Buffer.from(cause.received.bytes), Buffer.from(frame.payload))
-          assert.match(error.message, /: the peer sent a message that is not what was agreed on: ./)
+          assert.strictEqual(cause.message, `the peer sent a message that is not what was agreed on: ${problem}`)
+          assert.include(error.message, cause.message)
           const close = peer.received.at(-1)!
-          assert.deepStrictEqual(Frame.readClose(close.payload), { code, reason: "InvalidMessage" })
+          assert.deepStrictEqual(Frame.readClose(close.payload), { code, reason: problem })
           assert.strictEqual(yield* typed.connection.closed, error)
           assert.strictEqual(yield* Effect.flip(typed.receive), error)
         }
@@ -210,6 +211,74 @@ describe("an invalid message", () => {
         assert.instanceOf(yield* Effect.flip(run), InvalidMessage)
         assert.deepStrictEqual(got, [2])
         assert.strictEqual((yield* lenient.receive).n, 3)
+      }))
+  }
+
+  const long = "k".repeat(200)
+  const told: ReadonlyArray<readonly [string, Schema.ConstraintDecoder<unknown>, unknown, string]> = [
+    [
+      "where a value is",
+      Schema.Struct({ a: Schema.Array(Schema.Struct({ b: Schema.String })) }),
+      { a: [{ b: 1 }] },
+      `Expected string at ["a"][0]["b"]`
+    ],
+    ["which key is missing", Schema.Struct({ a: Schema.String }), {}, `Missing key at ["a"]`],
+    [
+      "what a pattern expects",
+      Schema.String.check(Schema.isPattern(/^a+$/)),
+      "SECRET",
+      "Expected a string matching the RegExp ^a+$"
+    ],
+    ["which URL is invalid", Schema.URLFromString, "SECRET", "Expected a valid URL string"],
+    [
+      "what a program's own check expects",
+      Schema.String.check(Schema.makeFilter(() => false, { expected: "a name" })),
+      "SECRET",
+      "Expected a name"
+    ],
+    [
+      "no value that a program's check quotes",
+      Schema.String.check(Schema.makeFilter((s) => `bad ${s}`)),
+      "SECRET",
+      "Expected another value"
+    ],
+    [
+      "no value that a union quotes",
+      Schema.Union([Schema.Literal("x"), Schema.Finite]),
+      "SECRET",
+      `Expected "x" | number`
+    ],
+    [
+      "as much as fits into 123 bytes",
+      Schema.Record(Schema.String, Schema.Finite),
+      { [long]: "SECRET" },
+      `Expected number at ["${"k".repeat(102)}`
+    ],
+    [
+      "no half of a character",
+      Schema.Record(Schema.String, Schema.Finite),
+      { ["é".repeat(100)]: "SECRET" },
+      `Expected number at ["${"é".repeat(51)}`
+    ],
+    [
+      "no half of a surrogate pair",
+      Schema.Record(Schema.String, Schema.Finite),
+      { ["x" + "😀".repeat(50)]: "SECRET" },
+      `Expected number at ["x${"😀".repeat(25)}`
+    ]
+  ]
+  for (const [what, schema, value, reason] of told) {
+    it.effect(`tells the peer ${what}`, () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* makeTyped
+        const typed = TypedConnection.make(connection, {
+          receives: schema,
+          sends: Schema.String
+        })
+        peer.send(Frame.text(JSON.stringify(value)))
+        yield* Effect.flip(typed.receive)
+        yield* settle
+        assert.deepStrictEqual(Frame.readClose(peer.received.at(-1)!.payload), { code: 1007, reason })
       }))
   }
 

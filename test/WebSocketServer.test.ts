@@ -10,8 +10,10 @@ import {
   Fiber,
   Layer,
   Logger,
+  Schema,
   Scope,
-  Stream
+  Stream,
+  Tracer
 } from "effect"
 import {
   Connection,
@@ -20,6 +22,7 @@ import {
   Handshake,
   type HandshakeError,
   Message,
+  TypedConnection,
   WebSocketClient,
   WebSocketServer
 } from "effect-ws"
@@ -33,7 +36,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
 import { contentOf, settle } from "./support/memory.ts"
-import { headEnd, rawConnect, rawHandshake, requestText, serve, splitHead } from "./support/net.ts"
+import { headEnd, rawConnect, rawHandshake, requestText, sampleKey, serve, splitHead } from "./support/net.ts"
+import { eventually } from "./support/resources.ts"
 
 const certificates = new URL("support/certificates/", import.meta.url)
 const key = readFileSync(new URL("localhost.key", certificates), "utf8")
@@ -378,6 +382,118 @@ describe("handlers", () => {
       yield* bystander.send("unharmed")
       assert.strictEqual(textOf(yield* bystander.receive), "unharmed")
       assert.strictEqual(logged.length, 3)
+    }))
+
+  const records = Effect.sync(() => {
+    const logged: Array<Record<string, unknown>> = []
+    const logger = Logger.map(Logger.formatStructured, ({ annotations, cause, level, message }) => {
+      logged.push({ level, message, cause, ...annotations })
+    })
+    return { logged, layer: Logger.layer([logger]) }
+  })
+
+  it.live("that fail are logged with the path, the address, the key and the close code, without the query", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const server = yield* serve(Effect.fail("on purpose")).pipe(Effect.provide(layer))
+      const peer = yield* rawConnect(server.port)
+      peer.write(requestText({}, "GET /chat?token=s3cret HTTP/1.1"))
+      yield* eventually(() => logged.length > 0)
+      const [{ cause, ...record }] = logged
+      assert.deepStrictEqual(record, {
+        level: "ERROR",
+        message: "a WebSocket handler failed",
+        "url.path": "/chat",
+        "client.address": "127.0.0.1",
+        "websocket.key": sampleKey,
+        "websocket.close.code": 1011
+      })
+      assert.include(String(cause), "on purpose")
+      assert.notInclude(JSON.stringify(logged), "s3cret")
+    }))
+
+  it.live("that fail after they have closed are logged with the code that they closed with", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const failing = Effect.gen(function*() {
+        yield* (yield* Connection.Connection).close(4000)
+        return yield* Effect.die("on purpose")
+      })
+      const server = yield* serve(failing).pipe(Effect.provide(layer))
+      const connection = yield* connect(server.url)
+      assert.strictEqual((yield* connection.closed).code, 4000)
+      yield* eventually(() => logged.length > 0)
+      assert.deepInclude(logged[0], { level: "ERROR", "websocket.close.code": 4000 })
+    }))
+
+  it.live("that fail are logged with their span where there is a tracer", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const spans: Array<Tracer.Span> = []
+      const tracer = Tracer.make({
+        span: (options) => {
+          const span = new Tracer.NativeSpan(options)
+          spans.push(span)
+          return span
+        }
+      })
+      const server = yield* serve(Effect.fail("on purpose")).pipe(
+        Effect.provide(layer),
+        Effect.provideService(Tracer.Tracer, tracer)
+      )
+      yield* (yield* connect(server.url)).closed
+      yield* eventually(() => logged.length > 0)
+      const { spanId, traceId } = spans.find(({ kind, name }) => name === "websocket.connection" && kind === "server")!
+      assert.deepInclude(logged[0], { "trace.id": traceId, "span.id": spanId })
+    }))
+
+  it.live("whose peer sends an invalid message are logged as a warning of one line, without the message", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const typed = Effect.flatMap(Connection.Connection, (connection) =>
+        Stream.runDrain(
+          TypedConnection.make(connection, { receives: Schema.Struct({ a: Schema.Finite }), sends: Schema.String })
+            .messages
+        ))
+      const server = yield* serve(typed).pipe(Effect.provide(layer))
+      for (const [sent, said] of [[`{"a":"s3cret"}`, `Expected number at ["a"]`], ["s3cret", "Expected valid JSON"]]) {
+        const connection = yield* connect(server.url)
+        yield* connection.send(sent)
+        const { code, reason } = yield* connection.closed
+        assert.deepStrictEqual([code, reason], [1007, said])
+        yield* eventually(() => logged.length > 0)
+        assert.deepInclude(logged[0], {
+          level: "WARN",
+          message: `a WebSocket peer sent an invalid message: ${said}`,
+          "url.path": "/",
+          "websocket.close.code": 1007
+        })
+        assert.notInclude(JSON.stringify(logged.splice(0)), "s3cret")
+      }
+    }))
+
+  it.live("whose finalizer dies are logged, and their connection is closed all the same", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const server = yield* serve(Effect.addFinalizer(() => Effect.die("on purpose"))).pipe(Effect.provide(layer))
+      assert.strictEqual((yield* (yield* connect(server.url)).closed).code, 1000)
+      yield* eventually(() => logged.length > 0)
+      assert.deepInclude(logged[0], {
+        level: "ERROR",
+        message: "a finalizer of a WebSocket handler died",
+        "url.path": "/"
+      })
+    }))
+
+  it.live("that have no connection because decide dies are logged with the request", () =>
+    Effect.gen(function*() {
+      const { layer, logged } = yield* records
+      const server = yield* serve(idle, { serve: { decide: () => Effect.die("on purpose") } }).pipe(
+        Effect.provide(layer)
+      )
+      yield* Effect.flip(connect(`${server.url}/chat?token=s3cret`))
+      assert.deepInclude(logged[0], { level: "ERROR", "url.path": "/chat", "client.address": "127.0.0.1" })
+      assert.notInclude(JSON.stringify(logged), "s3cret")
     }))
 
   it.live("that fail because the peer went are not worth an error in the log", () =>

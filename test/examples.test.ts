@@ -190,11 +190,13 @@ describe("typed-chat", () => {
     Effect.gen(function*() {
       const chat = yield* runExample("typed-chat.js")
       assert.strictEqual(yield* chat.ended, 0)
-      assert.deepStrictEqual(chat.output().trim().split("\n"), [
+      const [before, warning] = chat.output().split(/^(?=\[.*WARN)/m)
+      assert.match(warning, /a WebSocket peer sent an invalid message: Expected valid JSON/)
+      assert.deepStrictEqual([...before.trim().split("\n"), warning.trim().split("\n").at(-1)], [
         "Ada is here, since object",
         "Ada: hello?",
         "InvalidValue",
-        "1007 InvalidMessage"
+        "1007 Expected valid JSON"
       ])
     }))
 })

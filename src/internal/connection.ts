@@ -296,8 +296,10 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   /** A frame or a message cannot be decoded. */
   fail(error: ProtocolError.ProtocolError | InvalidMessage): ConnectionClosed {
     if (this.protocol.sendable) {
-      const code = error._tag === "InvalidMessage" ? error.closeCode : ProtocolError.closeCode(error)
-      this.sendClose({ code, reason: error._tag }, error)
+      const frame = error._tag === "InvalidMessage"
+        ? { code: error.closeCode, reason: fitReason(error.problem) }
+        : { code: ProtocolError.closeCode(error), reason: error._tag }
+      this.sendClose(frame, error)
     } else if (this.ended === undefined) {
       this.cut(error)
     }
@@ -671,6 +673,11 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
     return this.protocol.state === "Closed" ? this.protocol.closed : undefined
   }
 
+  /** The code that the connection has ended with, or will; undefined as long as it is open. */
+  get closingCode(): number | undefined {
+    return this.ended?.code ?? this.protocol.closed.sent?.code
+  }
+
   /** Whether an error says how this connection ended, or that it was being closed; or was caused by one that does. */
   isEnd(error: unknown, depth = 0): boolean {
     const { closed } = this.protocol
@@ -721,6 +728,17 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
   }
 }
 
+const maxReasonLength = 123
+
+/** As much of a text as a close frame has room for (§5.5.1), in whole characters. */
+const fitReason = (text: string): string => {
+  const bytes = Buffer.from(text)
+  if (bytes.length <= maxReasonLength) return text
+  let end = maxReasonLength
+  while ((bytes[end] & 0xc0) === 0x80) end--
+  return bytes.toString("utf8", 0, end)
+}
+
 /** Why a program cannot close with this code and reason, if it cannot. */
 export const closeProblem = (
   code: number,
@@ -730,7 +748,7 @@ export const closeProblem = (
   if (invalid !== undefined) return invalid
   if (!CloseCode.isOnWire(code)) return new ProtocolError.InvalidCloseCode({ code })
   const length = Buffer.byteLength(reason)
-  return length > 123 ? new CloseReasonTooLong({ length }) : undefined
+  return length > maxReasonLength ? new CloseReasonTooLong({ length }) : undefined
 }
 
 /** Which rule of RFC 6455 §5.2, §5.5 or §7.4 a frame of the program's would break on the wire. */

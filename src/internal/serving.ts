@@ -40,6 +40,7 @@ import {
   writeAcceptance,
   writeResponse
 } from "./http.ts"
+import { logFailure, logRelease, namingRequest } from "./logging.ts"
 import { type Member, Members } from "./members.ts"
 import { Meter } from "./meter.ts"
 import { checkServe, wait } from "./options.ts"
@@ -377,7 +378,7 @@ export const makeServing = <A, E, R, Services, RD>(
 
     const answerWith = (context: Context.Context<never>, request: Handshake.Request, decided: Decided): Answered =>
       Result.flatMap(
-        Exit.isSuccess(decided) ? Result.succeed(decided.value) : withoutDecision(context, decided.cause),
+        Exit.isSuccess(decided) ? Result.succeed(decided.value) : withoutDecision(context, request, decided.cause),
         (decision) => respond(context, request, decision)
       )
 
@@ -387,14 +388,14 @@ export const makeServing = <A, E, R, Services, RD>(
       decision: Handshake.Decision<Services>
     ): Answered => {
       if (decision._tag === "Reject") {
-        return Result.flatMap(orInternalError(context, Handshake.rejectResponse(decision)), Result.fail)
+        return Result.flatMap(orInternalError(context, request, Handshake.rejectResponse(decision)), Result.fail)
       }
       const { headers, services } = decision
       const protocol = decision.protocol ?? Handshake.selectProtocol(options.protocols ?? [], request.protocols)
       const agreed = Extension.accept(options.extensions ?? [], request.extensions)
       const accepted = { protocol, extensions: agreed.map(({ entry }) => entry), headers }
       return Result.map(
-        orInternalError(context, Handshake.acceptResponse(request, accepted)),
+        orInternalError(context, request, Handshake.acceptResponse(request, accepted)),
         (response) => ({ request, accepted, agreed, response, services })
       )
     }
@@ -449,7 +450,7 @@ export const makeServing = <A, E, R, Services, RD>(
         Effect.onExit(
           Effect.andThen(closed, handler as Effect.Effect<A, E, Services | Connection | Scope.Scope>),
           (exit) => {
-            const closing = Scope.close(scope, exit)
+            const closing = Effect.catchCause(Scope.close(scope, exit), (cause) => logRelease(connection, cause))
             return Exit.isSuccess(exit) ? closing : Effect.andThen(logFailure(connection, exit.cause), closing)
           }
         )
@@ -555,21 +556,25 @@ export const rejection = (status: number, body?: string): Handshake.HttpResponse
 /** What comes of it when nobody accepted or rejected. */
 const withoutDecision = (
   context: Context.Context<never>,
+  request: Handshake.Request,
   cause: Cause.Cause<Handshake.Reject>
 ): Result.Result<Handshake.Reject> => {
   const rejected = Cause.findError(cause)
   if (Result.isSuccess(rejected)) return Result.succeed(rejected.success)
-  Effect.runForkWith(context)(Effect.logError("the decision about a WebSocket request died", cause))
+  Effect.runForkWith(context)(
+    namingRequest(request)(Effect.logError("the decision about a WebSocket request died", cause))
+  )
   return Result.succeed(Handshake.reject({ status: 500 }))
 }
 
 /** A decision that cannot be written is the program's mistake, and not for the client to read. */
 const orInternalError = <T>(
   context: Context.Context<never>,
+  request: Handshake.Request,
   result: Result.Result<T, { readonly message: string }>
 ): Result.Result<T, Handshake.HttpResponse> =>
   Result.mapError(result, ({ message }) => {
-    Effect.runForkWith(context)(Effect.logError(message))
+    Effect.runForkWith(context)(namingRequest(request)(Effect.logError(message)))
     return internalError
   })
 
@@ -598,13 +603,3 @@ const internalError = rejection(500)
 
 /** A proxy appends what a server may rely on, so a request is not judged without its last headers. */
 const tooManyHeaders = rejection(431, "the request has too many header lines")
-
-/** The end of the connection is how handlers end; everything else is a failure that somebody should see. */
-const logFailure = (connection: ConnectionImpl, cause: Cause.Cause<unknown>): Effect.Effect<void> => {
-  const unexpected = cause.reasons.some((reason) =>
-    reason._tag !== "Interrupt" && !connection.isEnd(reason._tag === "Die" ? reason.defect : reason.error)
-  )
-  return unexpected
-    ? Effect.logError("a WebSocket handler failed", cause)
-    : Effect.logDebug("a WebSocket handler ended with its connection", cause)
-}
