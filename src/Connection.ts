@@ -452,7 +452,9 @@ export interface BroadcastOptions extends Extension.SendOptions {
  * Sends one message, or several, to many connections. What a server sends
  * without extensions is encoded once for all of them. Connections that have
  * ended, or end meanwhile, are passed over. A connection in the middle of a
- * message in fragments, or one that an extension encodes, is waited for.
+ * message in fragments, or one that an extension encodes, is waited for. What is
+ * encoded for each connection is spread over turns of the event loop; each
+ * connection sends it before what it is given later.
  *
  * **Example** (To everybody else)
  *

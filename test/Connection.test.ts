@@ -1,8 +1,18 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
-import { CloseCode, Connection, Frame, Message, Transport } from "effect-ws"
+import {
+  CloseCode,
+  Connection,
+  type ConnectionError,
+  Extension,
+  Frame,
+  Message,
+  PerMessageDeflate,
+  Transport
+} from "effect-ws"
 import { TestClock } from "effect/testing"
 import { makeNetwork } from "./fuzz/transport.ts"
+import { decode } from "./support/deflate.ts"
 import { contentOf, makePair, makeRaw, opcodesOf, settle, turn } from "./support/memory.ts"
 
 const bytes = (...values: Array<number>) => Uint8Array.from(values)
@@ -1863,6 +1873,100 @@ describe("broadcast", () => {
       yield* settle
       assert.deepStrictEqual(all[1].peer.received.map(textOf), ["wait", "skip", "close"])
     }))
+
+  describe("to many connections that compress", () => {
+    const count = 300
+    const message = "x".repeat(1000)
+    /** Many connections with context takeover, and what each has sent so far, as it would be inflated. */
+    const openMany = Effect.gen(function*() {
+      const deflate = PerMessageDeflate.make()
+      const agreed = Extension.accept([deflate], Extension.offer([deflate]))
+      const all = yield* open(count, { agreed }, { highWaterMark: 100_000 })
+      const received = Effect.forEach(all, ({ peer }) =>
+        Effect.gen(function*() {
+          const { open: begin } = Extension.accept([deflate], Extension.offer([deflate]))[0]
+          const session = yield* begin
+          return yield* Effect.forEach(peer.received, (frame) =>
+            Effect.map(frame.reserved === 0 ? Effect.succeed(frame) : decode(session, frame), textOf))
+        }))
+      return { all, received }
+    })
+    /** Answers how often the event loop turned meanwhile. */
+    const turnsOf = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
+      Effect.suspend(() => {
+        let turns = 0
+        let over = false
+        const tick = () => {
+          turns++
+          if (!over) setImmediate(tick)
+        }
+        setImmediate(tick)
+        return Effect.map(effect, () => {
+          over = true
+          return turns
+        })
+      })
+
+    it.effect(
+      "lets the event loop turn, also for connections of the program's own making",
+      () =>
+        Effect.gen(function*() {
+          const { all, received } = yield* openMany
+          const own = connectionsOf(all)
+          for (const connections of [own, own.map((connection) => ({ ...connection, sendAll: connection.sendAll }))]) {
+            // 64 KiB of messages a turn, with 2 KiB more for each: 22 of these.
+            assert.isAtLeast(yield* turnsOf(Connection.broadcast(connections, message)), count / 30)
+            assert.isAtLeast(yield* turnsOf(Connection.broadcast(connections, message.repeat(70))), count - 1)
+            assert.strictEqual(yield* turnsOf(Connection.broadcast(connections.slice(0, 20), message)), 0)
+          }
+          yield* settle
+          const expected = [message, message.repeat(70)]
+          for (const [i, texts] of (yield* received).entries()) {
+            const small = i < 20 ? [message] : []
+            assert.deepStrictEqual(texts, [...expected, ...small, ...expected, ...small])
+          }
+        }),
+      60_000
+    )
+
+    it.effect("keeps the order with what others send meanwhile", () =>
+      Effect.gen(function*() {
+        const { all, received } = yield* openMany
+        const connections = connectionsOf(all)
+        const fork = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
+        const fibers = [
+          yield* fork(Connection.broadcast(connections, `1${message}`)),
+          yield* fork(Connection.broadcast(connections.toReversed(), `2${message}`, { slowConsumer: "skip" })),
+          yield* fork(Connection.broadcast(connections, `3${message}`)),
+          yield* fork(Effect.forEach(connections, (connection) => connection.send("4"), { concurrency: "unbounded" }))
+        ]
+        for (const fiber of fibers) yield* Fiber.join<unknown, ConnectionError.ConnectionClosed>(fiber)
+        yield* settle
+        for (const texts of yield* received) {
+          assert.deepStrictEqual(texts.map((text) => text[0]), ["1", "2", "3", "4"])
+        }
+      }))
+
+    it.effect("leaves each with all or nothing of it, and usable, when it is interrupted", () =>
+      Effect.gen(function*() {
+        const { all, received } = yield* openMany
+        const fiber = yield* Effect.forkChild(Connection.broadcast(connectionsOf(all), [message, "end"]), {
+          startImmediately: true
+        })
+        for (let turn = 0; turn < 3; turn++) yield* Effect.yieldNow
+        all[count - 1].peer.transport.destroy()
+        yield* Fiber.interrupt(fiber)
+        yield* Connection.broadcast(connectionsOf(all), "after")
+        yield* settle
+        const texts = (yield* received).slice(0, -1)
+        const got = texts.filter(({ length }) => length === 3).length
+        assert.isAbove(got, 0)
+        assert.isBelow(got, count - 1)
+        for (const [i, each] of texts.entries()) {
+          assert.deepStrictEqual(each, i < got ? [message, "end", "after"] : ["after"])
+        }
+      }))
+  })
 
   it.effect("masks for each where clients send it", () =>
     Effect.gen(function*() {

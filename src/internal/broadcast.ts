@@ -9,8 +9,13 @@ import { ConnectionImpl } from "./connection.ts"
 import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
 import { atLeast } from "./options.ts"
 import { beyondMark } from "./outbox.ts"
+import { nextTurn } from "./turns.ts"
+import { sliceSize } from "./zlib.ts"
 
 const defaultMaxBufferedAmount = 1024 * 1024
+
+/** What it costs to send a message to one more connection, beside its bytes, in bytes that could be compressed meanwhile. */
+const costOfConnection = 2 * 1024
 
 type Shape = Connection["Service"]
 
@@ -27,6 +32,7 @@ export const broadcast = (
     if (sendables instanceof InvalidInput) return failInvalid(sendables)
     const sender = slowConsumer === "wait" ? undefined : beyondMark
     let bytes: Uint8Array | undefined
+    const pace = new Pace(() => Math.ceil(sliceSize / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
       const own = connection instanceof ConnectionImpl ? connection : undefined
@@ -35,8 +41,8 @@ export const broadcast = (
         else own.outbox.messagesSkipped += sendables.length
       } else if (own?.outbox.takeShared(bytes ??= encodeAll(sendables), sendables.length, sender) !== true) {
         const sending = own === undefined
-          ? connection.sendAll(messages, options)
-          : own.sendInTurn(sendables, options, sender)
+          ? Effect.andThen(pace.turn, connection.sendAll(messages, options))
+          : own.sendInTurn(sendables, options, sender, pace.turn)
         waiting.push(Effect.catchTag(sending, "ConnectionClosed", () => Effect.void))
       }
     }
@@ -44,6 +50,39 @@ export const broadcast = (
       ? Effect.void
       : Effect.forEach(waiting, (sending) => sending, { concurrency: "unbounded", discard: true })
   })
+
+/**
+ * Spreads work over turns of the event loop, first come first served. What is
+ * encoded for each connection, because it is compressed there or masked, would
+ * hold the loop for as long as all of them take.
+ */
+class Pace {
+  private readonly perTurn: () => number
+  private left: number | undefined
+  private readonly waiting: Array<() => void> = []
+
+  constructor(perTurn: () => number) {
+    this.perTurn = perTurn
+  }
+
+  /** Succeeds when it is time for one more. */
+  readonly turn: Effect.Effect<void> = Effect.suspend(() => {
+    this.left ??= this.perTurn()
+    if (this.left > 0) {
+      this.left--
+      return Effect.void
+    }
+    return Effect.callback<void>((resume) => {
+      if (this.waiting.push(() => resume(Effect.void)) === 1) nextTurn(this.next)
+    })
+  })
+
+  /** To wake a fiber that was interrupted does nothing. */
+  private readonly next = (): void => {
+    for (const go of this.waiting.splice(0, this.perTurn())) go()
+    if (this.waiting.length > 0) nextTurn(this.next)
+  }
+}
 
 /** The messages as a server without extensions sends them. */
 const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {

@@ -532,13 +532,20 @@ export class ConnectionImpl implements Shape, Receiver, Watched, Owner, Metered 
       })
   }
 
-  /** What they do when they cannot do it at once; it could always be done like this, at more cost. */
+  /**
+   * What they do when they cannot do it at once; it could always be done like this, at more cost. With `begin`, takes
+   * its place before what is sent later, and writes when that has succeeded.
+   */
   sendInTurn(
     messages: ReadonlyArray<Sendable>,
     options: SendOptions | undefined,
-    sender?: typeof beyondMark
+    sender?: typeof beyondMark,
+    begin?: Effect.Effect<void>
   ): Effect.Effect<void, ConnectionClosed> {
-    return this.outbox.send(() => this.outbox.writeData(messages.map(toFrame), options), sender)
+    const write = () => this.outbox.writeData(messages.map(toFrame), options)
+    return begin === undefined
+      ? this.outbox.send(write, sender)
+      : this.outbox.send(() => this.outbox.writeAfter(begin, write), sender, true)
   }
 
   get writable(): Shape["writable"] {

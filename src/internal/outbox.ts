@@ -195,8 +195,12 @@ export class Outbox {
    * Runs `write` when there is room and it is this sender's turn; fails when
    * nothing can be sent any more.
    */
-  send(write: Write, sender?: Sender): Effect.Effect<void, ConnectionClosed> {
-    if (this.extensions !== undefined) return this.sendInTurn(write, sender)
+  send(
+    write: Write,
+    sender?: Sender,
+    takesTime = this.extensions !== undefined
+  ): Effect.Effect<void, ConnectionClosed> {
+    if (takesTime) return this.sendInTurn(write, sender)
     return Effect.suspend(() => this.ready(sender) ? write() : this.sendInTurn(write, sender))
   }
 
@@ -386,24 +390,36 @@ export class Outbox {
     return Effect.void
   }
 
-  /** What `writeData` does when an extension takes its time over a frame. Others' data waits for it. */
+  /** What `writeData` does when an extension takes its time over a frame: the next may refer to it, so it is finished. */
   private writeEncoded(
     encoding: Effect.Effect<Frame>,
     rest: ReadonlyArray<Frame>,
     options: SendOptions | undefined,
     after: () => void
   ): Effect.Effect<void, ConnectionClosed> {
-    const holder = this.sender ?? encoding
-    this.lock(holder)
-    return Effect.flatMap(encoding, (frame) => {
-      if (!this.protocol.sendable) return this.failClosed()
+    return Effect.uninterruptible(this.writeBehind(encoding, (frame) => {
       const problem = this.putData(frame)
       return problem === undefined ? this.writeData(rest, options, after) : failInvalid(problem)
-    }).pipe(
-      Effect.ensuring(Effect.sync(() => {
-        if (holder === encoding) this.unlock(holder)
-      })),
-      Effect.uninterruptible
+    }))
+  }
+
+  /** A write that takes time. It takes its place now, and writes when `begin` has succeeded. Until then it can be interrupted, and has written nothing. */
+  writeAfter(begin: Effect.Effect<void>, write: Write): Effect.Effect<void, ConnectionClosed> {
+    return this.writeBehind(Effect.interruptible(begin), write)
+  }
+
+  /** Others' data waits until `work` is done, and what is made of it was written. */
+  private writeBehind<A>(
+    work: Effect.Effect<A>,
+    write: (made: A) => Effect.Effect<void, ConnectionClosed>
+  ): Effect.Effect<void, ConnectionClosed> {
+    const holder = this.sender ?? work
+    this.lock(holder)
+    return Effect.ensuring(
+      Effect.flatMap(work, (made) => this.protocol.sendable ? write(made) : this.failClosed()),
+      Effect.sync(() => {
+        if (holder === work) this.unlock(holder)
+      })
     )
   }
 
