@@ -35,6 +35,7 @@ export class Newcomers {
   private readonly sockets = new Map<string | Duplex, Newcomer>()
   /** For the next look; one for all. */
   private timer: Timer | undefined
+  private isWaiting = false
   /** How long this process was blocked, as far as looks were late, in milliseconds. */
   private paused = 0
   private stopped = false
@@ -101,14 +102,17 @@ export class Newcomers {
   /** Looks again when the oldest has had its time, or before. */
   private wait(): void {
     const { oldest } = this
-    if (oldest === undefined || this.timer !== undefined) return
+    if (oldest === undefined || this.isWaiting) return
+    this.isWaiting = true
     const left = Math.max(0, oldest.since + this.timeout - this.now())
-    this.timer = this.timers.schedule(Math.min(left, this.timeout / looks), () => this.look())
+    const delay = Math.min(left, this.timeout / looks)
+    const due = this.timers.now() + delay
+    this.timer = this.timers.schedule(delay, () => this.look(due))
   }
 
-  private look(): void {
-    this.paused += Math.max(0, this.timers.now() - this.timer!.at)
-    this.timer = undefined
+  private look(due: number): void {
+    this.isWaiting = false
+    this.paused += Math.max(0, this.timers.now() - due)
     // What has come by now is read before the verdict.
     if (this.isLate(this.oldest)) nextTurn(() => this.sweep())
     else this.wait()

@@ -89,8 +89,8 @@ export class Timers {
     this.fiber = this.heap.length === 0 ? undefined : Effect.runFork(this.loop)
   }
 
+  /** Fires nothing before it has slept: whoever schedules has to have the timer first. */
   private readonly loop: Effect.Effect<void> = Effect.suspend(() => {
-    this.fireDue()
     if (this.heap.length === 0) {
       this.fiber = undefined
       this.sleepsUntil = Number.POSITIVE_INFINITY
@@ -98,7 +98,10 @@ export class Timers {
     }
     this.sleepsUntil = this.heap[0].at
     const wait = Math.max(0, Math.ceil(this.sleepsUntil - this.now()))
-    return Effect.flatMap(this.clock.sleep(Duration.millis(wait)), () => this.loop)
+    return Effect.flatMap(this.clock.sleep(Duration.millis(wait)), () => {
+      this.fireDue()
+      return this.loop
+    })
   })
 
   private fireDue(): void {

@@ -1,12 +1,26 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
+import { Duplex } from "node:stream"
 import { TestClock } from "effect/testing"
 import { Newcomers } from "../../src/internal/newcomers.ts"
 import { Timers } from "../../src/internal/timers.ts"
 import { settle } from "../support/memory.ts"
 import { rawSocket, socketPair } from "../support/net.ts"
+import { eventually } from "../support/resources.ts"
 
 describe("Newcomers", () => {
+  it.live("cuts each that sends nothing, however little later than others it has come", () =>
+    Effect.gen(function*() {
+      const newcomers = new Newcomers(1000, 20, Timers.of(yield* Effect.context<never>()), "")
+      yield* Effect.addFinalizer(() => Effect.sync(() => newcomers.stop()))
+      const sockets = Array.from({ length: 500 }, () => new Duplex({ read: () => {} }))
+      for (const socket of sockets) {
+        newcomers.add(socket)
+        for (const until = performance.now() + Math.random() * 0.2; performance.now() < until;);
+      }
+      yield* eventually(() => sockets.every(({ destroyed }) => destroyed))
+    }))
+
   it.live("cuts who is there when it stops, and who comes after, but nobody whose request has come", () =>
     Effect.gen(function*() {
       const newcomers = new Newcomers(10, 60_000, Timers.of(yield* Effect.context<never>()), "")

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Clock, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { type Timer, Timers } from "../../src/internal/timers.ts"
+import { eventually } from "../support/resources.ts"
 
 const timersOf = Effect.map(Effect.context<never>(), (context) => Timers.of(context))
 
@@ -35,6 +36,15 @@ describe("Timers", () => {
       timers.cancel(first)
       yield* TestClock.adjust("1 seconds")
       assert.deepStrictEqual(fired, ["b"])
+    }))
+
+  it.live("fires what is due at once in a later turn, when its timer is known", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<number> = []
+      for (let i = 0; i < 10; i++) timers.schedule(0, () => fired.push(i))
+      assert.deepStrictEqual(fired, [])
+      yield* eventually(() => fired.length === 10)
     }))
 
   it.effect("goes on where the moment that it slept for was cancelled", () =>
