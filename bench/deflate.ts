@@ -50,9 +50,9 @@ const ours = (level: Level, takeover: boolean) => {
   const extension = PerMessageDeflate.make({ level, threshold: 0 })
   const parameters = takeover ? [] : noTakeover.map((name) => ({ name, value: undefined }))
   const scope = Effect.runSync(Scope.make())
-  const open = (session: Extension.Open) => Effect.runSync(Effect.provideService(session, Scope.Scope, scope))
+  const open = (session: Extension.OpenSession) => Effect.runSync(Effect.provideService(session, Scope.Scope, scope))
   const server = open(extension.accept(parameters)!.open)
-  const client = open(extension.confirm(parameters) as Extension.Open)
+  const client = open(extension.confirm(parameters) as Extension.OpenSession)
   const room = { used: 0, limit: Number.MAX_SAFE_INTEGER }
   const decode = (frame: Frame.Frame) => now(client.decode(frame, room) as Frame.Frame | Effect.Effect<Frame.Frame>)
   const run: RoundTrip = (message) => {

@@ -13,7 +13,7 @@ const extension = PerMessageDeflate.make({
   memoryLimit: Number.POSITIVE_INFINITY
 })
 const scope = Effect.runSync(Scope.make())
-const open = (session: Extension.Open) => Effect.runSync(Effect.provideService(session, Scope.Scope, scope))
+const open = (session: Extension.OpenSession) => Effect.runSync(Effect.provideService(session, Scope.Scope, scope))
 const { open: server } = extension.accept([{ name: "client_max_window_bits", value: undefined }])!
 const messages = Array.from({ length: 80 }, (_, i) => Frame.binary(json(i, size)))
 const sender = open(server)

@@ -27,9 +27,9 @@ const handlers = {
   })
 }
 
-const everybody = new Set<Connection.Connection["Service"]>()
+const everybody = new Set<Connection.Connection>()
 
-const others = (self: Connection.Connection["Service"]) => [...everybody].filter((other) => other !== self)
+const others = (self: Connection.Connection) => [...everybody].filter((other) => other !== self)
 
 const join = Effect.gen(function*() {
   const self = yield* Connection.Connection

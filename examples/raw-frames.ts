@@ -37,7 +37,7 @@ const show = ({ fin, opcode, payload }: Frame.Frame) =>
 
 const program = Effect.gen(function*() {
   const port = yield* Config.Int("PORT").pipe(Config.withDefault(9001))
-  const { makeKey } = yield* Handshake.Handshake
+  const { makeKey } = yield* Handshake.HandshakePolicy
   const codec = yield* Frame.FrameCodec
 
   const request = yield* Effect.fromResult(Handshake.makeRequest(`ws://127.0.0.1:${port}/`, makeKey()))

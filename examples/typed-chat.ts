@@ -20,7 +20,7 @@ const Event = Schema.Union([
   Schema.TaggedStruct("Said", { by: Schema.String, text: Schema.String })
 ])
 
-const guests = new Set<Connection.Connection["Service"]>()
+const guests = new Set<Connection.Connection>()
 
 const encode = TypedConnection.encoder(Event)
 

@@ -7,7 +7,7 @@
  * ```ts
  * import { CloseCode, type Connection } from "effect-ws"
  *
- * const dismiss = (connection: Connection.Connection["Service"]) =>
+ * const dismiss = (connection: Connection.Connection) =>
  *   connection.close(CloseCode.PolicyViolation, "too chatty")
  * ```
  *
@@ -222,16 +222,16 @@ export const registry: ReadonlyArray<Registration> = [
  * ```ts
  * import { CloseCode } from "effect-ws"
  *
- * CloseCode.isOnWire(CloseCode.NormalClosure) // => true
- * CloseCode.isOnWire(4321) // => true
- * CloseCode.isOnWire(CloseCode.AbnormalClosure) // => false
- * CloseCode.isOnWire(2999) // => false
+ * CloseCode.isSendable(CloseCode.NormalClosure) // => true
+ * CloseCode.isSendable(4321) // => true
+ * CloseCode.isSendable(CloseCode.AbnormalClosure) // => false
+ * CloseCode.isSendable(2999) // => false
  * ```
  *
  * @category predicates
  * @since 0.1.0
  */
-export const isOnWire = (code: number): boolean =>
+export const isSendable = (code: number): boolean =>
   Number.isInteger(code) && (
     (code >= 3000 && code <= 4999) ||
     (code >= 1000 && code <= 1014 && code !== 1004 && code !== NoStatusReceived && code !== AbnormalClosure)

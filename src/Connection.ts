@@ -38,8 +38,8 @@ import type {
 import type * as Extension from "./Extension.ts"
 import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
-import { broadcast as broadcastAll } from "./internal/broadcast.ts"
-import * as internal from "./internal/connection.ts"
+import { broadcast as broadcastAll } from "./internal/connection/broadcast.ts"
+import * as internal from "./internal/connection/connection.ts"
 import type * as Message from "./Message.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
 import { Transport } from "./Transport.ts"
@@ -93,7 +93,7 @@ export type Fragments =
  * @category models
  * @since 0.1.0
  */
-export class Connection extends Context.Service<Connection, {
+export interface Connection {
   /** Which end this is. */
   readonly role: Frame.Role
   /** The request of the opening handshake. */
@@ -105,7 +105,7 @@ export class Connection extends Context.Service<Connection, {
   /** The subprotocol that was agreed on, if one was. */
   readonly subprotocol: string | undefined
   /** The extensions that were agreed on, in the order in which they encode. */
-  readonly extensions: ReadonlyArray<Extension.Entry>
+  readonly extensions: ReadonlyArray<Extension.HeaderEntry>
 
   /**
    * The next message. When there is none and will be none, fails with how the
@@ -169,7 +169,7 @@ export class Connection extends Context.Service<Connection, {
    * import { Effect, SubscriptionRef } from "effect"
    * import type { Connection } from "effect-ws"
    *
-   * const conflate = (connection: Connection.Connection["Service"], price: SubscriptionRef.SubscriptionRef<number>) =>
+   * const conflate = (connection: Connection.Connection, price: SubscriptionRef.SubscriptionRef<number>) =>
    *   connection.writable.pipe(
    *     Effect.andThen(SubscriptionRef.get(price)),
    *     Effect.flatMap((newest) => connection.send(String(newest))),
@@ -267,7 +267,15 @@ export class Connection extends Context.Service<Connection, {
 
   /** What the connection has carried so far. */
   readonly stats: Effect.Effect<Stats>
-}>()("effect-ws/Connection") {}
+}
+
+/**
+ * Service tag of `Connection`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Connection: Context.Service<Connection, Connection> = Context.Service<Connection>("effect-ws/Connection")
 
 // -----------------------------------------------------------------------------
 // Options
@@ -368,7 +376,7 @@ export interface Options {
  * @category options
  * @since 0.1.0
  */
-export interface Opening {
+export interface HandshakeInfo {
   readonly request: Handshake.Request
   readonly responseHeaders: Handshake.Headers
   readonly rawResponseHeaders: Handshake.RawHeaders
@@ -385,9 +393,9 @@ export interface MakeOptions extends Options {
   /** Which end of the connection this is. */
   readonly role: Frame.Role
   /** What was agreed on in the opening handshake, if there was one. */
-  readonly opening?: Opening | undefined
+  readonly handshake?: HandshakeInfo | undefined
   /** The extensions that were agreed on, to be put to work. Default none. */
-  readonly agreed?: ReadonlyArray<Extension.Agreed> | undefined
+  readonly negotiated?: ReadonlyArray<Extension.Negotiated> | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -420,10 +428,9 @@ export interface MakeOptions extends Options {
  * @since 0.1.0
  */
 export const make: (
-  transport: Transport["Service"],
+  transport: Transport,
   options: MakeOptions
-) => Effect.Effect<Connection["Service"], never, Scope.Scope> = (transport, options) =>
-  internal.open(transport, options)
+) => Effect.Effect<Connection, never, Scope.Scope> = (transport, options) => internal.makeScoped(transport, options)
 
 /**
  * Options of `broadcast`.
@@ -462,7 +469,7 @@ export interface BroadcastOptions extends Extension.SendOptions {
  * import { Effect, Stream } from "effect"
  * import { Connection } from "effect-ws"
  *
- * const room = new Set<Connection.Connection["Service"]>()
+ * const room = new Set<Connection.Connection>()
  *
  * const chat = Effect.gen(function*() {
  *   const self = yield* Connection.Connection
@@ -476,7 +483,7 @@ export interface BroadcastOptions extends Extension.SendOptions {
  * @since 0.1.0
  */
 export const broadcast = (
-  connections: Iterable<Connection["Service"]>,
+  connections: Iterable<Connection>,
   messages: Message.Input | ReadonlyArray<Message.Input>,
   options?: BroadcastOptions
 ): Effect.Effect<void> => broadcastAll(connections, Array.isArray(messages) ? messages : [messages], options)

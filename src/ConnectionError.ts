@@ -6,7 +6,7 @@
  * └─ cause                what cut it off, where no closing handshake ended it:
  *    ├─ any ProtocolError        the peer broke a rule
  *    ├─ TransportError           the network failed
- *    ├─ TransportEnded           the peer went without a close frame
+ *    ├─ UnexpectedEof           the peer went without a close frame
  *    ├─ CloseTimeout             the peer did not finish the closing handshake in time
  *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
  *    ├─ WriteTimeout             the peer took nothing of what waited for it
@@ -83,7 +83,7 @@ export class TransportError extends Data.TaggedError("TransportError")<{
  * @category causes
  * @since 0.1.0
  */
-export class TransportEnded extends Data.TaggedError("TransportEnded")<{}> {
+export class UnexpectedEof extends Data.TaggedError("UnexpectedEof")<{}> {
   override get message(): string {
     return "the peer ended the connection without a close frame"
   }
@@ -226,7 +226,7 @@ export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
 export type ClosedCause =
   | ProtocolError
   | TransportError
-  | TransportEnded
+  | UnexpectedEof
   | CloseTimeout
   | KeepaliveTimeout
   | WriteTimeout
@@ -253,12 +253,12 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
   /** The close frame that the peer sent. */
   readonly received: CloseFrame | undefined
   /** Whose close frame was first; undefined where there was none. */
-  readonly first: "local" | "remote" | undefined
+  readonly closedBy: "local" | "remote" | undefined
   /** What cut the connection off, or made this end close it. */
   readonly cause: ClosedCause | undefined
 }> {
   constructor(
-    end: Pick<ConnectionClosed, "sent" | "received" | "first" | "cause">
+    end: Pick<ConnectionClosed, "sent" | "received" | "closedBy" | "cause">
   ) {
     // Every connection ends in one, and where it is made says nothing: a stack would cost more than all else here.
     const { stackTraceLimit } = Error
@@ -290,14 +290,14 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
   override get message(): string {
     const code = `${this.code} (${CloseCode.nameOf(this.code)})`
     const reason = this.reason === "" ? "" : `, ${JSON.stringify(this.reason)}`
-    const by = this.first === "local" ? " by this end" : this.first === "remote" ? " by the peer" : ""
+    const by = this.closedBy === "local" ? " by this end" : this.closedBy === "remote" ? " by the peer" : ""
     return `the connection was closed${by} with ${code}${reason}${
       this.cause === undefined ? "" : `: ${this.cause.message}`
     }`
   }
 
   private get deciding(): CloseFrame | undefined {
-    return this.first === "local" ? this.sent : this.received
+    return this.closedBy === "local" ? this.sent : this.received
   }
 }
 

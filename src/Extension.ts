@@ -31,7 +31,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { Frame } from "./Frame.ts"
 import { ExtensionMismatch } from "./HandshakeError.ts"
-import { isToken, parseList, type Scanner } from "./internal/headers.ts"
+import { isToken, parseList, type Scanner } from "./internal/protocol/headerSyntax.ts"
 import type { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -65,7 +65,7 @@ export type Parameters = ReadonlyArray<Parameter>
  * @category models
  * @since 0.1.0
  */
-export interface Entry {
+export interface HeaderEntry {
   readonly name: string
   readonly parameters: Parameters
 }
@@ -92,7 +92,7 @@ export interface Extension {
   /** A server's answer to an offer: the parameters it accepts it with, or undefined to decline it. */
   readonly accept: (offered: Parameters) => Accepted | undefined
   /** A client's view of a server's answer to its offers: a session, or what is wrong with the answer. */
-  readonly confirm: (accepted: Parameters) => Open | string
+  readonly confirm: (accepted: Parameters) => OpenSession | string
 }
 
 /**
@@ -103,7 +103,7 @@ export interface Extension {
  */
 export interface Accepted {
   readonly parameters: Parameters
-  readonly open: Open
+  readonly open: OpenSession
 }
 
 /**
@@ -112,7 +112,7 @@ export interface Accepted {
  * @category models
  * @since 0.1.0
  */
-export type Open = Effect.Effect<Session, never, Scope.Scope>
+export type OpenSession = Effect.Effect<Session, never, Scope.Scope>
 
 /**
  * How a message is to be sent.
@@ -146,7 +146,7 @@ export interface Session {
    * message has left: stop with `MessageTooLarge` where it does not, before it
    * takes the memory.
    */
-  readonly decode: (frame: Frame, room: Room) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
+  readonly decode: (frame: Frame, room: SizeBudget) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
 }
 
 /**
@@ -155,7 +155,7 @@ export interface Session {
  * @category models
  * @since 0.1.0
  */
-export interface Room {
+export interface SizeBudget {
   readonly used: number
   readonly limit: number
 }
@@ -174,10 +174,10 @@ export type DecodeError = InvalidExtensionData | MessageTooLarge
  * @category models
  * @since 0.1.0
  */
-export interface Agreed {
-  readonly entry: Entry
+export interface Negotiated {
+  readonly entry: HeaderEntry
   readonly reservedBits: number
-  readonly open: Open
+  readonly open: OpenSession
 }
 
 // -----------------------------------------------------------------------------
@@ -190,7 +190,7 @@ export interface Agreed {
  * @category negotiation
  * @since 0.1.0
  */
-export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<Entry> =>
+export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<HeaderEntry> =>
   extensions.flatMap(({ name, offers }) => offers.map((parameters) => ({ name, parameters })))
 
 /**
@@ -202,9 +202,9 @@ export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<Entry
  */
 export const accept = (
   extensions: ReadonlyArray<Extension>,
-  offered: ReadonlyArray<Entry>
-): ReadonlyArray<Agreed> => {
-  const agreed: Array<Agreed> = []
+  offered: ReadonlyArray<HeaderEntry>
+): ReadonlyArray<Negotiated> => {
+  const agreed: Array<Negotiated> = []
   for (const { name, parameters } of offered) {
     const extension = extensions.find((known) => known.name === name)
     if (extension === undefined || !isFree(extension, agreed)) continue
@@ -227,9 +227,9 @@ export const accept = (
  */
 export const confirm = (
   extensions: ReadonlyArray<Extension>,
-  accepted: ReadonlyArray<Entry>
-): Result.Result<ReadonlyArray<Agreed>, ExtensionMismatch> => {
-  const agreed: Array<Agreed> = []
+  accepted: ReadonlyArray<HeaderEntry>
+): Result.Result<ReadonlyArray<Negotiated>, ExtensionMismatch> => {
+  const agreed: Array<Negotiated> = []
   for (const entry of accepted) {
     const extension = extensions.find((known) => known.name === entry.name)
     const open = extension === undefined
@@ -243,7 +243,7 @@ export const confirm = (
   return Result.succeed(agreed)
 }
 
-const isFree = (extension: Extension, agreed: ReadonlyArray<Agreed>): boolean =>
+const isFree = (extension: Extension, agreed: ReadonlyArray<Negotiated>): boolean =>
   agreed.every(({ entry, reservedBits }) =>
     entry.name !== extension.name && (reservedBits & extension.reservedBits) === 0
   )
@@ -272,9 +272,9 @@ const isFree = (extension: Extension, agreed: ReadonlyArray<Agreed>): boolean =>
  * @category encoding
  * @since 0.1.0
  */
-export const parse = (header: string): ReadonlyArray<Entry> | undefined => parseList(header, parseExtension)
+export const parse = (header: string): ReadonlyArray<HeaderEntry> | undefined => parseList(header, parseExtension)
 
-const parseExtension = (scanner: Scanner): Entry | undefined => {
+const parseExtension = (scanner: Scanner): HeaderEntry | undefined => {
   const name = scanner.token()
   if (name === "") return undefined
   const parameters: Array<Parameter> = []
@@ -306,7 +306,7 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
  * @category encoding
  * @since 0.1.0
  */
-export const format = (extensions: ReadonlyArray<Entry>): string =>
+export const format = (extensions: ReadonlyArray<HeaderEntry>): string =>
   extensions.map(({ name, parameters }) => [name, ...parameters.map(formatParameter)].join("; ")).join(", ")
 
 const formatParameter = ({ name, value }: Parameter): string => value === undefined ? name : `${name}=${value}`

@@ -27,10 +27,10 @@ import { randomFillSync } from "node:crypto"
 import { isUint8Array } from "node:util/types"
 import * as CloseCode from "./CloseCode.ts"
 import { InvalidInput } from "./ConnectionError.ts"
-import { maxBytes, noBytes, roomFor, withRoom } from "./internal/bytes.ts"
-import { maskInto } from "./internal/mask.ts"
+import { allocate, emptyBytes, ensureCapacity, maxBytes } from "./internal/runtime/buffers.ts"
+import { maskInto } from "./internal/protocol/masking.ts"
 import { assertValid, within } from "./internal/options.ts"
-import { Utf8Validator } from "./internal/utf8.ts"
+import { Utf8Validator } from "./internal/protocol/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -177,7 +177,7 @@ export const continuation = (payload: string | Uint8Array, options?: DataOptions
  * @category constructors
  * @since 0.1.0
  */
-export const ping = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.Ping, payload)
+export const ping = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcode.Ping, payload)
 
 /**
  * A pong (RFC 6455 §5.5.3). At most 125 bytes, those of the ping it answers.
@@ -185,7 +185,7 @@ export const ping = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.P
  * @category constructors
  * @since 0.1.0
  */
-export const pong = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.Pong, payload)
+export const pong = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcode.Pong, payload)
 
 /**
  * A close frame (RFC 6455 §5.5.1); without a code, or with 1005, an empty one.
@@ -196,7 +196,7 @@ export const pong = (payload: Uint8Array = noBytes): Frame => new Frame(Opcode.P
  * @since 0.1.0
  */
 export const close = (code: number = CloseCode.NoStatusReceived, reason = ""): Frame => {
-  if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, noBytes)
+  if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, emptyBytes)
   const payload = new Uint8Array(maxControlPayload)
   payload[0] = code >>> 8
   payload[1] = code
@@ -228,7 +228,7 @@ export const readClose = (payload: Uint8Array): CloseFrame | ProtocolError.Close
   if (payload.length === 0) return { code: CloseCode.NoStatusReceived, reason: "" }
   if (payload.length === 1) return new ProtocolError.CloseFrameTooShort()
   const code = payload[0] << 8 | payload[1]
-  if (!CloseCode.isOnWire(code)) return new ProtocolError.InvalidCloseCode({ code })
+  if (!CloseCode.isSendable(code)) return new ProtocolError.InvalidCloseCode({ code })
   const reason = payload.subarray(2)
   const validator = new Utf8Validator()
   const invalidAt = validator.push(reason)
@@ -457,7 +457,7 @@ class DecoderImpl implements Decoder {
     let frames: Array<Frame> | undefined
     const end = chunk.length
     let at = 0
-    let latest = noBytes
+    let latest = emptyBytes
     while (this.error === undefined) {
       if (this.payload !== undefined) {
         const size = Math.min(this.length - this.received, end - at)
@@ -477,7 +477,7 @@ class DecoderImpl implements Decoder {
           else frames.push(frame)
           at += this.length
         } else {
-          this.payload = noBytes
+          this.payload = emptyBytes
           this.received = 0
         }
       }
@@ -503,7 +503,7 @@ class DecoderImpl implements Decoder {
 
   /** A frame whose payload lies whole in `chunk` at `at`. */
   private frameOf(chunk: Uint8Array, at: number): Frame {
-    const payload = this.length === 0 ? noBytes : roomFor(this.length)
+    const payload = this.length === 0 ? emptyBytes : allocate(this.length)
     this.copy(payload, 0, chunk, at, this.length)
     return new Frame(this.opcode, payload, this.fin, this.reserved)
   }
@@ -512,7 +512,7 @@ class DecoderImpl implements Decoder {
   private takePart(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
     const from = this.received
     this.received += size
-    this.payload = withRoom(payload, from, this.received, this.length)
+    this.payload = ensureCapacity(payload, from, this.received, this.length)
     this.copy(this.payload, from, chunk, at, size)
     return this.payload.subarray(from, this.received)
   }
@@ -656,7 +656,7 @@ export const makeDecoder = (options: DecoderOptions): Decoder => {
  * @category codec
  * @since 0.1.0
  */
-export interface Codec {
+export interface FrameCodec {
   /** A fresh mask key for each frame that a client sends, as an int32 (RFC 6455 §5.3). */
   readonly maskKey: () => number
   /** The most bytes that a received frame may declare, whatever a connection's own limits are. */
@@ -690,7 +690,7 @@ export interface CodecOptions {
  * @category codec
  * @since 0.1.0
  */
-export const makeCodec = (options?: CodecOptions): Codec => {
+export const makeCodec = (options?: CodecOptions): FrameCodec => {
   const maskKey = options?.maskKey ?? randomMaskKey
   const maxFrameSize = options?.maxFrameSize ?? Number.POSITIVE_INFINITY
   return {
@@ -717,7 +717,7 @@ export const makeCodec = (options?: CodecOptions): Codec => {
  * @category codec
  * @since 0.1.0
  */
-export const FrameCodec: Context.Reference<Codec> = Context.Reference<Codec>("effect-ws/FrameCodec", {
+export const FrameCodec: Context.Reference<FrameCodec> = Context.Reference<FrameCodec>("effect-ws/FrameCodec", {
   defaultValue: () => makeCodec()
 })
 

@@ -29,8 +29,8 @@ import { Buffer } from "node:buffer"
 import { hash, randomBytes } from "node:crypto"
 import * as Extension from "./Extension.ts"
 import * as HandshakeError from "./HandshakeError.ts"
-import { checkedHeaders, fold, isToken, listHas, parseTokens } from "./internal/headers.ts"
-import { basicAuthorization, hasEncodedCredentials, parse, redact, resolveLocation } from "./internal/url.ts"
+import { checkedHeaders, combineHeaders, isToken, listIncludes, parseTokens } from "./internal/protocol/headerSyntax.ts"
+import { basicAuthorization, hasEncodedCredentials, parse, redact, resolveLocation } from "./internal/protocol/url.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -81,7 +81,7 @@ export interface Request {
   /** The subprotocols that the client offers, the one it likes best first. */
   readonly protocols: ReadonlyArray<string>
   /** The extensions that the client offers. */
-  readonly extensions: ReadonlyArray<Extension.Entry>
+  readonly extensions: ReadonlyArray<Extension.HeaderEntry>
   readonly headers: Headers
   readonly rawHeaders: RawHeaders
   /** Whether it is sent over TLS. */
@@ -141,7 +141,7 @@ const rejectionHeaders = new Set(messageHeaders)
  * @category models
  * @since 0.1.0
  */
-export const foldHeaders: (raw: RawHeaders) => Headers = fold
+export const foldHeaders: (raw: RawHeaders) => Headers = combineHeaders
 
 /**
  * The values of one header, in order. Set-Cookie is a header with several
@@ -197,17 +197,17 @@ const keyPattern = /^[A-Za-z0-9+/]{22}==$/
  */
 export const readRequest = (http: HttpRequest): Result.Result<Request, HandshakeError.RequestError> => {
   const { rawHeaders } = http
-  const headers = fold(rawHeaders)
+  const headers = combineHeaders(rawHeaders)
   if (http.method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method: http.method }))
   if (!versionPattern.test(http.httpVersion)) {
     return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: http.httpVersion }))
   }
   const target = parseTarget(http.target)
   if (target === undefined) return Result.fail(new HandshakeError.InvalidTarget({ target: http.target }))
-  if (!listHas(headers["upgrade"], "websocket")) {
+  if (!listIncludes(headers["upgrade"], "websocket")) {
     return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
   }
-  if (!listHas(headers["connection"], "upgrade")) {
+  if (!listIncludes(headers["connection"], "upgrade")) {
     return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
   }
   const bodyHeader = bodyHeaderOf(headers)
@@ -235,7 +235,7 @@ export const readRequest = (http: HttpRequest): Result.Result<Request, Handshake
     }
     protocols = offered
   }
-  let extensions: ReadonlyArray<Extension.Entry> = []
+  let extensions: ReadonlyArray<Extension.HeaderEntry> = []
   const offeredExtensions = headers["sec-websocket-extensions"]
   if (offeredExtensions !== undefined) {
     const offered = Extension.parse(offeredExtensions)
@@ -485,7 +485,7 @@ export interface AcceptOptions {
   /** The subprotocol to speak, one that the client offers. Default none. */
   readonly protocol?: string | undefined
   /** The extensions to use, such as the client offers. Default none. */
-  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
+  readonly extensions?: ReadonlyArray<Extension.HeaderEntry> | undefined
   /** Headers beside those of the handshake. Default none. */
   readonly headers?: HeadersInput | undefined
 }
@@ -527,7 +527,7 @@ export const acceptResponse = (request: Request, options?: AcceptOptions): Resul
 
 /** The Sec-WebSocket-Extensions header, where there are any. */
 const extensionHeader = (
-  extensions: ReadonlyArray<Extension.Entry> = []
+  extensions: ReadonlyArray<Extension.HeaderEntry> = []
 ): Result.Result<RawHeaders, HandshakeError.InvalidHeader> => {
   if (extensions.length === 0) return Result.succeed([])
   const header = "Sec-WebSocket-Extensions"
@@ -609,7 +609,7 @@ export interface RequestOptions {
   /** Further headers, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: HeadersInput | undefined
   /** Extensions to offer. Default none. */
-  readonly extensions?: ReadonlyArray<Extension.Entry> | undefined
+  readonly extensions?: ReadonlyArray<Extension.HeaderEntry> | undefined
 }
 
 /**
@@ -646,7 +646,7 @@ export const makeRequest = (
       const problem = "a request has one Host, with an optional port"
       return Result.fail(new HandshakeError.InvalidHeader({ header: "Host", problem }))
     }
-    const given = fold(own)
+    const given = combineHeaders(own)
     const credentials = basicAuthorization(target.success)
     const rawHeaders: RawHeaders = [
       ...given["host"] !== undefined ? [] : [["Host", host]] as const,
@@ -661,7 +661,7 @@ export const makeRequest = (
         : [],
       ...own
     ]
-    const headers = fold(rawHeaders)
+    const headers = combineHeaders(rawHeaders)
     return Result.succeed({
       path: pathname,
       query: searchParams,
@@ -730,7 +730,7 @@ export interface Accepted {
   /** The subprotocol that the server selected, if it did. */
   readonly protocol: string | undefined
   /** The extensions that the server accepted. */
-  readonly extensions: ReadonlyArray<Extension.Entry>
+  readonly extensions: ReadonlyArray<Extension.HeaderEntry>
   readonly headers: Headers
   readonly rawHeaders: RawHeaders
 }
@@ -770,7 +770,7 @@ export interface Rejected {
  * @category client
  * @since 0.1.0
  */
-export type Verdict = Accepted | Redirect | Rejected
+export type ServerResponse = Accepted | Redirect | Rejected
 
 /**
  * An HTTP response, as an HTTP parser gives it.
@@ -797,9 +797,9 @@ export interface HttpAnswer {
 export const readResponse = (
   request: Request,
   response: HttpAnswer
-): Result.Result<Verdict, HandshakeError.ResponseError> => {
+): Result.Result<ServerResponse, HandshakeError.ResponseError> => {
   const { httpVersion = "1.1", rawHeaders, status } = response
-  const headers = fold(rawHeaders)
+  const headers = combineHeaders(rawHeaders)
   if (status !== 101) {
     const location = headers["location"]
     return Result.succeed(
@@ -814,7 +814,7 @@ export const readResponse = (
   if (headers["upgrade"]?.toLowerCase() !== "websocket") {
     return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
   }
-  if (!listHas(headers["connection"], "upgrade")) {
+  if (!listIncludes(headers["connection"], "upgrade")) {
     return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
   }
   const actual = headers["sec-websocket-accept"]
@@ -852,7 +852,7 @@ const baseOf = ({ host, path, secure }: Request): string => `${secure ? "https" 
  * @category policy
  * @since 0.1.0
  */
-export interface Policy {
+export interface HandshakePolicy {
   /** A fresh Sec-WebSocket-Key for each connection of a client. */
   readonly makeKey: () => string
   /** What a server decides, where its own options hold no decision. */
@@ -874,9 +874,12 @@ export interface Policy {
  * @category policy
  * @since 0.1.0
  */
-export const Handshake: Context.Reference<Policy> = Context.Reference<Policy>("effect-ws/Handshake", {
-  defaultValue: () => makePolicy()
-})
+export const HandshakePolicy: Context.Reference<HandshakePolicy> = Context.Reference<HandshakePolicy>(
+  "effect-ws/HandshakePolicy",
+  {
+    defaultValue: () => makePolicy()
+  }
+)
 
 /**
  * Makes a policy: random keys and a server that accepts, except where the
@@ -885,7 +888,7 @@ export const Handshake: Context.Reference<Policy> = Context.Reference<Policy>("e
  * @category policy
  * @since 0.1.0
  */
-export const makePolicy = (options?: Partial<Policy>): Policy => ({
+export const makePolicy = (options?: Partial<HandshakePolicy>): HandshakePolicy => ({
   makeKey: options?.makeKey ?? (() => randomBytes(16).toString("base64")),
   decide: options?.decide ?? (() => Effect.succeed(new Accept()))
 })
@@ -896,5 +899,5 @@ export const makePolicy = (options?: Partial<Policy>): Policy => ({
  * @category policy
  * @since 0.1.0
  */
-export const layerPolicy = (options?: Partial<Policy>): Layer.Layer<never> =>
-  Layer.succeed(Handshake, makePolicy(options))
+export const layerPolicy = (options?: Partial<HandshakePolicy>): Layer.Layer<never> =>
+  Layer.succeed(HandshakePolicy, makePolicy(options))

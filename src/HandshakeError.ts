@@ -70,7 +70,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
-import { redact } from "./internal/url.ts"
+import { redact } from "./internal/protocol/url.ts"
 
 // -----------------------------------------------------------------------------
 // Requests

@@ -8,8 +8,8 @@
  * @since 0.1.0
  */
 import { constFalse } from "effect/Function"
-import { maxBytes, maxTextBytes, Pieces } from "./internal/bytes.ts"
-import { isWellFormed, Utf8Validator } from "./internal/utf8.ts"
+import { ByteBuilder, maxBytes, maxTextBytes } from "./internal/runtime/buffers.ts"
+import { isWellFormed, Utf8Validator } from "./internal/protocol/utf8.ts"
 import { Frame, isControl, Opcode, type PartialFrame } from "./Frame.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
@@ -306,7 +306,7 @@ const tooLarge = (size: number, limit: number): ProtocolError.MessageTooLarge | 
  */
 export class Assembler {
   private opcode: Opcode = Opcode.Binary
-  private pieces: Pieces | undefined
+  private pieces: ByteBuilder | undefined
 
   /** Whether the beginning of a message is here, and not its end. */
   get unfinished(): boolean {
@@ -323,7 +323,7 @@ export class Assembler {
       if (frame.opcode === Opcode.Continuation) return undefined
       if (frame.fin) return fromPayload(frame.opcode, frame.payload)
       this.opcode = frame.opcode
-      this.pieces = new Pieces()
+      this.pieces = new ByteBuilder()
     }
     const error = tooLarge(this.pieces.length + frame.payload.length, mostOf(this.opcode))
     if (error !== undefined) return error

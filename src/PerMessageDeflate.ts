@@ -37,10 +37,10 @@ import * as Effect from "effect/Effect"
 import { isUint8Array } from "node:util/types"
 import type * as Extension from "./Extension.ts"
 import { Frame, Opcode, Reserved } from "./Frame.ts"
-import { Contexts } from "./internal/contexts.ts"
-import { Deflater, Inflater } from "./internal/deflate.ts"
+import { ZlibPool } from "./internal/deflate/streamPool.ts"
+import { Deflater, Inflater } from "./internal/deflate/codec.ts"
 import { assertValid, checkDeflate } from "./internal/options.ts"
-import * as Zlib from "./internal/zlib.ts"
+import * as Zlib from "./internal/deflate/zlibStream.ts"
 import { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -173,7 +173,7 @@ export interface Options {
 // -----------------------------------------------------------------------------
 
 /** The parameters of an offer or an answer (RFC 7692 §7.1). */
-interface Terms {
+interface Parameters {
   serverNoContextTakeover: boolean
   clientNoContextTakeover: boolean
   serverMaxWindowBits: WindowBits | undefined
@@ -194,8 +194,8 @@ const windowBits = new Map<string | undefined, WindowBits>(
 )
 
 /** Reads parameters; a text says what is wrong with them. */
-const readTerms = (parameters: Extension.Parameters): Terms | string => {
-  const terms: Terms = {
+const parseParameters = (parameters: Extension.Parameters): Parameters | string => {
+  const terms: Parameters = {
     serverNoContextTakeover: false,
     clientNoContextTakeover: false,
     serverMaxWindowBits: undefined,
@@ -231,7 +231,7 @@ const readTerms = (parameters: Extension.Parameters): Terms | string => {
 const notBits = (name: string, value: string | undefined): string =>
   `${name} has ${value === undefined ? "no value" : `the value ${value}`}, and needs one from 8 to 15`
 
-const writeTerms = (terms: Terms): Extension.Parameters => [
+const writeTerms = (terms: Parameters): Extension.Parameters => [
   ...terms.serverNoContextTakeover ? [{ name: names.serverNoContextTakeover, value: undefined }] : [],
   ...terms.clientNoContextTakeover ? [{ name: names.clientNoContextTakeover, value: undefined }] : [],
   ...terms.serverMaxWindowBits === undefined
@@ -246,14 +246,14 @@ const writeTerms = (terms: Terms): Extension.Parameters => [
 ]
 
 /** What one end does in one direction. */
-interface Way {
+interface DirectionParameters {
   readonly takeover: boolean
   readonly windowBits: WindowBits
 }
 
-const largest: WindowBits = 15
+const maxBits: WindowBits = 15
 
-const least = (a: WindowBits, b: WindowBits): WindowBits => a < b ? a : b
+const minBits = (a: WindowBits, b: WindowBits): WindowBits => a < b ? a : b
 
 // -----------------------------------------------------------------------------
 // Constructors
@@ -294,7 +294,7 @@ export const isSupported: Effect.Effect<boolean> = Effect.sync(Zlib.isSupported)
  */
 export const make = (options: Options = {}): PerMessageDeflate => {
   assertValid(checkDeflate(options))
-  const contexts = new Contexts({
+  const contexts = new ZlibPool({
     level: options.level ?? 2,
     memoryLevel: options.memoryLevel ?? 5,
     releaseAfter: Duration.fromInputUnsafe(options.releaseAfter ?? "30 seconds"),
@@ -302,13 +302,13 @@ export const make = (options: Options = {}): PerMessageDeflate => {
   })
   const sent = { plain: 0, compressed: 0 }
   const received = { plain: 0, compressed: 0 }
-  const serverBits = options.serverMaxWindowBits ?? largest
-  const clientBits = options.clientMaxWindowBits ?? largest
+  const serverBits = options.serverMaxWindowBits ?? maxBits
+  const clientBits = options.clientMaxWindowBits ?? maxBits
 
-  const open = (sending: Way, receiving: Way): Extension.Open =>
+  const open = (sending: DirectionParameters, receiving: DirectionParameters): Extension.OpenSession =>
     Effect.acquireRelease(
       Effect.map(Effect.context<never>(), (context) => {
-        contexts.enter(context)
+        contexts.addUser(context)
         return new SessionImpl(
           new Deflater({ contexts, ...sending }),
           new Inflater({ contexts, ...receiving }),
@@ -321,11 +321,11 @@ export const make = (options: Options = {}): PerMessageDeflate => {
       (session) =>
         Effect.sync(() => {
           session.close()
-          contexts.leave()
+          contexts.removeUser()
         })
     )
 
-  const offered: Terms = {
+  const offered: Parameters = {
     serverNoContextTakeover: options.serverNoContextTakeover === true,
     clientNoContextTakeover: options.clientNoContextTakeover === true,
     serverMaxWindowBits: options.serverMaxWindowBits,
@@ -333,18 +333,18 @@ export const make = (options: Options = {}): PerMessageDeflate => {
   }
 
   const accept = (parameters: Extension.Parameters): Extension.Accepted | undefined => {
-    const offer = readTerms(parameters)
+    const offer = parseParameters(parameters)
     if (typeof offer === "string" || !Zlib.isSupported()) return undefined
     // "A server [...] MUST NOT include [client_max_window_bits] in its response [where the offer] doesn't" (§7.1.2.2)
-    if (offer.clientMaxWindowBits === undefined && clientBits < largest) return undefined
-    const hinted = typeof offer.clientMaxWindowBits === "number" ? offer.clientMaxWindowBits : largest
-    const ours = least(serverBits, offer.serverMaxWindowBits ?? largest)
-    const theirs = least(clientBits, hinted)
-    const answer: Terms = {
+    if (offer.clientMaxWindowBits === undefined && clientBits < maxBits) return undefined
+    const hinted = typeof offer.clientMaxWindowBits === "number" ? offer.clientMaxWindowBits : maxBits
+    const ours = minBits(serverBits, offer.serverMaxWindowBits ?? maxBits)
+    const theirs = minBits(clientBits, hinted)
+    const answer: Parameters = {
       serverNoContextTakeover: offer.serverNoContextTakeover || offered.serverNoContextTakeover,
       clientNoContextTakeover: offer.clientNoContextTakeover || offered.clientNoContextTakeover,
-      serverMaxWindowBits: offer.serverMaxWindowBits === undefined && ours === largest ? undefined : ours,
-      clientMaxWindowBits: theirs === largest ? undefined : theirs
+      serverMaxWindowBits: offer.serverMaxWindowBits === undefined && ours === maxBits ? undefined : ours,
+      clientMaxWindowBits: theirs === maxBits ? undefined : theirs
     }
     return {
       parameters: writeTerms(answer),
@@ -355,16 +355,16 @@ export const make = (options: Options = {}): PerMessageDeflate => {
     }
   }
 
-  const confirm = (parameters: Extension.Parameters): Extension.Open | string => {
-    const answer = readTerms(parameters)
+  const confirm = (parameters: Extension.Parameters): Extension.OpenSession | string => {
+    const answer = parseParameters(parameters)
     if (typeof answer === "string") return answer
     if (answer.clientMaxWindowBits === "unsaid") return notBits(names.clientMaxWindowBits, undefined)
     if (offered.serverNoContextTakeover && !answer.serverNoContextTakeover) {
       return `${names.serverNoContextTakeover} was asked for, and is not there`
     }
     // What we asked for was a hint, which a server may ignore: it may allow more than we will use (§7.1.2.2).
-    const ours = least(clientBits, answer.clientMaxWindowBits ?? largest)
-    const theirs = answer.serverMaxWindowBits ?? largest
+    const ours = minBits(clientBits, answer.clientMaxWindowBits ?? maxBits)
+    const theirs = answer.serverMaxWindowBits ?? maxBits
     if (theirs > serverBits) {
       return `${names.serverMaxWindowBits} is ${theirs}, and at most ${serverBits} was asked for`
     }
@@ -386,7 +386,7 @@ export const make = (options: Options = {}): PerMessageDeflate => {
       connections: contexts.connections,
       sent: { ...sent },
       received: { ...received },
-      ...contexts.alive
+      ...contexts.usage
     }))
   }
 }
@@ -447,7 +447,7 @@ class SessionImpl implements Extension.Session {
 
   readonly decode = (
     frame: Frame,
-    room: Extension.Room
+    room: Extension.SizeBudget
   ): Frame | Extension.DecodeError | Effect.Effect<Frame, Extension.DecodeError> => {
     const inflated = this.inflater.inflate(frame.payload, frame.fin, room)
     if (isUint8Array(inflated)) return this.decoded(frame, inflated)

@@ -32,8 +32,8 @@ import * as EffectSocket from "effect/socket/Socket"
 import { SocketServer } from "effect/socket/SocketServer"
 import { Connection } from "./Connection.ts"
 import type { ConnectError } from "./HandshakeError.ts"
-import { fromConnections } from "./internal/socket.ts"
-import { DomWebSocket } from "./internal/webSocket.ts"
+import { fromConnections } from "./internal/effectSocket/socket.ts"
+import { WebSocketAdapter } from "./internal/effectSocket/webSocketAdapter.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
 
@@ -66,7 +66,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * @category constructors
  * @since 0.1.0
  */
-export const fromConnection = (connection: Connection["Service"]): EffectSocket.Socket =>
+export const fromConnection = (connection: Connection): EffectSocket.Socket =>
   fromConnections(Effect.succeed(connection), connection)
 
 // -----------------------------------------------------------------------------
@@ -131,7 +131,7 @@ export const layerWebSocketConstructor = (
         const { headers, protocols } = typeof given === "string" || Array.isArray(given)
           ? { protocols: given, headers: undefined }
           : given ?? {}
-        return new DomWebSocket(
+        return new WebSocketAdapter(
           WebSocketClient.connect(url, {
             ...options,
             ...protocols === undefined ? {} : { protocols: typeof protocols === "string" ? [protocols] : protocols },
@@ -172,7 +172,7 @@ export const layerServer = <Services = never, RD = never>(
 ): Layer.Layer<SocketServer, never, WebSocketServer.WebSocketServer | Exclude<RD, Scope.Scope>> =>
   Layer.effect(SocketServer)(Effect.gen(function*() {
     const server = yield* WebSocketServer.WebSocketServer
-    const runs: Array<(connection: Connection["Service"]) => Effect.Effect<unknown, unknown, Scope.Scope>> = []
+    const runs: Array<(connection: Connection) => Effect.Effect<unknown, unknown, Scope.Scope>> = []
     const running = Latch.makeUnsafe(false)
     // The last that was begun takes what comes.
     yield* server.serve(
@@ -190,7 +190,7 @@ export const layerServer = <Services = never, RD = never>(
       run: <R, E, A>(onSocket: (socket: EffectSocket.Socket) => Effect.Effect<A, E, R>) =>
         Effect.contextWith((context: Context.Context<R>) => {
           const stopped = Deferred.makeUnsafe<void>()
-          const run = (connection: Connection["Service"]) =>
+          const run = (connection: Connection) =>
             Effect.raceFirst(
               Effect.updateContext(
                 onSocket(fromConnection(connection)),

@@ -40,8 +40,8 @@ import * as Connection from "./Connection.ts"
 import { TransportError } from "./ConnectionError.ts"
 import * as Frame from "./Frame.ts"
 import { assertValid, checkFaults } from "./internal/options.ts"
-import { Timers } from "./internal/timers.ts"
-import { nextTurn } from "./internal/turns.ts"
+import { Timers } from "./internal/runtime/timers.ts"
+import { nextTurn } from "./internal/runtime/turns.ts"
 import * as Transport from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
@@ -111,8 +111,8 @@ export interface LinkOptions extends Transport.PairOptions {
  */
 export interface Link {
   /** The client's end, and the server's. */
-  readonly client: Transport.Transport["Service"]
-  readonly server: Transport.Transport["Service"]
+  readonly client: Transport.Transport
+  readonly server: Transport.Transport
   /** Breaks it: both ends are reset at once. */
   readonly cut: Effect.Effect<void>
   /**
@@ -140,10 +140,10 @@ const openLink = (
     const [client, nearClient] = yield* Transport.makePair(options)
     const [server, nearServer] = yield* Transport.makePair(options)
     const timers = Timers.of(yield* Effect.context<never>())
-    const clientEnd = new End(client, () => toClient.drained())
-    const serverEnd = new End(server, () => toServer.drained())
-    const toServer = new Way(timers, nearServer, options.toServer, () => clientEnd.reset())
-    const toClient = new Way(timers, nearClient, options.toClient, () => serverEnd.reset())
+    const clientEnd = new LinkEnd(client, () => toClient.drained())
+    const serverEnd = new LinkEnd(server, () => toServer.drained())
+    const toServer = new Direction(timers, nearServer, options.toServer, () => clientEnd.reset())
+    const toClient = new Direction(timers, nearClient, options.toClient, () => serverEnd.reset())
     nearClient.start(toServer.receiver(toClient, nearClient))
     nearServer.start(toClient.receiver(toServer, nearServer))
     let silent = false
@@ -172,13 +172,13 @@ const openLink = (
   })
 
 /** An end of a link: that of an in-memory pair, which can be reset. */
-class End {
-  private readonly inner: Transport.Transport["Service"]
+class LinkEnd {
+  private readonly inner: Transport.Transport
   private error: TransportError | undefined
-  readonly transport: Transport.Transport["Service"]
+  readonly transport: Transport.Transport
 
   /** What was not read when it is destroyed does not hold up what comes behind it. */
-  constructor(inner: Transport.Transport["Service"], onDestroy: () => void) {
+  constructor(inner: Transport.Transport, onDestroy: () => void) {
     this.inner = inner
     this.transport = {
       ...inner,
@@ -204,9 +204,9 @@ class End {
 }
 
 /** One way of a link. */
-class Way {
+class Direction {
   private readonly timers: Timers
-  private readonly to: Transport.Transport["Service"]
+  private readonly to: Transport.Transport
   private readonly latency: number
   private readonly chunkSize: number
   private left: number
@@ -218,7 +218,7 @@ class Way {
   /** What is under way, the first first. */
   private readonly underWay: Array<{ readonly at: number; readonly arrive: () => void }> = []
 
-  constructor(timers: Timers, to: Transport.Transport["Service"], faults: Faults = {}, reset: () => void) {
+  constructor(timers: Timers, to: Transport.Transport, faults: Faults = {}, reset: () => void) {
     assertValid(checkFaults(faults))
     this.timers = timers
     this.to = to
@@ -229,7 +229,7 @@ class Way {
   }
 
   /** Takes what comes from `from`. Its drain is that of the way back. */
-  receiver(back: Way, from: Transport.Transport["Service"]): Transport.Receiver {
+  receiver(back: Direction, from: Transport.Transport): Transport.Receiver {
     this.from = from
     return {
       onData: (chunk) => {
@@ -242,7 +242,7 @@ class Way {
     }
   }
 
-  private from: Transport.Transport["Service"] | undefined
+  private from: Transport.Transport | undefined
 
   drained(): void {
     this.full = false
@@ -311,8 +311,8 @@ export const makePair = (options: {
   readonly link?: LinkOptions | undefined
 } = {}): Effect.Effect<
   {
-    readonly client: Connection.Connection["Service"]
-    readonly server: Connection.Connection["Service"]
+    readonly client: Connection.Connection
+    readonly server: Connection.Connection
     readonly link: Link
   },
   never,
@@ -367,7 +367,7 @@ export interface Peer {
  * @category constructors
  * @since 0.1.0
  */
-export const makePeer = (transport: Transport.Transport["Service"], role: Frame.Role): Effect.Effect<Peer> =>
+export const makePeer = (transport: Transport.Transport, role: Frame.Role): Effect.Effect<Peer> =>
   Effect.sync(() => {
     const decoder = Frame.makeDecoder({ role, maxFrameSize: Number.MAX_SAFE_INTEGER, reservedBits: 7 })
     const received: Array<Frame.Frame> = []
@@ -446,7 +446,7 @@ const maskKey = 0x3d21fa37
 export const makeConnection = (
   options: Connection.MakeOptions & { readonly link?: LinkOptions | undefined }
 ): Effect.Effect<
-  { readonly connection: Connection.Connection["Service"]; readonly peer: Peer; readonly link: Link },
+  { readonly connection: Connection.Connection; readonly peer: Peer; readonly link: Link },
   never,
   Scope.Scope
 > =>
@@ -469,10 +469,18 @@ export const makeConnection = (
  * @category services
  * @since 0.1.0
  */
-export class Network extends Context.Service<Network, {
+export interface Network {
   /** The links of all connections so far, in the order in which clients began them. */
   readonly links: Effect.Effect<ReadonlyArray<Link>>
-}>()("effect-ws/Testing/Network") {}
+}
+
+/**
+ * Service tag of `Network`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Network: Context.Service<Network, Network> = Context.Service<Network>("effect-ws/Testing/Network")
 
 /**
  * Options of `layer`.
@@ -577,7 +585,7 @@ export const layerPeer = (
   })
 
 /** A transport as a Node stream, for HTTP to be spoken over. */
-const toDuplex = (transport: Transport.Transport["Service"]): Duplex => {
+const toDuplex = (transport: Transport.Transport): Duplex => {
   let drained: () => void = constVoid
   const duplex = new Duplex({
     read: () => transport.resume(),

@@ -16,8 +16,8 @@ import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
 import { assertValid, atLeast } from "./internal/options.ts"
-import { lastRead, readShared } from "./internal/reads.ts"
-import { soon } from "./internal/turns.ts"
+import { readIntoSharedBuffer, sharedView } from "./internal/node/sharedReadBuffer.ts"
+import { soon } from "./internal/runtime/turns.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -49,7 +49,7 @@ export interface Receiver {
  * @category models
  * @since 0.1.0
  */
-export class Transport extends Context.Service<Transport, {
+export interface Transport {
   /** Begins delivery. Called once; nothing is delivered before it returns. */
   readonly start: (receiver: Receiver) => void
   /**
@@ -74,7 +74,15 @@ export class Transport extends Context.Service<Transport, {
   readonly destroy: () => void
   /** The bytes that were written and have not left yet. */
   readonly bufferedAmount: () => number
-}>()("effect-ws/Transport") {}
+}
+
+/**
+ * Service tag of `Transport`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const Transport: Context.Service<Transport, Transport> = Context.Service<Transport>("effect-ws/Transport")
 
 // -----------------------------------------------------------------------------
 // Node streams
@@ -102,7 +110,7 @@ export class Transport extends Context.Service<Transport, {
  * @category constructors
  * @since 0.1.0
  */
-export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport["Service"] => new DuplexTransport(duplex, head)
+export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport => new DuplexTransport(duplex, head)
 
 /** Where a stream keeps the transport that is over it: listeners that find it there are shared by all. */
 const transportOf = Symbol("effect-ws/transport")
@@ -154,7 +162,7 @@ class DuplexTransport {
     } else if (head !== undefined && head.length > 0) duplex.unshift(head)
     // What it has not told yet comes behind the head, and some of that may be gone with it.
     if (destroyed) return
-    readShared(duplex, onRead)
+    readIntoSharedBuffer(duplex, onRead)
     duplex.on("data", onData)
     // Whoever had paused it did so until now; and what it has read already comes before what it reads from here on.
     duplex.resume()
@@ -242,8 +250,8 @@ function onData(this: Carrier, chunk: Uint8Array): void {
 /** As the callback of `onread`, on a socket that can have it. */
 function onRead(this: Carrier, size: number): boolean {
   const transport = this[transportOf]!
-  if (transport.behind && (transport.behind = this.readableLength > 0)) this.push(lastRead(size).slice())
-  else transport.receiver!.onData(lastRead(size))
+  if (transport.behind && (transport.behind = this.readableLength > 0)) this.push(sharedView(size).slice())
+  else transport.receiver!.onData(sharedView(size))
   // Node may have begun to read for the stream, which it takes to be in use.
   return !transport.paused
 }
@@ -295,7 +303,7 @@ export interface PairOptions {
  */
 export const makePair = (
   options?: PairOptions
-): Effect.Effect<readonly [Transport["Service"], Transport["Service"]]> =>
+): Effect.Effect<readonly [Transport, Transport]> =>
   Effect.sync(() => {
     assertValid(atLeast(1, "highWaterMark", options?.highWaterMark))
     const highWaterMark = options?.highWaterMark ?? 16 * 1024
@@ -324,7 +332,7 @@ class MemoryEnd {
     this.highWaterMark = highWaterMark
   }
 
-  readonly transport: Transport["Service"] = {
+  readonly transport: Transport = {
     start: (receiver) => {
       this.receiver = receiver
       this.schedule()

@@ -26,8 +26,8 @@ import type * as Stream from "effect/Stream"
 import type { Connection } from "./Connection.ts"
 import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
 import type { SendOptions } from "./Extension.ts"
-import { ConnectionImpl } from "./internal/connection.ts"
-import { sendableOf } from "./internal/input.ts"
+import { ConnectionImpl } from "./internal/connection/connection.ts"
+import { sendableOf } from "./internal/connection/input.ts"
 import type * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
@@ -45,11 +45,11 @@ import type * as Message from "./Message.ts"
  */
 export interface TypedConnection<out In, in Out, out E = never> {
   /** The connection, for all that has nothing to do with messages: `close`, `closed`, `ping`, `request`. */
-  readonly connection: Connection["Service"]
+  readonly connection: Connection
   /** The next value. */
   readonly receive: Effect.Effect<In, ConnectionClosed | E>
   /**
-   * The values, as `Connection.messages` has the messages. With `invalid:
+   * The values, as `Connection.messages` has the messages. With `onInvalid:
    * "fail"` the stream fails at a message that cannot be decoded; whoever runs it
    * again goes on behind that.
    */
@@ -99,7 +99,7 @@ export interface Options<I extends Schema.Constraint, O extends Schema.Constrain
    * `receive` or the run of `messages` that took it, and the connection goes on.
    * Default "close": after it, the two ends do not understand each other.
    */
-  readonly invalid?: "close" | "fail" | undefined
+  readonly onInvalid?: "close" | "fail" | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -136,7 +136,7 @@ export const text = (functions: {
   readonly encode: (value: unknown) => string
   readonly decode: (text: string) => unknown
 }): Encoding => ({
-  codec: asItIs,
+  codec: identityCodec,
   encode: functions.encode,
   accepts: "Text",
   decode: (message) => functions.decode((message as Message.Text).text)
@@ -162,7 +162,7 @@ export const text = (functions: {
  *   decode: (bytes) => bytes
  * })
  *
- * const positions = (connection: Connection.Connection["Service"]) =>
+ * const positions = (connection: Connection.Connection) =>
  *   TypedConnection.make(connection, { receives: Position, sends: Position, encoding: bytes })
  * ```
  *
@@ -173,13 +173,13 @@ export const binary = (functions: {
   readonly encode: (value: unknown) => Uint8Array
   readonly decode: (bytes: Uint8Array) => unknown
 }): Encoding => ({
-  codec: asItIs,
+  codec: identityCodec,
   encode: functions.encode,
   accepts: "Binary",
   decode: (message) => functions.decode(message.bytes)
 })
 
-const asItIs = <S extends Schema.Constraint>(schema: S) => schema as unknown as Schema.Codec<S["Type"], unknown>
+const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unknown as Schema.Codec<S["Type"], unknown>
 
 // -----------------------------------------------------------------------------
 // Constructors
@@ -201,7 +201,7 @@ const asItIs = <S extends Schema.Constraint>(schema: S) => schema as unknown as 
  *   const feed = TypedConnection.make(yield* WebSocketClient.connect("wss://example.com/feed"), {
  *     receives: Tick,
  *     sends: Schema.Struct({ subscribe: Schema.String }),
- *     invalid: "fail"
+ *     onInvalid: "fail"
  *   })
  *   yield* feed.send({ subscribe: "EFCT" })
  *   yield* feed.receive.pipe(
@@ -217,23 +217,23 @@ const asItIs = <S extends Schema.Constraint>(schema: S) => schema as unknown as 
  */
 export const make: {
   <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-    connection: Connection["Service"],
-    options: Options<I, O> & { readonly invalid: "fail" }
+    connection: Connection,
+    options: Options<I, O> & { readonly onInvalid: "fail" }
   ): TypedConnection<I["Type"], O["Type"], InvalidMessage>
   <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-    connection: Connection["Service"],
+    connection: Connection,
     options: Options<I, O> & { readonly invalid?: "close" | undefined }
   ): TypedConnection<I["Type"], O["Type"]>
 } = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-  connection: Connection["Service"],
-  { encoding = json, invalid = "close", receives, sends }: Options<I, O>
+  connection: Connection,
+  { encoding = json, onInvalid = "close", receives, sends }: Options<I, O>
 ): TypedConnection<I["Type"], O["Type"], never> => {
   if (!(connection instanceof ConnectionImpl)) {
     throw new TypeError("TypedConnection needs a connection that effect-ws has made, not a copy of one")
   }
   const decode = decoderOf(receives, encoding)
   const encode = encoderOf(sends, encoding)
-  const fatal = invalid === "close"
+  const fatal = onInvalid === "close"
   return {
     connection,
     // Where it is fatal, an invalid message is the cause of the end.
@@ -264,7 +264,7 @@ export const make: {
  *
  * const encode = TypedConnection.encoder(Schema.Struct({ by: Schema.String, text: Schema.String }))
  *
- * const say = (room: Iterable<Connection.Connection["Service"]>, by: string, text: string) =>
+ * const say = (room: Iterable<Connection.Connection>, by: string, text: string) =>
  *   Effect.flatMap(encode({ by, text }), (message) => Connection.broadcast(room, message, { slowConsumer: "close" }))
  * ```
  *

@@ -41,9 +41,9 @@ import type { ConnectionClosed, NotConnected } from "./ConnectionError.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
-import { connect as overNode } from "./internal/connecting.ts"
-import { observe } from "./internal/observe.ts"
-import * as internal from "./internal/reconnecting.ts"
+import { connect as overNode } from "./internal/node/connect.ts"
+import { instrument } from "./internal/client/instrument.ts"
+import * as internal from "./internal/client/reconnect.ts"
 import type * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
@@ -172,11 +172,11 @@ export interface TlsOptions {
  * @category models
  * @since 0.1.0
  */
-export interface Client {
+export interface WebSocketClient {
   readonly connect: (
     url: string | URL,
     options?: ConnectOptions
-  ) => Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope>
+  ) => Effect.Effect<Connection.Connection, ConnectError, Scope.Scope>
 }
 
 /**
@@ -188,7 +188,7 @@ export interface Client {
  * import { Effect, Layer } from "effect"
  * import { Connection, Transport, WebSocketClient } from "effect-ws"
  *
- * const inMemory = (transport: Transport.Transport["Service"]) =>
+ * const inMemory = (transport: Transport.Transport) =>
  *   Layer.succeed(WebSocketClient.WebSocketClient, {
  *     connect: (_url, options) => Connection.make(transport, { ...options, role: "client" })
  *   })
@@ -197,9 +197,12 @@ export interface Client {
  * @category services
  * @since 0.1.0
  */
-export const WebSocketClient: Context.Reference<Client> = Context.Reference<Client>("effect-ws/WebSocketClient", {
-  defaultValue: () => ({ connect: overNode })
-})
+export const WebSocketClient: Context.Reference<WebSocketClient> = Context.Reference<WebSocketClient>(
+  "effect-ws/WebSocketClient",
+  {
+    defaultValue: () => ({ connect: overNode })
+  }
+)
 
 /**
  * Connects to a server. The connection lives in the Scope; closing it closes
@@ -231,8 +234,8 @@ export const WebSocketClient: Context.Reference<Client> = Context.Reference<Clie
 export const connect = (
   url: string | URL,
   options?: ConnectOptions
-): Effect.Effect<Connection.Connection["Service"], ConnectError, Scope.Scope> =>
-  Effect.flatMap(WebSocketClient, (client) => observe(url, options, client.connect))
+): Effect.Effect<Connection.Connection, ConnectError, Scope.Scope> =>
+  Effect.flatMap(WebSocketClient, (client) => instrument(url, options, client.connect))
 
 // -----------------------------------------------------------------------------
 // Reconnecting
@@ -265,8 +268,8 @@ export type OwnFailure<E> = Exclude<E, ConnectError | ConnectionClosed>
  * @since 0.1.0
  */
 export type State<E = never> =
-  | { readonly _tag: "Connecting"; readonly attempt: number }
-  | { readonly _tag: "Open"; readonly connection: Connection.Connection["Service"] }
+  | { readonly _tag: "Connecting"; readonly runAttempt: number }
+  | { readonly _tag: "Open"; readonly connection: Connection.Connection }
   | {
     readonly _tag: "Waiting"
     readonly cause: Failure<E>
@@ -295,7 +298,7 @@ export interface Reconnecting<E = never> {
   readonly messages: Stream.Stream<Message.Message, Failure<E>>
   /**
    * Sends a message over the connection that is open. What becomes of it while
-   * there is none, `whileDown` says. As with any connection, a message that was
+   * there is none, `whileDisconnected` says. As with any connection, a message that was
    * handed to the network may be lost with it; none is sent twice.
    */
   readonly send: (
@@ -311,7 +314,7 @@ export interface Reconnecting<E = never> {
     options?: Extension.SendOptions
   ) => Effect.Effect<void, NotConnected<E>>
   /** The connection that is open, for all else that one can do with it. Waits until there is one. */
-  readonly connection: Effect.Effect<Connection.Connection["Service"], NotConnected<E>>
+  readonly connection: Effect.Effect<Connection.Connection, NotConnected<E>>
   /** Waits until the client is closed, and answers how it ended. */
   readonly closed: Effect.Effect<void, Failure<E>>
 }
@@ -339,7 +342,7 @@ export interface ReconnectingOptions<
    * `receive`. When it fails, the connection is closed, and that counts as a
    * failed attempt. A Scope that it asks for is that of the connection.
    */
-  readonly onOpen?: ((connection: Connection.Connection["Service"]) => Effect.Effect<unknown, E2, R2>) | undefined
+  readonly onOpen?: ((connection: Connection.Connection) => Effect.Effect<unknown, E2, R2>) | undefined
   /**
    * How long to wait before each further attempt, given the failure. When it is
    * done, the failure is final. Default: 0.5 seconds, then twice as long each
@@ -371,7 +374,7 @@ export interface ReconnectingOptions<
    * sends, in order, for the next connection, and waits beyond that. What is
    * kept when the client is closed is lost. Default "suspend".
    */
-  readonly whileDown?: "suspend" | "fail" | { readonly buffer: number } | undefined
+  readonly whileDisconnected?: "suspend" | "fail" | { readonly buffer: number } | undefined
 }
 
 /**

@@ -42,21 +42,25 @@ import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import { InvalidOption } from "./HandshakeError.ts"
-import { Descriptors } from "./internal/descriptors.ts"
+import { FileDescriptors } from "./internal/node/fileDescriptors.ts"
 import {
-  disclose,
   headerLinesKept,
   isTruncated,
   respond,
+  respondUnavailable,
   ServerRequest,
-  turnAway,
-  watchResponses
-} from "./internal/http.ts"
-import { Newcomers } from "./internal/newcomers.ts"
+  trackResponses,
+  unredact
+} from "./internal/node/http1Upgrade.ts"
+import { PendingSockets } from "./internal/node/pendingSockets.ts"
 import { checkListen } from "./internal/options.ts"
-import { leave as leaveRoute, prepare as prepareServer, upgrade as upgradeRoute } from "./internal/route.ts"
-import { makeServing, plainResponse, type Stoppable, type Upgrade } from "./internal/serving.ts"
-import { Timers } from "./internal/timers.ts"
+import {
+  leave as leaveRoute,
+  prepareServer as prepareNodeServer,
+  upgrade as upgradeRoute
+} from "./internal/node/httpRoute.ts"
+import { makeSessions, type SessionGroup, type Upgrade, upgradeRequired } from "./internal/server/sessions.ts"
+import { Timers } from "./internal/runtime/timers.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -94,7 +98,7 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
  * @category models
  * @since 0.1.0
  */
-export class WebSocketServer extends Context.Service<WebSocketServer, {
+export interface WebSocketServer {
   readonly address: Address
   /** The URL of the server, as a client on the same machine would use it; for a Unix socket, that of localhost. */
   readonly url: string
@@ -114,8 +118,18 @@ export class WebSocketServer extends Context.Service<WebSocketServer, {
   /** Takes a stream of bytes as if a client had connected with it: an HTTP request is to come on it. */
   readonly accept: (duplex: Duplex) => Effect.Effect<void>
   /** The connections that are open. */
-  readonly connections: Effect.Effect<ReadonlyArray<Connection.Connection["Service"]>>
-}>()("effect-ws/WebSocketServer") {}
+  readonly connections: Effect.Effect<ReadonlyArray<Connection.Connection>>
+}
+
+/**
+ * Service tag of `WebSocketServer`.
+ *
+ * @category services
+ * @since 0.1.0
+ */
+export const WebSocketServer: Context.Service<WebSocketServer, WebSocketServer> = Context.Service<WebSocketServer>(
+  "effect-ws/WebSocketServer"
+)
 
 // -----------------------------------------------------------------------------
 // Options
@@ -221,7 +235,7 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
    * Accepts or rejects a request; failing with a `Reject` rejects it too. The
    * handler gets the services that it accepts with. What it acquires in its Scope is
    * released after the connection and its handler have ended, or, if there will be no
-   * connection, with the response. Default: what `Handshake.Handshake` decides, which
+   * connection, with the response. Default: what `Handshake.HandshakePolicy` decides, which
    * is to accept.
    */
   readonly decide?:
@@ -287,14 +301,14 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
  */
 export const make = (
   options: MakeOptions = {}
-): Effect.Effect<WebSocketServer["Service"], ListenFailed | InvalidOption, Scope.Scope> =>
+): Effect.Effect<WebSocketServer, ListenFailed | InvalidOption, Scope.Scope> =>
   makeWith(options, (server) =>
     Effect.acquireRelease(listen(server, options), () => closeServer(server)).pipe(
       Effect.map(() => addressOf(server))
     ))
 
 /** Who serves, and until when. */
-type Served = Stoppable & { readonly upgrade: Upgrade }
+type Served = SessionGroup & { readonly upgrade: Upgrade }
 
 /**
  * A server whose connections come from wherever `listening` lets them come from.
@@ -304,7 +318,7 @@ type Served = Stoppable & { readonly upgrade: Upgrade }
 export const makeWith = Effect.fnUntraced(function*<E, R>(
   options: MakeOptions,
   listening: (server: Http.Server) => Effect.Effect<Address, E, R>
-): Effect.fn.Return<WebSocketServer["Service"], E | InvalidOption, R | Scope.Scope> {
+): Effect.fn.Return<WebSocketServer, E | InvalidOption, R | Scope.Scope> {
   const problem = checkListen(options)
   if (problem !== undefined) return yield* Effect.fail(problem)
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
@@ -325,21 +339,21 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
     })
   const context = yield* Effect.context<never>()
   const timers = Timers.of(context)
-  const newcomers = new Newcomers(
+  const newcomers = new PendingSockets(
     options.maxPendingHandshakes ?? defaultMaxPendingHandshakes,
     Duration.toMillis(handshakeTimeout),
     timers,
     options.tls === undefined ? "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n" : ""
   )
   const run = Effect.runForkWith(context)
-  const descriptors = new Descriptors(timers, run)
+  const descriptors = new FileDescriptors(timers, run)
   server.on("connection", (socket) => {
     newcomers.add(socket)
-    descriptors.connected()
+    descriptors.onConnection()
   })
   // Streams that `accept` was given, instead of TLS.
   server.on("secureConnection", (socket) => newcomers.add(socket))
-  const isAnswering = watchResponses(server)
+  const isAnswering = trackResponses(server)
   server.prependListener("request", ({ socket }, response) => {
     newcomers.remove(socket)
     // It owes the next request as it did the first, unless that waits behind this one already.
@@ -348,7 +362,7 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
   server.on("upgrade", (request, socket, head) => {
     const used = newcomers.remove(request.socket)
     if (isAnswering(socket)) socket.destroy()
-    else if (serving === undefined) turnAway(socket)
+    else if (serving === undefined) respondUnavailable(socket)
     else serving.upgrade(request, socket, head, used)
   })
 
@@ -381,7 +395,7 @@ export const makeWith = Effect.fnUntraced(function*<E, R>(
             return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
           }
           return Effect.contextWith((ambient) =>
-            Effect.map(makeServing(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) =>
+            Effect.map(makeSessions(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) =>
               serving = {
                 ...made,
                 upgrade: (message, socket, head, used) => made.upgrade(ambient, message, socket, head, used)
@@ -505,7 +519,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
  * })
  *
  * const Main = HttpRouter.serve(HttpRouter.add("GET", "/rooms/:room", WebSocketServer.upgrade(echo))).pipe(
- *   Layer.provide(NodeHttpServer.layer(() => WebSocketServer.prepare(createServer()), { port: 8080 }))
+ *   Layer.provide(NodeHttpServer.layer(() => WebSocketServer.prepareServer(createServer()), { port: 8080 }))
  * )
  *
  * NodeRuntime.runMain(Layer.launch(Main))
@@ -556,7 +570,8 @@ export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> 
  * @category routes
  * @since 0.1.0
  */
-export const prepare: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server = prepareServer
+export const prepareServer: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server =
+  prepareNodeServer
 
 // -----------------------------------------------------------------------------
 // Listening
@@ -601,9 +616,9 @@ const createServer = (
 
 const tlsOptions = (options: TlsOptions): Https.ServerOptions => {
   return {
-    key: disclose(options.key),
+    key: unredact(options.key),
     cert: options.cert,
-    ...options.passphrase === undefined ? {} : { passphrase: disclose(options.passphrase) },
+    ...options.passphrase === undefined ? {} : { passphrase: unredact(options.passphrase) },
     ...options.ca === undefined ? {} : { ca: options.ca },
     requestCert: options.requestCert ?? false,
     rejectUnauthorized: options.rejectUnauthorized ?? true
@@ -650,4 +665,4 @@ const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
   return `${scheme}://${name}:${port}${path}`
 }
 
-const answerPlainRequest: Http.RequestListener = (request, response) => respond(response, plainResponse(request))
+const answerPlainRequest: Http.RequestListener = (request, response) => respond(response, upgradeRequired(request))

@@ -44,22 +44,22 @@ describe("the registry (RFC 6455 §7.4.1, §11.7)", () => {
       CloseCode.registry.filter((entry) => !entry.onWire).map((entry) => entry.code),
       [1004, 1005, 1006, 1015]
     )
-    for (const { code, onWire } of CloseCode.registry) assert.strictEqual(CloseCode.isOnWire(code), onWire, `${code}`)
+    for (const { code, onWire } of CloseCode.registry) assert.strictEqual(CloseCode.isSendable(code), onWire, `${code}`)
   })
 })
 
-describe("isOnWire (RFC 6455 §7.4.2)", () => {
+describe("isSendable (RFC 6455 §7.4.2)", () => {
   it("holds for registered codes and for 3000 to 4999, of all 16-bit numbers", () => {
     const ranges = [[1000, 1003], [1007, 1014], [3000, 4999]]
     for (let code = 0; code <= 0xffff; code++) {
       const expected = ranges.some(([from, to]) => code >= from && code <= to)
-      if (CloseCode.isOnWire(code) !== expected) assert.fail(`${code}`)
+      if (CloseCode.isSendable(code) !== expected) assert.fail(`${code}`)
     }
   })
 
   for (const code of [-1, -1000, 1000.5, 3000.5, 4999.5, 65536 + 1000, NaN, Infinity, -Infinity]) {
     it(`does not hold for ${code}`, () => {
-      assert.isFalse(CloseCode.isOnWire(code))
+      assert.isFalse(CloseCode.isSendable(code))
     })
   }
 })

@@ -76,7 +76,7 @@ describe("receive (RFC 6455 §6.2)", () => {
       assert.strictEqual(ended._tag, "ConnectionClosed")
       assert.deepStrictEqual(ended.received, { code: 1000, reason: "done" })
       assert.deepStrictEqual(ended.sent, { code: 1000, reason: "" })
-      assert.strictEqual(ended.first, "remote")
+      assert.strictEqual(ended.closedBy, "remote")
       assert.isTrue(ended.clean)
       assert.isTrue(ended.normal)
       assert.isUndefined(ended.cause)
@@ -580,7 +580,7 @@ describe("frames", () => {
       yield* connection.send("one more")
       peer.transport.end()
       const ended = yield* connection.close(4001, "indeed")
-      assert.strictEqual(ended.first, "remote")
+      assert.strictEqual(ended.closedBy, "remote")
       assert.deepStrictEqual(ended.received, { code: 4000, reason: "over" })
       assert.deepStrictEqual(ended.sent, { code: 4001, reason: "indeed" })
       assert.isTrue(ended.clean)
@@ -597,7 +597,7 @@ describe("frames", () => {
         assert.deepStrictEqual(yield* Stream.runCollect(connection.frames), [])
         peer.transport.end()
         const ended = yield* connection.close(1000)
-        assert.deepStrictEqual([ended.first, ended.code, ended.sent?.code], ["remote", code, 1000])
+        assert.deepStrictEqual([ended.closedBy, ended.code, ended.sent?.code], ["remote", code, 1000])
         assert.deepStrictEqual(yield* Effect.flip(connection.receive), ended)
       }
     }))
@@ -736,7 +736,7 @@ describe("frames", () => {
         assert.deepStrictEqual(peer.received.slice(1).map(({ payload }) => payload), [frame.payload])
         peer.send(Frame.close(1000))
         const ended = yield* connection.closed
-        assert.deepStrictEqual([ended.sent, ended.first], [closeOf(frame), "local"])
+        assert.deepStrictEqual([ended.sent, ended.closedBy], [closeOf(frame), "local"])
       }
     }))
 
@@ -1307,7 +1307,7 @@ describe("close (RFC 6455 §7)", () => {
       assert.isTrue(peer.sawEnd())
       peer.transport.end()
       const ended = yield* Fiber.join(fiber)
-      assert.strictEqual(ended.first, "local")
+      assert.strictEqual(ended.closedBy, "local")
       assert.strictEqual(ended.code, 4000)
       assert.strictEqual(ended.reason, "enough")
       assert.deepStrictEqual(ended.received, { code: 4000, reason: "fine" })
@@ -1352,7 +1352,7 @@ describe("close (RFC 6455 §7)", () => {
       })
       assert.deepStrictEqual([one.sent, one.received], [other.received, other.sent])
       assert.isTrue(one.clean && other.clean)
-      assert.deepStrictEqual([one.first, other.first], ["local", "local"])
+      assert.deepStrictEqual([one.closedBy, other.closedBy], ["local", "local"])
     }))
 
   for (const mode of ["messages one by one", "all that is here"] as const) {
@@ -1551,8 +1551,8 @@ describe("close (RFC 6455 §7)", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "last words")
       const ended = yield* Effect.flip(connection.receive)
       assert.strictEqual(ended.code, 1006)
-      assert.strictEqual(ended.cause?._tag, "TransportEnded")
-      assert.isUndefined(ended.first)
+      assert.strictEqual(ended.cause?._tag, "UnexpectedEof")
+      assert.isUndefined(ended.closedBy)
       const streamed = yield* Effect.flip(Stream.runDrain(connection.messages))
       assert.deepStrictEqual(streamed, ended)
     }))
@@ -1563,12 +1563,12 @@ describe("close (RFC 6455 §7)", () => {
       yield* connection.send(new Uint8Array(100_000))
       peer.transport.pause()
       peer.transport.end()
-      assert.strictEqual((yield* connection.closed).cause?._tag, "TransportEnded")
+      assert.strictEqual((yield* connection.closed).cause?._tag, "UnexpectedEof")
       const gone = yield* Effect.forkChild(connection.close())
       yield* TestClock.adjust("2 seconds")
       assert.isUndefined(gone.pollUnsafe())
       yield* TestClock.adjust("1 second")
-      assert.strictEqual((yield* Fiber.join(gone)).cause?._tag, "TransportEnded")
+      assert.strictEqual((yield* Fiber.join(gone)).cause?._tag, "UnexpectedEof")
     }))
 
   it.effect("a write to a peer that is gone ends the connection with the transport's error", () =>
@@ -1627,7 +1627,7 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
         const ended = yield* Effect.flip(connection.receive)
         assert.strictEqual(ended.cause?._tag, tag)
         assert.strictEqual(ended.code, code)
-        assert.strictEqual(ended.first, "local")
+        assert.strictEqual(ended.closedBy, "local")
         yield* settle
         assert.deepStrictEqual(closeOf(peer.received.at(-1)!), { code, reason: tag })
         assert.isTrue(peer.sawEnd())
@@ -1794,14 +1794,14 @@ describe("strings", () => {
 describe("broadcast", () => {
   const open = (count: number, options?: Partial<Connection.MakeOptions>, transport?: Transport.PairOptions) =>
     Effect.all(Array.from({ length: count }, () => makeRaw({ role: "server", ...options }, transport)))
-  const connectionsOf = (all: ReadonlyArray<{ readonly connection: Connection.Connection["Service"] }>) =>
+  const connectionsOf = (all: ReadonlyArray<{ readonly connection: Connection.Connection }>) =>
     all.map(({ connection }) => connection)
 
   it.effect("sends through connections of the program's own making, too", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       const sent: Array<unknown> = []
-      const wrapped: Connection.Connection["Service"] = {
+      const wrapped: Connection.Connection = {
         ...connection,
         sendAll: (messages, options) => {
           sent.push(messages)
@@ -1880,8 +1880,8 @@ describe("broadcast", () => {
     /** Many connections with context takeover, and what each has sent so far, as it would be inflated. */
     const openMany = Effect.gen(function*() {
       const deflate = PerMessageDeflate.make()
-      const agreed = Extension.accept([deflate], Extension.offer([deflate]))
-      const all = yield* open(count, { agreed }, { highWaterMark: 100_000 })
+      const negotiated = Extension.accept([deflate], Extension.offer([deflate]))
+      const all = yield* open(count, { negotiated }, { highWaterMark: 100_000 })
       const received = Effect.forEach(all, ({ peer }) =>
         Effect.gen(function*() {
           const { open: begin } = Extension.accept([deflate], Extension.offer([deflate]))[0]
@@ -1913,7 +1913,12 @@ describe("broadcast", () => {
         Effect.gen(function*() {
           const { all, received } = yield* openMany
           const own = connectionsOf(all)
-          for (const connections of [own, own.map((connection) => ({ ...connection, sendAll: connection.sendAll }))]) {
+          for (
+            const connections of [
+              own,
+              own.map((connection) => Object.assign({}, connection, { sendAll: connection.sendAll }))
+            ]
+          ) {
             // 64 KiB of messages a turn, with 2 KiB more for each: 22 of these.
             assert.isAtLeast(yield* turnsOf(Connection.broadcast(connections, message)), count / 30)
             assert.isAtLeast(yield* turnsOf(Connection.broadcast(connections, message.repeat(70))), count - 1)
@@ -1953,7 +1958,7 @@ describe("broadcast", () => {
         const fiber = yield* Effect.forkChild(Connection.broadcast(connectionsOf(all), [message, "end"]), {
           startImmediately: true
         })
-        for (let turn = 0; turn < 3; turn++) yield* Effect.yieldNow
+        for (let step = 0; step < 3; step++) yield* Effect.yieldNow
         all[count - 1].peer.transport.destroy()
         yield* Fiber.interrupt(fiber)
         yield* Connection.broadcast(connectionsOf(all), "after")

@@ -10,7 +10,7 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     "the transport failed: read ECONNRESET"
   ],
   [new ConnectionError.TransportError({ code: "EPIPE", cause: new Error("") }), "the transport failed: EPIPE"],
-  [new ConnectionError.TransportEnded(), "the peer ended the connection without a close frame"],
+  [new ConnectionError.UnexpectedEof(), "the peer ended the connection without a close frame"],
   [
     new ConnectionError.CloseTimeout({ duration }),
     "the peer did not finish the closing handshake within 3s"
@@ -23,7 +23,7 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
   ],
   [new ConnectionError.NotConnected({ final: false, cause: undefined }), "there is no connection at the moment"],
   [
-    new ConnectionError.NotConnected({ final: true, cause: new ConnectionError.TransportEnded() }),
+    new ConnectionError.NotConnected({ final: true, cause: new ConnectionError.UnexpectedEof() }),
     "there is no connection, and will be none: the peer ended the connection without a close frame"
   ],
   [
@@ -64,22 +64,22 @@ describe("ConnectionClosed", () => {
     new ConnectionError.ConnectionClosed({
       sent: undefined,
       received: undefined,
-      first: undefined,
+      closedBy: undefined,
       cause: undefined,
       ...facts
     })
 
   it("tells of the close frame that came first", () => {
-    const local = closed({ sent: frame(4000, "mine"), received: frame(4001, "theirs"), first: "local" })
+    const local = closed({ sent: frame(4000, "mine"), received: frame(4001, "theirs"), closedBy: "local" })
     assert.deepStrictEqual([local.code, local.reason, local.clean, local.normal], [4000, "mine", true, false])
     assert.strictEqual(local.message, "the connection was closed by this end with 4000 (Application), \"mine\"")
-    const remote = closed({ sent: frame(1000), received: frame(1000), first: "remote" })
+    const remote = closed({ sent: frame(1000), received: frame(1000), closedBy: "remote" })
     assert.deepStrictEqual([remote.code, remote.reason, remote.clean, remote.normal], [1000, "", true, true])
     assert.strictEqual(remote.message, "the connection was closed by the peer with 1000 (NormalClosure)")
   })
 
   it("tells of what cut the connection off", () => {
-    const cut = closed({ cause: new ConnectionError.TransportEnded() })
+    const cut = closed({ cause: new ConnectionError.UnexpectedEof() })
     assert.deepStrictEqual([cut.code, cut.reason, cut.clean, cut.normal], [1006, "", false, false])
     assert.strictEqual(
       cut.message,
@@ -88,14 +88,14 @@ describe("ConnectionClosed", () => {
     const late = closed({
       sent: frame(1000),
       received: frame(1000),
-      first: "local",
+      closedBy: "local",
       cause: new ConnectionError.CloseTimeout({ duration })
     })
     assert.deepStrictEqual([late.clean, late.normal], [false, false])
   })
 
   it("is not clean with one close frame", () => {
-    assert.isFalse(closed({ sent: frame(1000), first: "local" }).clean)
-    assert.isFalse(closed({ received: frame(1000), first: "remote" }).clean)
+    assert.isFalse(closed({ sent: frame(1000), closedBy: "local" }).clean)
+    assert.isFalse(closed({ received: frame(1000), closedBy: "remote" }).clean)
   })
 })

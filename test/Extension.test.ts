@@ -10,7 +10,7 @@ const extension = (name: string, ...parameters: ReadonlyArray<readonly [key: str
 
 /** Headers, what they mean, and how they are written again. */
 const table: ReadonlyArray<
-  readonly [header: string, extensions: ReadonlyArray<Extension.Entry>, formatted: string]
+  readonly [header: string, extensions: ReadonlyArray<Extension.HeaderEntry>, formatted: string]
 > = [
   ["foo", [extension("foo")], "foo"],
   ["foo, bar; baz=2", [extension("foo"), extension("bar", ["baz", "2"])], "foo, bar; baz=2"],
@@ -178,7 +178,7 @@ describe("format", () => {
   })
 
   const anyToken = Arbitrary.schema(Schema.String.check(Schema.isPattern(/^[A-Za-z0-9!#$%&'*+.^_`|~-]+$/)))
-  const anyExtension: Arbitrary.Arbitrary<Extension.Entry> = Arbitrary.map(
+  const anyExtension: Arbitrary.Arbitrary<Extension.HeaderEntry> = Arbitrary.map(
     Arbitrary.all([
       anyToken,
       Arbitrary.array(Arbitrary.map(
@@ -211,7 +211,7 @@ const leveled = (name: string, reservedBits: number, highest: number): Extension
 const a = leveled("a", 4, 3)
 const b = leveled("b", 2, 3)
 const alsoRsv1 = leveled("c", 4, 3)
-const entries = (agreed: ReadonlyArray<Extension.Agreed>) => agreed.map(({ entry }) => entry)
+const entries = (agreed: ReadonlyArray<Extension.Negotiated>) => agreed.map(({ entry }) => entry)
 
 describe("offer (RFC 6455 §9.1)", () => {
   it("names each offer of each extension, in order", () => {

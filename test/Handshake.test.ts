@@ -923,13 +923,13 @@ const goodHeaders: ReadonlyArray<readonly [input: Handshake.HeadersInput, pairs:
   [{ constructor: "x", toString: "y" } as unknown as Handshake.HeadersInput, [["constructor", "x"], ["toString", "y"]]]
 ]
 
-const parameterOf = (name: string, value?: string): Extension.Entry => ({
+const parameterOf = (name: string, value?: string): Extension.HeaderEntry => ({
   name: "a",
   parameters: [{ name, value }]
 })
 
 /** Extensions that cannot be written: not all names and values are tokens. */
-const badExtensions: ReadonlyArray<ReadonlyArray<Extension.Entry>> = [
+const badExtensions: ReadonlyArray<ReadonlyArray<Extension.HeaderEntry>> = [
   ...["", "a b", "a;b", "a, b", "a=b", "\"a\"", "é", "a\0", "a\r\nX: y"].flatMap((text) => [
     [{ name: text, parameters: [] }],
     [parameterOf(text)],
@@ -1425,7 +1425,7 @@ describe("makeRequest (RFC 6455 §4.1)", () => {
   })
 
   it("asks for subprotocols, extensions and headers", () => {
-    const extensions: ReadonlyArray<Extension.Entry> = [
+    const extensions: ReadonlyArray<Extension.HeaderEntry> = [
       { name: "a", parameters: [{ name: "b", value: "1" }, { name: "c", value: undefined }] },
       { name: "d", parameters: [] }
     ]
@@ -1913,7 +1913,7 @@ describe("a client and a server", () => {
 describe("the policy", () => {
   it.effect("makes keys of 16 random bytes, and accepts, by default", () =>
     Effect.gen(function*() {
-      const policy = yield* Handshake.Handshake
+      const policy = yield* Handshake.HandshakePolicy
       const keys = Array.from({ length: 1000 }, () => policy.makeKey())
       for (const key of keys) {
         assert.match(key, /^[A-Za-z0-9+/]{21}[AQgw]==$/)
@@ -1929,14 +1929,14 @@ describe("the policy", () => {
 
   it.effect("is another where a Layer says so: its keys", () =>
     Effect.gen(function*() {
-      const policy = yield* Handshake.Handshake
+      const policy = yield* Handshake.HandshakePolicy
       assert.strictEqual(policy.makeKey(), sampleKey)
       assert.strictEqual((yield* policy.decide(succeed(read())))._tag, "Accept")
     }).pipe(Effect.provide(Handshake.layerPolicy({ makeKey: () => sampleKey }))))
 
   it.effect("is another where a Layer says so: its decision", () =>
     Effect.gen(function*() {
-      const policy = yield* Handshake.Handshake
+      const policy = yield* Handshake.HandshakePolicy
       assert.notStrictEqual(policy.makeKey(), policy.makeKey())
       const decision = yield* policy.decide(succeed(read()))
       assert.strictEqual(decision._tag === "Reject" && decision.body, "/chat")
@@ -1950,7 +1950,7 @@ describe("the policy", () => {
 
   it.effect("is the default again where a Layer says nothing", () =>
     Effect.gen(function*() {
-      const policy = yield* Handshake.Handshake
+      const policy = yield* Handshake.HandshakePolicy
       assert.notStrictEqual(policy.makeKey(), policy.makeKey())
       assert.strictEqual((yield* policy.decide(succeed(read())))._tag, "Accept")
     }).pipe(Effect.provide(Handshake.layerPolicy())))

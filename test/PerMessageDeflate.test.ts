@@ -142,9 +142,9 @@ describe("an offer (RFC 7692 §7.1; CVE-2026-2229)", () => {
       "permessage-deflate; server_max_window_bits=99, permessage-deflate; nonsense, " +
         "permessage-deflate; server_max_window_bits=10, permessage-deflate"
     )!
-    const agreed = Extension.accept([PerMessageDeflate.make()], offered)
+    const negotiated = Extension.accept([PerMessageDeflate.make()], offered)
     assert.strictEqual(
-      Extension.format(agreed.map(({ entry }) => entry)),
+      Extension.format(negotiated.map(({ entry }) => entry)),
       "permessage-deflate; server_max_window_bits=10"
     )
   })
@@ -346,7 +346,7 @@ const transfer = (from: Extension.Session, to: Extension.Session, message: Sent)
 
 describe("messages", () => {
   it.effect.prop(
-    "come out as they went in, whatever was agreed on and however they are fragmented",
+    "come out as they went in, whatever was negotiated on and however they are fragmented",
     { client: anyOptions, server: anyOptions, messages: Arbitrary.array(Arbitrary.all([anySent, anyBoolean])) },
     ({ client, messages, server }) =>
       Effect.gen(function*() {
@@ -765,8 +765,8 @@ describe("a message of exactly maxMessageSize", () => {
         for (const frames of [1, 7]) {
           for (const size of [maxMessageSize, maxMessageSize + 1]) {
             const deflate = PerMessageDeflate.make()
-            const agreed = Extension.accept([deflate], Extension.offer([deflate]))
-            const { connection, peer } = yield* makeRaw({ role: "server", agreed, maxMessageSize })
+            const negotiated = Extension.accept([deflate], Extension.offer([deflate]))
+            const { connection, peer } = yield* makeRaw({ role: "server", negotiated, maxMessageSize })
             const payload = encodeWith(noise.slice(0, size))
             assert.isAbove(payload.length, size)
             const length = Math.ceil(payload.length / frames)
@@ -1075,7 +1075,7 @@ describe("what zlib has in memory", () => {
           const [accepted] = Extension.accept([server], Extension.offer([client]))
           return Effect.all({
             server: accepted.open,
-            client: client.confirm(accepted.entry.parameters) as Extension.Open
+            client: client.confirm(accepted.entry.parameters) as Extension.OpenSession
           })
         })
         const [one, two] = yield* Effect.all([open, open])

@@ -149,7 +149,7 @@ describe("closeCode (RFC 6455 §7.4.1)", () => {
   }
 
   it("gives a code that may be on the wire", () => {
-    for (const [error] of table) assert.isTrue(CloseCode.isOnWire(ProtocolError.closeCode(error)), error._tag)
+    for (const [error] of table) assert.isTrue(CloseCode.isSendable(ProtocolError.closeCode(error)), error._tag)
   })
 
   it("is known for every error there is", () => {

@@ -51,8 +51,8 @@ import { application } from "./support/application.ts"
 import { contentOf, makePair, makeRaw, settle, type Shape } from "./support/memory.ts"
 import { type Cut, rawHandshake, rawServer, type RawSocket, relay, serve } from "./support/net.ts"
 import { countingFibers, eventually as untilTrue } from "./support/resources.ts"
-import { interruptAtEachStep } from "./support/steps.ts"
-import { type Handler, ways } from "./support/ways.ts"
+import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
+import { type Handler, ways } from "./support/serverKinds.ts"
 
 class Calls extends RpcGroup.make(
   Rpc.make("Double", { payload: { n: Schema.Number }, success: Schema.Number }),
@@ -499,9 +499,9 @@ describe("Socket.make", () => {
 const dialling = (failures = 0) =>
   Effect.gen(function*() {
     const outer = yield* Effect.scope
-    const servers: Array<{ readonly connection: Shape; readonly transport: Transport.Transport["Service"] }> = []
+    const servers: Array<{ readonly connection: Shape; readonly transport: Transport.Transport }> = []
     const counts = { dials: 0, held: 0, sends: 0 }
-    const connect: WebSocketClient.Client["connect"] = (_, options) =>
+    const connect: WebSocketClient.WebSocketClient["connect"] = (_, options) =>
       Effect.gen(function*() {
         yield* Effect.acquireRelease(Effect.sync(() => counts.held++), () => Effect.sync(() => counts.held--))
         if (++counts.dials <= failures) {

@@ -4,7 +4,7 @@ import { Connection, Frame, Handshake, Telemetry, Transport, WebSocketClient } f
 import { TestClock } from "effect/testing"
 import { makePair, makeRaw, settle } from "./support/memory.ts"
 import { rawConnect, rawServer, requestText, serve } from "./support/net.ts"
-import { ways } from "./support/ways.ts"
+import { ways } from "./support/serverKinds.ts"
 
 /** A program with metrics of its own. */
 const metered = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
@@ -420,7 +420,12 @@ describe("spans", () => {
         const connection = yield* Connection.make(ours, {
           role: "server",
           keepalive: false,
-          opening: { request: {} as Handshake.Request, responseHeaders: {}, rawResponseHeaders: [], subprotocol: "v1" }
+          handshake: {
+            request: {} as Handshake.Request,
+            responseHeaders: {},
+            rawResponseHeaders: [],
+            subprotocol: "v1"
+          }
         })
         theirs.destroy()
         yield* connection.closed
@@ -429,7 +434,7 @@ describe("spans", () => {
       assert.isTrue(status._tag === "Ended" && Exit.isFailure(status.exit))
       assert.deepInclude(Object.fromEntries(attributes), {
         "websocket.close.code": 1006,
-        "websocket.close.cause": "TransportEnded",
+        "websocket.close.cause": "UnexpectedEof",
         "websocket.subprotocol": "v1"
       })
     }))

@@ -175,7 +175,7 @@ describe("a link", () => {
     Effect.gen(function*() {
       const { client, server } = yield* Testing.makePair({ link: { toServer: { breakAfter: 20 } } })
       yield* client.sendAll(["12345", "12345"])
-      assert.deepInclude((yield* server.closed).cause, { _tag: "TransportEnded" })
+      assert.deepInclude((yield* server.closed).cause, { _tag: "UnexpectedEof" })
       assert.deepInclude((yield* client.closed).cause, { _tag: "TransportError", code: "ECONNRESET" })
       assert.strictEqual((yield* server.stats).bytesIn, 20)
       assert.strictEqual(contentOf(yield* server.receive), "12345")
@@ -250,7 +250,7 @@ describe("a peer", () => {
       yield* Fiber.join(sending)
       for (let i = 0; i < 20; i++) assert.strictEqual((yield* peer.receive).payload.length, 10_000)
       yield* peer.end
-      assert.deepInclude((yield* connection.closed).cause, { _tag: "TransportEnded" })
+      assert.deepInclude((yield* connection.closed).cause, { _tag: "UnexpectedEof" })
       yield* peer.cut
       yield* peer.gone
     }))
@@ -292,7 +292,7 @@ describe("a peer", () => {
         const connection = yield* WebSocketClient.connect("ws://anywhere/")
         yield* connection.send("hello")
         assert.strictEqual(contentOf(yield* connection.receive), "welcome")
-        assert.deepInclude((yield* connection.closed).cause, { _tag: "TransportEnded" })
+        assert.deepInclude((yield* connection.closed).cause, { _tag: "UnexpectedEof" })
       }).pipe(Effect.provide(Testing.layerPeer(script)))
       assert.strictEqual(yield* Deferred.await(heard), "ws://anywhere/ hello")
     }))

@@ -5,7 +5,7 @@ import { Duplex } from "node:stream"
 import { settle } from "./support/memory.ts"
 import { socketPair } from "./support/net.ts"
 
-type Shape = Transport.Transport["Service"]
+type Shape = Transport.Transport
 
 /** Starts a transport, and keeps what it tells. */
 const start = (transport: Shape) => {

@@ -5,13 +5,13 @@ import { ConnectionClosed, InvalidMessage, InvalidValue } from "effect-ws/Connec
 import * as Connections from "effect-ws/Connection"
 import { SchemaBinary } from "effect/encoding"
 import { contentOf, makePair, makeRaw, settle } from "./support/memory.ts"
-import { interruptAtEachStep } from "./support/steps.ts"
+import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
 
 const Numbered = Schema.Struct({ n: Schema.Int, at: Schema.optional(Schema.Date) })
 type Numbered = typeof Numbered.Type
 
 const both = { receives: Numbered, sends: Numbered }
-const forgiving = { ...both, invalid: "fail" } as const
+const forgiving = { ...both, onInvalid: "fail" } as const
 const numbered = (n: number) => Frame.text(JSON.stringify({ n }))
 const nonsense = Frame.text("{")
 
@@ -80,8 +80,8 @@ describe("TypedConnection", () => {
       const { accept, confirm, offer } = yield* Effect.promise(() => import("effect-ws/Extension"))
       const accepted = accept([deflate], offer([deflate]))
       const confirmed = yield* Effect.fromResult(confirm([deflate], accepted.map(({ entry }) => entry)))
-      const client = yield* Connections.make(left, { role: "client", keepalive: false, agreed: confirmed })
-      const server = yield* Connections.make(right, { role: "server", keepalive: false, agreed: accepted })
+      const client = yield* Connections.make(left, { role: "client", keepalive: false, negotiated: confirmed })
+      const server = yield* Connections.make(right, { role: "server", keepalive: false, negotiated: accepted })
       const values = Array.from({ length: 200 }, (_, n) => ({ n }))
       yield* TypedConnection.make(client, both).sendAll(values)
       const there = TypedConnection.make(server, both)
@@ -131,7 +131,7 @@ describe("TypedConnection", () => {
     }))
 
   it("wants a connection, and not something that looks like one", () => {
-    assert.throws(() => TypedConnection.make({} as Connection.Connection["Service"], both), TypeError)
+    assert.throws(() => TypedConnection.make({} as Connection.Connection, both), TypeError)
   })
 })
 

@@ -7,7 +7,7 @@ import * as Net from "node:net"
 import { contentOf, settle } from "./support/memory.ts"
 import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "./support/net.ts"
 import { eventually } from "./support/resources.ts"
-import { interruptAtEachStep } from "./support/steps.ts"
+import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
 
 const certificates = new URL("support/certificates/", import.meta.url)
 const key = readFileSync(new URL("localhost.key", certificates), "utf8")
@@ -48,7 +48,7 @@ const answering = (answer: string | Uint8Array, then: (peer: RawSocket) => void 
   })
 
 /** An extension that begins with `open`, once a server has accepted it. */
-const beginningWith = (open: Extension.Open): Extension.Extension => ({
+const beginningWith = (open: Extension.OpenSession): Extension.Extension => ({
   name: "x-slow",
   reservedBits: 0,
   offers: [[]],
@@ -271,7 +271,7 @@ describe("the answer", () => {
         Effect.flatMap(connect(`ws://127.0.0.1:${server.port}/`), (connection) => connection.closed)
       ))
       const what = Result.isSuccess(outcome) ? outcome.success.cause?._tag : outcome.failure._tag
-      assert.include(["TransportEnded", "InvalidConnectionHeader"], what)
+      assert.include(["UnexpectedEof", "InvalidConnectionHeader"], what)
       yield* server.peers[0].ended
     }))
 

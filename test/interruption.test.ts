@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Channel, Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, Frame, Transport } from "effect-ws"
 import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "./support/memory.ts"
-import { interruptAtEachStep } from "./support/steps.ts"
+import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
 
 const textsOf = (frames: ReadonlyArray<Frame.Frame>) =>
   frames.map((frame) => Buffer.from(frame.payload).toString("utf8"))

@@ -14,8 +14,8 @@ const makePair = (deflate: boolean) =>
     const accepted = deflate ? Extension.accept([extension], Extension.offer([extension])) : []
     const confirmed = yield* Effect.fromResult(Extension.confirm([extension], accepted.map(({ entry }) => entry)))
     const [left, right] = yield* Transport.makePair()
-    const client = yield* Connection.make(left, { role: "client", keepalive: false, agreed: confirmed })
-    const server = yield* Connection.make(right, { role: "server", keepalive: false, agreed: accepted })
+    const client = yield* Connection.make(left, { role: "client", keepalive: false, negotiated: confirmed })
+    const server = yield* Connection.make(right, { role: "server", keepalive: false, negotiated: accepted })
     return { client, server }
   })
 
@@ -231,8 +231,12 @@ describe("values that are nothing to be sent", () => {
           encode: (frame) => broken ? garbage as never : frame,
           decode: (frame) => frame
         }
-        const agreed = [{ entry: { name: "x-broken", parameters: [] }, reservedBits: 0, open: Effect.succeed(session) }]
-        const { connection, peer } = yield* makeRaw({ role: "server", agreed })
+        const negotiated = [{
+          entry: { name: "x-broken", parameters: [] },
+          reservedBits: 0,
+          open: Effect.succeed(session)
+        }]
+        const { connection, peer } = yield* makeRaw({ role: "server", negotiated })
         assert.strictEqual(failureOf(yield* Effect.exit(connection.send("x"))), "InvalidInput")
         broken = false
         yield* connection.send("fine")

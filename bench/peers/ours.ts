@@ -13,9 +13,9 @@ const handlers = {
   })
 }
 
-const everybody = new Set<Connection.Connection["Service"]>()
+const everybody = new Set<Connection.Connection>()
 
-const others = function*(self: Connection.Connection["Service"]) {
+const others = function*(self: Connection.Connection) {
   for (const connection of everybody) if (connection !== self) yield connection
 }
 

@@ -8,14 +8,14 @@ export class Rooms extends Context.Service<Rooms, {
   /** Puts a connection into a room, for as long as the Scope lives. */
   readonly join: (
     room: string,
-    connection: Connection.Connection["Service"]
+    connection: Connection.Connection
   ) => Effect.Effect<void, never, Scope.Scope>
   readonly say: (message: Message) => Effect.Effect<void>
   /** What is said from now on. Who does not keep up misses the oldest. */
   readonly follow: (room: string) => Stream.Stream<Message>
 }>()("application/Rooms") {
   static readonly layer = Layer.effect(Rooms)(Effect.gen(function*() {
-    const rooms = new Map<string, Set<Connection.Connection["Service"]>>()
+    const rooms = new Map<string, Set<Connection.Connection>>()
     const said = yield* PubSub.sliding<Message>(1024)
     // Connections have ended and left before what they use is gone.
     yield* Effect.addFinalizer(() => Console.log(`ROOMS CLOSED, ${rooms.size} of them in use`))

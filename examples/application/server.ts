@@ -79,7 +79,7 @@ const Announce = Layer.effectDiscard(Effect.gen(function*() {
 
 const Server = Layer.unwrap(Effect.map(
   Config.Int("PORT").pipe(Config.withDefault(8080)),
-  (port) => NodeHttpServer.layer(() => WebSocketServer.prepare(createServer()), { port, host: "127.0.0.1" })
+  (port) => NodeHttpServer.layer(() => WebSocketServer.prepareServer(createServer()), { port, host: "127.0.0.1" })
 ))
 
 const Main = HttpRouter.serve(Layer.mergeAll(ApiRoutes, RpcRoute, ChatRoute), { disableListenLog: true }).pipe(

@@ -16,7 +16,7 @@ import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
 import type { Faults } from "../Testing.ts"
 import type { ReconnectingOptions } from "../WebSocketClient.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
-import { parse } from "./url.ts"
+import { parse } from "./protocol/url.ts"
 
 /** The first thing that is wrong, if something is. */
 type Checked = InvalidOption | undefined
@@ -139,11 +139,16 @@ export const checkListen = (
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
 
 export const checkReconnecting = (
-  { maxRetryAfter, resetAfter, whileDown }: Pick<ReconnectingOptions, "maxRetryAfter" | "resetAfter" | "whileDown">
+  { maxRetryAfter, resetAfter, whileDisconnected }: Pick<
+    ReconnectingOptions,
+    "maxRetryAfter" | "resetAfter" | "whileDisconnected"
+  >
 ): Checked =>
   duration("resetAfter", resetAfter) ??
     duration("maxRetryAfter", maxRetryAfter) ??
-    (typeof whileDown === "object" ? atLeast(0, "whileDown.buffer", whileDown.buffer) : undefined)
+    (typeof whileDisconnected === "object"
+      ? atLeast(0, "whileDisconnected.buffer", whileDisconnected.buffer)
+      : undefined)
 
 export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
   within(8, 15, "serverMaxWindowBits", options.serverMaxWindowBits) ??

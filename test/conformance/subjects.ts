@@ -36,7 +36,7 @@ const host = "127.0.0.1"
 // effect-ws
 // -----------------------------------------------------------------------------
 
-const echo = (connection: Connection.Connection["Service"]) => Stream.runForEach(connection.messages, connection.send)
+const echo = (connection: Connection.Connection) => Stream.runForEach(connection.messages, connection.send)
 
 const own = { name: "effect-ws", own: true } as const
 

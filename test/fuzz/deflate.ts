@@ -106,8 +106,8 @@ export const compressedConnection: Target = {
       // All of them are released as soon as they can be.
       memoryLimit: (options & 4) === 0 ? 0 : 128 * 1024 * 1024
     })
-    const agreed = Extension.accept([deflate], Extension.offer([deflate]))
-    const make = Connection.make(network.transport, { role, agreed, maxMessageSize, keepalive: false })
+    const negotiated = Extension.accept([deflate], Extension.offer([deflate]))
+    const make = Connection.make(network.transport, { role, negotiated, maxMessageSize, keepalive: false })
     const connection = await Effect.runPromise(Scope.provide(make, scope))
     const got: Array<Buffer> = []
     const echo = Stream.runForEach(connection.messages, (message) => {

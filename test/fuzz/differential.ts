@@ -3,7 +3,7 @@ import { Frame, Message } from "effect-ws"
 import { strict as assert } from "node:assert"
 import type { Writable } from "node:stream"
 import * as ws from "ws"
-import { Protocol } from "../../src/internal/protocol.ts"
+import { Protocol } from "../../src/internal/protocol/connectionProtocol.ts"
 import type { Target } from "./engine.ts"
 import { type Choices, Random, Tape } from "./random.ts"
 import { conversation, cut, type Role } from "./wire.ts"
@@ -44,7 +44,7 @@ export const readOurs = ({ chunks, maxFragments, maxMessageSize, role }: Case): 
   let close: string | undefined
   for (const chunk of chunks) {
     const received = protocol.receive(Uint8Array.from(chunk))
-    pongs.push(...(received.answered ?? []).map(latin1))
+    pongs.push(...(received.pongPayloads ?? []).map(latin1))
     for (const frame of received.deliver) {
       if (frame.opcode === Frame.Opcode.Close) {
         const read = Frame.readClose(frame.payload)

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { fuzz, type Target } from "./engine.ts"
-import { heldBytes } from "./held.ts"
+import { heldBytes } from "./retainedBytes.ts"
 import { Random, Tape } from "./random.ts"
 import { targets } from "./targets.ts"
 

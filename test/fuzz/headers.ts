@@ -2,7 +2,7 @@
 import { Result } from "effect"
 import { Extension, Handshake } from "effect-ws"
 import { strict as assert } from "node:assert"
-import { isFieldValue, isToken } from "../../src/internal/headers.ts"
+import { isFieldValue, isToken } from "../../src/internal/protocol/headerSyntax.ts"
 import type { Target } from "./engine.ts"
 import type { Choices } from "./random.ts"
 

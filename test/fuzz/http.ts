@@ -35,7 +35,7 @@ const say = (duplex: Duplex, input: Uint8Array): void => {
 const anyInput = (choices: Choices, lines: ReadonlyArray<string>, rest: Uint8Array): Uint8Array =>
   Buffer.concat([Uint8Array.of(choices.below(256)), withLines(lines, rest)])
 
-let server: WebSocketServer.WebSocketServer["Service"]
+let server: WebSocketServer.WebSocketServer
 
 export const upgradeOverHttp: Target = {
   name: "upgrade-http",
@@ -84,7 +84,7 @@ export const upgradeOverHttp: Target = {
   }
 }
 
-const policy = Context.make(Handshake.Handshake, Handshake.makePolicy({ makeKey: () => request.key }))
+const policy = Context.make(Handshake.HandshakePolicy, Handshake.makePolicy({ makeKey: () => request.key }))
 
 const connectErrors = new Set<string>([
   "ConnectFailed",

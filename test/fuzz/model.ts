@@ -12,7 +12,7 @@ import { type Choices, Random, Tape } from "./random.ts"
 import { makeNetwork } from "./transport.ts"
 import { encode, messagesOf, parse, type WireFrame } from "./wire.ts"
 
-type Shape = Connection.Connection["Service"]
+type Shape = Connection.Connection
 
 /** Fibers yield now and then, and go on in any order, one at a time. */
 class AnyOrder implements Scheduler.Scheduler {
@@ -105,14 +105,14 @@ class Counting implements Extension.Session {
     this.slow = slow
   }
 
-  get agreed(): Extension.Agreed {
+  get agreed(): Extension.Negotiated {
     return { entry: { name: "x-counting", parameters: [] }, reservedBits: 4, open: Effect.succeed(this) }
   }
 
   readonly encode = (frame: Frame.Frame): Frame.Frame | Effect.Effect<Frame.Frame> =>
     this.pass("encode", frame, frame.opcode === Frame.Opcode.Continuation ? 0 : 4)
 
-  readonly decode = (frame: Frame.Frame, { limit, used }: Extension.Room) => {
+  readonly decode = (frame: Frame.Frame, { limit, used }: Extension.SizeBudget) => {
     const size = used + frame.payload.length
     return size > limit ? new ProtocolError.MessageTooLarge({ size, limit }) : this.pass("decode", frame, 0)
   }
@@ -203,7 +203,7 @@ class Run {
     this.slow = extension === "slow"
     this.extension = extension === "none" ? undefined : new Counting(random, this.slow)
     this.options = {
-      agreed: this.extension === undefined ? [] : [this.extension.agreed],
+      negotiated: this.extension === undefined ? [] : [this.extension.agreed],
       role: setup.pick(["server", "client"]),
       inboundHighWaterMark: setup.pick([64 * 1024, 300]),
       coalesceWrites: setup.pick([true, false]),
@@ -603,7 +603,7 @@ class Run {
     this.verifySent()
     this.verifyReceived()
     this.verifyPings()
-    const how = closed.cause?._tag ?? `${closed.first} ${closed.code}`
+    const how = closed.cause?._tag ?? `${closed.closedBy} ${closed.code}`
     const failed = this.operations.filter(({ fiber }) => endOf(fiber) === "-").map(({ name }) => name)
     return [how, ...[...new Set(failed)].toSorted()].join(" ")
   }

@@ -2,7 +2,7 @@
 import type { ConnectionError, Transport } from "effect-ws"
 
 export interface Network {
-  readonly transport: Transport.Transport["Service"]
+  readonly transport: Transport.Transport
   /** What was written, each write as one. */
   readonly writes: Array<Uint8Array>
   /** Whether bytes can be delivered: the connection listens, and has not paused. */

@@ -190,7 +190,7 @@ const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchang
       run: (ours, theirs) =>
         Effect.gen(function*() {
           yield* ours.sendFrame(Frame.close(code, reason))
-          assert.strictEqual((yield* clean(ours.closed)).first, "local")
+          assert.strictEqual((yield* clean(ours.closed)).closedBy, "local")
           yield* theirs.sawEnd(shown, reason)
         })
     },
@@ -205,7 +205,7 @@ const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchang
         Effect.gen(function*() {
           yield* ours.send(`please close ${code ?? ""} ${reason}`.trim())
           const ended = yield* clean(ours.closed)
-          assert.deepStrictEqual([ended.first, ended.received], ["remote", { code: shown, reason }])
+          assert.deepStrictEqual([ended.closedBy, ended.received], ["remote", { code: shown, reason }])
         })
     }
   ]
@@ -349,7 +349,7 @@ const exchanges: ReadonlyArray<Exchange> = [
         assert.deepStrictEqual([ended.code, ended.reason], [4000, "enough"])
       })
   },
-  cuts("end", "TransportEnded"),
+  cuts("end", "UnexpectedEof"),
   cuts("reset", "TransportError")
 ]
 

@@ -59,7 +59,7 @@ const upstreamOf = ({ upstream }: Setup) => ["127.0.0.1:8080", `127.0.0.1:${upst
 
 const nginx: Proxy = {
   command: (file, directory) => ["nginx", "-p", directory, "-e", "stderr", "-c", file],
-  whenIdle: { client: "TransportEnded", server: "TransportEnded" },
+  whenIdle: { client: "UnexpectedEof", server: "UnexpectedEof" },
   whenStopped: [1006],
   nobodyThere: 502,
   config: (setup) => `
@@ -88,7 +88,7 @@ http {
 const haproxy: Proxy = {
   command: (file) => ["haproxy", "-db", "-f", file],
   // It resets connections to servers that it gives up, so that they leave nothing behind.
-  whenIdle: { client: "TransportEnded", server: "TransportError" },
+  whenIdle: { client: "UnexpectedEof", server: "TransportError" },
   whenStopped: [1006],
   nobodyThere: 503,
   config: (setup) =>
@@ -260,8 +260,8 @@ const behind = (peer: PeerName, proxy: Proxy) =>
         Effect.gen(function*() {
           const { client, front, server } = yield* through(proxy, {})
           front.child.kill("SIGKILL")
-          assert.deepStrictEqual(endOf(yield* client.closed), [1006, undefined, "TransportEnded"])
-          assert.deepStrictEqual(endOf(yield* server.closed), [1006, undefined, "TransportEnded"])
+          assert.deepStrictEqual(endOf(yield* client.closed), [1006, undefined, "UnexpectedEof"])
+          assert.deepStrictEqual(endOf(yield* server.closed), [1006, undefined, "UnexpectedEof"])
         }))
 
       it.live("ends both when it is stopped", () =>

@@ -11,8 +11,8 @@
  */
 import { Effect } from "effect"
 import { parseArgs } from "node:util"
-import { attack, attacks, type Bad, triedAttacks } from "./bad.ts"
-import { session, Tally } from "./good.ts"
+import { attack, attacks, type Bad, triedAttacks } from "./attacks.ts"
+import { session, Tally } from "./wellBehavedClients.ts"
 import { growths, type Level, levels } from "./levels.ts"
 import { judge, machine, mebibytes, number, report } from "./report.ts"
 import type { Sample } from "./sample.ts"

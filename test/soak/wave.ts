@@ -1,7 +1,7 @@
 /** Many connections at once: all open, all are answered, and all go, in one of the ways in which clients go. */
 import { Frame } from "effect-ws"
 import * as Net from "node:net"
-import type { Tally } from "./good.ts"
+import type { Tally } from "./wellBehavedClients.ts"
 
 const masked = (frame: Frame.Frame) => Frame.encode(frame, 7)
 const greeting = Buffer.concat([

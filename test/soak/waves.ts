@@ -8,7 +8,7 @@
  * into docs/reliability.md.
  */
 import { parseArgs } from "node:util"
-import { Tally } from "./good.ts"
+import { Tally } from "./wellBehavedClients.ts"
 import { growths } from "./levels.ts"
 import { judge, machine, mebibytes, number, report } from "./report.ts"
 import type { Sample } from "./sample.ts"

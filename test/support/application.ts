@@ -12,7 +12,7 @@ export interface Application {
   readonly close: Effect.Effect<number>
 }
 
-const prepared = () => WebSocketServer.prepare(Http.createServer())
+const prepared = () => WebSocketServer.prepareServer(Http.createServer())
 
 /** Serves routes, for as long as the Scope lives or until it is closed. */
 export const application = <A, E>(

@@ -2,7 +2,7 @@
 import { Effect, type Scope } from "effect"
 import { Extension, Frame, PerMessageDeflate } from "effect-ws"
 
-export const noLimit: Extension.Room = { used: 0, limit: Number.POSITIVE_INFINITY }
+export const noLimit: Extension.SizeBudget = { used: 0, limit: Number.POSITIVE_INFINITY }
 
 /** A header's parameters, as of one extension. */
 export const parameters = (header: string): Extension.Parameters =>

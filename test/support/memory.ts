@@ -9,7 +9,7 @@ export const turn: Effect.Effect<void> = Effect.promise(() => new Promise((resol
 
 export { settle } from "effect-ws/Testing"
 
-export type Shape = Connection.Connection["Service"]
+export type Shape = Connection.Connection
 
 /** A client and a server that are connected to each other. */
 export const makePair = (options?: {
@@ -33,7 +33,7 @@ export interface RawPeer {
   readonly received: ReadonlyArray<Frame.Frame>
   /** Each write that came, as its bytes. */
   readonly writes: ReadonlyArray<Uint8Array>
-  readonly transport: Transport.Transport["Service"]
+  readonly transport: Transport.Transport
   /** Whether the connection has ended its side. */
   readonly sawEnd: () => boolean
   /** Whether the transport is gone. */

@@ -17,7 +17,7 @@ export const serve = <A, E, Services = never>(
   })
 
 /** A handler that gives its connection to the test, and stays until it has ended. */
-export const handingOut = Effect.map(Deferred.make<Connection.Connection["Service"]>(), (held) => ({
+export const handingOut = Effect.map(Deferred.make<Connection.Connection>(), (held) => ({
   connection: Deferred.await(held),
   handler: Effect.flatMap(
     Connection.Connection,
@@ -25,7 +25,7 @@ export const handingOut = Effect.map(Deferred.make<Connection.Connection["Servic
   )
 }))
 
-export type Server = WebSocketServer.WebSocketServer["Service"] & { readonly port: number }
+export type Server = WebSocketServer.WebSocketServer & { readonly port: number }
 
 /** A TCP connection that says what it is told to, and keeps what it hears. */
 export interface RawSocket {

@@ -19,7 +19,9 @@ const Main = HttpRouter.serve(HttpRouter.add("GET", "/echo", WebSocketServer.upg
   disableLogger: true
 }).pipe(
   Layer.provideMerge(announce),
-  Layer.provide(NodeHttpServer.layer(() => WebSocketServer.prepare(createServer()), { port: 0, host: "127.0.0.1" }))
+  Layer.provide(
+    NodeHttpServer.layer(() => WebSocketServer.prepareServer(createServer()), { port: 0, host: "127.0.0.1" })
+  )
 )
 
 await Effect.runPromise(Layer.launch(Main))

@@ -1,0 +1,53 @@
+/** What is counted and traced of a client's handshakes, whatever client it is. */
+import * as Cause from "effect/Cause"
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import type { Connection } from "../../Connection.ts"
+import * as Handshake from "../../Handshake.ts"
+import type { ConnectError } from "../../HandshakeError.ts"
+import type { ConnectOptions, WebSocketClient } from "../../WebSocketClient.ts"
+import { ConnectionMetrics } from "../telemetry/metrics.ts"
+import { endSpan, startSpan, within } from "../telemetry/tracing.ts"
+import { shownPath } from "../protocol/url.ts"
+
+export const instrument = (
+  url: string | URL,
+  options: ConnectOptions | undefined,
+  connect: WebSocketClient["connect"]
+): Effect.Effect<Connection, ConnectError, Scope.Scope> =>
+  Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+    const span = startSpan(context, "websocket.handshake", "client", { attributes: attributesOf(url) })
+    const connecting = connect(url, options)
+    return Effect.onExit(
+      span === undefined ? connecting : Effect.provideContext(connecting, within(context, span)),
+      (exit) =>
+        Effect.sync(() => {
+          const result = resultOf(exit)
+          ConnectionMetrics.of(context, "client").handshake(result)
+          if (span === undefined) return
+          span.attribute("websocket.handshake.result", result)
+          endSpan(span, context, exit)
+        })
+    )
+  })
+
+/** Where it goes, without what may be a secret. */
+const attributesOf = (url: string | URL): Record<string, unknown> => {
+  const parsed = Handshake.parseUrl(url)
+  return Result.isFailure(parsed)
+    ? {}
+    : { "server.address": parsed.success.hostname, "url.path": shownPath(parsed.success) }
+}
+
+const resultOf = (exit: Exit.Exit<unknown, ConnectError>): string => {
+  if (Exit.isSuccess(exit)) return "101"
+  const error = Cause.findError(exit.cause)
+  if (Result.isFailure(error)) return Cause.hasInterruptsOnly(exit.cause) ? "Interrupted" : "Defect"
+  const { success } = error
+  return success._tag === "HandshakeRejected" || success._tag === "HandshakeRedirected"
+    ? String(success.status)
+    : success._tag
+}

@@ -1,0 +1,93 @@
+/** One message to many connections, encoded once for all that can take it as it is. */
+import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
+import type { BroadcastOptions, Connection } from "../../Connection.ts"
+import { InvalidInput } from "../../ConnectionError.ts"
+import * as Frame from "../../Frame.ts"
+import type * as Message from "../../Message.ts"
+import { ConnectionImpl } from "./connection.ts"
+import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
+import { atLeast } from "../options.ts"
+import { beyondMark } from "./sendQueue.ts"
+import { nextTurn } from "../runtime/turns.ts"
+import { sliceSize } from "../deflate/zlibStream.ts"
+
+const defaultMaxBufferedAmount = 1024 * 1024
+
+/** What it costs to send a message to one more connection, beside its bytes, in bytes that could be compressed meanwhile. */
+const costOfConnection = 2 * 1024
+
+export const broadcast = (
+  connections: Iterable<Connection>,
+  messages: ReadonlyArray<Message.Input>,
+  options: BroadcastOptions = {}
+): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { maxBufferedAmount = defaultMaxBufferedAmount, slowConsumer = "wait" } = options
+    const problem = atLeast(0, "maxBufferedAmount", maxBufferedAmount)
+    if (problem !== undefined) return Effect.die(problem)
+    const sendables = sendablesOf(messages)
+    if (sendables instanceof InvalidInput) return failInvalid(sendables)
+    const sender = slowConsumer === "wait" ? undefined : beyondMark
+    let bytes: Uint8Array | undefined
+    const pace = new Pace(() => Math.ceil(sliceSize / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
+    const waiting: Array<Effect.Effect<void>> = []
+    for (const connection of connections) {
+      const own = connection instanceof ConnectionImpl ? connection : undefined
+      if (own !== undefined && slowConsumer !== "wait" && own.outbox.isBehind(maxBufferedAmount)) {
+        if (slowConsumer === "close") own.closeSlow()
+        else own.outbox.messagesSkipped += sendables.length
+      } else if (own?.outbox.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, sender) !== true) {
+        const sending = own === undefined
+          ? Effect.andThen(pace.turn, connection.sendAll(messages, options))
+          : own.sendInTurn(sendables, options, sender, pace.turn)
+        waiting.push(Effect.catchTag(sending, "ConnectionClosed", () => Effect.void))
+      }
+    }
+    return waiting.length === 0
+      ? Effect.void
+      : Effect.forEach(waiting, (sending) => sending, { concurrency: "unbounded", discard: true })
+  })
+
+/**
+ * Spreads work over turns of the event loop, first come first served. What is
+ * encoded for each connection, because it is compressed there or masked, would
+ * hold the loop for as long as all of them take.
+ */
+class Pace {
+  private readonly perTurn: () => number
+  private left: number | undefined
+  private readonly waiting: Array<() => void> = []
+
+  constructor(perTurn: () => number) {
+    this.perTurn = perTurn
+  }
+
+  /** Succeeds when it is time for one more. */
+  readonly turn: Effect.Effect<void> = Effect.suspend(() => {
+    this.left ??= this.perTurn()
+    if (this.left > 0) {
+      this.left--
+      return Effect.void
+    }
+    return Effect.callback<void>((resume) => {
+      if (this.waiting.push(() => resume(Effect.void)) === 1) nextTurn(this.next)
+    })
+  })
+
+  /** To wake a fiber that was interrupted does nothing. */
+  private readonly next = (): void => {
+    for (const go of this.waiting.splice(0, this.perTurn())) go()
+    if (this.waiting.length > 0) nextTurn(this.next)
+  }
+}
+
+/** The messages as a server without extensions sends them. */
+const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
+  const frames = messages.map(toFrame)
+  const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
+  const bytes = Buffer.allocUnsafe(sizes.reduce((sum, size) => sum + size, 0))
+  let at = 0
+  for (const frame of frames) at = Frame.encodeInto(bytes, at, frame)
+  return bytes
+}

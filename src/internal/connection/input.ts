@@ -1,0 +1,198 @@
+/**
+ * Checks what a program gives to be sent, before anything else is done with it.
+ * The types rule most of this out, but values from JSON, from JavaScript and
+ * from buffers that were transferred get past them: what reaches the socket or
+ * zlib then writes garbage, or ends the process.
+ *
+ * No check asks for a class of this realm: strings and bytes of another realm
+ * (`vm`, the DOM environments of test runners) and messages of another copy of
+ * this package are what they are.
+ */
+import * as Effect from "effect/Effect"
+import { Buffer } from "node:buffer"
+import { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
+import { InvalidInput } from "../../ConnectionError.ts"
+import { Frame, Opcode, text } from "../../Frame.ts"
+import * as Message from "../../Message.ts"
+
+// -----------------------------------------------------------------------------
+// Bytes
+// -----------------------------------------------------------------------------
+
+const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as object
+const getter = <A>(name: string) =>
+  Object.getOwnPropertyDescriptor(typedArray, name)!.get as unknown as { call(view: Uint8Array): A }
+const lengthOf = getter<number>("length")
+const offsetOf = getter<number>("byteOffset")
+const bufferOf = getter<ArrayBuffer>("buffer")
+const indexOf = Uint8Array.prototype.indexOf
+
+/** Whether the buffer of an empty view was transferred, or shrunk to less than the view begins at. */
+export const isDetached = (view: Uint8Array): boolean => {
+  if (lengthOf.call(view) > 0) return false
+  try {
+    indexOf.call(view, 0)
+    return false
+  } catch {
+    return true
+  }
+}
+
+const isOrdinary = (view: Uint8Array): boolean => {
+  const prototype = Object.getPrototypeOf(view) as object
+  return (prototype === Uint8Array.prototype || prototype === Buffer.prototype) && !Object.hasOwn(view, "length")
+}
+
+/** A Uint8Array of any realm, or undefined. Subclasses, which may lie about their length, are seen through a plain view. */
+export const bytesOf = (value: unknown): Uint8Array | undefined => {
+  if (!isUint8Array(value)) return undefined
+  if (isOrdinary(value)) return value.length === 0 && isDetached(value) ? undefined : value
+  if (isDetached(value)) return undefined
+  return new Uint8Array(bufferOf.call(value), offsetOf.call(value), lengthOf.call(value))
+}
+
+/** Whether a buffer keeps its size for as long as it is attached, and no other thread writes to it. */
+export const isFixed = ({ buffer }: Uint8Array): boolean =>
+  !("resizable" in buffer && buffer.resizable) && !isSharedArrayBuffer(buffer)
+
+// -----------------------------------------------------------------------------
+// What is wrong
+// -----------------------------------------------------------------------------
+
+/** Says what a value is. Calls nothing of the value's own, which may throw. */
+const describe = (value: unknown): string => {
+  if (value === null || value === undefined) return String(value)
+  if (typeof value === "number" || typeof value === "boolean") return `the ${typeof value} ${value}`
+  if (typeof value !== "object") return `a ${typeof value}`
+  if (isProxy(value)) return "a Proxy"
+  if (isUint8Array(value) && isDetached(value)) return "a Uint8Array whose buffer is detached"
+  try {
+    return Object.prototype.toString.call(value)
+  } catch {
+    return "an object"
+  }
+}
+
+const invalid = (what: InvalidInput["what"], expected: string, value: unknown): InvalidInput =>
+  new InvalidInput({ what, expected, received: describe(value) })
+
+/**
+ * Fails with an `InvalidInput`. It is not in the types of what sends: values of
+ * the types do not lead to it, and all programs would have to handle it.
+ */
+export const failInvalid = (problem: InvalidInput): Effect.Effect<never> =>
+  Effect.fail(problem) as unknown as Effect.Effect<never>
+
+// -----------------------------------------------------------------------------
+// Messages
+// -----------------------------------------------------------------------------
+
+/** A message that was checked. Short strings are encoded where they are written, so strings stay what they are. */
+export type Sendable = string | Frame
+
+export const toFrame = (message: Sendable): Frame => typeof message === "string" ? text(message) : message
+
+const messageTypes = "a string, a Uint8Array or a Message"
+
+/** Checks a message. Nothing but this reads what a program sends. */
+export const sendableOf = (message: unknown): Sendable | InvalidInput => {
+  if (typeof message === "string") return message
+  try {
+    const frame = frameOf(message)
+    if (frame !== undefined) return frame
+  } catch {
+    // A getter of the value's own: it is no message.
+  }
+  return invalid("message", messageTypes, message)
+}
+
+const frameOf = (message: unknown): Frame | undefined => {
+  const plain = bytesOf(message)
+  if (plain !== undefined) return new Frame(Opcode.Binary, plain)
+  if (typeof message !== "object" || message === null || isProxy(message)) return undefined
+  const { _tag, bytes } = message as Partial<Message.Message>
+  const opcode = _tag === "Text" ? Opcode.Text : _tag === "Binary" ? Opcode.Binary : undefined
+  const payload = bytesOf(bytes)
+  return opcode === undefined || payload === undefined ? undefined : new Frame(opcode, payload)
+}
+
+/** Checks several messages. */
+export const sendablesOf = (messages: unknown): ReadonlyArray<Sendable> | InvalidInput => {
+  const expected = `an array of which each element is ${messageTypes}`
+  try {
+    if (!Array.isArray(messages)) return invalid("messages", expected, messages)
+    const sendables: Array<Sendable> = []
+    for (const message of messages) {
+      const sendable = sendableOf(message)
+      if (sendable instanceof InvalidInput) return sendable
+      sendables.push(sendable)
+    }
+    return sendables
+  } catch {
+    return invalid("messages", expected, messages)
+  }
+}
+
+/** A copy of a message that was checked, for when it is sent much later. */
+export const copyOf = (message: Message.Input): Message.Input => {
+  const sendable = sendableOf(message)
+  if (!(sendable instanceof Frame)) return message
+  const bytes = sendable.payload.slice()
+  return sendable.opcode === Opcode.Text ? new Message.Text(bytes) : bytes
+}
+
+/** Finds the frame whose payload was transferred while it waited. */
+export const findDetached = (frames: ReadonlyArray<Frame>): InvalidInput | undefined => {
+  for (let i = 0; i < frames.length; i++) {
+    const { payload } = frames[i]
+    if (payload.length === 0 && isDetached(payload)) {
+      return invalid("message", "bytes that are left alone until `send` has returned", payload)
+    }
+  }
+  return undefined
+}
+
+// -----------------------------------------------------------------------------
+// All else
+// -----------------------------------------------------------------------------
+
+const encoder = new TextEncoder()
+
+/** Checks what a ping or a fragment carries. */
+export const payloadOf = (what: "ping payload" | "fragment", value: unknown): string | Uint8Array | InvalidInput => {
+  if (typeof value === "string") return value
+  return bytesOf(value) ?? invalid(what, "a string or a Uint8Array", value)
+}
+
+/** Checks the payload of a ping, and takes a copy of it: the pong is compared with what was sent. */
+export const pingPayloadOf = (value: unknown): Uint8Array | InvalidInput => {
+  const payload = payloadOf("ping payload", value)
+  if (payload instanceof InvalidInput) return payload
+  return typeof payload === "string" ? encoder.encode(payload) : payload.slice()
+}
+
+/** Checks the types of a close code and reason. */
+export const closeProblemOf = (code: unknown, reason: unknown): InvalidInput | undefined =>
+  typeof code !== "number"
+    ? invalid("close code", "a number", code)
+    : typeof reason !== "string"
+    ? invalid("close reason", "a string", reason)
+    : undefined
+
+const opcodes: ReadonlySet<unknown> = new Set(Object.values(Opcode))
+
+/** Checks that a value is a frame, of any copy of this package, and takes its fields. */
+export const frameFrom = (value: unknown): Frame | InvalidInput => {
+  const expected = "a Frame with an opcode, a Uint8Array, fin and reserved bits from 0 to 7"
+  try {
+    const { fin, opcode, payload, reserved } = value as Frame
+    const bytes = bytesOf(payload)
+    if (
+      bytes !== undefined && typeof fin === "boolean" && opcodes.has(opcode) &&
+      Number.isInteger(reserved) && reserved >= 0 && reserved <= 7
+    ) return new Frame(opcode, bytes, fin, reserved)
+  } catch {
+    // Not even an object, or a getter of its own.
+  }
+  return invalid("frame", expected, value)
+}

@@ -1,0 +1,339 @@
+/** The examples, built, as a user would run them. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Layer, Queue, Schedule, Scope, Stream } from "effect"
+import { RpcClient, RpcSerialization } from "effect/rpc"
+import { Connection, Frame, type HandshakeError, Socket, WebSocketClient } from "effect-ws"
+import { Calls } from "../../examples/application/api.ts"
+import { contentOf } from "../support/memory.ts"
+import { serve } from "../support/net.ts"
+import { runExample } from "../support/process.ts"
+
+const startServer = (name: string, environment: Readonly<Record<string, string>> = {}) =>
+  Effect.gen(function*() {
+    const program = yield* runExample(name, { PORT: "0", ...environment })
+    const [, port] = yield* program.printed(/LISTENING (?:ws:\/\/127\.0\.0\.1:)?(\d+)\n/)
+    return { ...program, port: Number(port), url: `ws://127.0.0.1:${port}` }
+  })
+
+describe("echo-server", () => {
+  for (const MODE of ["stream", "batch", "frames"]) {
+    it.live(`MODE=${MODE} sends everything back`, () =>
+      Effect.gen(function*() {
+        const { url } = yield* startServer("echo-server.js", { MODE })
+        const connection = yield* WebSocketClient.connect(url)
+        yield* connection.sendAll(["one", Uint8Array.of(1, 2, 3), "x".repeat(100_000)])
+        assert.strictEqual(contentOf(yield* connection.receive), "one")
+        assert.deepStrictEqual(contentOf(yield* connection.receive), [1, 2, 3])
+        assert.strictEqual((yield* connection.receive).bytes.length, 100_000)
+        yield* connection.sendFragments(Stream.make("a", "b"))
+        assert.strictEqual(contentOf(yield* connection.receive), "ab")
+        assert.isTrue((yield* connection.close()).clean)
+      }))
+  }
+
+  it.live("frames come back as they were fragmented", () =>
+    Effect.gen(function*() {
+      const { url } = yield* startServer("echo-server.js", { MODE: "frames" })
+      const connection = yield* WebSocketClient.connect(url)
+      yield* connection.sendFrame(Frame.text("a", { fin: false }))
+      yield* connection.sendFrame(Frame.continuation("b"))
+      const frames = yield* connection.frames.pipe(Stream.take(2), Stream.runCollect)
+      assert.deepStrictEqual(frames.map((frame) => [frame.opcode, frame.fin]), [[1, false], [0, true]])
+    }))
+
+  it.live("goes with 1001 on SIGTERM", () =>
+    Effect.gen(function*() {
+      const { child, ended, url } = yield* startServer("echo-server.js")
+      const connection = yield* WebSocketClient.connect(url)
+      child.kill("SIGTERM")
+      const end = yield* connection.closed
+      assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      yield* ended
+    }))
+})
+
+describe("echo-client", () => {
+  it.live("prints what comes back", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("echo-server.js")
+      const client = yield* runExample("echo-client.js", { URL: server.url }, "alpha", "beta")
+      assert.strictEqual(yield* client.ended, 0)
+      const lines = client.output().trim().split("\n")
+      assert.match(lines[0], /^connected to ws:\/\/127\.0\.0\.1:\d+, a round trip takes [\d.]+ ms$/)
+      assert.deepStrictEqual(lines.slice(1), [
+        "alpha",
+        "beta",
+        "the connection was closed by this end with 1000 (NormalClosure)"
+      ])
+    }))
+
+  it.live("says what is wrong when nobody listens", () =>
+    Effect.gen(function*() {
+      const client = yield* runExample("echo-client.js", { URL: "ws://127.0.0.1:1" })
+      yield* client.ended
+      assert.match(client.output(), /could not connect to ws:\/\/127\.0\.0\.1:1\/.*is an echo server running\?/)
+    }))
+})
+
+describe("checksum-extension", () => {
+  it.live("agrees on what both know, and finds what was damaged", () =>
+    Effect.gen(function*() {
+      const program = yield* runExample("checksum-extension.js", {})
+      assert.strictEqual(yield* program.ended, 0)
+      assert.deepStrictEqual(program.output().trim().split("\n"), [
+        "offered: x-checksum; algorithm=sha256, x-checksum; algorithm=crc32",
+        "agreed on: x-checksum; algorithm=crc32",
+        // Two bytes of header, four of mask, five of payload, four of checksum.
+        "came back: hello, for 15 bytes",
+        "damaged: the connection was closed by the peer with 1007 (InvalidPayloadData), \"InvalidExtensionData\""
+      ])
+    }))
+})
+
+describe("reconnecting-client", () => {
+  it.live("goes on where it was when the server comes back", () =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      const first = yield* Scope.provide(startServer("echo-server.js"), scope)
+      const client = yield* runExample("reconnecting-client.js", { URL: first.url })
+      yield* client.printed(/connected to .*\n(?:.*\n)*hello, it is me\n/)
+      client.child.stdin.write("one\n")
+      yield* client.printed(/^one$/m)
+      yield* Scope.close(scope, Exit.void)
+      yield* client.printed(/could not connect.*ECONNREFUSED/)
+      client.child.stdin.write("two\n")
+      yield* startServer("echo-server.js", { PORT: String(first.port) })
+      yield* client.printed(/^two$/m)
+      assert.strictEqual(client.output().match(/^hello, it is me$/gm)?.length, 2)
+      client.child.kill("SIGTERM")
+      yield* client.ended
+    }))
+
+  it.live("gives up when it is refused", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("subprotocol-auth.js")
+      const client = yield* runExample("reconnecting-client.js", { URL: server.url })
+      yield* client.printed(/the server will not have us: 401/)
+      client.child.stdin.end()
+      yield* client.ended
+    }))
+})
+
+describe("raw-frames", () => {
+  it.live("prints the frames of an echo server", () =>
+    Effect.gen(function*() {
+      const server = yield* startServer("echo-server.js", { MODE: "frames" })
+      const client = yield* runExample("raw-frames.js", { PORT: String(server.port) })
+      assert.strictEqual(yield* client.ended, 0)
+      const lines = client.output().trim().split("\n")
+      assert.deepStrictEqual(lines.filter((line) => !/^(pong|close)/.test(line)), [
+        "text, more to come: \"three \"",
+        "continuation, more to come: \"fragments, \"",
+        "continuation: \"one message\""
+      ])
+      assert.include(lines, "pong: \"still there?\"")
+    }))
+})
+
+describe("autobahn-client", () => {
+  it.live("runs the cases it is asked to, and echoes in each", () =>
+    Effect.gen(function*() {
+      const ran: Array<string> = []
+      const server = yield* serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        const { path, query } = connection.request
+        ran.push(path + (query.get("case") ?? ""))
+        if (path === "/getCaseCount") yield* connection.send("5")
+        if (path === "/runCase" && query.get("case") === "2") {
+          yield* connection.sendFrame(Frame.continuation("out of order")).pipe(Effect.ignore)
+          yield* connection.send("echo this")
+          assert.strictEqual(contentOf(yield* connection.receive), "echo this")
+        }
+      }))
+      const client = yield* runExample("autobahn-client.js", { URL: server.url, CASES: "1-2,5" })
+      assert.strictEqual(yield* client.ended, 0)
+      assert.deepStrictEqual(ran, ["/getCaseCount", "/runCase1", "/runCase2", "/runCase5", "/updateReports"])
+      const all = yield* runExample("autobahn-client.js", { URL: server.url })
+      yield* all.ended
+      assert.strictEqual(ran.filter((path) => path.startsWith("/runCase")).length, 3 + 5)
+    }))
+})
+
+describe("subprotocol-auth", () => {
+  it.live("lets in who has a token, and says 401 to others", () =>
+    Effect.gen(function*() {
+      const { url } = yield* startServer("subprotocol-auth.js", { TOKENS: "abc:Ada,def:Grace" })
+      const connect = (token: string, protocol: string) =>
+        WebSocketClient.connect(url, { headers: { Authorization: `Bearer ${token}` }, protocols: [protocol] })
+      const grace = yield* connect("def", "shout")
+      assert.strictEqual(contentOf(yield* grace.receive), "welcome, Grace")
+      yield* grace.send("quiet")
+      assert.strictEqual(contentOf(yield* grace.receive), "QUIET")
+      const ada = yield* connect("abc", "whisper")
+      yield* ada.receive
+      yield* ada.send("quiet")
+      assert.strictEqual(contentOf(yield* ada.receive), "quiet")
+      const refusals = yield* Effect.all([connect("nope", "shout"), WebSocketClient.connect(url)].map(Effect.flip))
+      for (const error of refusals) {
+        const { body, headers, status } = error as HandshakeError.HandshakeRejected
+        assert.deepStrictEqual([status, headers["www-authenticate"], body], [
+          401,
+          "Bearer",
+          "a valid token is needed\n"
+        ])
+      }
+    }))
+})
+
+describe("typed-chat", () => {
+  it.live("talks in values, and closes on who does not", () =>
+    Effect.gen(function*() {
+      const chat = yield* runExample("typed-chat.js")
+      assert.strictEqual(yield* chat.ended, 0)
+      const [before, warning] = chat.output().split(/^(?=\[.*WARN)/m)
+      assert.match(warning, /a WebSocket peer sent an invalid message: Expected valid JSON/)
+      assert.deepStrictEqual([...before.trim().split("\n"), warning.trim().split("\n").at(-1)], [
+        "Ada is here, since object",
+        "Ada: hello?",
+        "InvalidValue",
+        "1007 Expected valid JSON"
+      ])
+    }))
+})
+
+describe("two servers at once", () => {
+  it.live("do not get in each other's way", () =>
+    Effect.gen(function*() {
+      const fibers = yield* Effect.replicateEffect(Effect.forkChild(startServer("echo-server.js")), 2)
+      const ports = (yield* Effect.forEach(fibers, Fiber.join)).map((server) => server.port)
+      assert.notStrictEqual(ports[0], ports[1])
+    }))
+})
+
+describe("workers", () => {
+  it.live("share a port, are replaced when they die, and go together with 1001", () =>
+    Effect.gen(function*() {
+      const { child, ended, url } = yield* startServer("workers.js", { WORKERS: "2" })
+      const connect = Effect.gen(function*() {
+        const connection = yield* WebSocketClient.connect(url)
+        const welcome = String(contentOf(yield* connection.receive))
+        return { connection, pid: Number(/\d+$/.exec(welcome)![0]) }
+      })
+      /** Connects until it has one to another process. What goes to one that is dead, and not yet known to be, fails. */
+      const connectTo = (isWanted: (pid: number) => boolean) =>
+        Effect.repeat(Effect.delay(Effect.eventually(connect), 10), { until: ({ pid }) => isWanted(pid) })
+      const one = yield* connectTo(() => true)
+      const two = yield* connectTo((pid) => pid !== one.pid)
+      process.kill(two.pid, "SIGKILL")
+      assert.strictEqual((yield* two.connection.closed).cause?._tag, "UnexpectedEof")
+      const three = yield* connectTo((pid) => pid !== one.pid && pid !== two.pid)
+      yield* one.connection.send("still here")
+      assert.strictEqual(contentOf(yield* one.connection.receive), "still here")
+      child.kill("SIGTERM")
+      for (const { connection } of [one, three]) {
+        const { clean, code } = yield* connection.closed
+        assert.deepStrictEqual([code, clean], [1001, true])
+      }
+      yield* ended
+    }), 20_000)
+})
+
+describe("application", () => {
+  const startApplication = Effect.map(startServer("application/server.js"), (server) => {
+    const http = `http://127.0.0.1:${server.port}`
+    return {
+      ...server,
+      rooms: Effect.promise(() =>
+        fetch(`${http}/rooms`).then((response) =>
+          response.json() as Promise<ReadonlyArray<{ readonly room: string; readonly people: number }>>
+        )
+      ),
+      say: (room: string, text: string) =>
+        Effect.promise(() =>
+          fetch(`${http}/rooms/${room}/messages`, {
+            method: "POST",
+            headers: { "Content-Type": "application/json" },
+            body: JSON.stringify({ text })
+          }).then(({ status }) => status)
+        )
+    }
+  })
+
+  const callsOf = (url: string) =>
+    Effect.flatMap(
+      Layer.build(
+        RpcClient.layerProtocolSocket().pipe(
+          Layer.provide([Socket.layer(`${url}/rpc`), RpcSerialization.layerJson])
+        )
+      ),
+      (context) => Effect.provideContext(RpcClient.make(Calls), context)
+    )
+
+  it.live("HTTP, RPC and a chat meet on one port, and go in order", () =>
+    Effect.gen(function*() {
+      const { child, ended, output, rooms, say, url } = yield* startApplication
+      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
+      assert.strictEqual(contentOf(yield* ada.receive), "welcome to blue, Ada")
+      assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 1 }])
+
+      const calls = yield* callsOf(url)
+      const followed = yield* Queue.unbounded<string>()
+      yield* Effect.forkScoped(Stream.runForEach(
+        calls.Follow({ room: "blue" }),
+        ({ text }) => Queue.offer(followed, text)
+      ))
+      // Following begins when the server says so; until then, what is said is heard by Ada alone.
+      yield* Effect.retry(
+        Effect.gen(function*() {
+          yield* calls.Say({ room: "blue", text: "by RPC" })
+          assert.strictEqual(contentOf(yield* ada.receive), "by RPC")
+          return yield* Effect.flatMap(Queue.poll(followed), Effect.fromOption)
+        }),
+        { schedule: Schedule.spaced(5) }
+      )
+      assert.strictEqual(yield* say("blue", "by HTTP"), 204)
+      assert.strictEqual(contentOf(yield* ada.receive), "by HTTP")
+      yield* Effect.repeat(Queue.take(followed), { until: (text) => text === "by HTTP" })
+      yield* ada.send("by chat")
+      assert.strictEqual(contentOf(yield* ada.receive), "Ada: by chat")
+      assert.strictEqual(yield* Queue.take(followed), "Ada: by chat")
+
+      const nobody = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
+      assert.deepInclude(nobody, { _tag: "HandshakeRejected", status: 400 })
+
+      const caller = yield* WebSocketClient.connect(`${url}/rpc`)
+      child.kill("SIGTERM")
+      for (const connection of [ada, caller]) {
+        const end = yield* connection.closed
+        assert.deepStrictEqual([end.code, end.clean], [1001, true])
+      }
+      const late = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue?name=Grace`))
+      assert.include(["ConnectFailed", "HandshakeRejected"], late._tag)
+      // What connections use is there until the last of them has left.
+      assert.strictEqual(yield* ended, 130)
+      assert.match(output(), /STOPPED\nROOMS CLOSED, 0 of them in use\n$/)
+      assert.notMatch(output(), /ERROR|WARN|Error/)
+    }))
+
+  it.live("survives clients that are killed", () =>
+    Effect.gen(function*() {
+      const { output, rooms, say, url } = yield* startApplication
+      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
+      for (const name of ["one", "two", "three"]) {
+        const client = yield* runExample("application/client.js", { URL: url }, "blue", name)
+        yield* client.printed(new RegExp(`heard welcome to blue, ${name}`))
+        // Both of its connections are in use.
+        const follows = yield* Effect.forkScoped(client.printed(/followed/))
+        yield* Effect.repeat(Effect.delay(say("blue", "hello"), 5), { until: () => follows.pollUnsafe() !== undefined })
+        assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 2 }])
+        client.child.kill("SIGKILL")
+        assert.strictEqual(yield* client.ended, "SIGKILL")
+        yield* Effect.repeat(Effect.delay(rooms, 5), { until: (all) => all[0].people === 1 })
+      }
+      const calls = yield* callsOf(url)
+      yield* calls.Say({ room: "blue", text: "still here" })
+      yield* Effect.repeat(ada.receive, { until: (message) => contentOf(message) === "still here" })
+      // Nothing went wrong that somebody would have to read about.
+      assert.notMatch(output(), /ERROR|WARN|Error/)
+    }), 20_000)
+})

@@ -1,0 +1,307 @@
+import { assert, describe, it } from "@effect/vitest"
+import { execFileSync } from "node:child_process"
+import * as Zlib from "node:zlib"
+import {
+  copyOutput,
+  isSupported,
+  makeDeflate,
+  makeInflate,
+  noFlush,
+  selfTest,
+  sliceSize,
+  syncFlush,
+  type ZlibStream
+} from "../../../src/internal/deflate/zlibStream.ts"
+import { among, anyPayload, integer, patterned } from "../../support/properties.ts"
+
+const step = (stream: ZlibStream, data: Uint8Array, flush = syncFlush): Uint8Array =>
+  copyOutput(stream.step(flush, data, 0, data.length))
+
+const hex = (bytes: Uint8Array | undefined): string | undefined => bytes && Buffer.from(bytes).toString("hex")
+
+/** Inflates with so little room at a time that only the window can know what is referred to. */
+const inflateByBytes = (stream: ZlibStream, data: Uint8Array): Uint8Array => {
+  const parts: Array<Uint8Array> = []
+  for (let at = 0;;) {
+    const made = stream.step(syncFlush, data, at, data.length - at, 1)
+    if (stream.problem !== undefined) throw new Error(stream.problem)
+    at = data.length - stream.inputRemaining
+    if (made === 0) return Buffer.concat(parts)
+    parts.push(copyOutput(made))
+  }
+}
+
+describe("a stream", () => {
+  it("deflates and inflates with what came before", () => {
+    const deflate = makeDeflate(15, 3, 5)
+    const inflate = makeInflate(15)
+    const sizes = Array.from({ length: 3 }, () => {
+      const compressed = step(deflate, patterned(5000))
+      assert.strictEqual(hex(step(inflate, compressed)), hex(patterned(5000)))
+      return compressed.length
+    })
+    assert.isBelow(sizes[1], sizes[0] / 2)
+    for (const stream of [deflate, inflate]) stream.close()
+  })
+
+  it("takes a part of its input, and makes no more than there is room for", () => {
+    const deflate = makeDeflate(15, 3, 5)
+    const data = new Uint8Array(sliceSize)
+    const compressed = Buffer.concat([step(deflate, data, noFlush), step(deflate, data)])
+    const inflate = makeInflate(15)
+    assert.strictEqual(inflate.step(syncFlush, compressed, 0, compressed.length, 1000), 1000)
+    let size = 1000
+    let at = compressed.length - inflate.inputRemaining
+    for (let made = 1; made > 0;) {
+      made = inflate.step(syncFlush, compressed, at, compressed.length - at)
+      at = compressed.length - inflate.inputRemaining
+      size += made
+    }
+    assert.strictEqual(size, 2 * sliceSize)
+    assert.strictEqual(at, compressed.length)
+    for (const stream of [deflate, inflate]) stream.close()
+  })
+
+  it("says what is wrong with the data, and emits nothing", () => {
+    const inflate = makeInflate(15)
+    assert.strictEqual(inflate.step(syncFlush, Uint8Array.of(7), 0, 1), 0)
+    assert.strictEqual(inflate.problem, "invalid block type")
+    inflate.close()
+  })
+
+  it("leaves its input behind a final block, and can begin anew", () => {
+    const inflate = makeInflate(15)
+    const data = Zlib.deflateRawSync(Buffer.from("Hello"))
+    assert.strictEqual(Buffer.from(step(inflate, Buffer.concat([data, data]))).toString(), "Hello")
+    assert.strictEqual(inflate.inputRemaining, data.length)
+    inflate.reset()
+    assert.strictEqual(Buffer.from(step(inflate, data)).toString(), "Hello")
+    inflate.close()
+  })
+
+  it("throws after its end, and may be closed twice", () => {
+    for (const stream of [makeDeflate(15, 3, 5), makeInflate(15)]) {
+      stream.close()
+      stream.close()
+      assert.throws(() => step(stream, patterned(5)), "after its end")
+    }
+  })
+
+  it("copies its output exactly", () => {
+    const deflate = makeDeflate(15, 3, 5)
+    const first = step(deflate, patterned(100))
+    const kept = hex(first)
+    step(deflate, patterned(3000, 7))
+    assert.strictEqual(hex(first), kept)
+    deflate.close()
+  })
+})
+
+describe("a window", () => {
+  const sizes = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    9,
+    16,
+    17,
+    256,
+    257,
+    258,
+    259,
+    511,
+    512,
+    513,
+    4999,
+    5000,
+    5001,
+    32_767,
+    32_768
+  ]
+
+  for (const size of [...sizes, 32_769, 65_536]) {
+    it(`of ${size} bytes is what came out last, and can be gone on with`, () => {
+      const deflate = makeDeflate(15, 6, 8)
+      const inflate = makeInflate(15)
+      const data = patterned(size)
+      if (size > 0) {
+        const compressed = step(deflate, data)
+        assert.strictEqual(inflate.step(syncFlush, compressed, 0, compressed.length, 65_536), size)
+        if (size === sliceSize) assert.strictEqual(inflate.step(syncFlush, compressed, 0, 0), 0)
+      }
+      const window = inflate.takeWindow()
+      assert.strictEqual(hex(window), hex(data.subarray(-32_768)))
+      const next = makeInflate(15, window)
+      assert.strictEqual(hex(step(next, step(deflate, patterned(3000)))), hex(patterned(3000)))
+      assert.strictEqual(hex(next.takeWindow()), hex(Buffer.concat([data, patterned(3000)]).subarray(-32_768)))
+      for (const stream of [deflate, inflate, next]) stream.close()
+    })
+  }
+
+  it("is no larger than was agreed on", () => {
+    for (const windowBits of [9, 10, 12, 14]) {
+      const inflate = makeInflate(windowBits)
+      step(inflate, step(makeDeflate(windowBits, 3, 5), patterned(40_000)))
+      assert.strictEqual(hex(inflate.takeWindow()), hex(patterned(40_000).subarray(-(2 ** windowBits))))
+      inflate.close()
+    }
+  })
+
+  it("is empty after a new beginning", () => {
+    const inflate = makeInflate(15)
+    step(inflate, step(makeDeflate(15, 3, 5), patterned(4000)))
+    inflate.reset()
+    assert.strictEqual(inflate.takeWindow()?.length, 0)
+    inflate.close()
+  })
+})
+
+describe("the end of a message (RFC 7692 §7.2.2)", () => {
+  const ends: ReadonlyArray<readonly [string, string, ReturnType<ZlibStream["endMessage"]>]> = [
+    ["an empty message", "00", "between"],
+    ["an empty block whose padding is not zero", "f8", "between"],
+    ["Huffman codes and an empty block", "f248cdc9c90700", "between"],
+    ["a stored block and an empty block", "000500faff48656c6c6f00", "between"],
+    ["an empty block in fixed codes and an empty block", "0200", "between"],
+    ["several flushes", "f248cdc9c907000000ffff02000000ffff00", "between"],
+    ["a final block", "f348cdc9c90700", "final"],
+    ["a final block that the tail completes", "f248cdc9c907000000ffff01", "final"],
+    ["no bytes", "", "within"],
+    ["whole blocks without the beginning of an empty one", "f248cdc9c907000000ffff", "within"],
+    ["a stored block that lacks its last bytes", "000600f9ff48", "within"],
+    ["a stored block that lacks as many bytes as the tail has", "000500faff48", "within"],
+    ["a stored block whose length is cut", "000500", "within"],
+    ["fixed codes without their end", "f248cdc9", "within"],
+    ["the header of a block in dynamic codes", "0480", "within"],
+    ["the first byte of a final block", "03", "within"],
+    // 253 codes of length 0, of which the tail brings 16, 4 and 4 of length 2, the end of the block, and 6 bits too many.
+    ["a block in dynamic codes that the tail ends within a byte", `02100c06100000000001${"00".repeat(29)}`, "within"]
+  ]
+  for (const [name, data, end] of ends) {
+    it(`${end === "within" ? "is not" : "is"} behind ${name}`, () => {
+      const inflate = makeInflate(15)
+      step(inflate, Buffer.from(data, "hex"))
+      assert.strictEqual(inflate.endMessage(), end)
+      inflate.close()
+    })
+  }
+})
+
+describe("what a deflater refers to (RFC 7692 §7.1.2)", () => {
+  it.prop(
+    "is within the window that was agreed on, 2^8 bytes too",
+    {
+      windowBits: integer(8, 11),
+      level: among(1, 2, 3, 4, 5, 6, 7, 8, 9),
+      memLevel: among(1, 5, 9),
+      payload: anyPayload,
+      times: integer(1, 4),
+      gap: integer(0, 600)
+    },
+    ({ gap, level, memLevel, payload, times, windowBits }) => {
+      const deflate = makeDeflate(windowBits, level, memLevel)
+      // zlib can inflate with a window of 2^8 bytes, though not deflate. Its window is all it knows of the past here.
+      const inflate = exactInflate(windowBits)
+      for (let i = 0; i < times; i++) {
+        const data = Buffer.concat([payload, patterned(gap, i), payload.subarray(0, 300)]).subarray(0, 3000)
+        if (data.length === 0) continue
+        assert.strictEqual(hex(inflateByBytes(inflate, step(deflate, data))), hex(data))
+      }
+      for (const stream of [deflate, inflate]) stream.close()
+    }
+  )
+
+  it("would be noticed to be outside", () => {
+    const deflate = makeDeflate(10, 6, 8)
+    const inflate = exactInflate(8)
+    const noise = patterned(700).map((byte, i) => byte ^ i * i >> 3)
+    const data = Buffer.concat([noise.subarray(0, 400), noise.subarray(0, 400)])
+    assert.throws(() => inflateByBytes(inflate, step(deflate, data)), "too far back")
+  })
+})
+
+/** A decompressor that knows nothing beyond the window, not even within its output. */
+const exactInflate = (windowBits: number): ZlibStream =>
+  makeInflate(windowBits, undefined, {
+    deflate: () => undefined,
+    inflate: () => Zlib.createInflateRaw({ windowBits, chunkSize: 64 })
+  })
+
+describe("whether it works", () => {
+  it("does on this Node", () => {
+    assert.isTrue(selfTest())
+    assert.isTrue(isSupported())
+  })
+
+  const real = {
+    deflate: (windowBits: number, level: number, memLevel: number) =>
+      Zlib.createDeflateRaw({ windowBits, level, memLevel }),
+    inflate: (windowBits: number) => Zlib.createInflateRaw({ windowBits })
+  }
+  /** A stream that has become another inside. */
+  const without = (stream: object, ...names: ReadonlyArray<string>) => {
+    for (const name of names) Object.assign(stream, { [name]: undefined })
+    return stream
+  }
+  const broken: ReadonlyArray<readonly [string, (stream: object) => unknown]> = [
+    ["no handle", (stream) => without(stream, "_handle")],
+    ["no state", (stream) => without(stream, "_writeState")],
+    ["a state that is not written", (stream) => Object.assign(stream, { _writeState: new Uint32Array(2) })],
+    ["no writeSync", (stream) => without(Reflect.get(stream, "_handle") as object, "writeSync")],
+    ["a writeSync that does nothing", (stream) => {
+      Object.assign(Reflect.get(stream, "_handle") as object, { writeSync: () => {} })
+      return stream
+    }],
+    ["no stream", () => undefined]
+  ]
+  for (const [name, change] of broken) {
+    it(`does not with ${name} in either direction`, () => {
+      assert.isFalse(selfTest({ ...real, deflate: (...options) => change(real.deflate(...options)) }))
+      assert.isFalse(selfTest({ ...real, inflate: (windowBits) => change(real.inflate(windowBits)) }))
+    })
+  }
+
+  it("does with the streams that were changed above, unchanged", () => {
+    assert.isTrue(selfTest(real))
+  })
+})
+
+/** What a program prints, in a process of its own, on the built library. */
+const run = (program: string): string => {
+  const index = new URL("../../../dist/index.js", import.meta.url).href
+  const source = program.replaceAll("effect-ws", index)
+  return execFileSync(process.execPath, ["--input-type=module", "-e", source], { timeout: 20_000 }).toString()
+}
+
+it("where it does not work, nothing is offered or accepted", () => {
+  const output = run(`
+    import { Effect } from "effect"
+    import { PerMessageDeflate } from "effect-ws"
+    import { createDeflateRaw } from "node:zlib"
+    const extension = PerMessageDeflate.make()
+    delete Object.getPrototypeOf(createDeflateRaw()._handle).writeSync
+    console.log(Effect.runSync(PerMessageDeflate.isSupported), extension.offers.length, extension.accept([]))
+  `)
+  assert.strictEqual(output, "false 0 undefined\n")
+}, 30_000)
+
+it("a program that has compressed ends when it has nothing else to do", () => {
+  const output = run(`
+    import { Effect } from "effect"
+    import { Frame, PerMessageDeflate } from "effect-ws"
+    const extension = PerMessageDeflate.make({ releaseAfter: "1 hour" })
+    await Effect.runPromise(Effect.scoped(Effect.gen(function*() {
+      const session = yield* extension.accept([]).open
+      session.encode(Frame.text("x".repeat(1000)), {})
+      console.log((yield* extension.stats).deflaters)
+    })))
+    console.log(Effect.runSync(extension.stats).deflaters)
+  `)
+  assert.strictEqual(output, "1\n0\n")
+}, 30_000)

@@ -1,0 +1,145 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { TestClock } from "effect/testing"
+import { Duplex } from "node:stream"
+import { Timers } from "../../../src/internal/runtime/timers.ts"
+import { limitResponse, readEarly, settle } from "../../../src/internal/node/upgradeSocket.ts"
+import { socketPair } from "../../support/net.ts"
+import { eventually } from "../../support/resources.ts"
+
+/** A stream whose peer takes a byte of what was written each time that it is told to. */
+class Slow extends Duplex {
+  private taken: (() => void) | undefined
+  constructor() {
+    super({ read: () => {} })
+  }
+  override _write(_chunk: Uint8Array, _encoding: string, callback: () => void): void {
+    this.taken = callback
+  }
+  takeWrite(): void {
+    const { taken } = this
+    this.taken = undefined
+    taken?.()
+  }
+}
+
+const timers = Effect.map(Effect.context<never>(), Timers.of)
+const turns = Effect.repeat(Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void))), {
+  times: 3
+})
+/** Advances the clock, and lets what is due be judged. */
+const pass = (millis: number) => Effect.andThen(TestClock.adjust(millis), turns)
+
+describe("limitResponse", () => {
+  it.effect("counts anew whenever a part of the response has left, and from when all of it has", () =>
+    Effect.gen(function*() {
+      const socket = new Slow()
+      limitResponse(socket, yield* timers, 1000)
+      socket.resume()
+      yield* pass(10_000)
+      assert.isFalse(socket.destroyed, "there is no response yet")
+      for (let i = 0; i < 10; i++) socket.write("x")
+      socket.end()
+      for (let i = 0; i < 10; i++) {
+        yield* pass(900)
+        socket.takeWrite()
+        yield* turns
+      }
+      assert.isFalse(socket.destroyed, "the response leaves slowly")
+      yield* pass(900)
+      assert.isFalse(socket.destroyed, "the client reads")
+      yield* pass(1000)
+      assert.isTrue(socket.destroyed)
+    }))
+
+  it.effect("destroys a socket whose client takes nothing of the response", () =>
+    Effect.gen(function*() {
+      const socket = new Slow()
+      socket.write("x")
+      limitResponse(socket, yield* timers, 1000)
+      yield* pass(999)
+      assert.isFalse(socket.destroyed)
+      yield* pass(1)
+      assert.isTrue(socket.destroyed)
+    }))
+
+  it.effect("leaves a socket alone that a program reads, or that it is stopped for", () =>
+    Effect.gen(function*() {
+      const read = new Slow()
+      read.on("data", () => {})
+      read.write("x")
+      limitResponse(read, yield* timers, 1000)
+      const stopped = new Slow()
+      stopped.write("x")
+      limitResponse(stopped, yield* timers, 1000)()
+      yield* pass(10_000)
+      assert.deepStrictEqual([read.destroyed, stopped.destroyed], [false, false])
+    }))
+})
+
+describe("settle", () => {
+  const settled = (isClosing = false) =>
+    Effect.gen(function*() {
+      const [client, socket] = yield* socketPair
+      settle(socket, yield* timers, 1000, () => isClosing)
+      return { client, socket }
+    })
+
+  it.effect("destroys a socket that was ended, when its client has ended, whatever it has sent", () =>
+    Effect.gen(function*() {
+      const { client, socket } = yield* settled()
+      client.write("unread")
+      socket.end("response")
+      client.resume().end()
+      yield* eventually(() => socket.destroyed)
+    }))
+
+  it.effect("destroys the socket of a client that ends its side and has no response yet", () =>
+    Effect.gen(function*() {
+      const { client, socket } = yield* settled()
+      client.end()
+      yield* eventually(() => socket.destroyed)
+    }))
+
+  it.effect("destroys a socket that was ended, when the server closes", () =>
+    Effect.gen(function*() {
+      const { socket } = yield* settled(true)
+      socket.end("response")
+      yield* eventually(() => socket.destroyed)
+    }))
+
+  it.effect("leaves a socket to the program that reads it, which may end either side first", () =>
+    Effect.gen(function*() {
+      const { client, socket } = yield* settled(true)
+      let received = ""
+      socket.on("data", (chunk) => received += chunk)
+      socket.end("bye")
+      client.resume().write("one")
+      yield* eventually(() => received === "one" && socket.writableFinished)
+      yield* pass(10_000)
+      assert.isFalse(socket.destroyed)
+      client.end("two")
+      yield* eventually(() => received === "onetwo")
+    }))
+})
+
+describe("readEarly", () => {
+  it.effect("cuts a client when all together have sent more than 64 MiB", () =>
+    Effect.gen(function*() {
+      const sockets = Array.from({ length: 300 }, () => new Slow())
+      const stops = sockets.map(readEarly)
+      for (const socket of sockets) socket.push(Buffer.alloc(256 * 1024))
+      yield* eventually(() => sockets.some(({ destroyed }) => destroyed))
+      yield* turns
+      const kept = sockets.filter(({ destroyed }) => !destroyed).length
+      assert.strictEqual(kept, 64 * 4)
+      for (const stop of stops) stop()
+      // There is room again.
+      const next = new Slow()
+      const stop = readEarly(next)
+      next.push(Buffer.from("early"))
+      yield* turns
+      assert.isFalse(next.destroyed)
+      assert.strictEqual(Buffer.from(stop()).toString(), "early")
+    }))
+})

@@ -1,0 +1,68 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary } from "effect"
+import { hostOf, parse, portOf, redact, resolveLocation, shown } from "../../../src/internal/protocol/url.ts"
+import { among } from "../../support/properties.ts"
+
+/** Text of which most is a Location that leads somewhere. */
+const anyLocation: Arbitrary.Arbitrary<string> = Arbitrary.map(
+  Arbitrary.array(
+    among(
+      ..."/?#:@%.&=+ [",
+      ...["//", "\\", "..", "a", "Z", "é", "ü", "☃", "💥", "ﬀ", "%C3%A9", "%e9", "%zz", "\ud800", "\u3002"],
+      ...["http://h", "https://other.example", "WSS://h", "ftp:", "ws://b", "u:p@h", "[::1]", ":81", "127.1", "\t"]
+    ),
+    { maxLength: 8 }
+  ),
+  (parts) => parts.join("")
+)
+
+describe("resolveLocation", () => {
+  it.prop(
+    "leads where the URL standard leads with the text, if the header has it in UTF-8",
+    [anyLocation, among("http://example.com/a/b?c", "https://[::1]:81/", "http://example.com")],
+    ([location, base]) => {
+      const header = Buffer.from(location, "utf8").toString("latin1")
+      return parse(resolveLocation(header, base))?.href === parse(location, base)?.href
+    },
+    { arbitrary: { runs: 2000 } }
+  )
+
+  it("keeps each byte, if the header has no UTF-8", () => {
+    for (let code = 0x80; code <= 0xff; code++) {
+      const escaped = `http://h/%${code.toString(16).toUpperCase()}`
+      assert.strictEqual(resolveLocation(`/${String.fromCharCode(code)}`, "http://h/"), escaped)
+    }
+  })
+})
+
+describe("parse", () => {
+  it("takes a host beyond ASCII each time, also when it has been optimized", () => {
+    for (let i = 0; i < 20_000; i++) assert.strictEqual(parse("ws://h\u00e9/")?.hostname, "xn--h-bga")
+  })
+})
+
+describe("redact", () => {
+  it.prop("leaves nothing more to hide", [anyLocation], ([text]) => redact(redact(text)) === redact(text))
+
+  it.prop(
+    "keeps a text that holds neither a user, a query nor a fragment",
+    [anyLocation],
+    ([text]) => /[@?#]/.test(text) || redact(text) === text
+  )
+})
+
+describe("a URL", () => {
+  for (
+    const [url, told, host, port] of [
+      ["ws://u:p@example.com/a?b#c", "ws://example.com/a", "example.com", 80],
+      ["wss://[::1]/", "wss://[::1]/", "::1", 443],
+      ["https://example.com.:81/a@b/c", "https://example.com.:81/***@b/c", "example.com.", 81],
+      ["http://127.0.0.1:443/@a", "http://127.0.0.1:443/***@a", "127.0.0.1", 443]
+    ] as const
+  ) {
+    it(`is told as ${told}, and leads to ${host} port ${port}`, () => {
+      const parsed = new URL(url)
+      assert.deepStrictEqual([shown(parsed), hostOf(parsed), portOf(parsed)], [told, host, port])
+    })
+  }
+})

@@ -1,0 +1,135 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Arbitrary, Clock, Effect, Schema } from "effect"
+import { TestClock } from "effect/testing"
+import { type Timer, Timers } from "../../../src/internal/runtime/timers.ts"
+import { eventually } from "../../support/resources.ts"
+
+const timersOf = Effect.map(Effect.context<never>(), (context) => Timers.of(context))
+
+describe("Timers", () => {
+  it.effect("fires in order, each at its moment", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<string> = []
+      timers.schedule(3000, () => fired.push("c"))
+      timers.schedule(1000, () => fired.push("a"))
+      timers.schedule(2000, () => fired.push("b"))
+      yield* TestClock.adjust("999 millis")
+      assert.deepStrictEqual(fired, [])
+      yield* TestClock.adjust("1 millis")
+      assert.deepStrictEqual(fired, ["a"])
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(fired, ["a", "b", "c"])
+    }))
+
+  it.effect("fires nothing that was cancelled, and nothing twice", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<string> = []
+      const first = timers.schedule(1000, () => fired.push("a"))
+      timers.schedule(1000, () => fired.push("b"))
+      timers.cancel(first)
+      timers.cancel(first)
+      timers.cancel(undefined)
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(fired, ["b"])
+      timers.cancel(first)
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(fired, ["b"])
+    }))
+
+  it.live("fires what is due at once in a later turn, when its timer is known", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<number> = []
+      for (let i = 0; i < 10; i++) timers.schedule(0, () => fired.push(i))
+      assert.deepStrictEqual(fired, [])
+      yield* eventually(() => fired.length === 10)
+    }))
+
+  it.effect("goes on where the moment that it slept for was cancelled", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<string> = []
+      const early = timers.schedule(1000, () => fired.push("early"))
+      timers.schedule(5000, () => fired.push("late"))
+      timers.cancel(early)
+      timers.schedule(3000, () => fired.push("between"))
+      timers.schedule(500, () => fired.push("soon"))
+      yield* TestClock.adjust("1 seconds")
+      assert.deepStrictEqual(fired, ["soon"])
+      yield* TestClock.adjust("4 seconds")
+      assert.deepStrictEqual(fired, ["soon", "between", "late"])
+    }))
+
+  it.effect("lets what fires schedule and cancel", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const fired: Array<string> = []
+      const victim = timers.schedule(1000, () => fired.push("cancelled"))
+      timers.schedule(900, () => {
+        timers.cancel(victim)
+        timers.schedule(50, () => fired.push("next"))
+        timers.schedule(0, () => fired.push("at once"))
+      })
+      yield* TestClock.adjust("2 seconds")
+      assert.deepStrictEqual(fired, ["at once", "next"])
+    }))
+
+  it.effect("never fires what is to come after an infinite time", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const timer = timers.schedule(Number.POSITIVE_INFINITY, () => assert.fail("it came"))
+      yield* TestClock.adjust("100 days")
+      timers.cancel(timer)
+    }))
+
+  it.effect("spreads what repeats evenly over its interval, in the same way for each Clock", () =>
+    Effect.gen(function*() {
+      const clock = yield* Clock.Clock
+      const phases = (count: number) => {
+        const timers = new Timers(clock)
+        return Array.from({ length: count }, () => timers.nextPhase())
+      }
+      assert.deepStrictEqual(phases(10), phases(10))
+      for (const count of [10, 100, 1000]) {
+        const sorted = phases(count).toSorted((a, b) => a - b)
+        const gaps = [...sorted, 1].map((phase, i) => phase - (sorted[i - 1] ?? 0))
+        assert.isAtLeast(sorted[0], 0)
+        assert.isBelow(Math.max(...gaps), 2 / count)
+      }
+    }))
+
+  it.effect("is one for each Clock", () =>
+    Effect.gen(function*() {
+      assert.strictEqual(yield* timersOf, yield* timersOf)
+    }))
+
+  const moments = Arbitrary.array(Arbitrary.schema(Schema.Int.check(Schema.isBetween({ minimum: 0, maximum: 50 }))), {
+    minLength: 1,
+    maxLength: 60
+  })
+
+  it.effect.prop(
+    "fires what is left, sorted, whatever is cancelled",
+    [moments, moments],
+    ([delays, cancelled]) =>
+      Effect.gen(function*() {
+        const timers = yield* timersOf
+        const fired: Array<number> = []
+        const scheduled = delays.map((delay): { readonly delay: number; readonly timer: Timer } => ({
+          delay,
+          timer: timers.schedule(delay * 1000 + 1, () => fired.push(delay))
+        }))
+        const left = new Set(scheduled)
+        for (const index of cancelled) {
+          const one = scheduled[index]
+          if (one === undefined) continue
+          timers.cancel(one.timer)
+          left.delete(one)
+        }
+        yield* TestClock.adjust("51 seconds")
+        assert.deepStrictEqual(fired, Array.from(left, ({ delay }) => delay).toSorted((a, b) => a - b))
+      })
+  )
+})

@@ -1,0 +1,48 @@
+import { assert, describe, it } from "@effect/vitest"
+import { addressKey, ConnectionLimiter } from "../../../src/internal/server/connectionLimiter.ts"
+
+describe("Admission", () => {
+  it("has so many places, in all and for each source, and takes them back", () => {
+    const admission = new ConnectionLimiter()
+    const places = { max: 3, maxPerAddress: 2 }
+    const entered = ["a", "a", "a", "b", "b"].map((source) => admission.tryAcquire(source, places))
+    assert.deepStrictEqual(entered, [true, true, false, true, false])
+    admission.release("a")
+    assert.deepStrictEqual(["a", "b"].map((source) => admission.tryAcquire(source, places)), [true, false])
+  })
+
+  it("has 65,536 places, and 16,384 for each source, unless somebody says otherwise", () => {
+    const admission = new ConnectionLimiter()
+    const enter = (source: string, count: number) => {
+      for (let i = 0; i < count; i++) assert.isTrue(admission.tryAcquire(source, {}))
+      assert.isFalse(admission.tryAcquire(source, {}))
+    }
+    for (const source of ["a", "b", "c"]) enter(source, 16_384)
+    admission.release("a")
+    enter("", 16_384 + 1)
+    assert.isFalse(admission.tryAcquire("d", {}))
+  })
+
+  it("does not count those of no address as one", () => {
+    const admission = new ConnectionLimiter()
+    const entered = ["", "", "", ""].map((source) => admission.tryAcquire(source, { max: 3, maxPerAddress: 1 }))
+    assert.deepStrictEqual(entered, [true, true, true, false])
+  })
+})
+
+describe("sourceOf", () => {
+  const cases: ReadonlyArray<readonly [string | undefined, string]> = [
+    [undefined, ""],
+    ["127.0.0.1", "127.0.0.1"],
+    ["::ffff:10.0.0.7", "10.0.0.7"],
+    ["::1", "0:0:0:0::/64"],
+    ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
+    ["2001:db8:1:2::9", "2001:db8:1:2::/64"],
+    ["2001:db8::9", "2001:db8:0:0::/64"],
+    ["2001:db8::", "2001:db8:0:0::/64"],
+    ["fe80::1%eth0", "fe80:0:0:0::/64"]
+  ]
+  for (const [address, source] of cases) {
+    it(`of ${address} is ${source}`, () => assert.strictEqual(addressKey(address), source))
+  }
+})

@@ -1,0 +1,75 @@
+/** Against the WebSocket of undici, which is also Node's own, and its WebSocketStream. */
+import { Effect } from "effect"
+import { createRequire } from "node:module"
+import { WebSocket, WebSocketStream } from "undici"
+import { interop, makeEnds } from "../interop/exchanges.ts"
+import { obey, type StandardWebSocket } from "../interop/peers/standard.ts"
+
+const { version } = createRequire(import.meta.url)("undici/package.json") as { version: string }
+
+const cannot = {
+  ping: "the standard has no way to ping",
+  fragments: "the standard has no way to send fragments",
+  compress: "it decompresses, and does not compress",
+  "close with a code of the protocol": "the standard allows 1000 and what is of applications"
+}
+
+interop({
+  title: `the WebSocket of undici ${version}`,
+  roles: ["client"],
+  cannot,
+  start: Effect.sync(() => {
+    const { ended, report } = makeEnds()
+    return {
+      ended,
+      connect: (url, protocols) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const socket = new WebSocket(url, [...protocols])
+            obey(socket as unknown as StandardWebSocket, (code, reason) => report(new URL(url).pathname, code, reason))
+            return socket
+          }),
+          (socket) => Effect.sync(() => socket.close())
+        )
+    }
+  })
+})
+
+const obeyStream = async (stream: WebSocketStream): Promise<void> => {
+  const { protocol, readable, writable } = await stream.opened
+  const writer = writable.getWriter()
+  for await (const data of readable as AsyncIterable<string | Uint8Array>) {
+    const [, verb, code, reason] = /^please (\w+) ?(\d*) ?(.*)$/.exec(typeof data === "string" ? data : "") ?? []
+    if (verb === "subprotocol") await writer.write(protocol)
+    else if (verb !== "close") await writer.write(data)
+    else stream.close(code === "" ? {} : { closeCode: Number(code), reason: reason ?? "" })
+  }
+}
+
+interop({
+  title: `the WebSocketStream of undici ${version}`,
+  roles: ["client"],
+  cannot,
+  start: Effect.sync(() => {
+    const { ended, report } = makeEnds()
+    return {
+      ended,
+      connect: (url, protocols) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const stream = new WebSocketStream(url, { protocols: [...protocols] })
+            const tell = ({ closeCode, reason }: { readonly closeCode: number; readonly reason: string }) =>
+              report(new URL(url).pathname, closeCode, reason)
+            // The reason of a WebSocketError is the only one that has a code.
+            stream.closed.then(
+              tell,
+              (error) => tell({ closeCode: error.closeCode ?? 1006, reason: error.reason ?? "" })
+            )
+            obeyStream(stream).catch(() => {})
+            return stream
+          }),
+          (stream) => Effect.sync(() => stream.close())
+        )
+    }
+  })
+})
