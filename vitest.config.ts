@@ -1,14 +1,16 @@
 import { fileURLToPath } from "node:url"
-import { configDefaults, defineConfig } from "vitest/config"
+import { defineConfig } from "vitest/config"
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
-/** The rooms of the protocol, without I/O: each branch of them is tested. */
-const protocol =
-  "src/{Frame,Message,CloseCode,Handshake,Extension,ProtocolError,internal/{protocol,utf8,mask,bytes,headers}}.ts"
+/** The layers without I/O: tests take each of their branches. */
+const pure = "src/{Frame,Message,CloseCode,Handshake,Extension,ProtocolError,internal/{protocol/*,runtime/buffers}}.ts"
 
-/** Tests of peers that npm does not give. */
-export const peers = ["test/interop/*.peer.test.ts"]
+/** A project has the tests of one kind. `npm test` runs the first two, `npm run test:all` all but the peers. */
+const project = (name: string, include: string, options: object = {}) => ({
+  extends: true as const,
+  test: { name, include: [include], ...options }
+})
 
 export default defineConfig({
   resolve: {
@@ -18,14 +20,29 @@ export default defineConfig({
     ]
   },
   test: {
-    include: ["test/**/*.test.ts"],
-    exclude: [...configDefaults.exclude, ...peers],
+    projects: [
+      // One module each; test/ mirrors src/.
+      project("unit", "test/{*,internal/**/*}.test.ts"),
+      // The whole over real sockets: limits, faults, attacks; ws and undici as peers.
+      project("sockets", "test/sockets/*.test.ts"),
+      project("conformance", "test/conformance/*.test.ts"),
+      project("fuzz", "test/fuzz/*.test.ts"),
+      // Programs of their own: the examples, the guides, the soak.
+      project("e2e", "test/e2e/*.test.ts", { globalSetup: "test/support/setup.e2e.ts" }),
+      // Peers that npm does not provide.
+      project("peers", "test/interop/*.peer.test.ts", {
+        globalSetup: "test/support/setup.peers.ts",
+        testTimeout: 60_000,
+        hookTimeout: 60_000,
+        fileParallelism: false
+      })
+    ],
     coverage: {
       include: ["src/**"],
-      // Nothing but names.
+      // Only names.
       exclude: ["src/index.ts"],
       reporter: ["text"],
-      thresholds: { perFile: true, branches: 95, [protocol]: { perFile: true, branches: 100 } }
+      thresholds: { perFile: true, branches: 95, [pure]: { perFile: true, branches: 100 } }
     }
   }
 })
