@@ -1,0 +1,352 @@
+/**
+ * Mutation testing: changes src/ in small ways, and fails if no test notices.
+ *
+ *   node scripts/mutation.mjs --sample            the sample that CI runs, always the same
+ *   node scripts/mutation.mjs --sample --seed 7   another sample
+ *   node scripts/mutation.mjs --sample --count 9  a smaller sample
+ *   node scripts/mutation.mjs --module 'pings$'   all mutants of the modules whose name matches
+ *   node scripts/mutation.mjs                     all mutants: takes hours
+ *   node scripts/mutation.mjs --equivalents       fails if a test kills a mutant that is listed as equivalent
+ *   node scripts/mutation.mjs --verbose           prints also what kills each mutant
+ *
+ * A mutant runs against the tests that have its module's name first, then against those that import the module, the
+ * nearest first. scripts/mutation-equivalents.json lists the mutants that behave as the original does, each with the
+ * reason; they do not count.
+ */
+import { fork } from "node:child_process"
+import { createHash } from "node:crypto"
+import { readdirSync, readFileSync, statSync } from "node:fs"
+import { availableParallelism } from "node:os"
+import { basename, join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { parseArgs } from "node:util"
+import { parseSync } from "oxc-parser"
+import { mutantsOf } from "./mutants.mjs"
+
+process.chdir(fileURLToPath(new URL("..", import.meta.url)))
+
+const { values: options } = parseArgs({
+  options: {
+    sample: { type: "boolean", default: false },
+    seed: { type: "string", default: "effect-ws" },
+    count: { type: "string", default: "300" },
+    module: { type: "string", default: "" },
+    equivalents: { type: "boolean", default: false },
+    verbose: { type: "boolean", default: false },
+    help: { type: "boolean", default: false }
+  }
+})
+
+if (options.help) {
+  console.log(
+    /\/\*\*\n([^]*?) \*\//.exec(readFileSync(fileURLToPath(import.meta.url), "utf8"))[1].replaceAll(/^ \* ?/gm, "")
+  )
+  process.exit()
+}
+
+/** How many of the mutants that are not equivalent may survive: in all, and in a module, where one more says little. */
+const allowed = {
+  inAll: (count) => 0.05 * count,
+  inModule: (count) => Math.max(1, 0.15 * count)
+}
+
+/** The projects unit and sockets of vitest.config.ts; the others are slow and not about one module. */
+const kinds = /^test\/([^/]+|internal\/.+|sockets\/[^/]+)\.test\.ts$/
+
+/**
+ * Which tests hold a module's promises, beside the tests of its name: names of test files, by the last part of the
+ * module's name.
+ */
+const testedBy = {
+  broadcast: ["Connection"],
+  codec: ["PerMessageDeflate"],
+  connect: ["sockets/clientConnect", "WebSocketClient"],
+  connection: ["Connection", "sockets/slowConsumers", "sockets/closing"],
+  http1Upgrade: ["sockets/http", "WebSocketServer", "WebSocketClient", "sockets/attacks"],
+  httpRoute: ["sockets/lifetimes", "sockets/limits", "sockets/upgrades"],
+  input: ["sending"],
+  instrument: ["Telemetry", "Reconnecting"],
+  logging: ["Telemetry", "WebSocketServer"],
+  metrics: ["Telemetry"],
+  pendingSockets: ["sockets/upgrades"],
+  receiveQueue: ["Connection"],
+  reconnect: ["Reconnecting"],
+  sendQueue: ["Connection", "sockets/slowConsumers"],
+  sessions: ["WebSocketServer", "sockets/lifetimes", "sockets/limits"],
+  socket: ["Socket"],
+  streamPool: ["PerMessageDeflate"],
+  tls: ["sockets/clientConnect", "WebSocketServer"],
+  tracing: ["Telemetry"],
+  upgradeSocket: ["sockets/upgrades", "WebSocketServer", "sockets/attacks"],
+  webSocketAdapter: ["Socket"],
+  Connection: ["interruption"],
+  WebSocketClient: ["Reconnecting", "sockets/clientConnect"],
+  WebSocketServer: ["sockets/lifetimes", "sockets/limits", "sockets/overload"]
+}
+
+/** Further test files, of those that import a module, that a mutant must survive. */
+const maxRelated = 4
+
+const count = options.sample ? Number(options.count) : Infinity
+
+const moduleOf = (file) => file.replace(/^src\//, "").replace(/\.ts$/, "")
+
+const filesIn = (folder) =>
+  readdirSync(folder, { recursive: true }).map((file) => join(folder, file)).filter((file) => file.endsWith(".ts"))
+    .toSorted()
+
+// -- Which tests belong to a module -------------------------------------------
+
+/** What a file imports of this project; a namespace from "effect-ws" is the module of that name. */
+const importsOf = (file) => {
+  const { staticExports, staticImports } = parseSync(file, readFileSync(file, "utf8")).module
+  const entries = [
+    ...staticImports.flatMap((statement) =>
+      statement.entries.map((entry) => ({ ...entry, from: statement.moduleRequest }))
+    ),
+    ...staticExports.flatMap((statement) => statement.entries.map((entry) => ({ ...entry, from: entry.moduleRequest })))
+  ]
+  return entries.flatMap(({ from, importName, isType }) => {
+    if (isType || !from) return []
+    if (from.value === "effect-ws") return [`src/${importName.name}.ts`]
+    if (from.value.startsWith("effect-ws/")) return [`src/${from.value.slice("effect-ws/".length)}.ts`]
+    return from.value.startsWith(".") ? [join(file, "..", from.value)] : []
+  })
+}
+
+/** How many imports lead from a file to each file that it reaches. */
+const distancesFrom = (file, imports) => {
+  const distances = new Map([[file, 0]])
+  for (const [from, distance] of distances) {
+    for (const to of imports.get(from) ?? []) if (!distances.has(to)) distances.set(to, distance + 1)
+  }
+  return distances
+}
+
+const nearestTo = (source) => (a, b) => a.distances.get(source) - b.distances.get(source) || a.size - b.size
+
+/** Makes the function that lists the test files of a source file. */
+const makeTestsOf = () => {
+  const imports = new Map([...filesIn("src"), ...filesIn("test")].map((file) => [file, importsOf(file)]))
+  const tests = filesIn("test").filter((file) => kinds.test(file))
+    .map((file) => ({ file, size: statSync(file).size, distances: distancesFrom(file, imports) }))
+  const filesOf = (name) => tests.map(({ file }) => file).filter((file) => isNamed(file, name))
+  return (source) => {
+    const module = moduleOf(source)
+    const first = [module, ...testedBy[basename(module)] ?? []].flatMap(filesOf)
+    const reaching = tests.filter(({ distances, file }) => distances.has(source) && !first.includes(file))
+    return [...first, ...reaching.toSorted(nearestTo(source)).slice(0, maxRelated).map(({ file }) => file)]
+  }
+}
+
+const isNamed = (file, name) => file === `test/${name}.test.ts` || file.startsWith(`test/${name}/`)
+
+const checkNames = () => {
+  const modules = new Set(filesIn("src").map((file) => basename(moduleOf(file))))
+  const tests = filesIn("test")
+  const missing = [
+    ...Object.keys(testedBy).filter((name) => !modules.has(name)),
+    ...Object.values(testedBy).flat().filter((name) => !tests.some((file) => isNamed(file, name)))
+  ]
+  if (missing.length > 0) throw new Error(`testedBy names modules or tests that do not exist: ${missing.join(", ")}`)
+}
+
+// -- Which mutants run --------------------------------------------------------
+
+const keyOf = ({ after, before, file, within }) => JSON.stringify([file, within, before, after])
+
+const readEquivalents = (mutants) => {
+  const listed = JSON.parse(readFileSync("scripts/mutation-equivalents.json", "utf8"))
+  const keys = new Set(mutants.map(keyOf))
+  const stale = listed.filter((entry) => !keys.has(keyOf(entry)))
+  if (stale.length > 0) {
+    console.error("scripts/mutation-equivalents.json lists mutants that no longer exist; remove or correct:")
+    for (const entry of stale) console.error(JSON.stringify(entry, undefined, 2))
+    process.exit(1)
+  }
+  return new Set(listed.map(keyOf))
+}
+
+const digest = (text) => createHash("sha256").update(text).digest("hex")
+
+/** By a mutant's content, so that a change of one function leaves the rest of the sample as it is. */
+const shuffled = (mutants) =>
+  mutants.map((mutant) => ({ mutant, order: digest(options.seed + keyOf(mutant)) }))
+    .toSorted((a, b) => a.order < b.order ? -1 : 1).map(({ mutant }) => mutant)
+
+/** As many of each module, as far as it has them. */
+const sample = (mutants) => {
+  const modules = [...byFile(mutants).values()].map(shuffled)
+  const chosen = []
+  for (let round = 0; chosen.length < count && modules.some(({ length }) => length > round); round++) {
+    chosen.push(...modules.filter(({ length }) => length > round).map((module) => module[round]))
+  }
+  return [...byFile(chosen.slice(0, count)).values()].flat()
+}
+
+const byFile = (mutants) => {
+  const files = new Map()
+  for (const mutant of mutants) files.set(mutant.file, [...files.get(mutant.file) ?? [], mutant])
+  return files
+}
+
+// -- Running them -------------------------------------------------------------
+
+/** A process of scripts/mutation-lane.mjs, and what it has started; another one after a mutant that had to be killed. */
+class Lane {
+  start() {
+    this.process = fork("scripts/mutation-lane.mjs", {
+      detached: true,
+      stdio: ["ignore", "ignore", options.verbose ? "inherit" : "ignore", "ipc"]
+    })
+    return this.untilReady(60_000)
+  }
+
+  /** The first test of a file that fails with the mutant, if one does within `limit` milliseconds, or "no end". */
+  async firstFailure(mutant, test, limit) {
+    if (this.process === undefined && await this.start() !== undefined) {
+      throw new Error("Vitest does not start: see what it prints with --verbose")
+    }
+    const failure = this.untilReady(limit)
+    this.process.send({ file: mutant?.file, code: mutant?.code, test })
+    return failure
+  }
+
+  untilReady(limit) {
+    return new Promise((resolve) => {
+      let failure
+      let timer
+      const { process } = this
+      const end = () => {
+        clearTimeout(timer)
+        process.removeAllListeners()
+        resolve(failure)
+      }
+      const kill = (reason) => {
+        failure ??= reason
+        this.kill()
+        end()
+      }
+      const allow = (millis) => {
+        clearTimeout(timer)
+        timer = setTimeout(() => kill("no end"), millis)
+      }
+      allow(limit)
+      process.on("exit", () => kill("the process ended"))
+      process.on("message", ({ failed }) => {
+        if (failed === undefined) return end()
+        failure = failed
+        allow(teardownLimit)
+      })
+    })
+  }
+
+  kill() {
+    try {
+      if (this.process !== undefined) process.kill(-this.process.pid, "SIGKILL")
+    } catch {
+      // All of it has ended.
+    }
+    this.process = undefined
+  }
+}
+
+/** How long a test file with a test that failed may take to end, in milliseconds. */
+const teardownLimit = 3000
+
+const lanes = Array.from({ length: Math.min(2, availableParallelism()) }, () => new Lane())
+process.on("exit", () => lanes.forEach((lane) => lane.kill()))
+for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => process.exit(1))
+
+/** How long each test file takes without a mutant, in milliseconds. It must pass, or its failures mean nothing. */
+const durations = new Map()
+
+const measure = async (lane, test) => {
+  const began = performance.now()
+  const failure = await lane.firstFailure(undefined, test, 120_000)
+  if (failure !== undefined) {
+    console.error(`fails without a mutant: ${failure}`)
+    process.exit(1)
+  }
+  return performance.now() - began
+}
+
+const judge = async (lane, mutant, tests) => {
+  for (const test of tests) {
+    if (!durations.has(test)) durations.set(test, await measure(lane, test))
+    const failure = await lane.firstFailure(mutant, test, 10_000 + 4 * durations.get(test))
+    if (failure !== undefined) return failure
+  }
+  return undefined
+}
+
+/** Lanes take from both ends, so that they seldom measure the same tests. */
+const judgeAll = async (mutants) => {
+  const testsOf = makeTestsOf()
+  const waiting = [...mutants]
+  const verdicts = new Map()
+  await Promise.all(lanes.map(async (lane, i) => {
+    for (;;) {
+      const mutant = i % 2 === 0 ? waiting.shift() : waiting.pop()
+      if (mutant === undefined) return lane.kill()
+      const killer = await judge(lane, mutant, testsOf(mutant.file))
+      verdicts.set(mutant, killer)
+      if (options.verbose || killer === undefined) console.log(describe(mutant, killer))
+    }
+  }))
+  return verdicts
+}
+
+// -- The report ---------------------------------------------------------------
+
+const describe = ({ after, before, file, line, within }, killer) =>
+  `${
+    killer === undefined ? "survived" : `killed by ${killer}`
+  }: ${file}:${line} in ${within}\n- ${before}\n+ ${after}\n`
+
+const percent = (part, whole) => whole === 0 ? "" : `${(100 * part / whole).toFixed(1)} %`
+
+/** Prints a row for each module, and answers with those of which too many survive. */
+const report = (verdicts, equivalents) => {
+  const rowOf = (name, mutants, allowedOf) => {
+    const judged = mutants.filter((mutant) => verdicts.has(mutant)).length
+    const killed = mutants.filter((mutant) => verdicts.get(mutant) !== undefined).length
+    const survived = judged - killed
+    return {
+      cells: [name, judged, killed, survived, mutants.length - judged, percent(killed, judged)].map(String),
+      failed: survived > allowedOf(judged)
+    }
+  }
+  const all = [...verdicts.keys(), ...equivalents]
+  const rows = [...byFile(all)].map(([file, mutants]) => rowOf(moduleOf(file), mutants, allowed.inModule))
+  rows.sort(({ cells: [a] }, { cells: [b] }) => a < b ? -1 : 1)
+  rows.push(rowOf("all", all, allowed.inAll))
+  const table = [["module", "mutants", "killed", "survived", "equivalent", ""], ...rows.map(({ cells }) => cells)]
+  const widths = table[0].map((_, column) => Math.max(...table.map((cells) => cells[column].length)))
+  for (const [name, ...cells] of table) {
+    console.log([name.padEnd(widths[0]), ...cells.map((cell, i) => cell.padStart(widths[i + 1]))].join("  "))
+  }
+  return rows.filter(({ failed }) => failed).map(({ cells: [name] }) => name)
+}
+
+// -- All of it ----------------------------------------------------------------
+
+checkNames()
+const everything = filesIn("src").flatMap((file) => mutantsOf(file, readFileSync(file, "utf8")))
+const listed = readEquivalents(everything)
+const isEquivalent = (mutant) => listed.has(keyOf(mutant))
+const chosen = sample(everything.filter(({ file }) => new RegExp(options.module).test(moduleOf(file))))
+
+if (options.equivalents) {
+  const verdicts = await judgeAll(chosen.filter(isEquivalent))
+  const killed = [...verdicts].filter(([, killer]) => killer !== undefined)
+  for (const [mutant, killer] of killed) console.log(`listed as equivalent, but ${describe(mutant, killer)}`)
+  process.exit(killed.length === 0 ? 0 : 1)
+}
+
+const began = performance.now()
+const verdicts = await judgeAll(chosen.filter((mutant) => !isEquivalent(mutant)))
+const failures = report(verdicts, chosen.filter(isEquivalent))
+console.log(`seed ${options.seed}, ${Math.round((performance.now() - began) / 1000)} s`)
+if (failures.length > 0) console.error(`too many survive: ${failures.join(", ")}`)
+process.exit(failures.length === 0 ? 0 : 1)
