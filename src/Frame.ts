@@ -29,7 +29,7 @@ import * as CloseCode from "./CloseCode.ts"
 import { InvalidInput } from "./ConnectionError.ts"
 import { allocate, emptyBytes, ensureCapacity, maxBytes } from "./internal/runtime/buffers.ts"
 import { maskInto } from "./internal/protocol/masking.ts"
-import { assertValid, within } from "./internal/options.ts"
+import { assertValid, integerBetween } from "./internal/runtime/optionChecks.ts"
 import { Utf8Validator } from "./internal/protocol/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
@@ -642,7 +642,7 @@ const readUint32 = (bytes: Uint8Array, at: number): number =>
  * @since 0.1.0
  */
 export const makeDecoder = (options: DecoderOptions): Decoder => {
-  assertValid(within(0, 7, "reservedBits", options.reservedBits))
+  assertValid(integerBetween(0, 7, "reservedBits", options.reservedBits))
   return new DecoderImpl(options)
 }
 

@@ -15,7 +15,7 @@ import { Buffer } from "node:buffer"
 import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "./ConnectionError.ts"
-import { assertValid, atLeast } from "./internal/options.ts"
+import { assertValid, atLeast } from "./internal/runtime/optionChecks.ts"
 import { readIntoSharedBuffer, sharedView } from "./internal/node/sharedReadBuffer.ts"
 import { soon } from "./internal/runtime/turns.ts"
 

@@ -209,16 +209,16 @@ describe("options that cannot be", () => {
     const said = (options: WebSocketServer.ServeOptions) => checkServe(options)?.message
     assert.strictEqual(
       said({ maxConnections: Number("many") }),
-      `the option "maxConnections" cannot be used: expected a number, 0 or more (Infinity turns it off), got NaN`
+      `the option "maxConnections" cannot be used: expected a number >= 0 (Infinity disables the limit), got NaN`
     )
     assert.strictEqual(
       said({ keepalive: { interval: 0 } }),
-      `the option "keepalive.interval" cannot be used: expected a duration of more than 0 ` +
+      `the option "keepalive.interval" cannot be used: expected a duration > 0 ` +
         `(keepalive: false sends no pings), got 0`
     )
     assert.strictEqual(
       said({ handlerTimeout: { seconds: NaN } }),
-      `the option "handlerTimeout" cannot be used: expected a duration, 0 or more, got { seconds: NaN }`
+      `the option "handlerTimeout" cannot be used: expected a duration >= 0, got { seconds: NaN }`
     )
     assert.strictEqual(
       said({ origin: ["https://example.com/"] }),

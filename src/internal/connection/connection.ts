@@ -57,7 +57,7 @@ import {
   toFrame
 } from "./input.ts"
 import { ConnectionMetrics, type MetricSource, type Totals } from "../telemetry/metrics.ts"
-import { checkConnection } from "../options.ts"
+import { checkConnection } from "./options.ts"
 import { type beyondMark, controlToken, SendQueue, type SendQueueHost } from "./sendQueue.ts"
 import { type KeepaliveTarget, Pings } from "./pings.ts"
 import { Protocol } from "../protocol/connectionProtocol.ts"

@@ -36,7 +36,9 @@ import { makeScopedUnchecked } from "../connection/connection.ts"
 import { type Extensions, start as startExtensions } from "../connection/extensionPipeline.ts"
 import { Attempt, awaited, dial, dialPath, lossOf, ready, secure } from "./dial.ts"
 import { headerLinesKept, isEncrypted, isTruncated, toHeaderPairs } from "./http1Upgrade.ts"
-import { checkConnection, duration as checkDuration, unixPath, wait, within } from "../options.ts"
+import { checkConnection } from "../connection/options.ts"
+import { unixPath } from "../options.ts"
+import { integerBetween, nonNegativeDuration, positiveDuration } from "../runtime/optionChecks.ts"
 import { parseProxy, tunnel } from "./proxy.ts"
 import { secureOptions } from "./tls.ts"
 import { traceHeaders } from "../telemetry/tracing.ts"
@@ -87,10 +89,10 @@ const checkOptions = (options: ConnectOptions): Result.Result<Duration.Duration,
   if (tls?.servername !== undefined && !/^[\w.-]*$/.test(tls.servername)) {
     return invalid("tls.servername", "it is no host name")
   }
-  const problem = within(0, Number.MAX_SAFE_INTEGER, "maxRedirects", maxRedirects) ??
+  const problem = integerBetween(0, Number.MAX_SAFE_INTEGER, "maxRedirects", maxRedirects) ??
     unixPath("socketPath", socketPath) ??
-    wait("handshakeTimeout", handshakeTimeout) ??
-    checkDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
+    positiveDuration("handshakeTimeout", handshakeTimeout) ??
+    nonNegativeDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)
   return problem === undefined
     ? Result.succeed(Duration.fromInputUnsafe(handshakeTimeout ?? defaultHandshakeTimeout))

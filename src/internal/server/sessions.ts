@@ -43,7 +43,8 @@ import {
 import { logFailure, logRelease, namingRequest } from "../telemetry/logging.ts"
 import { LinkedList, type Node } from "../runtime/linkedList.ts"
 import { ConnectionMetrics } from "../telemetry/metrics.ts"
-import { checkServe, wait } from "../options.ts"
+import { checkServe } from "../options.ts"
+import { positiveDuration } from "../runtime/optionChecks.ts"
 import { type Timer, Timers } from "../runtime/timers.ts"
 import { endSpan, startServerHandshake, within } from "../telemetry/tracing.ts"
 import { limitResponse, readEarly } from "../node/upgradeSocket.ts"
@@ -153,7 +154,7 @@ export const makeSessions = <A, E, R, Services, RD>(
     type Needs = HandlerServices<R, Services, RD>
     const { code, reason = "" } = options.shutdownClose ?? { code: CloseCode.GoingAway }
     if (!CloseCode.isSendable(code)) return Effect.die(new InvalidCloseCode({ code }))
-    const problem = checkServe(options) ?? wait("handshakeTimeout", handshakeTimeout)
+    const problem = checkServe(options) ?? positiveDuration("handshakeTimeout", handshakeTimeout)
     if (problem !== undefined) return Effect.die(problem)
     const handlerTimeout = Duration.toMillis(options.handlerTimeout ?? defaultHandlerTimeout)
     const shutdownTimeout = Duration.fromInputUnsafe(options.shutdownTimeout ?? defaultShutdownTimeout)
