@@ -10,7 +10,7 @@ import { Frame, Opcode } from "../../Frame.ts"
 import { defaultMaxMessageSize } from "../../Message.ts"
 import { InvalidUtf8, type ProtocolError } from "../../ProtocolError.ts"
 import { maxBytes } from "../runtime/buffers.ts"
-import { isWellFormed, Utf8Validator } from "../protocol/utf8.ts"
+import { findInvalid, TextValidator } from "../protocol/utf8.ts"
 
 interface Running {
   readonly reservedBits: number
@@ -27,8 +27,8 @@ export class Extensions {
 
   // The message that is being decoded: the reserved bits that it began with, and what has become of it so far.
   private reserved = 0
-  private text = false
-  private utf8: Utf8Validator | undefined
+  private isText = false
+  private text: TextValidator | undefined
   private size = 0
 
   constructor(running: ReadonlyArray<Running>, limit: number) {
@@ -54,8 +54,8 @@ export class Extensions {
   decode(frame: Frame): Outcome<ProtocolError> {
     if (frame.opcode !== Opcode.Continuation) {
       this.reserved = frame.reserved
-      this.text = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved)
-      this.utf8 = undefined
+      this.isText = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved)
+      this.text = undefined
       this.size = 0
     }
     return this.decodeFrom(this.running.length - 1, frame)
@@ -102,17 +102,15 @@ export class Extensions {
     return { used: this.size, limit: Math.min(this.limit, this.size + maxBytes) }
   }
 
-  /** Text is checked once it is text (§8.1). */
+  /** Checks decoded text (RFC 6455 §8.1). */
   private check(frame: Frame): Frame | ProtocolError {
     const { fin, payload } = frame
-    const start = this.size
     this.size += payload.length
-    // A message of one frame, as most are, needs nobody to keep the place between two.
-    if (!this.text || (fin && this.utf8 === undefined && isWellFormed(payload))) return frame
-    this.utf8 ??= new Utf8Validator()
-    const at = this.utf8.push(payload)
-    if (at < 0 && (!fin || this.utf8.complete)) return frame
-    return new InvalidUtf8({ where: "text message", offset: at < 0 ? this.size : start + at })
+    if (!this.isText) return frame
+    // Most messages have one frame, and need no state between two.
+    const isWhole = fin && this.text === undefined
+    const offset = isWhole ? findInvalid(payload) : (this.text ??= new TextValidator()).check(payload, fin)
+    return offset < 0 ? frame : new InvalidUtf8({ where: "text message", offset })
   }
 }
 

@@ -1,7 +1,7 @@
 /**
- * UTF-8 (RFC 3629) checked as it arrives. RFC 6455 §8.1 lets a text message be
- * cut anywhere, inside a code point too, so the check keeps its place between
- * pieces, and it fails at the first byte that no valid text could have there.
+ * Checks UTF-8 (RFC 3629) as it arrives. A text message may be cut anywhere,
+ * inside a code point too (RFC 6455 §8.1): the check keeps its state between
+ * parts, and fails at the first byte that no valid text has at that position.
  */
 import { isUtf8 } from "node:buffer"
 
@@ -9,9 +9,9 @@ import { isUtf8 } from "node:buffer"
 const nativeFrom = 64
 
 export class Utf8Validator {
-  /** Continuation bytes that the current code point still needs. */
+  /** The number of continuation bytes that the current code point lacks. */
   private needed = 0
-  /** The range that the next continuation byte must lie in. */
+  /** The range of the next continuation byte. */
   private lower = 0x80
   private upper = 0xbf
 
@@ -20,10 +20,10 @@ export class Utf8Validator {
     return this.needed === 0
   }
 
-  /** Takes the next bytes. Answers the index of the first impossible one, or -1. */
+  /** Checks the next bytes. Returns the index of the first invalid one, or -1. */
   push(bytes: Uint8Array): number {
     if (bytes.length < nativeFrom) return this.scan(bytes, 0, bytes.length)
-    // A code point may straddle either end: those few bytes are scanned, the middle is checked natively.
+    // A code point may straddle either end: `scan` checks those few bytes, native code the middle.
     let start = 0
     while (this.needed > 0) {
       if (this.step(bytes[start]) === false) return start
@@ -43,7 +43,7 @@ export class Utf8Validator {
     return -1
   }
 
-  /** RFC 3629 §4's table, one byte at a time, but for ASCII. */
+  /** Applies the table of RFC 3629 §4 to one byte, which is not ASCII or continues a code point. */
   private step(byte: number): boolean {
     if (this.needed === 0) {
       if (byte >= 0xc2 && byte <= 0xdf) this.needed = 1
@@ -88,3 +88,30 @@ export const isWellFormed = (bytes: Uint8Array): boolean => {
   }
   return true
 }
+
+/**
+ * Checks texts that arrive in parts, one text after the other, and locates the
+ * first invalid byte by its offset in its text.
+ */
+export class TextValidator {
+  private readonly utf8 = new Utf8Validator()
+  /** The bytes of the current text so far. */
+  private size = 0
+
+  /**
+   * Checks the next part of a text. Returns the offset of the first invalid byte,
+   * or -1. A text that ends inside a code point is invalid at its end.
+   */
+  check(part: Uint8Array, isLast: boolean): number {
+    const invalidAt = this.utf8.push(part)
+    if (invalidAt >= 0) return this.size + invalidAt
+    this.size += part.length
+    if (!isLast) return -1
+    if (!this.utf8.complete) return this.size
+    this.size = 0
+    return -1
+  }
+}
+
+/** Returns the offset of the first invalid byte of a whole text, or -1. */
+export const findInvalid = (text: Uint8Array): number => isWellFormed(text) ? -1 : new TextValidator().check(text, true)

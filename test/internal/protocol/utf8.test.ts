@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { isUtf8 } from "node:buffer"
-import { isWellFormed, Utf8Validator } from "../../../src/internal/protocol/utf8.ts"
+import { findInvalid, isWellFormed, TextValidator, Utf8Validator } from "../../../src/internal/protocol/utf8.ts"
 import {
   anyBytes,
   anyCuts,
@@ -346,6 +346,39 @@ describe("isWellFormed", () => {
   it.prop("says what TextDecoder says", { bytes: either(anyBytes(), anyNearlyUtf8) }, ({ bytes }) => {
     assert.strictEqual(isWellFormed(bytes), decodes(bytes))
   }, { arbitrary: { runs: 300 } })
+})
+
+describe("TextValidator", () => {
+  /** The offset of the first invalid byte: also of the end of a text that ends inside a code point. */
+  const expectedOffset = (text: Uint8Array): number => {
+    const { at, complete } = oracle(text)
+    return at >= 0 || complete ? at : text.length
+  }
+
+  it.prop(
+    "returns the offset of the first invalid byte in its text, at any cuts",
+    { text: either(anyBytes(), anyNearlyUtf8), cuts: anyCuts },
+    ({ cuts, text }) => {
+      const expected = expectedOffset(text)
+      assert.strictEqual(findInvalid(text), expected)
+      const validator = new TextValidator()
+      // A text before this one does not count.
+      assert.strictEqual(validator.check(encode("é"), true), -1)
+      const parts = cutAt(text, cuts)
+      let offset = -1
+      for (let i = 0; i < parts.length && offset < 0; i++) offset = validator.check(parts[i], i === parts.length - 1)
+      assert.strictEqual(offset, expected)
+    },
+    { arbitrary: { runs: 300 } }
+  )
+
+  it("returns the size of a text that ends inside a code point", () => {
+    const validator = new TextValidator()
+    assert.strictEqual(validator.check(hex("61 e2"), false), -1)
+    assert.strictEqual(validator.check(hex("82"), false), -1)
+    assert.strictEqual(validator.check(hex(""), true), 3)
+    assert.strictEqual(findInvalid(hex("61 e2 82")), 3)
+  })
 })
 
 describe("the slow search", () => {
