@@ -16,7 +16,8 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^effect-ws$/, replacement: source("./src/index.ts") },
-      { find: /^effect-ws\/(.*)$/, replacement: source("./src/$1.ts") }
+      { find: /^effect-ws\/(.*)$/, replacement: source("./src/$1.ts") },
+      { find: "#platform", replacement: source("./src/internal/runtime/platform/node.ts") }
     ]
   },
   test: {

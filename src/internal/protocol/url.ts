@@ -1,5 +1,7 @@
 /** URLs: what of them may be shown, what they say of a server, and where a Location leads. */
-import { Buffer } from "node:buffer"
+import { toBase64 } from "#platform"
+
+const encoder = new TextEncoder()
 
 /**
  * A URL as it was written, whether it is one or not, without its user, password,
@@ -63,4 +65,4 @@ export const hasEncodedCredentials = ({ password, username }: URL): boolean => {
 export const basicAuthorization = ({ password, username }: URL): string | undefined =>
   username === "" && password === ""
     ? undefined
-    : `Basic ${Buffer.from(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`).toString("base64")}`
+    : `Basic ${toBase64(encoder.encode(`${decodeURIComponent(username)}:${decodeURIComponent(password)}`))}`

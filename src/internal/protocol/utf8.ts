@@ -3,7 +3,7 @@
  * inside a code point too (RFC 6455 §8.1): the check keeps its state between
  * parts, and fails at the first byte that no valid text has at that position.
  */
-import { isUtf8 } from "node:buffer"
+import { isUtf8 } from "#platform"
 
 /** Below this many bytes a loop is cheaper than a call into native code. */
 const nativeFrom = 64

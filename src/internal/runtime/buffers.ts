@@ -1,12 +1,7 @@
 /** Bytes that arrive in pieces and are wanted whole. */
-import { Buffer, constants } from "node:buffer"
-import { markAsUntransferable } from "node:worker_threads"
+import { allocateUnpooled, markUntransferable } from "#platform"
 
-/** The most bytes that one array may hold: what a Buffer of Node 20 can. */
-export const maxBytes = Math.min(constants.MAX_LENGTH, 2 ** 32)
-
-/** The most bytes of UTF-8 that one string may be made of: V8 cannot make a longer one if they are ASCII. */
-export const maxTextBytes = constants.MAX_STRING_LENGTH
+export { maxBytes, maxTextBytes } from "#platform"
 
 const blockSize = 16 * 1024
 
@@ -21,17 +16,10 @@ const smallBuffer = 8 * 1024
 export const canRetainView = (size: number, buffer: ArrayBufferLike): boolean =>
   buffer.byteLength <= smallBuffer || size * 2 >= buffer.byteLength
 
-/** Memory that nobody else has a part of, with anything in it. */
-const allocateUnpooled = (size: number): Uint8Array => new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
-
-/** A buffer that many have parts of: who hands theirs to another thread must not take all others' along. */
-const allocateShared = (size: number): ArrayBufferLike => {
-  const { buffer } = Buffer.allocUnsafeSlow(size)
-  try {
-    markAsUntransferable(buffer)
-  } catch {
-    // Other runtimes have it, and cannot do it.
-  }
+/** Allocates a buffer that many views share. It is untransferable: transferring one view would detach all others. */
+const allocateShared = (size: number): ArrayBuffer => {
+  const { buffer } = allocateUnpooled(size)
+  markUntransferable(buffer)
   return buffer
 }
 

@@ -1,0 +1,84 @@
+/**
+ * The host's facilities, on Node: memory, UTF-8, entropy, hashing, turns of the
+ * event loop. `browser.ts` exports the same names for browsers; `#platform`, in
+ * package.json, selects one of the two. Below `internal/node`, no other module
+ * imports `node:*`.
+ */
+import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
+import { hash, randomFillSync } from "node:crypto"
+import { setImmediate } from "node:timers"
+import { markAsUntransferable } from "node:worker_threads"
+
+// Whether a value, of any realm, has a type. A Proxy has none of them.
+export { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
+
+// -----------------------------------------------------------------------------
+// Memory
+// -----------------------------------------------------------------------------
+
+/** The maximum size of one array, in bytes: the limit of a Buffer on Node 20. */
+export const maxBytes: number = Math.min(constants.MAX_LENGTH, 2 ** 32)
+
+/** The maximum length of a text, in bytes of UTF-8: V8 cannot make a longer string of ASCII. */
+export const maxTextBytes: number = constants.MAX_STRING_LENGTH
+
+/** The prototype of the host's own subclass of Uint8Array. */
+export const hostBytesPrototype: object = Buffer.prototype
+
+/** Allocates uninitialized memory, possibly a part of a pool. */
+export const allocatePooled = (size: number): Uint8Array => Buffer.allocUnsafe(size)
+
+/** Allocates uninitialized memory with an ArrayBuffer that belongs to it alone. */
+export const allocateUnpooled = (size: number): Uint8Array<ArrayBuffer> =>
+  new Uint8Array(Buffer.allocUnsafeSlow(size).buffer)
+
+/** Prevents a transfer to another thread, which would detach all views of the buffer. */
+export const markUntransferable = (buffer: ArrayBuffer): void => {
+  try {
+    markAsUntransferable(buffer)
+  } catch {
+    // Other runtimes export the function without implementing it.
+  }
+}
+
+/** Copies arrays into one. */
+export const concatBytes = (parts: ReadonlyArray<Uint8Array>): Uint8Array => Buffer.concat(parts)
+
+/** Whether two arrays have the same bytes. */
+export const equalBytes = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0
+
+// -----------------------------------------------------------------------------
+// Text
+// -----------------------------------------------------------------------------
+
+/** Bytes that texts are written into as UTF-8. */
+export interface TextBuffer extends Uint8Array {
+  /** Writes a text at an offset, as far as there is room, and returns the number of bytes. */
+  readonly write: (text: string, offset: number) => number
+}
+
+/** Allocates uninitialized memory for texts, with an ArrayBuffer that belongs to it alone. */
+export const allocateTextBuffer = (size: number): TextBuffer => Buffer.allocUnsafeSlow(size)
+
+/** Whether bytes are valid UTF-8. */
+export const isUtf8: (bytes: Uint8Array) => boolean = isValidUtf8
+
+/** The length of a text in UTF-8. */
+export const utf8Length = (text: string): number => Buffer.byteLength(text)
+
+/** Encodes bytes in base64. */
+export const toBase64 = (bytes: Uint8Array): string =>
+  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString("base64")
+
+// -----------------------------------------------------------------------------
+// Entropy, hashing, turns
+// -----------------------------------------------------------------------------
+
+/** Fills an array of at most 64 KiB with random bytes that no peer can predict. */
+export const fillRandom = (array: Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer>): void => void randomFillSync(array)
+
+/** The SHA-1 hash of a text in ASCII, in base64. */
+export const sha1Base64 = (text: string): string => hash("sha1", text, "base64")
+
+/** Runs `step` in the next turn of the event loop, after the sockets were read. */
+export const nextTurn: (step: () => void) => void = setImmediate
