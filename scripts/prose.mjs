@@ -9,7 +9,7 @@ import { parseSync } from "oxc-parser"
 /** Words that hide the actor, or stand where a field term belongs: [pattern, what to write instead]. */
 const banned = [
   [
-    /\b(?:who(?:so)?ever|nobody|no one|somebody|someone|anybody|anyone|everybody)\b/i,
+    /\b(?:who(?:so)?ever|nobody|no one|somebody|anybody|everybody)\b/i,
     "name the actor: peer, server, handler, caller, fiber"
   ],
   [/\bfor ever\b/i, "write: without a limit, or: until the connection ends"],

@@ -104,7 +104,7 @@ type ServerExample<Name extends string> = Readonly<
 describe("guides", () => {
   it.live("server: a chat, for those who read what they are sent", () =>
     Effect.gen(function*() {
-      const { Chat } = yield* example<ServerExample<"Chat">>("server", "A handler")
+      const { Chat } = yield* example<ServerExample<"Chat">>("server", "Handlers")
       const talk = Effect.gen(function*() {
         const ada = yield* WebSocketClient.connect("ws://anywhere/")
         assert.strictEqual(contentOf(yield* ada.receive), "1 here")
@@ -177,7 +177,7 @@ describe("guides", () => {
 
   it.live("deploying: who is behind the proxy", () =>
     Effect.gen(function*() {
-      const { Echo } = yield* example<ServerExample<"Echo">>("deploying", "What changes")
+      const { Echo } = yield* example<ServerExample<"Echo">>("deploying", "What changes behind a proxy")
       const whoAmI = (headers: Handshake.HeadersInput) =>
         Effect.flatMap(
           WebSocketClient.connect("ws://anywhere/", { headers }),
@@ -195,7 +195,7 @@ describe("guides", () => {
       const { Bus, Chat } = yield* example<{
         readonly Bus: { readonly layer: Layer.Layer<"Bus"> }
         readonly Chat: Layer.Layer<never, never, WebSocketServer.WebSocketServer | "Bus">
-      }>("scaling", "Between processes")
+      }>("scaling", "Messages between processes")
       const bus = yield* Layer.build(Bus.layer)
       const enter = Effect.gen(function*() {
         const server = Layer.fresh(Chat).pipe(
@@ -216,7 +216,7 @@ describe("guides", () => {
       const { Authenticated, Route } = yield* example<{
         readonly Authenticated: { readonly layer: Layer.Layer<never> }
         readonly Route: Layer.Layer<never>
-      }>("routes", "What the handler has")
+      }>("routes", "The handler's context")
       const { url } = yield* application(Layer.provide(Route, Authenticated.layer))
       const connection = yield* WebSocketClient.connect(`${url}/rooms/blue`, {
         headers: { Authorization: "Bearer s3cret" }
@@ -230,7 +230,7 @@ describe("guides", () => {
       const { Api, Live } = yield* example<{
         readonly Api: HttpApi.HttpApi<"api", never>
         readonly Live: Layer.Layer<never>
-      }>("routes", "Who is let in")
+      }>("routes", "Accepting and rejecting requests")
       const { url } = yield* application(HttpApiBuilder.layer(Api).pipe(Layer.provide(Live)))
       const connection = yield* WebSocketClient.connect(`${url}/feed/news`)
       assert.strictEqual(contentOf(yield* connection.receive), "this is news")
@@ -253,7 +253,7 @@ describe("guides", () => {
       const { Calls, RpcRoute } = yield* example<{
         readonly Calls: RpcGroup.RpcGroup<Rpc.Rpc<"WhoAmI", Schema.Void, Schema.String>>
         readonly RpcRoute: Layer.Layer<never>
-      }>("rpc", "Beside other routes")
+      }>("rpc", "RPC beside other routes")
       const { url } = yield* application(RpcRoute)
       const context = yield* Layer.build(
         RpcClient.layerProtocolSocket().pipe(
@@ -284,7 +284,7 @@ describe("guides", () => {
     Effect.gen(function*() {
       const { program } = yield* example<{ readonly program: Effect.Effect<void, unknown> }>(
         "reconnecting",
-        "Staying connected"
+        "Reconnecting clients"
       )
       const came: Array<string> = []
       const Feed = WebSocketServer.serve(Effect.gen(function*() {
@@ -308,7 +308,7 @@ describe("guides", () => {
         readonly feed: (
           token: Effect.Effect<string>
         ) => Effect.Effect<WebSocketClient.Reconnecting, never, Scope.Scope>
-      }>("reconnecting", "When it tries again, and when it gives up")
+      }>("reconnecting", "Retries and final failures")
       const tokens: Array<string | undefined> = []
       const Feed = WebSocketServer.serve(
         Effect.flatMap(Connection.Connection, (connection) => connection.close(4001)),
@@ -415,7 +415,7 @@ describe("guides", () => {
       const { Echo, Secure } = yield* example<{
         readonly Echo: Layer.Layer<never, never, WebSocketServer.WebSocketServer>
         readonly Secure: Layer.Layer<WebSocketServer.WebSocketServer>
-      }>("server", "TLS, and options from the configuration")
+      }>("server", "TLS and configuration")
       const variables = { PORT: "0", KEY: certificate("localhost.key"), CERT: certificate("signed.crt") }
       const context = yield* Layer.build(
         Layer.provideMerge(Echo, Secure).pipe(Layer.provide(configuration(variables)))
@@ -434,7 +434,7 @@ describe("guides", () => {
     Effect.gen(function*() {
       const { connectFrom } = yield* example<{
         readonly connectFrom: (address: string, url: string) => Effect.Effect<Shape, unknown, Scope.Scope>
-      }>("client", "Sockets of your own")
+      }>("client", "Unix sockets and other streams")
       const server = yield* serve(Effect.gen(function*() {
         const connection = yield* Connection.Connection
         yield* connection.send(String(connection.request.remoteAddress))
@@ -461,7 +461,7 @@ describe("guides", () => {
       const { client, Server } = yield* example<{
         readonly client: Effect.Effect<string>
         readonly Server: Layer.Layer<never, never, WebSocketServer.WebSocketServer>
-      }>("schema", "Messages with a schema")
+      }>("schema", "Typed messages")
       const said = yield* Effect.provide(client, Server.pipe(Layer.provideMerge(Testing.layer())))
       assert.match(said, /^hello, in \d{4}$/)
     }).pipe(Effect.provide(Logger.layer([]))))
