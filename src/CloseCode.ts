@@ -268,7 +268,7 @@ export const isNormal = (code: number): boolean =>
 export const nameOf = (code: number): string => {
   const registered = registry.find((entry) => entry.code === code)
   if (registered !== undefined) return registered.name
-  if (code >= 3000 && code <= 3999) return "Library"
-  if (code >= 4000 && code <= 4999) return "Application"
-  return "Unassigned"
+  const thousands = Math.floor(code / 1000)
+  if (thousands === 3) return "Library"
+  return thousands === 4 ? "Application" : "Unassigned"
 }

@@ -83,13 +83,13 @@ describe("metrics", () => {
         const { client, server } = yield* makePair()
         yield* client.send("x")
         yield* server.receive
-        if (i === 0) yield* client.close()
+        if (i < 2) yield* client.close()
       }
       const read = yield* readings
       assert.deepStrictEqual([read["server messages in"], read["server connections"], read["server closes 1000"]], [
         3,
-        2,
-        1
+        1,
+        2
       ])
     })))
 
@@ -107,6 +107,34 @@ describe("metrics", () => {
           Effect.map(({ value }) => value)
         )
       assert.deepStrictEqual([yield* open("a"), yield* open("b")], [2, 1])
+    })))
+
+  it.live("have the attributes that their docstrings name", () =>
+    metered(Effect.gen(function*() {
+      const server = yield* serve(Effect.flatMap(Connection.Connection, ({ receive }) => receive))
+      yield* Effect.scoped(Effect.gen(function*() {
+        const client = yield* WebSocketClient.connect(server.url)
+        yield* client.ping("")
+        yield* client.send("")
+        yield* client.closed
+      }))
+      yield* until((read) => read["server closes 1000"] === 1)
+      const names = new Map<string, Set<string>>()
+      for (const { attributes, id } of yield* Metric.snapshot) {
+        names.set(id, new Set([...names.get(id) ?? [], ...Object.keys(attributes ?? {})]))
+      }
+      assert.deepStrictEqual(
+        Array.from(names, ([id, attributes]) => [id, ...attributes].join(" ")).toSorted(),
+        [
+          "websocket_backpressure_seconds role direction",
+          "websocket_bytes role direction",
+          "websocket_closes role code",
+          "websocket_connections role",
+          "websocket_handshakes role result",
+          "websocket_messages role direction",
+          "websocket_ping_seconds role"
+        ]
+      )
     })))
 
   it.effect("say how long pongs take, those of the keepalive too", () =>
@@ -333,10 +361,11 @@ describe("spans", () => {
       const { headers, inHandler } = yield* exchange
       assert.deepStrictEqual([headers["traceparent"], inHandler], [undefined, undefined])
       const { spans, tracer } = makeTracer()
-      yield* exchange.pipe(
+      const disabled = yield* exchange.pipe(
         Effect.withTracerEnabled(false),
         Effect.provideService(Tracer.Tracer, tracer)
       )
+      assert.deepStrictEqual([disabled.headers["traceparent"], disabled.inHandler], [undefined, undefined])
       assert.strictEqual(spans.length, 0)
     }))
 
@@ -361,12 +390,15 @@ describe("spans", () => {
       yield* Effect.withParentSpan(ask(), parent()).pipe(
         Effect.provideService(Telemetry.TraceContext, { accept: true, send: false })
       )
+      const unsampled = Tracer.externalSpan({ traceId: "c".repeat(16), spanId: "b".repeat(16), sampled: false })
+      yield* Effect.withParentSpan(ask(), unsampled)
       const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`
       assert.deepStrictEqual(heard.map((headers) => headers["traceparent"]), [
         traceparent,
         "mine",
         undefined,
-        undefined
+        undefined,
+        `00-${"0".repeat(16)}${"c".repeat(16)}-${"b".repeat(16)}-00`
       ])
     }))
 

@@ -46,9 +46,7 @@ export const addressKey = (address: string | undefined): string => {
   if (address === undefined || !address.includes(":")) return address ?? ""
   const mapped = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)
   if (mapped !== null) return mapped[1]
-  const [before, after] = address.replace(/%.*$/, "").split("::")
-  const groups = before === "" ? [] : before.split(":")
-  const rest = after === undefined || after === "" ? [] : after.split(":")
-  const zeros = after === undefined ? 0 : Math.max(0, 8 - groups.length - rest.length)
-  return [...groups, ...Array.from({ length: zeros }, () => "0"), ...rest].slice(0, 4).join(":") + "::/64"
+  const [leading, trailing = []] = address.split("::").map((groups) => groups === "" ? [] : groups.split(":"))
+  const zeros = Array.from({ length: 8 - leading.length - trailing.length }, () => "0")
+  return [...leading, ...zeros, ...trailing].slice(0, 4).join(":") + "::/64"
 }

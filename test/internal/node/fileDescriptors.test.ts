@@ -1,10 +1,23 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Logger } from "effect"
 import { TestClock } from "effect/testing"
+import fs from "node:fs"
+import { syncBuiltinESMExports } from "node:module"
+import { devNull } from "node:os"
 import { FileDescriptors } from "../../../src/internal/node/fileDescriptors.ts"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
 
-describe("Descriptors", () => {
+/** Runs logs, and keeps their levels and messages. */
+const makeLog = () => {
+  const logged: Array<string> = []
+  const logger = Logger.make(({ logLevel, message }) => {
+    logged.push(`${logLevel}: ${[message].flat().join(" ")}`)
+  })
+  const run = (log: Effect.Effect<void>) => Effect.runSync(Effect.provide(log, Logger.layer([logger])))
+  return { logged, run }
+}
+
+describe("FileDescriptors", () => {
   it.effect("says once that there are none, and once that there are some again", () =>
     Effect.gen(function*() {
       const timers = Timers.of(yield* Effect.context<never>())
@@ -34,12 +47,75 @@ describe("Descriptors", () => {
       assert.deepStrictEqual([probes, logs], [5, 2])
     }))
 
-  it.effect("tries for one itself", () =>
+  it.effect("logs an error while there are none, and that there are some again", () =>
     Effect.gen(function*() {
-      const logs: Array<unknown> = []
-      const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), (log) => logs.push(log))
+      const { logged, run } = makeLog()
+      let missing: Error | undefined = new Error("EMFILE")
+      const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), run, () => missing)
+      descriptors.onConnection()
+      yield* TestClock.adjust("999 millis")
+      assert.deepStrictEqual(logged, [])
+      yield* TestClock.adjust("1 millis")
+      missing = undefined
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(logged, [
+        "Error: the WebSocket server cannot take connections, which are dropped Error: EMFILE",
+        "Info: the WebSocket server can take connections again"
+      ])
+    }))
+
+  /** Replaces `openSync` and `closeSync` while an effect runs. */
+  const withFiles = (files: Pick<typeof fs, "closeSync" | "openSync">) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        const { closeSync, openSync } = fs
+        Object.assign(fs, files)
+        syncBuiltinESMExports()
+        return { closeSync, openSync }
+      }),
+      () => TestClock.adjust("1 second"),
+      (original) =>
+        Effect.sync(() => {
+          Object.assign(fs, original)
+          syncBuiltinESMExports()
+        })
+    )
+
+  it.effect("opens a file by itself, and closes it", () =>
+    Effect.gen(function*() {
+      const { logged, run } = makeLog()
+      const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), run)
+      const calls: Array<string> = []
+      descriptors.onConnection()
+      yield* withFiles({
+        openSync: (path, flags) => {
+          calls.push(`open ${path} ${flags}`)
+          return 12_345
+        },
+        closeSync: (descriptor) => {
+          calls.push(`close ${descriptor}`)
+        }
+      })
+      assert.deepStrictEqual(calls, [`open ${devNull} r`, "close 12345"])
       descriptors.onConnection()
       yield* TestClock.adjust("1 second")
-      assert.deepStrictEqual(logs, [])
+      assert.deepStrictEqual(logged, [])
+    }))
+
+  it.effect("logs why it cannot open a file", () =>
+    Effect.gen(function*() {
+      const { logged, run } = makeLog()
+      const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), run)
+      descriptors.onConnection()
+      yield* withFiles({
+        openSync: () => {
+          throw new Error("EMFILE")
+        },
+        closeSync: () => {}
+      })
+      descriptors.stop()
+      assert.deepStrictEqual(logged, [
+        "Error: the WebSocket server cannot take connections, which are dropped Error: EMFILE"
+      ])
     }))
 })

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { vi } from "vitest"
 import { maskInPlace, maskInto } from "../../../src/internal/protocol/masking.ts"
 import { anyBytes, anyCuts, anyMaskKey, anyPayload, cutAt, integer, patterned } from "../../support/properties.ts"
 
@@ -151,4 +152,44 @@ describe("maskInto (RFC 6455 §5.3)", () => {
       same(copied, Buffer.concat([before, naive(source, key, phase), after]), "naive")
     }
   )
+})
+
+describe("the WebAssembly kernel", () => {
+  type XOR = (at: number, end: number, word: number) => void
+  const { WebAssembly } = globalThis as unknown as {
+    readonly WebAssembly: {
+      Instance: new(module: object) => { readonly exports: { readonly m: object; readonly x: XOR } }
+    }
+  }
+
+  /** The module, loaded anew, and the sizes that its kernel is called for. */
+  const load = async () => {
+    const sizes: Array<number> = []
+    const { Instance } = WebAssembly
+    vi.spyOn(WebAssembly, "Instance").mockImplementation(function(module) {
+      const { m, x } = new Instance(module).exports
+      const counted: XOR = (at, end, word) => {
+        sizes.push(end - at)
+        x(at, end, word)
+      }
+      return { exports: { m, x: counted } }
+    })
+    vi.resetModules()
+    const masking = await import("../../../src/internal/protocol/masking.ts")
+    vi.restoreAllMocks()
+    return { masking, sizes }
+  }
+
+  it("compiles, and masks payloads of 768 bytes and more, 64 KiB at a time", async () => {
+    const { masking, sizes } = await load()
+    for (const length of [767, 768, 65_536, 65_537, 200_000]) {
+      const masked = patterned(length)
+      masking.maskInPlace(masked, 0, length, rfcKey, 0)
+      same(masked, naive(patterned(length), rfcKey), `${length} bytes`)
+    }
+    assert.deepStrictEqual(sizes, [768, 65_536, 65_536, 1, 65_536, 65_536, 65_536, 3392])
+    masking.maskInto(new Uint8Array(767), 0, patterned(767), 0, 767, rfcKey, 0)
+    masking.maskInto(new Uint8Array(768), 0, patterned(768), 0, 768, rfcKey, 0)
+    assert.deepStrictEqual(sizes.slice(8), [768])
+  })
 })

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { addressKey, ConnectionLimiter } from "../../../src/internal/server/connectionLimiter.ts"
 
-describe("Admission", () => {
+describe("ConnectionLimiter", () => {
   it("has so many places, in all and for each source, and takes them back", () => {
     const admission = new ConnectionLimiter()
     const places = { max: 3, maxPerAddress: 2 }
@@ -28,9 +28,28 @@ describe("Admission", () => {
     const entered = ["", "", "", ""].map((source) => admission.tryAcquire(source, { max: 3, maxPerAddress: 1 }))
     assert.deepStrictEqual(entered, [true, true, true, false])
   })
+
+  it("makes one place free at an address for each connection that leaves", () => {
+    const limiter = new ConnectionLimiter()
+    const limits = { maxPerAddress: 3 }
+    const enter = () => limiter.tryAcquire("a", limits)
+    for (let i = 0; i < 3; i++) assert.isTrue(enter())
+    limiter.release("a")
+    assert.deepStrictEqual([enter(), enter()], [true, false])
+    limiter.release("a")
+    limiter.release("a")
+    assert.deepStrictEqual([enter(), enter(), enter()], [true, true, false])
+  })
+
+  it("forgets an address when its last connection leaves, and not before", () => {
+    const limiter = new ConnectionLimiter()
+    for (const source of ["a", "b", "b"]) assert.isTrue(limiter.tryAcquire(source, {}))
+    for (const source of ["a", "b"]) limiter.release(source)
+    assert.deepStrictEqual(Array.from(limiter["byAddress"]), [["b", 1]])
+  })
 })
 
-describe("sourceOf", () => {
+describe("addressKey", () => {
   const cases: ReadonlyArray<readonly [string | undefined, string]> = [
     [undefined, ""],
     ["127.0.0.1", "127.0.0.1"],
@@ -39,6 +58,11 @@ describe("sourceOf", () => {
     ["2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"],
     ["2001:db8:1:2::9", "2001:db8:1:2::/64"],
     ["2001:db8::9", "2001:db8:0:0::/64"],
+    ["2001:db8::3:4:5:6:7", "2001:db8:0:3::/64"],
+    ["2001::2:3:4:5:6:7", "2001:0:2:3::/64"],
+    ["1:2:3:4:5:6:7:8%eth0", "1:2:3:4::/64"],
+    ["::FFFF:10.0.0.7", "10.0.0.7"],
+    ["a::ffff:10.0.0.7", "a:0:0:0::/64"],
     ["2001:db8::", "2001:db8:0:0::/64"],
     ["fe80::1%eth0", "fe80:0:0:0::/64"]
   ]
