@@ -59,10 +59,10 @@ export const attacks: Readonly<Record<string, Bad>> = {
     const drip = setInterval(() => socket.write("X"), 100)
     socket.on("close", () => clearInterval(drip))
   }),
-  "no word at all": attackOf(() => {}),
+  "silent sockets": attackOf(() => {}),
   "bytes that are not HTTP": attackOf((socket, turn) => void socket.write(Buffer.alloc(1000, turn))),
   "a head without end": attackOf((socket) => press(socket, Buffer.from(`GET / HTTP/1.1\r\nX: ${"x".repeat(50_000)}`))),
-  "frames that are none": attackOf((socket, turn) =>
+  "invalid frames": attackOf((socket, turn) =>
     void socket.write(Buffer.concat([Buffer.from(request()), Buffer.alloc(100, turn)]))
   ),
   "a length over the limit": attackOf(
