@@ -7,13 +7,13 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Duration, Effect, Schedule, Stream, SubscriptionRef } from "effect"
-import { WebSocketClient } from "effect-ws"
+import { type Reconnecting, WebSocketClient } from "effect-ws"
 import { createInterface } from "node:readline"
 
 const lines = Stream.fromAsyncIterable(createInterface({ input: process.stdin }), (cause) => new Error(String(cause)))
 
 /** What there is to say about a change; nothing about most. */
-const describe = (state: WebSocketClient.State): string | undefined => {
+const describe = (state: Reconnecting.State): string | undefined => {
   switch (state._tag) {
     case "Open":
       return `connected to ${state.connection.request.host}`

@@ -17,7 +17,15 @@ const target = join(root, "docs/api")
 
 /** Modules in the order in which a newcomer meets them; one that is missing here is an error. */
 const groups = {
-  "Programs": ["WebSocketServer", "WebSocketClient", "Connection", "TypedConnection", "Socket"],
+  "Programs": [
+    "WebSocketServer",
+    "WebSocketClient",
+    "Reconnecting",
+    "Connection",
+    "MessageConnection",
+    "TypedConnection",
+    "Socket"
+  ],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
   "Errors": ["ConnectionError", "HandshakeError", "ProtocolError"]

@@ -41,6 +41,7 @@ import type * as Handshake from "./Handshake.ts"
 import { broadcast as broadcastAll } from "./internal/connection/broadcast.ts"
 import * as internal from "./internal/connection/connection.ts"
 import type * as Message from "./Message.ts"
+import type { MessageConnection } from "./MessageConnection.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
 import { Transport } from "./Transport.ts"
 
@@ -93,7 +94,7 @@ export type Fragments =
  * @category models
  * @since 0.1.0
  */
-export interface Connection {
+export interface Connection extends MessageConnection {
   /** Which end this is. */
   readonly role: Frame.Role
   /** The request of the opening handshake. */

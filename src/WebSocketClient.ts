@@ -27,24 +27,18 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
-import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type * as Stream from "effect/Stream"
-import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
-import type { ConnectionClosed, NotConnected } from "./ConnectionError.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import { connect as overNode } from "./internal/node/connect.ts"
 import { instrument } from "./internal/client/instrument.ts"
-import * as internal from "./internal/client/reconnect.ts"
-import type * as Message from "./Message.ts"
+import * as Reconnecting from "./Reconnecting.ts"
 
 // -----------------------------------------------------------------------------
 // Options
@@ -242,85 +236,7 @@ export const connect = (
 // -----------------------------------------------------------------------------
 
 /**
- * Why a reconnecting client is without a connection: it got none, or lost it.
- * `E` is what its own effects fail with: those for the URL and the headers, and
- * `onOpen`.
- *
- * @category reconnecting
- * @since 0.1.0
- */
-export type Failure<E = never> = ConnectError | ConnectionClosed | E
-
-/**
- * The failures in `E` that are the program's own: all but those that every
- * `Failure` includes.
- *
- * @category reconnecting
- * @since 0.1.0
- */
-export type OwnFailure<E> = Exclude<E, ConnectError | ConnectionClosed>
-
-/**
- * State of a reconnecting client. `attempt` starts at 1, and again once a
- * connection has stayed open for `resetAfter`.
- *
- * @category reconnecting
- * @since 0.1.0
- */
-export type State<E = never> =
-  | { readonly _tag: "Connecting"; readonly runAttempt: number }
-  | { readonly _tag: "Open"; readonly connection: Connection.Connection }
-  | {
-    readonly _tag: "Waiting"
-    readonly cause: Failure<E>
-    /** The attempt that comes next. */
-    readonly attempt: number
-    /** How long it waits before that: what `schedule` says, or what the server asks for with a Retry-After if that is longer. */
-    readonly delay: Duration.Duration
-  }
-  /** For good: the peer ended it normally, the Scope was closed, or a failure was final. */
-  | { readonly _tag: "Closed"; readonly exit: Exit.Exit<void, Failure<E>> }
-
-/**
- * One logical connection, over as many real ones as it takes.
- *
- * @category reconnecting
- * @since 0.1.0
- */
-export interface Reconnecting<E = never> {
-  readonly state: SubscriptionRef.SubscriptionRef<State<E>>
-  /**
-   * The messages of all connections, one connection after the other. Ends when
-   * the client is closed and its end was normal, and fails otherwise. If several
-   * fibers read, each message goes to one of them, as with any connection;
-   * `Stream.broadcast` gives every message to all.
-   */
-  readonly messages: Stream.Stream<Message.Message, Failure<E>>
-  /**
-   * Sends a message over the connection that is open. What becomes of it while
-   * there is none, `whileDisconnected` says. As with any connection, a message that was
-   * handed to the network may be lost with it; none is sent twice.
-   */
-  readonly send: (
-    message: Message.Input,
-    options?: Extension.SendOptions
-  ) => Effect.Effect<void, NotConnected<E>>
-  /**
-   * Sends many messages in one write, none between them. Where the connection is
-   * lost while an extension takes its time over them, all go again.
-   */
-  readonly sendAll: (
-    messages: ReadonlyArray<Message.Input>,
-    options?: Extension.SendOptions
-  ) => Effect.Effect<void, NotConnected<E>>
-  /** The connection that is open, for all else that one can do with it. Waits until there is one. */
-  readonly connection: Effect.Effect<Connection.Connection, NotConnected<E>>
-  /** Waits until the client is closed, and answers how it ended. */
-  readonly closed: Effect.Effect<void, Failure<E>>
-}
-
-/**
- * Options of `reconnecting`.
+ * Options of `reconnecting`: how to connect, and when.
  *
  * @category options
  * @since 0.1.0
@@ -333,74 +249,18 @@ export interface ReconnectingOptions<
   R2 = never,
   E3 = never,
   R3 = never
-> extends Omit<ConnectOptions, "headers"> {
-  /** Further headers for each request; or an effect that is run for each, to get a fresh token. */
+> extends Omit<ConnectOptions, "headers">, Reconnecting.Options<Connection.Connection, E | E1, E2, R2, E3, R3> {
+  /** Further headers for each request; or an effect that runs for each attempt, to get a fresh token. */
   readonly headers?: Handshake.HeadersInput | Effect.Effect<Handshake.HeadersInput, E1, R1> | undefined
-  /**
-   * Run on each connection before it is given to anybody: to authenticate, or to
-   * subscribe again. It has the connection to itself; to read an answer, use
-   * `receive`. When it fails, the connection is closed, and that counts as a
-   * failed attempt. A Scope that it asks for is that of the connection.
-   */
-  readonly onOpen?: ((connection: Connection.Connection) => Effect.Effect<unknown, E2, R2>) | undefined
-  /**
-   * How long to wait before each further attempt, given the failure. When it is
-   * done, the failure is final. Default: 0.5 seconds, then twice as long each
-   * time up to 30 seconds, jittered, for ever.
-   */
-  readonly schedule?: Schedule.Schedule<unknown, Failure<NoInfer<E | E1 | E2>>, E3, R3> | undefined
-  /**
-   * How long a connection must have been open for the schedule to begin anew
-   * after it. Changes of the system's clock do not count. Default 5 seconds.
-   * 0 or more, or Infinity.
-   */
-  readonly resetAfter?: Duration.Input | undefined
-  /**
-   * The longest wait that a server can ask for: if it rejects the handshake with
-   * a Retry-After (RFC 9110 §10.2.3), in seconds or as a date, the next attempt
-   * waits for so long if the schedule's delay is shorter. At random, up to a fifth
-   * is added, because other clients were told the same. 0 ignores the header.
-   * Default 5 minutes. 0 or more, or Infinity.
-   */
-  readonly maxRetryAfter?: Duration.Input | undefined
-  /**
-   * Which failures end the client. Default: `isFinal`. Write it behind `onOpen`:
-   * TypeScript reads options in order, and learns there what may fail.
-   */
-  readonly isFinal?: ((failure: Failure<NoInfer<E | E1 | E2>>) => boolean) | undefined
-  /**
-   * What becomes of what is sent while there is no connection. "suspend" waits
-   * for one; "fail" fails with `NotConnected`; `{ buffer }` keeps that many
-   * sends, in order, for the next connection, and waits beyond that. What is
-   * kept when the client is closed is lost. Default "suspend".
-   */
-  readonly whileDisconnected?: "suspend" | "fail" | { readonly buffer: number } | undefined
 }
 
 /**
- * Whether a failure is one that the next attempt would meet again, so that a
- * reconnecting client gives up. Final are:
+ * Connects to a server, and again whenever the connection is lost, until its
+ * Scope closes or a failure is final: `Reconnecting.make` with `connect`.
  *
- * - a status other than 101 that blames the request: all but 408, 425, 429 and
- *   those from 500; the same of a proxy
- * - an answer that is wrong, a redirect that is not followed, options that
- *   cannot be
- * - the peer's close frame with 1000 or without a code: it has finished
- *
- * Not final are all other ends of a connection that was open, names that mean
- * nothing, refused connections, TLS failures, deadlines, and the failures of
- * the program's own effects.
- *
- * @category reconnecting
- * @since 0.1.0
- */
-export const isFinal: (failure: Failure<unknown>) => boolean = internal.isFinal
-
-/**
- * A connection that is made again when it is lost, until its Scope closes or a
- * failure is final. The URL may be an effect, which is run for each attempt.
- * This does not wait for the first connection, and fails with nothing: see
- * `state`, `closed`, and the errors of what is sent and received.
+ * The URL may be an effect, which runs for each attempt. `reconnecting` does not
+ * wait for the first connection, and does not fail: failures are in `state`, in
+ * `closed`, and in the errors of sending and receiving.
  *
  * **Example** (A feed that outlives its connections)
  *
@@ -431,14 +291,32 @@ export const reconnecting = <
   R3 = never
 >(
   url: string | URL | Effect.Effect<string | URL, E, R>,
-  options?: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3>
-): Effect.Effect<Reconnecting<OwnFailure<E | E1 | E2 | E3>>, never, Scope.Scope | R | R1 | R2 | R3> =>
-  // What `OwnFailure` leaves out is in each `Failure` all the same, which TypeScript does not see.
-  internal.reconnect(connect, url, options ?? {}) as Effect.Effect<
-    Reconnecting<any>,
-    never,
-    Scope.Scope | R | R1 | R2 | R3
-  >
+  options: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3> = {}
+): Effect.Effect<
+  Reconnecting.Reconnecting<Reconnecting.OwnFailure<E | E1 | E2 | E3>>,
+  never,
+  Scope.Scope | R | R1 | R2 | R3
+> => {
+  const { headers, isFinal, maxRetryAfter, onOpen, resetAfter, schedule, whileDisconnected, ...connectOptions } =
+    options
+  const attempt = Effect.gen(function*() {
+    const target = yield* evaluate<string | URL, E, R>(url)
+    // Without headers here, those of the client's own options stay.
+    const fresh = headers === undefined ? {} : { headers: yield* evaluate(headers) }
+    return yield* connect(target, { ...connectOptions, ...fresh })
+  })
+  return Reconnecting.make(() => attempt, {
+    isFinal,
+    maxRetryAfter,
+    onOpen,
+    resetAfter,
+    schedule,
+    whileDisconnected
+  })
+}
+
+const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.isEffect(value) ? value as Effect.Effect<A, E, R> : Effect.succeed(value)
 
 // -----------------------------------------------------------------------------
 // Layers

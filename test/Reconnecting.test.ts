@@ -17,7 +17,16 @@ import {
   Stream,
   SubscriptionRef
 } from "effect"
-import { CloseCode, Connection, ConnectionError, HandshakeError, Message, Transport, WebSocketClient } from "effect-ws"
+import {
+  CloseCode,
+  Connection,
+  ConnectionError,
+  HandshakeError,
+  Message,
+  Reconnecting,
+  Transport,
+  WebSocketClient
+} from "effect-ws"
 import { TestClock } from "effect/testing"
 import { contentOf, settle, type Shape } from "./support/memory.ts"
 import { rawServer, serve } from "./support/net.ts"
@@ -71,7 +80,7 @@ const everySecond = Schedule.spaced("1 second")
 const second = Effect.andThen(settle, Effect.andThen(TestClock.adjust("1 second"), settle))
 
 /** Keeps all that comes, and how it ends. */
-const collect = <E>(client: WebSocketClient.Reconnecting<E>) =>
+const collect = <E>(client: Reconnecting.Reconnecting<E>) =>
   Effect.gen(function*() {
     const messages: Array<unknown> = []
     const fiber = yield* Effect.forkScoped(
@@ -92,10 +101,10 @@ const keepingFour = Effect.gen(function*() {
 
 const receive = (server: Server) => Effect.map(server.connection.receive, contentOf)
 
-const stateOf = <E>(client: WebSocketClient.Reconnecting<E>) => SubscriptionRef.getUnsafe(client.state)
+const stateOf = <E>(client: Reconnecting.Reconnecting<E>) => SubscriptionRef.getUnsafe(client.state)
 
 /** Keeps all states, from the first on. */
-const watchStates = <E>(client: WebSocketClient.Reconnecting<E>) =>
+const watchStates = <E>(client: Reconnecting.Reconnecting<E>) =>
   Effect.gen(function*() {
     const states: Array<string> = []
     yield* Effect.forkScoped(
@@ -105,7 +114,7 @@ const watchStates = <E>(client: WebSocketClient.Reconnecting<E>) =>
             state._tag === "Waiting"
               ? `waiting for ${state.attempt}, ${(state.cause as { readonly _tag: string })._tag}`
               : state._tag === "Connecting"
-              ? `connecting, ${state.runAttempt}`
+              ? `connecting, ${state.attempt}`
               : state._tag
           )
         )),
@@ -573,17 +582,17 @@ describe("the failures of a client's own effects", () => {
       const { layer } = yield* network()
       yield* Effect.gen(function*() {
         // That these compile is what is tested: the type of the state allows no other client.
-        const sends: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+        const sends: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
           onOpen: (connection) => connection.send("subscribe")
         })
-        const receives: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+        const receives: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
           onOpen: (connection) => Effect.andThen(connection.send("login"), connection.receive)
         })
-        const asks: WebSocketClient.Reconnecting = yield* WebSocketClient.reconnecting(
+        const asks: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting(
           Effect.as(WebSocketClient.connect("ws://tickets/"), "ws://there/"),
           { headers: Effect.as(Effect.scoped(WebSocketClient.connect("ws://tickets/")), {}) }
         )
-        const fails: WebSocketClient.Reconnecting<NoToken> = yield* WebSocketClient.reconnecting("ws://there/", {
+        const fails: Reconnecting.Reconnecting<NoToken> = yield* WebSocketClient.reconnecting("ws://there/", {
           headers: Effect.fail(new NoToken()),
           onOpen: (connection) => connection.send("subscribe")
         })
@@ -691,7 +700,7 @@ describe("which failures are final", () => {
     closedBy: undefined,
     cause: new ConnectionError.UnexpectedEof()
   })
-  const cases: ReadonlyArray<readonly [name: string, failure: WebSocketClient.Failure, final: boolean]> = [
+  const cases: ReadonlyArray<readonly [name: string, failure: Reconnecting.Failure, final: boolean]> = [
     ...[200, 302, 400, 401, 403, 404, 407, 426].map((status) => [`status ${status}`, rejected(status), true] as const),
     ...[408, 425, 429, 500, 502, 503, 504].map((status) => [`status ${status}`, rejected(status), false] as const),
     ["ConnectFailed", refused, false],
@@ -708,13 +717,13 @@ describe("which failures are final", () => {
   ]
   for (const [name, failure, final] of cases) {
     it(`${name}: ${final ? "final" : "not"}`, () => {
-      assert.strictEqual(WebSocketClient.isFinal(failure), final)
+      assert.strictEqual(Reconnecting.isFinal(failure), final)
     })
   }
 
   it("a failure of the program's own: not", () => {
-    assert.isFalse(WebSocketClient.isFinal("no token"))
-    assert.isFalse(WebSocketClient.isFinal(new Error("no token")))
+    assert.isFalse(Reconnecting.isFinal("no token"))
+    assert.isFalse(Reconnecting.isFinal(new Error("no token")))
   })
 
   it.effect("401 ends the client, and all who have to do with it learn why", () =>
@@ -987,7 +996,7 @@ describe("the Scope", () => {
           const greet = Effect.suspend(() => servers.at(-1)!.connection.send("welcome"))
           const fibers = countingFibers()
           let held = 0
-          let made: WebSocketClient.Reconnecting | undefined
+          let made: Reconnecting.Reconnecting | undefined
           return {
             effect: fibers.counted(
               Effect.scoped(Effect.gen(function*() {

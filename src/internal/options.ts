@@ -10,7 +10,6 @@ import type { OriginPolicy } from "../Handshake.ts"
 import { InvalidOption } from "../HandshakeError.ts"
 import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
 import type { Faults } from "../Testing.ts"
-import type { ReconnectingOptions } from "../WebSocketClient.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 import { checkConnection } from "./connection/options.ts"
 import { parse } from "./protocol/url.ts"
@@ -79,18 +78,6 @@ export const checkListen = (
     positiveDuration("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
-
-export const checkReconnecting = (
-  { maxRetryAfter, resetAfter, whileDisconnected }: Pick<
-    ReconnectingOptions,
-    "maxRetryAfter" | "resetAfter" | "whileDisconnected"
-  >
-): Checked =>
-  nonNegativeDuration("resetAfter", resetAfter) ??
-    nonNegativeDuration("maxRetryAfter", maxRetryAfter) ??
-    (typeof whileDisconnected === "object"
-      ? atLeast(0, "whileDisconnected.buffer", whileDisconnected.buffer)
-      : undefined)
 
 export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
   integerBetween(8, 15, "serverMaxWindowBits", options.serverMaxWindowBits) ??

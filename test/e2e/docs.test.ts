@@ -24,6 +24,7 @@ import {
   Connection,
   Handshake,
   type HandshakeError,
+  type Reconnecting,
   Socket,
   TypedConnection,
   WebSocketClient,
@@ -307,7 +308,7 @@ describe("guides", () => {
       const { feed } = yield* example<{
         readonly feed: (
           token: Effect.Effect<string>
-        ) => Effect.Effect<WebSocketClient.Reconnecting, never, Scope.Scope>
+        ) => Effect.Effect<Reconnecting.Reconnecting, never, Scope.Scope>
       }>("reconnecting", "Retries and final failures")
       const tokens: Array<string | undefined> = []
       const Feed = WebSocketServer.serve(

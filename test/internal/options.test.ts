@@ -331,7 +331,9 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
   WebSocketClient: {
     handshakeTimeout: [wait, connected],
     maxRedirects: [whole(/whole number, 0 or more/, 0, Number.MAX_SAFE_INTEGER), connected],
-    connectionAttemptDelay: [duration, connected],
+    connectionAttemptDelay: [duration, connected]
+  },
+  Reconnecting: {
     resetAfter: [duration, reconnected],
     maxRetryAfter: [duration, reconnected]
   },

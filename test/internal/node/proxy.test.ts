@@ -1,7 +1,7 @@
 /** Proxies: the tunnel that CONNECT opens, and what a proxy answers that opens none. */
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope, Stream } from "effect"
-import { Connection, Handshake, HandshakeError, WebSocketClient } from "effect-ws"
+import { Connection, Handshake, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
 import { readFileSync } from "node:fs"
@@ -308,7 +308,7 @@ describe("a proxy that opens no tunnel", () => {
       const reject = (status: number) => ({ status, url: "ws://host/", headers: {}, rawHeaders: [] })
       assert.deepStrictEqual(
         [403, 407, 302, 429, 502, 503].map((status) =>
-          WebSocketClient.isFinal(new HandshakeError.ProxyRejected(reject(status)))
+          Reconnecting.isFinal(new HandshakeError.ProxyRejected(reject(status)))
         ),
         [true, true, true, false, false, false]
       )
