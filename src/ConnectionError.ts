@@ -39,8 +39,8 @@
  * const program = Effect.gen(function*() {
  *   const { client, link, server } = yield* Testing.makePair()
  *   yield* server.close(4001, "try elsewhere")
- *   const { clean, code, first, reason } = yield* Effect.flip(client.receive)
- *   return `${first} ${code} ${reason} ${clean}`
+ *   const { clean, closedBy, code, reason } = yield* Effect.flip(client.receive)
+ *   return `${closedBy} ${code} ${reason} ${clean}`
  * })
  *
  * await Effect.runPromise(Effect.scoped(program)) // => "remote 4001 try elsewhere true"
