@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
     seed: { type: "string", default: "effect-ws" },
-    count: { type: "string", default: "300" },
+    count: { type: "string", default: "200" },
     module: { type: "string", default: "" },
     equivalents: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
@@ -59,6 +59,7 @@ const kinds = /^test\/([^/]+|internal\/.+|sockets\/[^/]+)\.test\.ts$/
  */
 const testedBy = {
   broadcast: ["Connection"],
+  browser: ["internal/runtime/platform"],
   codec: ["PerMessageDeflate"],
   connect: ["sockets/clientConnect", "WebSocketClient"],
   connection: ["Connection", "sockets/slowConsumers", "sockets/closing"],
@@ -68,6 +69,7 @@ const testedBy = {
   instrument: ["Telemetry", "Reconnecting"],
   logging: ["Telemetry", "WebSocketServer"],
   metrics: ["Telemetry"],
+  node: ["internal/runtime/platform"],
   pendingSockets: ["sockets/upgrades"],
   receiveQueue: ["Connection"],
   reconnect: ["Reconnecting"],
@@ -97,6 +99,8 @@ const filesIn = (folder) =>
 
 // -- Which tests belong to a module -------------------------------------------
 
+const { imports: hostImports } = JSON.parse(readFileSync("package.json", "utf8"))
+
 /** What a file imports of this project; a namespace from "effect-ws" is the module of that name. */
 const importsOf = (file) => {
   const { staticExports, staticImports } = parseSync(file, readFileSync(file, "utf8")).module
@@ -110,6 +114,9 @@ const importsOf = (file) => {
     if (isType || !from) return []
     if (from.value === "effect-ws") return [`src/${importName.name}.ts`]
     if (from.value.startsWith("effect-ws/")) return [`src/${from.value.slice("effect-ws/".length)}.ts`]
+    if (from.value.startsWith("#")) {
+      return [hostImports[from.value].default.replace("./dist/", "src/").replace(/js$/, "ts")]
+    }
     return from.value.startsWith(".") ? [join(file, "..", from.value)] : []
   })
 }

@@ -44,7 +44,7 @@ export class Scanner {
 
   /** Passes over spaces and tabs. */
   skipSpace(): void {
-    while (this.at < this.value.length && isSpace(this.value.charCodeAt(this.at))) this.at++
+    while (isSpace(this.value.charCodeAt(this.at))) this.at++
   }
 
   /** Takes `character` if it is next. */
@@ -57,7 +57,7 @@ export class Scanner {
   /** Takes a token; "" where none begins. */
   token(): string {
     const from = this.at
-    while (this.at < this.value.length && isTokenCode(this.value.charCodeAt(this.at))) this.at++
+    while (isTokenCode(this.value.charCodeAt(this.at))) this.at++
     return this.value.slice(from, this.at)
   }
 

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Clock, Effect, Schema } from "effect"
+import { Arbitrary, Clock, type Duration, Effect, Schema } from "effect"
 import { TestClock } from "effect/testing"
 import { type Timer, Timers } from "../../../src/internal/runtime/timers.ts"
+import { settle } from "../../support/memory.ts"
 import { eventually } from "../../support/resources.ts"
 
 const timersOf = Effect.map(Effect.context<never>(), (context) => Timers.of(context))
@@ -80,8 +81,60 @@ describe("Timers", () => {
     Effect.gen(function*() {
       const timers = yield* timersOf
       const timer = timers.schedule(Number.POSITIVE_INFINITY, () => assert.fail("it came"))
+      assert.deepStrictEqual([timer.deadline, timer.index], [Number.POSITIVE_INFINITY, -1])
       yield* TestClock.adjust("100 days")
       timers.cancel(timer)
+    }))
+
+  /** Timers on a Clock that counts how often it was asked to sleep, and how many sleep now. */
+  const countingSleeps = Effect.map(Clock.Clock, (clock) => {
+    const sleeps = { begun: 0, now: 0 }
+    const counting: Clock.Clock = Object.create(clock, {
+      sleep: {
+        value: (duration: Duration.Duration) =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => {
+              sleeps.begun++
+              sleeps.now++
+            }),
+            () => clock.sleep(duration),
+            () => Effect.sync(() => sleeps.now--)
+          )
+      }
+    })
+    return { timers: new Timers(counting), sleeps }
+  })
+
+  it.effect("sleeps once for all, and not at all once the last is cancelled", () =>
+    Effect.gen(function*() {
+      const { sleeps, timers } = yield* countingSleeps
+      const all = [1000, 2000, 3000].map((millis) => timers.schedule(millis, () => assert.fail("it came")))
+      yield* settle
+      assert.deepStrictEqual(sleeps, { begun: 1, now: 1 })
+      for (const timer of [all[1], all[0]]) timers.cancel(timer)
+      yield* settle
+      assert.deepStrictEqual(sleeps, { begun: 1, now: 1 })
+      timers.cancel(all[2])
+      yield* settle
+      assert.deepStrictEqual(sleeps, { begun: 1, now: 0 })
+    }))
+
+  it.effect("sleeps once for all that is scheduled and cancelled while it fires", () =>
+    Effect.gen(function*() {
+      const { sleeps, timers } = yield* countingSleeps
+      timers.schedule(1000, () => {
+        for (const millis of [5000, 3000, 1000]) timers.schedule(millis, () => {})
+      })
+      timers.schedule(2000, () => {
+        timers.cancel(timers.schedule(1000, () => assert.fail("it came")))
+      })
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(sleeps, { begun: 2, now: 1 })
+      yield* TestClock.adjust("1 second")
+      assert.deepStrictEqual(sleeps, { begun: 3, now: 1 })
+      yield* TestClock.adjust("10 seconds")
+      assert.deepStrictEqual(sleeps, { begun: 4, now: 0 })
     }))
 
   it.effect("spreads what repeats evenly over its interval, in the same way for each Clock", () =>
