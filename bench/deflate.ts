@@ -123,7 +123,7 @@ export const benchDeflate = async (rounds: number): Promise<Table> => {
           takeover ? "kept" : "none",
           String(level),
           sizeName(size),
-          figure(received.plain / received.compressed),
+          figure(received.uncompressed / received.compressed),
           figure(median(times.ours)),
           figure(median(times.ws)),
           figure(median(times.ours.map((one, i) => times.ws[i] / one)))

@@ -8,7 +8,6 @@ import { Buffer } from "node:buffer"
 import { platform } from "node:process"
 import type { OriginPolicy } from "../Handshake.ts"
 import { InvalidOption } from "../HandshakeError.ts"
-import type * as PerMessageDeflate from "../PerMessageDeflate.ts"
 import type { Faults } from "../Testing.ts"
 import type { ListenOptions, ServeOptions } from "../WebSocketServer.ts"
 import { checkConnection } from "./connection/options.ts"
@@ -78,15 +77,6 @@ export const checkListen = (
     positiveDuration("handshakeTimeout", handshakeTimeout) ??
     atLeast(1, "maxHeaderSize", maxHeaderSize) ??
     atLeast(1, "maxPendingHandshakes", maxPendingHandshakes)
-
-export const checkDeflate = (options: PerMessageDeflate.Options): Checked =>
-  integerBetween(8, 15, "serverMaxWindowBits", options.serverMaxWindowBits) ??
-    integerBetween(8, 15, "clientMaxWindowBits", options.clientMaxWindowBits) ??
-    integerBetween(0, 9, "level", options.level) ??
-    integerBetween(1, 9, "memoryLevel", options.memoryLevel) ??
-    atLeast(0, "threshold", options.threshold) ??
-    atLeast(0, "memoryLimit", options.memoryLimit) ??
-    positiveDuration("releaseAfter", options.releaseAfter)
 
 export const checkFaults = ({ breakAfter, chunkSize, latency }: Faults): Checked =>
   nonNegativeDuration("latency", latency) ?? atLeast(1, "chunkSize", chunkSize) ?? atLeast(0, "breakAfter", breakAfter)

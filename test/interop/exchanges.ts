@@ -423,8 +423,8 @@ const deflated = (options: PerMessageDeflate.Options, { deflated: by, run }: Exc
       if (options.serverNoContextTakeover === true) assert.isTrue(forgets("server"), agreed.join())
       yield* run(ours, theirs)
       const { received, sent } = yield* deflate.stats
-      if (by !== "them") assert.isBelow(sent.compressed, sent.plain / 2)
-      if (by !== "us" && cannot.compress === undefined) assert.isBelow(received.compressed, received.plain / 2)
+      if (by !== "them") assert.isBelow(sent.compressed, sent.uncompressed / 2)
+      if (by !== "us" && cannot.compress === undefined) assert.isBelow(received.compressed, received.uncompressed / 2)
     })
   return { extensions: [deflate], run: runWith }
 }

@@ -1,53 +1,45 @@
 /**
- * The two directions of permessage-deflate in one connection (RFC 7692 §7.2):
- * payloads in, payloads out.
+ * Compresses and decompresses the payloads of one connection (RFC 7692 §7.2).
  *
- * What takes no more than a slice of 64 KiB, in and out, is done at once. More
- * is done slice by slice, with a turn of the event loop in between.
+ * A payload of up to one slice, 64 KiB in and out, is processed at once. A larger
+ * one is processed slice by slice, with a turn of the event loop in between.
  */
 import * as Effect from "effect/Effect"
 import { isUint8Array } from "node:util/types"
 import type { DecodeError, SizeBudget } from "../../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../../ProtocolError.ts"
 import { ByteBuilder, emptyBytes } from "../runtime/buffers.ts"
+import type { Direction } from "./negotiation.ts"
 import type { Lease, LeaseHolder, ZlibPool } from "./streamPool.ts"
-import { copyOutput, noFlush, sliceSize, syncFlush, tail } from "./zlibStream.ts"
+import { copyOutput, flushMarker, noFlush, sliceSize, syncFlush, type ZlibStream } from "./zlibStream.ts"
 
-/** How one direction is compressed. */
-export interface Direction {
-  readonly contexts: ZlibPool
-  readonly windowBits: number
-  /** Whether a message may refer to those before it. */
-  readonly takeover: boolean
-}
-
-/** Work that is done in slices. A step answers whether it was the last. */
+/** Work in slices. `step` processes one, and returns whether it was the last. */
 interface SlicedTask {
   readonly step: () => boolean
 }
 
-const runToEnd = (work: SlicedTask): Effect.Effect<void> =>
-  Effect.flatMap(Effect.yieldNow, () => work.step() ? Effect.void : runToEnd(work))
+const runToEnd = (task: SlicedTask): Effect.Effect<void> =>
+  Effect.flatMap(Effect.yieldNow, () => task.step() ? Effect.void : runToEnd(task))
 
-/** What comes out, most often in one part; many small ones are put together. */
+/** Collects the output of the steps. Most payloads have one part, which is kept as it is. */
 class Output {
   private first: Uint8Array | undefined
-  private pieces: ByteBuilder | undefined
+  private builder: ByteBuilder | undefined
 
   push(part: Uint8Array): void {
     if (this.first === undefined) {
       this.first = part
       return
     }
-    if (this.pieces === undefined) {
-      this.pieces = new ByteBuilder()
-      this.pieces.push(this.first)
+    if (this.builder === undefined) {
+      this.builder = new ByteBuilder()
+      this.builder.push(this.first)
     }
-    this.pieces.push(part)
+    this.builder.push(part)
   }
 
   concat(): Uint8Array {
-    return this.pieces?.concat() ?? this.first ?? emptyBytes
+    return this.builder?.concat() ?? this.first ?? emptyBytes
   }
 }
 
@@ -55,105 +47,105 @@ class Output {
 // Compression
 // -----------------------------------------------------------------------------
 
-/** Compresses what a connection sends. */
+/** Compresses the messages that a connection sends. */
 export class Deflater implements LeaseHolder {
+  private readonly pool: ZlibPool
   private readonly direction: Direction
-  private held: Lease | undefined
-  private closed = false
+  private lease: Lease | undefined
+  private isClosed = false
 
-  constructor(direction: Direction) {
+  constructor(pool: ZlibPool, direction: Direction) {
+    this.pool = pool
     this.direction = direction
   }
 
-  /** Compresses the payload of a frame, whole: nothing of it is left inside (§7.2.1). */
-  deflate(payload: Uint8Array, final: boolean): Uint8Array | Effect.Effect<Uint8Array> {
-    if (this.closed) return payload
+  /** Compresses the payload of a frame, and flushes: zlib keeps no byte of it back (§7.2.1). */
+  deflate(payload: Uint8Array, isFinal: boolean): Uint8Array | Effect.Effect<Uint8Array> {
+    if (this.isClosed) return payload
     if (payload.length === 0) {
-      // zlib would not flush twice in a row, and need not: the frame before this ended with a whole block.
-      if (!final) return payload
-      this.rest(true)
-      // The header of an empty stored block; what the receiver adds is the rest of it (§7.2.3.6).
+      // zlib does not flush twice in a row, and need not: the frame before this one ended between two blocks.
+      if (!isFinal) return payload
+      this.endFrame(true)
+      // The first byte of an empty stored block; the receiver appends the rest (§7.2.3.6).
       return Uint8Array.of(0)
     }
-    this.held ??= this.direction.contexts.deflater(this.direction.windowBits)
-    this.held.busy = true
-    const { stream } = this.held
-    // Most often that is all, and nothing has to be remembered of it.
+    this.lease ??= this.pool.leaseDeflater(this.direction.windowBits)
+    this.lease.isBusy = true
+    const { stream } = this.lease
     const length = Math.min(sliceSize, payload.length)
-    const last = length === payload.length
-    const size = stream.step(last ? syncFlush : noFlush, payload, 0, length)
-    if (last && size < sliceSize) {
-      const compressed = copyOutput(final ? size - tail.length : size)
-      this.rest(final)
+    const isLast = length === payload.length
+    const size = stream.step(isLast ? syncFlush : noFlush, payload, 0, length)
+    if (isLast && size < sliceSize) {
+      const compressed = copyOutput(isFinal ? size - flushMarker.length : size)
+      this.endFrame(isFinal)
       return compressed
     }
-    // The rest is compressed in later turns: by then the program may have transferred its buffer.
-    const work = new DeflateTask(stream, payload.slice(), final)
-    work.took(size, length)
-    return Effect.map(runToEnd(work), () => {
-      this.rest(final)
-      return work.result()
+    // The other slices are compressed in later turns. The program may have transferred its buffer by then.
+    const task = new DeflateTask(stream, payload.slice(), isFinal)
+    task.onStep(size, length)
+    return Effect.map(runToEnd(task), () => {
+      this.endFrame(isFinal)
+      return task.result()
     })
   }
 
-  private rest(final: boolean): void {
-    const { held } = this
-    if (held === undefined) return
-    const { contexts, takeover } = this.direction
-    if (final && !takeover) {
-      this.held = undefined
-      return contexts.release(held)
+  private endFrame(isFinal: boolean): void {
+    const { lease } = this
+    if (lease === undefined) return
+    if (isFinal && !this.direction.takeover) {
+      this.lease = undefined
+      return this.pool.release(lease)
     }
-    // It may go now, even within a message: what comes after it just refers to nothing before.
-    contexts.markIdle(held, this)
+    // Also within a message: after an eviction, the next frame refers to nothing before it.
+    this.pool.markIdle(lease, this)
   }
 
   onEvict(): void {
-    this.held = undefined
+    this.lease = undefined
   }
 
   close(): void {
-    this.closed = true
-    const { held } = this
-    this.held = undefined
-    if (held?.busy === false) this.direction.contexts.release(held)
-    else if (held !== undefined) this.direction.contexts.discard(held)
+    this.isClosed = true
+    const { lease } = this
+    this.lease = undefined
+    if (lease?.isBusy === false) this.pool.release(lease)
+    else if (lease !== undefined) this.pool.discard(lease)
   }
 }
 
 class DeflateTask implements SlicedTask {
-  private readonly stream: Lease["stream"]
+  private readonly stream: ZlibStream
   private readonly payload: Uint8Array
-  private readonly final: boolean
+  private readonly isFinal: boolean
   private readonly output = new Output()
-  private at = 0
+  private consumed = 0
 
-  constructor(stream: Lease["stream"], payload: Uint8Array, final: boolean) {
+  constructor(stream: ZlibStream, payload: Uint8Array, isFinal: boolean) {
     this.stream = stream
     this.payload = payload
-    this.final = final
+    this.isFinal = isFinal
   }
 
   step(): boolean {
-    const { at, payload, stream } = this
-    // The connection is over; nobody will send this.
-    if (stream.closed) return true
-    const length = Math.min(sliceSize, payload.length - at)
-    const last = at + length === payload.length
-    const size = stream.step(last ? syncFlush : noFlush, payload, at, length)
-    this.took(size, length)
-    return last && size < sliceSize
+    const { consumed, payload, stream } = this
+    // The connection has ended: the frame is not sent.
+    if (stream.isClosed) return true
+    const length = Math.min(sliceSize, payload.length - consumed)
+    const isLast = consumed + length === payload.length
+    const size = stream.step(isLast ? syncFlush : noFlush, payload, consumed, length)
+    this.onStep(size, length)
+    return isLast && size < sliceSize
   }
 
-  /** A step made so much of so much. */
-  took(size: number, length: number): void {
-    this.at += length - this.stream.inputRemaining
+  /** Records that a step was given `length` bytes and produced `size` bytes. */
+  onStep(size: number, length: number): void {
+    this.consumed += length - this.stream.inputRemaining
     this.output.push(copyOutput(size))
   }
 
   result(): Uint8Array {
-    const whole = this.output.concat()
-    return this.final ? whole.subarray(0, -tail.length) : whole
+    const compressed = this.output.concat()
+    return this.isFinal ? compressed.subarray(0, -flushMarker.length) : compressed
   }
 }
 
@@ -164,152 +156,163 @@ class DeflateTask implements SlicedTask {
 const invalidData = (problem: string): InvalidExtensionData =>
   new InvalidExtensionData({ extension: "permessage-deflate", problem })
 
-/** Decompresses what a connection receives. */
+/** Decompresses the messages that a connection receives. */
 export class Inflater implements LeaseHolder {
+  private readonly pool: ZlibPool
   private readonly direction: Direction
-  private held: Lease | undefined
-  /** What the next message may refer to, while there is no decompressor that knows it. */
+  private lease: Lease | undefined
+  /** The window of an evicted stream, to which the next message may refer. */
   private window: Uint8Array | undefined
-  /** Why there is no way on. */
+  /** Why no further frame is decoded: each gets this failure. */
   private failure: DecodeError | undefined
 
-  constructor(direction: Direction) {
+  constructor(pool: ZlibPool, direction: Direction) {
+    this.pool = pool
     this.direction = direction
   }
 
-  /** Decompresses the payload of a frame, into the room that its message has left. */
+  /** Decompresses the payload of a frame into what the budget of its message has left. */
   inflate(
     payload: Uint8Array,
-    final: boolean,
-    room: SizeBudget
+    isFinal: boolean,
+    budget: SizeBudget
   ): Uint8Array | DecodeError | Effect.Effect<Uint8Array, DecodeError> {
-    if (payload.length === 0 && !final) return payload
-    const work = new InflateTask(this, payload, final, room)
-    if (work.step()) return this.end(work, final)
-    return Effect.flatMap(runToEnd(work), () => {
-      const result = this.end(work, final)
+    if (payload.length === 0 && !isFinal) return payload
+    const task = new InflateTask(this, payload, isFinal, budget)
+    if (task.step()) return this.endFrame(task, isFinal)
+    return Effect.flatMap(runToEnd(task), () => {
+      const result = this.endFrame(task, isFinal)
       return isUint8Array(result) ? Effect.succeed(result) : Effect.fail(result)
     })
   }
 
-  /** The stream at work. It has to stay until the end of a message: only there it is between two blocks. */
-  get stream(): Lease["stream"] | undefined {
+  /**
+   * Returns a busy stream, or undefined after a failure. The stream stays busy until
+   * the end of a message: only there it is between two blocks.
+   */
+  busyStream(): ZlibStream | undefined {
     if (this.failure !== undefined) return undefined
-    if (this.held === undefined) {
-      this.held = this.direction.contexts.inflater(this.direction.windowBits, this.window)
+    if (this.lease === undefined) {
+      this.lease = this.pool.leaseInflater(this.direction.windowBits, this.window)
       this.setWindow(undefined)
     }
-    this.held.busy = true
-    return this.held.stream
+    this.lease.isBusy = true
+    return this.lease.stream
   }
 
-  /** What was a stream of its own has ended, with a final block; what follows is another (§7.2.3.4). */
+  /** Begins a new DEFLATE stream behind a final block (§7.2.3.4). */
   restart(): void {
-    const { held } = this
-    if (held === undefined) return
-    if (!held.stream.hasDictionary) return held.stream.reset()
-    this.held = undefined
-    this.direction.contexts.discard(held)
+    const { lease } = this
+    if (lease === undefined) return
+    if (!lease.stream.hasDictionary) return lease.stream.reset()
+    this.lease = undefined
+    this.pool.discard(lease)
   }
 
-  private end(work: InflateTask, final: boolean): Uint8Array | DecodeError {
-    const failure = this.failure ?? work.failure
+  private endFrame(task: InflateTask, isFinal: boolean): Uint8Array | DecodeError {
+    const failure = this.failure ?? task.failure
     if (failure !== undefined) {
       this.fail(failure)
       return failure
     }
-    if (final) this.rest()
-    return work.output.concat()
+    if (isFinal) this.endMessage()
+    return task.output.concat()
   }
 
-  private rest(): void {
-    const { held } = this
-    if (held === undefined) return
-    const { contexts, takeover } = this.direction
-    if (takeover) return contexts.markIdle(held, this)
-    this.held = undefined
-    contexts.release(held)
+  private endMessage(): void {
+    const { lease } = this
+    if (lease === undefined) return
+    if (this.direction.takeover) return this.pool.markIdle(lease, this)
+    this.lease = undefined
+    this.pool.release(lease)
   }
 
   onEvict({ stream }: Lease): void {
-    this.held = undefined
+    this.lease = undefined
     this.setWindow(stream.takeWindow())
   }
 
   private setWindow(window: Uint8Array | undefined): void {
-    this.direction.contexts.usage.windows += (window?.length ?? 0) - (this.window?.length ?? 0)
+    this.pool.usage.windows += (window?.length ?? 0) - (this.window?.length ?? 0)
     this.window = window
   }
 
   private fail(failure: DecodeError): void {
     this.failure = failure
     this.setWindow(undefined)
-    const { held } = this
-    this.held = undefined
-    if (held !== undefined) this.direction.contexts.discard(held)
+    const { lease } = this
+    this.lease = undefined
+    if (lease !== undefined) this.pool.discard(lease)
   }
 
   close(): void {
-    const { held } = this
-    if (held?.busy === false) {
-      this.held = undefined
-      this.direction.contexts.release(held)
+    const { lease } = this
+    if (lease?.isBusy === false) {
+      this.lease = undefined
+      this.pool.release(lease)
     }
-    this.fail(invalidData("the connection is over"))
+    this.fail(invalidData("the connection has ended"))
   }
 }
+
+/** The most final blocks in a slice, each of which restarts the stream. */
+const maxStepsPerSlice = 64
 
 class InflateTask implements SlicedTask {
   readonly output = new Output()
   failure: DecodeError | undefined
   private readonly inflater: Inflater
   private readonly payload: Uint8Array
-  private readonly final: boolean
-  private readonly room: SizeBudget
-  private at = 0
-  private size = 0
+  private readonly isFinal: boolean
+  private readonly budget: SizeBudget
+  private consumed = 0
+  private produced = 0
 
-  constructor(inflater: Inflater, payload: Uint8Array, final: boolean, room: SizeBudget) {
+  constructor(inflater: Inflater, payload: Uint8Array, isFinal: boolean, budget: SizeBudget) {
     this.inflater = inflater
     this.payload = payload
-    this.final = final
-    this.room = room
+    this.isFinal = isFinal
+    this.budget = budget
   }
 
-  /** A slice, of at most so much input and output, and so many final blocks. */
+  /** Ends after a slice of input, a slice of output, or `maxStepsPerSlice` steps of zlib. */
   step(): boolean {
-    const until = { at: this.at + sliceSize, size: this.size + sliceSize }
-    for (let count = 0; count < 64 && this.at < until.at && this.size < until.size; count++) {
+    const consumedLimit = this.consumed + sliceSize
+    const producedLimit = this.produced + sliceSize
+    for (let steps = 0; steps < maxStepsPerSlice; steps++) {
+      if (this.consumed >= consumedLimit || this.produced >= producedLimit) return false
       if (this.advance()) return true
     }
     return false
   }
 
+  /** Lets zlib take one step. Returns whether the frame is done, or has failed. */
   private advance(): boolean {
-    const { at, inflater, payload, room } = this
-    const { stream } = inflater
-    // The connection is over; nothing waits for this.
+    const { budget, consumed, inflater, payload } = this
+    const stream = inflater.busyStream()
+    // The connection has ended.
     if (stream === undefined) return true
-    // One byte more than there may be is enough to know.
-    const space = Math.min(sliceSize, Math.max(0, room.limit - room.used - this.size) + 1)
-    const length = Math.min(sliceSize, payload.length - at)
-    const made = stream.step(syncFlush, payload, at, length, space)
+    // One byte more than the budget shows that the message exceeds it.
+    const space = Math.min(sliceSize, Math.max(0, budget.limit - budget.used - this.produced) + 1)
+    const length = Math.min(sliceSize, payload.length - consumed)
+    const size = stream.step(syncFlush, payload, consumed, length, space)
     if (stream.problem !== undefined) return this.failWith(invalidData(stream.problem))
-    this.at += length - stream.inputRemaining
-    this.size += made
-    if (room.used + this.size > room.limit) {
-      return this.failWith(new MessageTooLarge({ size: room.used + this.size, limit: room.limit }))
+    this.consumed += length - stream.inputRemaining
+    this.produced += size
+    const messageSize = budget.used + this.produced
+    if (messageSize > budget.limit) {
+      return this.failWith(new MessageTooLarge({ size: messageSize, limit: budget.limit }))
     }
-    if (made > 0) this.output.push(copyOutput(made))
-    if (made === space) return false
-    // It took less than there was, although there was room: a final block.
+    if (size > 0) this.output.push(copyOutput(size))
+    if (size === space) return false
+    // zlib left input although it had space for output: it stopped behind a final block.
     if (stream.inputRemaining > 0) inflater.restart()
-    if (this.at < payload.length) return false
-    return this.final ? this.complete(stream) : true
+    if (this.consumed < payload.length) return false
+    return this.isFinal ? this.endMessage(stream) : true
   }
 
-  /** A message ends between two blocks, or with a final block: there is nothing left to complete then. */
-  private complete(stream: Lease["stream"]): true {
+  /** Checks that the message ends between two blocks, or with a final block (§7.2.2). */
+  private endMessage(stream: ZlibStream): true {
     const end = stream.endMessage()
     if (end === "within") return this.failWith(invalidData(stream.problem ?? "a message ended within a block"))
     if (end === "final") this.inflater.restart()

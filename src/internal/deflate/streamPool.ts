@@ -1,105 +1,115 @@
 /**
- * The zlib streams of all connections of an extension: which are alive, which
- * are spare, and when they go.
+ * The zlib streams of all connections of one extension: which exist, which are
+ * idle, and when they are evicted.
  *
- * A stream goes when it was not used between two looks, `releaseAfter` apart,
- * and when all together take more than `memoryLimit`, the one first that was
- * not used for the longest time. One fiber looks, and only while there is
- * something to look at.
+ * A sweep, every `releaseAfter` while there are streams, evicts those that were not
+ * used since the sweep before. While all streams take more than `memoryLimit`, the
+ * least recently used are evicted. The pool starts no fiber: the timers that its
+ * users hand in call the sweep.
  */
-import type * as Context from "effect/Context"
-import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
+import type { Timers } from "../runtime/timers.ts"
 import { makeDeflate, makeInflate, type ZlibStream } from "./zlibStream.ts"
 
-/** How many streams of a kind are kept for whoever comes next. */
-const maxSpares = 8
+/** How many idle streams of a kind the pool keeps for the next connection. */
+const maxIdle = 8
 
-/** A stream in somebody's hands, or spare. */
+/** A stream that a connection holds, or that is idle in the pool. */
 export interface Lease {
   readonly kind: Kind
   readonly stream: ZlibStream
-  /** Whether it is needed as it is, and cannot go. */
-  busy: boolean
-  /** When it was used last, counted in uses. */
-  usedAt: number
-  /** Who has it, to be told when it goes. */
-  owner: LeaseHolder | undefined
+  /** Whether the stream is within a message, and must not be evicted. */
+  isBusy: boolean
+  /** When the stream was last used, as the number of uses of all streams until then. */
+  lastUsed: number
+  holder: LeaseHolder | undefined
 }
 
 export interface LeaseHolder {
-  /** The stream will be closed right after this: now is the time to save something from it. */
-  readonly onEvict: (held: Lease) => void
+  /** Saves what the holder needs of a stream, which the pool closes right after this. */
+  readonly onEvict: (lease: Lease) => void
 }
 
-/** Streams of one kind can stand in for each other. */
+/** Streams of one direction and window size, which can replace each other. */
 interface Kind extends LeaseHolder {
   readonly name: "deflaters" | "inflaters"
   readonly make: () => ZlibStream
-  readonly idleStreams: Array<Lease>
+  readonly idle: Array<Lease>
 }
 
 export interface ZlibPoolOptions {
   readonly level: number
   readonly memoryLevel: number
-  readonly releaseAfter: Duration.Duration
+  /** In milliseconds. */
+  readonly releaseAfter: number
+  /** In bytes. */
   readonly memoryLimit: number
 }
 
 export class ZlibPool {
-  /** How many there are of each, spare ones among them, and what they take; what is kept in place of others. */
+  /** The number of streams, idle ones included; their memory in bytes; the bytes of windows kept of evicted inflaters. */
   readonly usage = { deflaters: 0, inflaters: 0, memory: 0, windows: 0 }
+  /** The number of users. */
+  connections = 0
   private readonly options: ZlibPoolOptions
   /** By window bits. */
   private readonly kinds: Record<Kind["name"], Array<Kind | undefined>> = { deflaters: [], inflaters: [] }
   private readonly leases = new Set<Lease>()
   private uses = 0
-  connections = 0
-  private context!: Context.Context<never>
-  private sweeper: Fiber.Fiber<void> | undefined
+  /** The timers of the user that came last, for the next sweep. */
+  private timers: Timers | undefined
+  private cancelSweep: (() => void) | undefined
 
   constructor(options: ZlibPoolOptions) {
     this.options = options
   }
 
-  /** A connection begins. */
-  addUser(context: Context.Context<never>): void {
+  addUser(timers: Timers): void {
     this.connections++
-    this.context = context
+    this.timers = timers
   }
 
-  /** A connection is over, and has given everything back. After the last, nothing is kept. */
+  /** Removes a user that has released its leases. After the last, the pool keeps no stream. */
   removeUser(): void {
     if (--this.connections > 0) return
-    for (const held of this.leases) this.evict(held)
+    for (const lease of this.leases) this.evict(lease)
   }
 
-  /** A compressor that remembers nothing. It is busy. */
-  deflater(windowBits: number): Lease {
-    return this.take(this.kind("deflaters", windowBits))
+  /** Leases a busy compressor with an empty window. */
+  leaseDeflater(windowBits: number): Lease {
+    return this.lease(this.kind("deflaters", windowBits))
   }
 
-  /** A decompressor that remembers `window` alone. It is busy. */
-  inflater(windowBits: number, window: Uint8Array | undefined): Lease {
+  /** Leases a busy decompressor whose window is `window`, or empty. */
+  leaseInflater(windowBits: number, window: Uint8Array | undefined): Lease {
     const kind = this.kind("inflaters", windowBits)
-    return window === undefined ? this.take(kind) : this.add(kind, makeInflate(windowBits, window))
+    return window === undefined ? this.lease(kind) : this.add(kind, makeInflate(windowBits, window))
   }
 
-  /** It was used, and may go from here on, which its owner will be told. */
-  markIdle(held: Lease, owner: LeaseHolder): void {
-    held.usedAt = ++this.uses
-    held.busy = false
-    held.owner = owner
+  /** Allows the pool to evict a stream that was just used. `holder` keeps the lease until then. */
+  markIdle(lease: Lease, holder: LeaseHolder): void {
+    lease.lastUsed = ++this.uses
+    lease.isBusy = false
+    lease.holder = holder
   }
 
-  /** Nobody needs what it remembers any more; it is in order, and the next may have it. */
-  release(held: Lease): void {
-    const { idleStreams } = held.kind
-    if (held.stream.hasDictionary || idleStreams.length === maxSpares) return this.discard(held)
-    held.stream.reset()
-    idleStreams.push(held)
-    this.markIdle(held, held.kind)
+  /** Takes back a stream that is in order, and whose window no connection needs, for the next connection. */
+  release(lease: Lease): void {
+    const { kind, stream } = lease
+    if (stream.hasDictionary || kind.idle.length === maxIdle) return this.discard(lease)
+    stream.reset()
+    kind.idle.push(lease)
+    this.markIdle(lease, kind)
+  }
+
+  /** Closes a stream that no connection can use again. */
+  discard(lease: Lease): void {
+    if (!this.leases.delete(lease)) return
+    lease.stream.close()
+    this.usage[lease.kind.name]--
+    this.usage.memory -= lease.stream.memory
+    if (this.leases.size > 0) return
+    this.cancelSweep?.()
+    this.cancelSweep = undefined
   }
 
   private kind(name: Kind["name"], windowBits: number): Kind {
@@ -108,70 +118,66 @@ export class ZlibPool {
 
   private makeKind(name: Kind["name"], windowBits: number): Kind {
     const { level, memoryLevel } = this.options
-    const idleStreams: Array<Lease> = []
+    const idle: Array<Lease> = []
     return {
       name,
       make: () => name === "deflaters" ? makeDeflate(windowBits, level, memoryLevel) : makeInflate(windowBits),
-      idleStreams,
-      onEvict: (held) => idleStreams.splice(idleStreams.indexOf(held), 1)
+      idle,
+      onEvict: (lease) => idle.splice(idle.indexOf(lease), 1)
     }
   }
 
-  private take(kind: Kind): Lease {
-    const spare = kind.idleStreams.pop()
-    if (spare === undefined) return this.add(kind, kind.make())
-    spare.busy = true
-    return spare
+  private lease(kind: Kind): Lease {
+    const lease = kind.idle.pop()
+    if (lease === undefined) return this.add(kind, kind.make())
+    lease.isBusy = true
+    return lease
   }
 
   private add(kind: Kind, stream: ZlibStream): Lease {
-    const held: Lease = { kind, stream, busy: true, usedAt: 0, owner: undefined }
-    this.leases.add(held)
+    const lease: Lease = { kind, stream, isBusy: true, lastUsed: 0, holder: undefined }
+    this.leases.add(lease)
     this.usage[kind.name]++
     this.usage.memory += stream.memory
-    while (this.usage.memory > this.options.memoryLimit) {
-      const oldest = this.oldest()
-      if (oldest === undefined) break
-      this.evict(oldest)
-    }
-    this.sweeper ??= Effect.runForkWith(this.context)(this.sweep)
-    return held
+    this.enforceLimit()
+    if (this.cancelSweep === undefined) this.scheduleSweep()
+    return lease
   }
 
-  private oldest(): Lease | undefined {
+  // -- eviction --------------------------------------------------------------
+
+  private enforceLimit(): void {
+    while (this.usage.memory > this.options.memoryLimit) {
+      const lease = this.leastRecentlyUsed()
+      if (lease === undefined) return
+      this.evict(lease)
+    }
+  }
+
+  private leastRecentlyUsed(): Lease | undefined {
     let oldest: Lease | undefined
-    for (const held of this.leases) {
-      if (!held.busy && (oldest === undefined || held.usedAt < oldest.usedAt)) oldest = held
+    for (const lease of this.leases) {
+      if (!lease.isBusy && (oldest === undefined || lease.lastUsed < oldest.lastUsed)) oldest = lease
     }
     return oldest
   }
 
-  private evict(held: Lease): void {
-    held.owner?.onEvict(held)
-    this.discard(held)
+  private evict(lease: Lease): void {
+    lease.holder?.onEvict(lease)
+    this.discard(lease)
   }
 
-  /** Nothing of it can be used again. */
-  discard(held: Lease): void {
-    if (!this.leases.delete(held)) return
-    held.stream.close()
-    this.usage[held.kind.name]--
-    this.usage.memory -= held.stream.memory
-    if (this.leases.size > 0) return
-    this.sweeper?.interruptUnsafe()
-    this.sweeper = undefined
+  private scheduleSweep(): void {
+    const { timers, uses } = this
+    const timer = timers?.schedule(this.options.releaseAfter, () => this.sweep(uses))
+    // Another user may have brought other timers by then.
+    this.cancelSweep = () => timers?.cancel(timer)
   }
 
-  private readonly sweep: Effect.Effect<void> = Effect.suspend(() => {
-    const since = this.uses
-    return Effect.andThen(
-      Effect.sleep(this.options.releaseAfter),
-      Effect.suspend(() => {
-        for (const held of this.leases) {
-          if (!held.busy && held.usedAt <= since) this.evict(held)
-        }
-        return this.sweep
-      })
-    )
-  })
+  private sweep(since: number): void {
+    for (const lease of this.leases) {
+      if (!lease.isBusy && lease.lastUsed <= since) this.evict(lease)
+    }
+    if (this.leases.size > 0) this.scheduleSweep()
+  }
 }

@@ -1,60 +1,60 @@
 /**
- * Raw DEFLATE (RFC 1951) in steps that end before the next statement, on Node's
- * own zlib.
+ * Raw DEFLATE (RFC 1951) in synchronous steps, on Node's own zlib.
  *
- * Node has no public way to do this and keep the context from one message to
- * the next: its streams take each chunk through a thread pool, and its `*Sync`
- * functions begin anew each time. So this calls what those functions call. Of
- * what was measured on JSON of 1 KiB, in microseconds a message, level 6:
+ * Node has no public synchronous function that keeps the window from one message
+ * to the next: its streams use a thread pool, and its `*Sync` functions begin with
+ * an empty window. So this module calls the function that those call,
+ * `writeSync`. Alternatives, measured on JSON of 1 KiB at level 6, in microseconds
+ * a message:
  *
  * ```text
  *                                  deflate   inflate
- * writeSync, with context             14       2.5
+ * writeSync, window kept              14       2.5
  * writeSync, reset for each           10
  * _processChunk, close disarmed       16
  * deflateRawSync                      26
  * minizlib                            27
- * fflate, no context                  42
+ * fflate, no window kept              42
  * pako                                47       35
  * streams, as ws uses them            60 for both, one after the other
  * ```
  *
- * Large data in slices of 64 KiB, with a turn of the event loop in between,
- * took as long as in the thread pool, and held the loop up for about as long;
- * eight at once on two cores took 1.4 times as long. Slices need no queue, and
- * what they hold is known.
+ * A large payload in slices of 64 KiB, with a turn of the event loop in between,
+ * takes as long as in the thread pool and blocks the loop for about as long. Eight
+ * at once take 1.4 times as long on two cores. Slices need no queue, and the
+ * memory that they hold is known.
  */
 import { Buffer } from "node:buffer"
 import * as Zlib from "node:zlib"
 import { allocate } from "../runtime/buffers.ts"
 
-/** What is used of a stream's inner life; the same in Node 20, 22 and 24. */
+/** The private parts of Node's streams that this module uses. They are the same in Node 20, 22 and 24. */
 export interface Internals {
   readonly _handle: {
     readonly writeSync: (
       flush: number,
       input: Uint8Array,
-      inputAt: number,
+      inputOffset: number,
       inputLength: number,
       output: Uint8Array,
-      outputAt: number,
+      outputOffset: number,
       outputLength: number
     ) => void
     readonly reset: () => void
   }
-  /** What the last write left: room for output, and input. */
+  /** After a write: the bytes of output space that remain, and the bytes of input that remain. */
   readonly _writeState: Uint32Array
   readonly close: () => void
 }
 
-/** The most that a step takes or makes, in bytes: about a millisecond's work at most levels. */
+/** The most bytes of input or output of a step: about a millisecond of work at most levels. */
 export const sliceSize = 64 * 1024
 
-/** Where every step leaves its output, for all streams: it has to be copied before the next step of any. */
+/** The output of the last step of any stream. The caller copies it before the next step. */
 const outputBuffer = Buffer.allocUnsafeSlow(sliceSize).buffer
 const output = new Uint8Array(outputBuffer)
 
-/** A copy of the first bytes of `output`, and no more than them. */
+/** Copies the first `size` bytes of the last step's output. */
 export const copyOutput = (size: number): Uint8Array => {
   const copy = allocate(size)
   copy.set(new Uint8Array(outputBuffer, 0, size))
@@ -66,26 +66,26 @@ export const syncFlush = Zlib.constants.Z_SYNC_FLUSH
 /** Stops an inflater behind each block. */
 const stopBehindBlock = Zlib.constants.Z_BLOCK
 
-/** What a flush ends with. A sender takes it off the end of a message (RFC 7692 §7.2.1), a receiver puts it back (§7.2.2). */
-export const tail = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
-/** A byte that the inflater leaves if it stops behind the tail. */
-const tailAndMore = Uint8Array.of(...tail, 0x00)
-/** Two blocks that hold nothing: between two blocks, at a whole byte, they change nothing. */
-const emptyBlocks = Uint8Array.of(0x00, ...tail, 0x00, ...tail)
+/** The last bytes of a flush. A sender removes them from a message (RFC 7692 §7.2.1), a receiver appends them (§7.2.2). */
+export const flushMarker = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
+/** The marker and a byte that an inflater does not consume if it stops behind the marker. */
+const markerAndByte = Uint8Array.of(...flushMarker, 0x00)
+/** Two empty stored blocks. Between two blocks, at the start of a byte, they have no effect. */
+const emptyBlocks = Uint8Array.of(0x00, ...flushMarker, 0x00, ...flushMarker)
 
 /** A raw DEFLATE stream, in one direction. */
 export class ZlibStream {
   readonly windowBits: number
-  /** About how much memory zlib has for it, in bytes. */
+  /** An estimate of zlib's memory for this stream, in bytes. */
   readonly memory: number
-  /** Whether it began with a dictionary, to which `reset` would go back. */
+  /** Whether the stream began with a dictionary. `reset` would restore it. */
   readonly hasDictionary: boolean
-  /** The bytes of input that the last step left. */
+  /** The bytes of input that the last step did not consume. */
   inputRemaining = 0
-  /** What is wrong with the data, once something is; there is no way on then. */
+  /** zlib's message, if the data is invalid. The stream is unusable then. */
   problem: string | undefined
-  closed = false
-  /** The bytes that have come out, as far as the window still knows them. */
+  isClosed = false
+  /** The number of bytes in the window. */
   private windowFill: number
   private readonly internals: Internals
 
@@ -95,7 +95,7 @@ export class ZlibStream {
     this.memory = memory
     this.hasDictionary = dictionarySize > 0
     this.windowFill = dictionarySize
-    // In place of Node's own, which destroys the stream and emits the error.
+    // Replaces Node's handler, which destroys the stream and emits the error.
     const onerror = (message: string) => {
       this.problem = message
     }
@@ -103,40 +103,39 @@ export class ZlibStream {
   }
 
   /**
-   * Takes input and answers how many bytes of `output` it made, at most `room`.
-   * Where that is all of `room`, there may be more to come.
+   * Processes `length` bytes of input from `offset`. Returns the number of bytes
+   * that it produced, at most `space`; if that is all of `space`, zlib may have more.
    */
-  step(flush: number, input: Uint8Array, at: number, length: number, room = sliceSize): number {
+  step(flush: number, input: Uint8Array, offset: number, length: number, space = sliceSize): number {
     // Node would end the process.
-    if (this.closed) throw new Error("a zlib stream was used after its end")
+    if (this.isClosed) throw new Error("expected an open zlib stream, got one that was closed")
     const { _handle, _writeState } = this.internals
-    _handle.writeSync(flush, input, at, length, output, 0, room)
+    _handle.writeSync(flush, input, offset, length, output, 0, space)
     if (this.problem !== undefined) return 0
     this.inputRemaining = _writeState[1]
-    const made = room - _writeState[0]
-    this.windowFill = Math.min(this.windowFill + made, 1 << this.windowBits)
-    return made
+    const size = space - _writeState[0]
+    this.windowFill = Math.min(this.windowFill + size, 1 << this.windowBits)
+    return size
   }
 
-  /** Back to the beginning, with an empty window. Not for one that began with a dictionary. */
+  /** Begins a new DEFLATE stream with an empty window. The stream must not have a dictionary. */
   reset(): void {
     this.internals._handle.reset()
     this.windowFill = 0
   }
 
   /**
-   * Takes the tail of a message, and answers where that leaves an inflater that
-   * has taken the message itself and given all its output (RFC 7692 §7.2.2):
-   * between two blocks, behind a final block, or within a block, where no message
-   * ends. Between two blocks, a message changes nothing but the window.
+   * Appends the flush marker to a message that an inflater has consumed, with all
+   * its output read (RFC 7692 §7.2.2). Returns where the message ends: between two
+   * blocks, behind a final block, or within a block, which is invalid.
    */
   endMessage(): "between" | "final" | "within" {
-    const made = this.step(stopBehindBlock, tailAndMore, 0, tailAndMore.length)
-    const more = this.inputRemaining
-    // It takes nothing behind a final block.
-    if (more === tailAndMore.length) return "final"
-    if (made > 0 || more !== 1) return "within"
-    // A block that is not stored may end within a byte. The bits behind it, ones of the tail, begin another block then.
+    const size = this.step(stopBehindBlock, markerAndByte, 0, markerAndByte.length)
+    const remaining = this.inputRemaining
+    // zlib consumes nothing behind a final block.
+    if (remaining === markerAndByte.length) return "final"
+    if (size > 0 || remaining !== 1) return "within"
+    // A block that is not stored may end within a byte. The marker's next bits would begin another block then.
     this.step(syncFlush, emptyBlocks, 0, emptyBlocks.length)
     return this.problem !== undefined
       ? "within"
@@ -148,34 +147,34 @@ export class ZlibStream {
   }
 
   /**
-   * The last bytes that came out of an inflater which is between two blocks, as
-   * many as later data may refer to. The inflater is of no more use after this.
+   * Returns the window of an inflater that is between two blocks: the last bytes
+   * of its output, to which later data may refer. The inflater is unusable after this.
    *
-   * zlib does not hand its window out, but a block that repeats what was at that
-   * distance does. So nothing has to be copied as long as the inflater lives.
+   * zlib does not expose its window, but it inflates a block that refers back to
+   * all of it. So no window is copied while its inflater exists.
    */
   takeWindow(): Uint8Array {
-    const size = this.windowFill
-    const block = backReferenceBlock(size)
-    const made = this.step(syncFlush, block, 0, block.length)
-    // A buffer of its own: in one that is shared with others, it would hold on to them.
-    return Uint8Array.from(output.subarray(0, Math.min(size, made)))
+    const fill = this.windowFill
+    const block = backReferenceBlock(fill)
+    const size = this.step(syncFlush, block, 0, block.length)
+    // Not from a shared buffer, all of which the window would retain.
+    return Uint8Array.from(output.subarray(0, Math.min(fill, size)))
   }
 
   close(): void {
-    if (this.closed) return
-    this.closed = true
+    if (this.isClosed) return
+    this.isClosed = true
     this.internals.close()
   }
 }
 
-/** The beginning of a block in fixed Huffman codes that repeats the last `distance` bytes (RFC 1951 §3.2.5, §3.2.6). */
+/** Returns the start of a block in fixed Huffman codes that repeats the last `distance` bytes (RFC 1951 §3.2.5, §3.2.6). */
 const backReferenceBlock = (distance: number): Uint8Array => {
   const matches = Math.ceil(distance / 258)
   const block = new Uint8Array(Math.ceil((3 + matches * 26) / 8))
-  let at = 0
+  let bit = 0
   const write = (value: number, bits: number) => {
-    for (let i = 0; i < bits; i++, at++) block[at >> 3] |= (value >> i & 1) << (at & 7)
+    for (let i = 0; i < bits; i++, bit++) block[bit >> 3] |= (value >> i & 1) << (bit & 7)
   }
   const writeCode = (code: number, bits: number) => {
     for (let i = bits - 1; i >= 0; i--) write(code >> i & 1, 1)
@@ -185,15 +184,15 @@ const backReferenceBlock = (distance: number): Uint8Array => {
   const distanceCode = extraBits === 0 ? offset : 2 * extraBits + 2 + (offset >> extraBits & 1)
   write(0b010, 3)
   for (let i = 0; i < matches; i++) {
-    // 285: a match of 258 bytes.
+    // Code 285: a match of 258 bytes.
     writeCode(0b11000101, 8)
     writeCode(distanceCode, 5)
     write(offset & (1 << extraBits) - 1, extraBits)
   }
-  return block.subarray(0, Math.ceil(at / 8))
+  return block.subarray(0, Math.ceil(bit / 8))
 }
 
-/** Makes Node's streams; their own buffers are not used, and as small as can be. */
+/** Makes Node's streams. Their own buffers are unused, so they have the smallest size that Node allows. */
 const streams = {
   deflate: (windowBits: number, level: number, memLevel: number): unknown =>
     Zlib.createDeflateRaw({ windowBits, level, memLevel, chunkSize: 64 }),
@@ -208,45 +207,48 @@ const streams = {
 }
 
 /**
- * zlib has no raw DEFLATE with a window of 2^8 bytes. With one of 2^9 it never
- * refers to more than 250 bytes back, which leaves room for a whole match and
- * what it looks at ahead of it (262 bytes): who asked for 2^8 can read that.
+ * zlib has no raw DEFLATE with a window of 2^8 bytes. With a window of 2^9 bytes it
+ * refers back 250 bytes at most, because it keeps 262 bytes free for a match and
+ * its lookahead. So a peer with a window of 2^8 bytes can decompress its output.
  */
-const leastWindowBits = 9
+const minWindowBits = 9
 
 export const makeDeflate = (windowBits: number, level: number, memLevel: number, from = streams): ZlibStream => {
-  const bits = Math.max(windowBits, leastWindowBits)
-  // The window and its chains, hashes (never fewer than 2^15 in Node's zlib), the block at hand, and what is about them.
+  const bits = Math.max(windowBits, minWindowBits)
+  // The window and its chains, the hashes (2^15 or more in Node's zlib), the current block, and the stream's structs.
   const memory = (1 << bits + 2) + (1 << Math.max(memLevel + 8, 16)) + (1 << memLevel + 8) + 8 * 1024
   return new ZlibStream(from.deflate(bits, level, memLevel) as Internals, bits, memory, 0)
 }
 
 export const makeInflate = (windowBits: number, dictionary?: Uint8Array, from = streams): ZlibStream => {
-  const bits = Math.max(windowBits, leastWindowBits)
+  const bits = Math.max(windowBits, minWindowBits)
   const memory = (1 << bits) + 9 * 1024
   return new ZlibStream(from.inflate(bits, dictionary) as Internals, bits, memory, dictionary?.length ?? 0)
 }
 
-/** Whether this Node has within its streams what is used here, tried out. */
+/** Compresses and decompresses a sample. Returns whether the private parts of this Node's streams work as expected. */
 export const selfTest = (from = streams): boolean => {
   try {
-    const sample = Buffer.from("what goes in, goes in, comes out")
+    const sample = Buffer.from("a sample, a sample that repeats")
     const deflate = makeDeflate(15, 6, 8, from)
-    const compressed = [1, 2].map(() => copyOutput(deflate.step(syncFlush, sample, 0, sample.length) - tail.length))
+    const compressed = [1, 2].map(() =>
+      copyOutput(deflate.step(syncFlush, sample, 0, sample.length) - flushMarker.length)
+    )
     deflate.close()
     const inflate = makeInflate(15, undefined, from)
     const same = compressed.every((data) =>
       sample.equals(copyOutput(inflate.step(syncFlush, data, 0, data.length))) && inflate.inputRemaining === 0 &&
       inflate.endMessage() === "between"
     )
-    // The second refers to the first; the end of a block is noticed, and a block of the reserved type.
-    const shorter = compressed[1].length < compressed[0].length
-    const cut = makeInflate(15, undefined, from)
-    const noticed = cut.endMessage() === "within" && inflate.step(syncFlush, Uint8Array.of(7), 0, 1) === 0 &&
+    // The second message refers to the first.
+    const isShorter = compressed[1].length < compressed[0].length
+    const truncated = makeInflate(15, undefined, from)
+    // A message that ends within a block, and a block of the reserved type.
+    const rejects = truncated.endMessage() === "within" && inflate.step(syncFlush, Uint8Array.of(7), 0, 1) === 0 &&
       inflate.problem !== undefined
-    cut.close()
+    truncated.close()
     inflate.close()
-    return same && shorter && noticed
+    return same && isShorter && rejects
   } catch {
     return false
   }
@@ -254,5 +256,5 @@ export const selfTest = (from = streams): boolean => {
 
 let supported: boolean | undefined
 
-/** Whether this Node can do it; found out once. */
+/** Whether this Node passes the self-test, which runs on the first call. */
 export const isSupported = (): boolean => supported ??= selfTest()
