@@ -4,8 +4,8 @@ import * as Net from "node:net"
 import { deflateRawSync } from "node:zlib"
 import type { Tally } from "./wellBehavedClients.ts"
 
-const request = (extra = "") =>
-  "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+const request = (extra = "", path = "/") =>
+  `GET ${path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n` +
   `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n${extra}\r\n`
 
 const masked = (...frames: ReadonlyArray<Frame.Frame>) => Buffer.concat(frames.map((frame) => Frame.encode(frame, 7)))
@@ -31,6 +31,29 @@ const conversation = Buffer.concat([
   )
 ])
 
+/** Routes that refuse an upgrade, each in a way of its own. */
+const refusing = [
+  "/ordinary-late",
+  "/rejects-late",
+  "/ordinary-late",
+  "/never-decides",
+  "/ordinary",
+  "/nowhere",
+  "/rejects"
+]
+
+/** Asks a route that refuses, sends bytes that it does not wait for, and goes. */
+const refused = (go: (socket: Net.Socket) => void): Bad => ({
+  kind: "fault",
+  to: "routes",
+  run: (socket, turn) => {
+    socket.write(request("", refusing[turn % refusing.length]))
+    // Late ones answer between the two: then these bytes wait in a socket that was ended.
+    setTimeout(() => socket.write(Buffer.alloc(100)), 10)
+    setTimeout(() => go(socket), 30 + turn % 20)
+  }
+})
+
 /** Writes again and again, and reads nothing, until it is cut. */
 const press = (socket: Net.Socket, bytes: Buffer): void => {
   socket.pause()
@@ -44,6 +67,8 @@ const press = (socket: Net.Socket, bytes: Buffer): void => {
 export interface Bad {
   readonly kind: "attack" | "fault"
   readonly run: (socket: Net.Socket, turn: number) => void
+  /** Which server it is done to. Default: a server of our own. */
+  readonly to?: "routes"
   /** What has to have ended each connection that it was done to, where that is always the same. */
   readonly cause?: string
 }
@@ -98,7 +123,9 @@ export const attacks: Readonly<Record<string, Bad>> = {
     kind: "fault",
     run: (socket, turn) =>
       void socket.write(conversation.subarray(0, turn % conversation.length), () => socket.resetAndDestroy())
-  }
+  },
+  "an upgrade that a route refuses, and bytes behind it, with FIN": refused((socket) => void socket.end()),
+  "an upgrade that a route refuses, and bytes behind it, with RST": refused((socket) => void socket.resetAndDestroy())
 }
 
 const tried: Record<string, number> = {}
@@ -107,10 +134,16 @@ export const triedAttacks: Readonly<Record<string, number>> = tried
 /** What the server may take to be rid of one, in milliseconds: twice its longest deadlines, one after the other. */
 const mostPatience = 8000
 
+export interface Ports {
+  readonly server: number
+  readonly routes: number
+}
+
 /** Does one of them, and waits until its socket is gone, which is for the server to see to. */
-export const attack = (port: number, name: string, turn: number, tally: Tally): Promise<void> =>
+export const attack = (ports: Ports, name: string, turn: number, tally: Tally): Promise<void> =>
   new Promise((resolve) => {
-    const socket = Net.connect({ port, host: "127.0.0.1", allowHalfOpen: true })
+    const { run, to = "server" } = attacks[name]
+    const socket = Net.connect({ port: ports[to], host: "127.0.0.1", allowHalfOpen: true })
     const patience = setTimeout(() => {
       tally.violations.push(`the server did not end ${name}`)
       socket.destroy()
@@ -118,7 +151,7 @@ export const attack = (port: number, name: string, turn: number, tally: Tally): 
     socket.on("error", () => {})
     socket.on("connect", () => {
       tried[name] = (tried[name] ?? 0) + 1
-      attacks[name].run(socket, turn)
+      run(socket, turn)
     })
     socket.on("data", () => {})
     socket.on("end", () => socket.destroy())

@@ -25,7 +25,7 @@ const { values } = parseArgs({
     laps: { type: "string" },
     wave: { type: "string", default: "1000" },
     good: { type: "string", default: "8" },
-    bad: { type: "string", default: "28" },
+    bad: { type: "string", default: "32" },
     patience: { type: "string", default: "30" },
     fault: { type: "string" },
     write: { type: "boolean", default: false }
@@ -47,7 +47,7 @@ const badClients = Array.from({ length: Number(values.bad) }, (_, i) => names[i 
 const served = Array.from({ length: goodClients }, () => 0)
 const tally = new Tally(Number(values.patience) * 1000)
 const subject = await start(values.fault)
-const { port } = subject
+const { port, routes } = subject
 
 /** All at once until the lap is over, then nothing, until the server has done with all of it. */
 const lap = async (turns: number): Promise<Sample> => {
@@ -60,7 +60,7 @@ const lap = async (turns: number): Promise<Sample> => {
     }
   })
   const bad = badClients.map(async (name) => {
-    for (let turn = 0; !over(); turn++) await attack(port, name, turns * 1000 + turn, tally)
+    for (let turn = 0; !over(); turn++) await attack({ server: port, routes }, name, turns * 1000 + turn, tally)
   })
   const visits = (async () => {
     while (!over()) await wave(port, waveSize, tally)

@@ -2,9 +2,20 @@
  * The server under the soak: an echo that counts what it received, with limits
  * and deadlines short enough to be met. It is asked over IPC how it fares.
  */
-import { Effect, Stream } from "effect"
-import { Connection, type ConnectionError, type Message, PerMessageDeflate, WebSocketServer } from "effect-ws"
+import { NodeHttpServer } from "@effect/platform-node"
+import { Effect, Layer, Stream } from "effect"
+import { HttpRouter, HttpServerResponse } from "effect/http"
+import {
+  Connection,
+  type ConnectionError,
+  Handshake,
+  type Message,
+  PerMessageDeflate,
+  WebSocketServer
+} from "effect-ws"
 import { readdirSync } from "node:fs"
+import { createServer } from "node:http"
+import type { AddressInfo } from "node:net"
 import { faults } from "./faults.ts"
 import type { Sample } from "./sample.ts"
 
@@ -53,6 +64,33 @@ const handler = Effect.gen(function*() {
   )
 })
 
+/** Routes that refuse an upgrade, each in a way of its own, in an application on a server of Node. */
+const refuse = Effect.succeed(Handshake.reject({ status: 403, body: "no" }))
+const refusing = (decide: () => Effect.Effect<Handshake.Decision>) =>
+  WebSocketServer.upgrade(Effect.void, { decide, closeTimeout: "1 second", handshakeTimeout: "1 second" })
+const plain = HttpServerResponse.text("plain")
+const routes = HttpRouter.addAll([
+  HttpRouter.route("GET", "/rejects", refusing(() => refuse)),
+  HttpRouter.route("GET", "/rejects-late", refusing(() => Effect.delay(refuse, 20))),
+  HttpRouter.route("GET", "/never-decides", refusing(() => Effect.never)),
+  HttpRouter.route("GET", "/ordinary", plain),
+  HttpRouter.route("GET", "/ordinary-late", Effect.delay(Effect.succeed(plain), 20))
+])
+
+/** Serves them, and answers the port. */
+const application = Effect.gen(function*() {
+  const server = WebSocketServer.prepareServer(createServer())
+  yield* Layer.build(
+    HttpRouter.serve(routes as Layer.Layer<never, never, HttpRouter.HttpRouter>, {
+      disableListenLog: true,
+      disableLogger: true
+    }).pipe(
+      Layer.provide(NodeHttpServer.layer(() => server, { port: 0, host: "127.0.0.1" }))
+    )
+  )
+  return (server.address() as AddressInfo).port
+})
+
 const program = Effect.gen(function*() {
   const server = yield* WebSocketServer.make({
     host: "127.0.0.1",
@@ -83,7 +121,7 @@ const program = Effect.gen(function*() {
     }
   })
   process.on("message", () => process.send!(Effect.runSync(sample)))
-  process.send!(server.url)
+  process.send!({ url: server.url, routes: yield* application })
   return yield* Effect.never
 }).pipe(Effect.scoped)
 

@@ -7,6 +7,8 @@ import type { Sample } from "./sample.ts"
 export interface Subject {
   readonly url: string
   readonly port: number
+  /** The port of an application with routes. */
+  readonly routes: number
   /** How it fares. */
   readonly ask: () => Promise<Sample>
   /** How it fares once all connections have ended, or have had time enough for that, and some milliseconds later. */
@@ -39,10 +41,11 @@ export const start = async (fault: string | undefined): Promise<Subject> => {
     child.send("sample")
     return answer
   }
-  const url = await next<string>()
+  const { routes, url } = await next<{ readonly url: string; readonly routes: number }>()
   return {
     url,
     port: Number(new URL(url).port),
+    routes,
     ask,
     quiet: async (later) => {
       const until = performance.now() + patience
