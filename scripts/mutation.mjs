@@ -29,7 +29,7 @@ const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
     seed: { type: "string", default: "effect-ws" },
-    count: { type: "string", default: "200" },
+    count: { type: "string", default: "150" },
     module: { type: "string", default: "" },
     equivalents: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
@@ -87,7 +87,7 @@ const testedBy = {
 }
 
 /** Further test files, of those that import a module, that a mutant must survive. */
-const maxRelated = 4
+const maxRelated = 2
 
 const count = options.sample ? Number(options.count) : Infinity
 

@@ -56,6 +56,14 @@ describe("messages", () => {
   for (const [error, message] of messages) {
     it(`${error.name}: ${message}`, () => assert.strictEqual(error.message, message))
   }
+
+  const opcodes = [[0, "continuation"], [1, "text"], [2, "binary"], [8, "close"], [9, "ping"], [10, "pong"]] as const
+  for (const [opcode, name] of opcodes) {
+    it(`InvalidFrame calls opcode ${opcode} a ${name} frame`, () => {
+      const { message } = new ConnectionError.InvalidFrame({ opcode, rule: "ReservedBits" })
+      assert.match(message, new RegExp(`^${name} frame: expected reserved to be 0`))
+    })
+  }
 })
 
 describe("ConnectionClosed", () => {

@@ -146,7 +146,7 @@ describe("Pieces", () => {
   )
 })
 
-describe("roomFor", () => {
+describe("allocate", () => {
   it("has the size that is asked for, begins at a word, and overlaps with no other", () => {
     const rooms = Array.from({ length: 3000 }, (_, i) => allocate((i * 7) % 5000))
     rooms.forEach((room, i) => room.fill(i % 251))
@@ -173,9 +173,16 @@ describe("roomFor", () => {
   it("holds on to no more than 8 KiB, whatever the pool of this Node is", () => {
     for (const size of [0, 1, 64, 4096, 4097, 8192]) assert.isAtMost(allocate(size).buffer.byteLength, 8192)
   })
+
+  it("shares blocks of 8 KiB from 1 byte to 4 KiB, and nothing else", () => {
+    const bufferSizes = [0, 1, 4096, 4097].map((size) => allocate(size).buffer.byteLength)
+    assert.deepStrictEqual(bufferSizes, [0, 8192, 8192, 4097])
+    const blocks = new Set(Array.from({ length: 256 }, () => allocate(64).buffer))
+    assert.isAtMost(blocks.size, 3)
+  })
 })
 
-describe("owned", () => {
+describe("detach", () => {
   it("is the same bytes, and holds on to no others", () => {
     for (const size of [0, 1, 64, 100, 4096, 4097, 70_000]) {
       const room = allocate(size)
@@ -187,7 +194,7 @@ describe("owned", () => {
   })
 })
 
-describe("withRoom", () => {
+describe("ensureCapacity", () => {
   it("is the room that is there, as long as it is enough", () => {
     const room = new Uint8Array(10)
     assert.strictEqual(ensureCapacity(room, 4, 10, 100), room)
