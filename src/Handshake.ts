@@ -779,6 +779,8 @@ export type ServerResponse = Accepted | Redirect | Rejected
  * @since 0.1.0
  */
 export interface HttpAnswer {
+  /** The URL that responded. A relative Location is relative to it. Default: that of the request's Host and path. */
+  readonly url?: URL | undefined
   readonly status: number
   /** Such as "1.1", which is the default. */
   readonly httpVersion?: string | undefined
@@ -804,7 +806,13 @@ export const readResponse = (
     const location = headers["location"]
     return Result.succeed(
       redirects.has(status) && location !== undefined
-        ? { _tag: "Redirect", status, location: resolveLocation(location, baseOf(request)), headers, rawHeaders }
+        ? {
+          _tag: "Redirect",
+          status,
+          location: resolveLocation(location, baseOf(request, response)),
+          headers,
+          rawHeaders
+        }
         : { _tag: "Rejected", status, headers, rawHeaders, body: response.body ?? "" }
     )
   }
@@ -840,7 +848,8 @@ export const readResponse = (
 
 const redirects = new Set([301, 302, 303, 307, 308])
 
-const baseOf = ({ host, path, secure }: Request): string => `${secure ? "https" : "http"}://${host}${path}`
+const baseOf = ({ host, path, secure }: Request, { url }: HttpAnswer): string =>
+  `${secure ? "https" : "http"}://${url === undefined ? host + path : url.host + url.pathname + url.search}`
 
 // -----------------------------------------------------------------------------
 // Policy service

@@ -229,7 +229,7 @@ export const connect = (
   url: string | URL,
   options?: ConnectOptions
 ): Effect.Effect<Connection.Connection, ConnectError, Scope.Scope> =>
-  Effect.flatMap(WebSocketClient, (client) => instrument(url, options, client.connect))
+  Effect.flatMap(WebSocketClient, (client) => instrument(url, client.connect(url, options)))
 
 // -----------------------------------------------------------------------------
 // Reconnecting

@@ -199,10 +199,16 @@ describe("redirects", () => {
       const server = yield* redirecting({ "/a": "/b", "/c": "ws://other.example/" }, { socketPath })
       assert.strictEqual((yield* visit("ws://here/a", { socketPath, maxRedirects: 1 })).path, "/b")
       const out = yield* failure(WebSocketClient.connect("ws://here/c", { socketPath, maxRedirects: 1 }))
-      assert.deepInclude(out, { _tag: "RedirectRefused", problem: "the Unix socket leads to one server only" })
+      assert.deepInclude(out, {
+        _tag: "RedirectRefused",
+        problem: "the Unix socket of the socketPath option leads to one server only"
+      })
       const duplex = Net.connect(socketPath)
       const spent = yield* failure(WebSocketClient.connect("ws://here/a", { duplex, maxRedirects: 1 }))
-      assert.deepInclude(spent, { _tag: "RedirectRefused", problem: "a stream takes one request only" })
+      assert.deepInclude(spent, {
+        _tag: "RedirectRefused",
+        problem: "the stream of the duplex option carries one request; pass a function that returns a stream for each"
+      })
       assert.isTrue(duplex.destroyed)
       assert.strictEqual(server.requests.length, 4)
     }))

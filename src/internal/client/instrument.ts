@@ -1,4 +1,4 @@
-/** What is counted and traced of a client's handshakes, whatever client it is. */
+/** Counts and traces the handshakes of any client. */
 import * as Cause from "effect/Cause"
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
@@ -8,19 +8,16 @@ import type * as Scope from "effect/Scope"
 import type { Connection } from "../../Connection.ts"
 import * as Handshake from "../../Handshake.ts"
 import type { ConnectError } from "../../HandshakeError.ts"
-import type { ConnectOptions, WebSocketClient } from "../../WebSocketClient.ts"
 import { ConnectionMetrics } from "../telemetry/metrics.ts"
 import { endSpan, startSpan, within } from "../telemetry/tracing.ts"
 import { shownPath } from "../protocol/url.ts"
 
 export const instrument = (
   url: string | URL,
-  options: ConnectOptions | undefined,
-  connect: WebSocketClient["connect"]
+  connecting: Effect.Effect<Connection, ConnectError, Scope.Scope>
 ): Effect.Effect<Connection, ConnectError, Scope.Scope> =>
   Effect.contextWith((context: Context.Context<Scope.Scope>) => {
     const span = startSpan(context, "websocket.handshake", "client", { attributes: attributesOf(url) })
-    const connecting = connect(url, options)
     return Effect.onExit(
       span === undefined ? connecting : Effect.provideContext(connecting, within(context, span)),
       (exit) =>
@@ -34,7 +31,7 @@ export const instrument = (
     )
   })
 
-/** Where it goes, without what may be a secret. */
+/** The server and the path, without parts of the URL that may be secret. */
 const attributesOf = (url: string | URL): Record<string, unknown> => {
   const parsed = Handshake.parseUrl(url)
   return Result.isFailure(parsed)

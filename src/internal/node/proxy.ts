@@ -1,4 +1,4 @@
-/** A way through an HTTP proxy: a tunnel that CONNECT opens (RFC 9110 §9.3.6). */
+/** Tunnels through HTTP proxies, opened with CONNECT (RFC 9110 §9.3.6). */
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Buffer } from "node:buffer"
@@ -7,7 +7,8 @@ import type { Duplex } from "node:stream"
 import * as Handshake from "../../Handshake.ts"
 import { type ConnectFailed, type InvalidHeader, InvalidOption, ProxyRejected } from "../../HandshakeError.ts"
 import type { ConnectOptions, ProxyOptions } from "../../WebSocketClient.ts"
-import { type Attempt, dial, lossOf, secure } from "./dial.ts"
+import type { Attempt } from "./attempt.ts"
+import { closeError, dial, secure } from "./dial.ts"
 import { checkedHeaders } from "../protocol/headerSyntax.ts"
 import { toHeaderPairs, unredact } from "./http1Upgrade.ts"
 import { secureOptions } from "./tls.ts"
@@ -15,7 +16,7 @@ import { basicAuthorization, hasEncodedCredentials, hostOf, parse, portOf, redac
 
 const invalid = (problem: string) => Result.fail(new InvalidOption({ option: "proxy.url", problem }))
 
-/** The URL of a proxy. */
+/** Parses the URL of a proxy. */
 export const parseProxy = ({ url }: ProxyOptions): Result.Result<URL, InvalidOption> => {
   const text = url instanceof URL ? url.href : unredact(url)
   const parsed = parse(text)
@@ -23,7 +24,9 @@ export const parseProxy = ({ url }: ProxyOptions): Result.Result<URL, InvalidOpt
   if (parsed.protocol !== "http:" && parsed.protocol !== "https:") {
     return invalid(`expected http or https, got "${redact(text)}"; for SOCKS, use an agent`)
   }
-  if (!hasEncodedCredentials(parsed)) return invalid("its user name or password is not percent-encoded")
+  if (!hasEncodedCredentials(parsed)) {
+    return invalid("expected a percent-encoded user name and password, got another \"%\"; encode it as %25")
+  }
   return Result.succeed(parsed)
 }
 
@@ -40,24 +43,26 @@ export const tunnel = Effect.fnUntraced(function*(
     : undefined
   const target = { host: hostOf(url), port: portOf(url), phase: "proxy" } as const
   const socket = yield* Effect.mapError(dial(attempt, target, options), failed)
-  const way = tls === undefined ? socket : yield* Effect.mapError(secure(attempt, socket, tls), failed)
-  const connect = yield* Effect.fromResult(request(attempt.url, url, proxy))
-  const { head, response } = yield* Effect.mapError(ask(attempt, way, connect), failed)
+  const stream = tls === undefined ? socket : yield* Effect.mapError(secure(attempt, socket, tls), failed)
+  const connect = yield* Effect.fromResult(connectRequest(attempt.url, url, proxy))
+  const { head, response } = yield* Effect.mapError(sendConnect(attempt, stream, connect), failed)
   const { rawHeaders: flat, statusCode: status = 0 } = response
   if (status < 200 || status > 299) {
     const rawHeaders = toHeaderPairs(flat)
     const headers = Handshake.foldHeaders(rawHeaders)
     return yield* Effect.fail(new ProxyRejected({ url: shown(attempt.url), status, headers, rawHeaders }))
   }
-  // Neither TLS nor HTTP begins with the server.
-  if (head.length > 0) return yield* Effect.fail(failed(new Error("the proxy sent data that belongs to no response")))
-  return way
+  // In TLS and in HTTP, the client sends first.
+  if (head.length > 0) {
+    return yield* Effect.fail(failed(new Error("expected nothing behind the proxy's response, got data")))
+  }
+  return stream
 })
 
-/** What CONNECT says itself. */
+/** Headers that the CONNECT request sets itself. */
 const connectHeaders = new Set(["host", "connection", "content-length", "transfer-encoding"])
 
-const request = (
+const connectRequest = (
   server: URL,
   proxy: URL,
   { headers }: ProxyOptions
@@ -65,7 +70,7 @@ const request = (
   Result.map(checkedHeaders(headers, connectHeaders), (own) => {
     const authority = `${server.hostname}:${portOf(server)}`
     const credentials = basicAuthorization(proxy)
-    const given = own.some(([name]) => name.toLowerCase() === "proxy-authorization")
+    const hasOwnCredentials = own.some(([name]) => name.toLowerCase() === "proxy-authorization")
     return {
       method: "CONNECT",
       path: authority,
@@ -74,20 +79,24 @@ const request = (
         authority,
         "Connection",
         "keep-alive",
-        ...credentials === undefined || given ? [] : ["Proxy-Authorization", credentials],
+        ...credentials === undefined || hasOwnCredentials ? [] : ["Proxy-Authorization", credentials],
         ...own.flat()
       ]
     }
   })
 
-interface Answer {
+interface ConnectResponse {
   readonly response: Http.IncomingMessage
   readonly head: Buffer
 }
 
-const ask = (attempt: Attempt, socket: Duplex, options: Http.RequestOptions): Effect.Effect<Answer, Error> =>
+const sendConnect = (
+  attempt: Attempt,
+  socket: Duplex,
+  options: Http.RequestOptions
+): Effect.Effect<ConnectResponse, Error> =>
   Effect.callback((resume) => {
-    if (socket.destroyed) return resume(Effect.fail(lossOf(socket)))
+    if (socket.destroyed) return resume(Effect.fail(closeError(socket)))
     attempt.http = Http.request({ ...options, createConnection: () => socket })
     attempt.http.on("error", (error) => resume(Effect.fail(error)))
     attempt.http.on("connect", (response, _, head) => resume(Effect.succeed({ response, head })))

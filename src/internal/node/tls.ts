@@ -1,4 +1,4 @@
-/** A client's options for TLS, as Node wants them. */
+/** Converts a client's TLS options to Node's. */
 import * as Result from "effect/Result"
 import { isIP } from "node:net"
 import * as Tls from "node:tls"
@@ -7,10 +7,10 @@ import type { TlsOptions } from "../../WebSocketClient.ts"
 import { unredact } from "./http1Upgrade.ts"
 import { hostOf } from "../protocol/url.ts"
 
-/** The name that a certificate must bear. In TLS, a name has no dot behind it (RFC 6066 §3), whereas DNS takes one for the root. */
+/** The name that the certificate must have. DNS names may end with a dot, those in TLS do not (RFC 6066 §3). */
 const nameOf = (host: string): string => host.replace(/\.+$/, "")
 
-/** TLS as Node wants it. The key and certificates are read here, so that what is wrong with them has a name. */
+/** Parses keys and certificates here, so that an invalid one is an `InvalidOption` and not an error of the connection. */
 export const secureOptions = (
   option: "tls" | "proxy.tls",
   url: URL,
@@ -29,11 +29,11 @@ export const secureOptions = (
     onFailure: (error) => new InvalidOption({ option, problem: (error as Error).message }),
     onSuccess: (secureContext) => ({
       secureContext,
-      // RFC 6066 §3: an address is no name. The certificate is checked for it all the same.
+      // RFC 6066 §3: an address is not sent as a name. The certificate is checked for it nevertheless.
       servername: tls.servername === "" || isIP(name) !== 0 ? "" : name,
       checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
       rejectUnauthorized: tls.rejectUnauthorized ?? true,
-      // RFC 8441 needs another handshake than this one.
+      // HTTP/2 has another handshake (RFC 8441).
       ALPNProtocols: ["http/1.1"]
     })
   })

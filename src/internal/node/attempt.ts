@@ -1,0 +1,77 @@
+/** The progress of one attempt to connect over Node's sockets, and all sockets that belong to it. */
+import type * as Duration from "effect/Duration"
+import { constVoid } from "effect/Function"
+import type * as Http from "node:http"
+import type { Duplex } from "node:stream"
+import {
+  type AddressTried,
+  ConnectFailed,
+  type HandshakeRejected,
+  HandshakeTimeout,
+  type Phase
+} from "../../HandshakeError.ts"
+import type * as Client from "../client/handshake.ts"
+import { shown } from "../protocol/url.ts"
+
+export class Attempt implements Client.Attempt {
+  url: URL
+  phase: Phase = "lookup"
+  http: Http.ClientRequest | undefined
+  rejection: (() => HandshakeRejected) | undefined
+  private addresses: Array<Writable<AddressTried>> = []
+  private readonly sockets = new Set<Duplex>()
+
+  constructor(url: URL) {
+    this.url = url
+  }
+
+  /** Takes ownership of a socket: `destroy` destroys it. Without a listener, an error would end the process. */
+  own<S extends Duplex>(socket: S): S {
+    this.sockets.add(socket)
+    return socket.on("error", constVoid)
+  }
+
+  /** Records that an address is tried; the caller sets the `code` if that fails. */
+  addAddress(address: string, port: number): Writable<AddressTried> {
+    const tried = { address, port, code: undefined }
+    this.addresses.push(tried)
+    return tried
+  }
+
+  redirect(url: URL): void {
+    this.destroy()
+    this.url = url
+    this.addresses = []
+  }
+
+  destroy(): void {
+    this.http?.destroy()
+    for (const socket of this.sockets) socket.destroy()
+    this.sockets.clear()
+  }
+
+  failed(cause: NodeJS.ErrnoException): ConnectFailed {
+    const addresses = this.addresses.length === 0 ? addressesIn(cause) : this.addressesTried()
+    return new ConnectFailed({ url: shown(this.url), phase: this.phase, code: cause.code, addresses, cause })
+  }
+
+  /** What the attempt fails with once its time is over. A rejection counts although its body is not complete. */
+  timedOut(duration: Duration.Duration): HandshakeRejected | HandshakeTimeout {
+    if (this.rejection !== undefined) return this.rejection()
+    const { phase, url } = this
+    return new HandshakeTimeout({ url: shown(url), phase, duration, addresses: this.addressesTried() })
+  }
+
+  /** A copy, because attempts go on after an error was made. */
+  private addressesTried(): ReadonlyArray<AddressTried> {
+    return this.addresses.map((tried) => ({ ...tried }))
+  }
+}
+
+type Writable<A> = { -readonly [K in keyof A]: A[K] }
+
+/** The addresses that Node names in an error of an agent's socket. */
+const addressesIn = (cause: Error): ReadonlyArray<AddressTried> =>
+  (cause instanceof AggregateError ? cause.errors : [cause]).flatMap(({ address, code, port }) =>
+    address === undefined ? [] : [{ address, port, code }]
+  )

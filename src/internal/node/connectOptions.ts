@@ -1,0 +1,47 @@
+/** Checks the options of `WebSocketClient.connect`. Keys and certificates are checked when they are read, in `tls.ts`. */
+import * as Duration from "effect/Duration"
+import * as Result from "effect/Result"
+import { InvalidOption } from "../../HandshakeError.ts"
+import type { ConnectOptions, ProxyOptions } from "../../WebSocketClient.ts"
+import { checkConnection } from "../connection/options.ts"
+import { unixPath } from "../options.ts"
+import {
+  type Checked,
+  integerBetween,
+  invalidOption,
+  nonNegativeDuration,
+  positiveDuration
+} from "../runtime/optionChecks.ts"
+import { parseProxy } from "./proxy.ts"
+
+export const defaultHandshakeTimeout = Duration.seconds(10)
+
+export const checkConnect = (options: ConnectOptions): Checked =>
+  checkRoute(options) ??
+    checkProxy(options.proxy) ??
+    checkServername(options.tls?.servername) ??
+    integerBetween(0, Number.MAX_SAFE_INTEGER, "maxRedirects", options.maxRedirects) ??
+    unixPath("socketPath", options.socketPath) ??
+    positiveDuration("handshakeTimeout", options.handshakeTimeout) ??
+    nonNegativeDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
+    checkConnection(options)
+
+/** Each of these options is a way to the server; one connection takes one way. */
+const checkRoute = ({ agent, duplex, proxy, socketPath }: ConnectOptions): Checked => {
+  const routes = Object.entries({ agent, duplex, proxy, socketPath }).flatMap(([name, route]) =>
+    route === undefined ? [] : [name]
+  )
+  const problem = `expected at most one of agent, duplex, proxy and socketPath, got ${routes.join(" and ")}`
+  return routes.length > 1 ? new InvalidOption({ option: routes[0], problem }) : undefined
+}
+
+const checkProxy = (proxy: ProxyOptions | undefined): Checked => {
+  if (proxy === undefined) return undefined
+  const url = parseProxy(proxy)
+  return Result.isFailure(url) ? url.failure : undefined
+}
+
+const checkServername = (servername: string | undefined): Checked =>
+  servername === undefined || /^[\w.-]*$/.test(servername)
+    ? undefined
+    : invalidOption("tls.servername", "a host name", servername)
