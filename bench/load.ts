@@ -1,6 +1,6 @@
 /**
  * The load generator, a process of its own: writes frames that were built
- * before, and compares what comes back with what must come back, byte by byte,
+ * before, and compares each reply with the expected one, byte by byte,
  * without parsing it. So it does much less than any server does.
  *
  * Says that it is ready when all connections are open; then answers each
@@ -77,7 +77,7 @@ interface Link {
 /** All connections read into this, one after the other. */
 const inbound = Buffer.alloc(256 * 1024)
 
-/** Opens a connection; what comes from then on goes to its `receive`. */
+/** Opens a connection; its `receive` gets all further data. */
 const open = (): Promise<Link> =>
   new Promise((resolve) => {
     const socket = Net.connect({
@@ -121,7 +121,7 @@ const openAll = async (): Promise<ReadonlyArray<Link>> => {
 
 const { request, response } = Wire.message(job.size, job.text === true)
 const expected = job.raw ? request : response
-/** What comes back is this over and over; a read may begin anywhere in the first message. */
+/** The replies repeat this; a read may begin anywhere in the first message. */
 const expectedStream = Buffer.alloc(inbound.length + 2 * expected.length, expected)
 /** The bytes of so many messages. */
 const requests = Array.from({ length: job.inFlight + 1 }, (_, n) => Buffer.concat(Array<Buffer>(n).fill(request)))

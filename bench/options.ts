@@ -74,7 +74,7 @@ const parse = (): Arguments => {
   )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
-  if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws, which has to be measured")
+  if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws: add ws to the peers")
   return {
     alone,
     scenarios: alone !== undefined || positionals.length === 0

@@ -1,6 +1,6 @@
 /**
  * Runs the cases of a fuzzing server, such as that of the Autobahn TestSuite:
- * connects for each, and echoes what comes.
+ * connects for each, and echoes what the server sends.
  *
  *   URL=ws://127.0.0.1:9001 CASES=1-10,42 node build/examples/autobahn-client.js
  *

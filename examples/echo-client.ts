@@ -1,5 +1,5 @@
 /**
- * Sends its arguments to an echo server, and prints what comes back.
+ * Sends its arguments to an echo server, and prints the replies.
  *
  *   URL=ws://127.0.0.1:9001 node build/examples/echo-client.js hello world
  */

@@ -57,7 +57,7 @@ const Echo = Layer.unwrap(Effect.gen(function*() {
   const handler = broadcast ? broadcasters[mode === "batch" ? mode : "stream"] : handlers[mode]
   const deflate = yield* Config.Boolean("DEFLATE").pipe(Config.withDefault(false))
   return WebSocketServer.serve(handler, {
-    // Nobody's cookies mean anything here, so that any page may connect.
+    // This server uses no cookies, so any page may connect.
     origin: "any",
     extensions: deflate ? [PerMessageDeflate.make()] : []
   })

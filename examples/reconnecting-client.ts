@@ -1,6 +1,6 @@
 /**
  * A client that outlives its connections: it introduces itself on each, sends
- * the lines that it reads, and prints what comes back. Lines that are typed
+ * the lines that it reads, and prints the replies. Lines that are typed
  * while there is no connection are kept. Stop and start the server meanwhile.
  *
  *   URL=ws://127.0.0.1:9001 node build/examples/reconnecting-client.js

@@ -24,7 +24,7 @@ const guests = new Set<Connection.Connection>()
 
 const encode = TypedConnection.encoder(Event)
 
-/** Encoded once for all of them. Whoever has gone meanwhile does not hear it. */
+/** Encodes the event once for all connections. Connections that have ended are skipped. */
 const tellAll = (event: typeof Event.Type) =>
   Effect.flatMap(encode(event), (message) => Connection.broadcast(guests, message))
 
@@ -60,7 +60,7 @@ const program = Effect.gen(function*() {
   const wrong = yield* Effect.flip(ada.send({ _tag: "Join", name: "" }))
   yield* Console.log(wrong._tag)
 
-  // Somebody who knows nothing of all this.
+  // A client that does not know the schema.
   const stranger = yield* WebSocketClient.connect(url)
   yield* stranger.send("hello")
   const end = yield* stranger.closed

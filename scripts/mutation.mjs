@@ -199,7 +199,7 @@ const byFile = (mutants) => {
 
 // -- Running them -------------------------------------------------------------
 
-/** A process of scripts/mutation-lane.mjs, and what it has started; another one after a mutant that had to be killed. */
+/** A process of scripts/mutation-lane.mjs, and what it has started; replaced after a mutant that was killed. */
 class Lane {
   start() {
     this.process = fork("scripts/mutation-lane.mjs", {

@@ -22,8 +22,8 @@ export class Room extends Context.Service<Room, {
     const total = yield* Ref.make(0)
     let lastId = 0
 
-    // All share one ring of the newest 1,024 events, in which each has a place of its own. Whoever falls further behind
-    // than that loses the oldest, and nobody else notices: a slow consumer costs no memory, and holds up no speaker.
+    // All connections share one ring of the newest 1,024 events, each with a position of its own. A connection that falls
+    // further behind loses the oldest ones; a slow consumer costs no memory and delays no other connection.
     const events = yield* PubSub.sliding<Message.Message>(1024)
     const publish = (event: Event) => PubSub.publish(events, encode(event))
 

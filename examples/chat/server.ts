@@ -9,7 +9,7 @@ import { type Member, Room } from "./room.ts"
 
 // -- The talk ----------------------------------------------------------------
 
-/** What a visitor asks to be called, as in `/chat?name=Ada`. Whoever has no proper name is not let in. */
+/** The name that a visitor chooses, as in `/chat?name=Ada`. Requests without a valid name are rejected. */
 class VisitorName extends Context.Service<VisitorName, string>()("chat/VisitorName") {}
 
 const decide = (request: Handshake.Request) =>

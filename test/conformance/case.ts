@@ -3,7 +3,7 @@ import { type Frame, opcodes, type Part, type Piece } from "./wire.ts"
 
 export type Role = "server" | "client"
 
-/** How the bytes of a step are cut for TCP: in one write, a write for each frame, or so many bytes a write. */
+/** How the bytes of a step are cut for TCP: in one write, a write for each frame, or a fixed number of bytes per write. */
 export type Chop = "once" | "frames" | number
 
 export type Step =

@@ -32,7 +32,7 @@ describe.concurrent.for(["server", "client"] as const)("our %s", (role) => {
 })
 
 describe("the cases", () => {
-  it("are all that the Autobahn TestSuite has in its sections", () => {
+  it("the cases include every one of the Autobahn TestSuite's sections", () => {
     assert.deepStrictEqual(
       autobahnSections.map(({ cases, id }) => [id, cases.length]),
       [["1", 16], ["2", 11], ["3", 7], ["4", 10], ["5", 20], ["6", 145], ["7", 37], ["9", 54], ["10", 1], ["12", 90], [
@@ -42,7 +42,7 @@ describe("the cases", () => {
     )
   })
 
-  it("have an id of their own each, of their section", () => {
+  it("each case has a unique id in its section", () => {
     const ids = sections.flatMap(({ cases, id }) => cases.map((test) => [id, test.id]))
     assert.strictEqual(new Set(ids.map(([, id]) => id)).size, ids.length)
     assert.deepStrictEqual(ids.filter(([section, id]) => !id.startsWith(`${section}.`)), [])
@@ -63,7 +63,7 @@ const passes = (test: Case): string => {
 }
 
 describe("docs/conformance.md", () => {
-  it("has each case with what it comes to: if not, npm run conformance writes it", () => {
+  it("the page has each case with its result: otherwise run npm run conformance", () => {
     const page = readFileSync(new URL("../../docs/conformance.md", import.meta.url), "utf8")
     const ids = new Set(sections.flatMap(({ cases }) => cases.map(({ id }) => id)))
     const rows = page.split("\n").map((line) => line.split(" | ")).filter(([first]) => ids.has(first.slice(2)))

@@ -1,4 +1,4 @@
-/** The peer's own half of permessage-deflate (RFC 7692), on what node:zlib offers everybody. */
+/** The peer's own half of permessage-deflate (RFC 7692), on the public API of node:zlib. */
 import { promisify } from "node:util"
 import * as Zlib from "node:zlib"
 

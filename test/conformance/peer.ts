@@ -4,7 +4,7 @@ import { opcodes, Reader } from "./wire.ts"
 
 const headEnd = "\r\n\r\n"
 
-/** A turn of the event loop, in which whoever is at the other end reads what was written. */
+/** A turn of the event loop, in which the other end reads what was written. */
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
 export class Peer {

@@ -66,7 +66,7 @@ Sections with numbers are those of the [Autobahn TestSuite](https://github.com/c
 written anew from what it documents. Sections with letters are our own. An OK is a strict one: each echo and pong byte by
 byte and in order, the exact close code, nothing behind the close frame, and TCP ended in order, by a server without
 waiting for the client. What Autobahn calls non-strict or informational has one right outcome here; where that was a
-choice, the case says which ("strict: ..."). A connection that is to be failed has to be failed before anything more is
+choice, the case says which ("strict: ..."). A connection that must fail has to fail before anything more is
 sent.
 
 In sections 12 and 13 permessage-deflate is turned on, with nothing else set. The peer compresses with node:zlib, the data is

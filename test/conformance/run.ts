@@ -1,4 +1,4 @@
-/** Plays a case to a server or a client over TCP, and judges what comes back. */
+/** Plays a case to a server or a client over TCP, and judges the replies. */
 import * as Net from "node:net"
 import {
   type Case,
@@ -37,7 +37,7 @@ const failure = (said: string): Verdict => ({ ok: false, said })
 
 const host = "127.0.0.1"
 
-/** How much of a case that repeats itself is run: so many messages, or so many bytes of them. */
+/** How much of a case that repeats itself is run: a number of messages, or a number of their bytes. */
 export interface Effort {
   readonly messages: number
   readonly bytes: number
@@ -137,7 +137,7 @@ const response = async (test: Response, subject: ClientSubject, patience: number
 const exchangeWithServer = async (test: Exchange, subject: ServerSubject, patience: number): Promise<Verdict> => {
   const peer = new Peer(await connectTo(subject.port), false, patience)
   const early = await play(test, peer, "server", Buffer.from(lines(...goodRequest)))
-  // The server ends TCP first (§7.1.1), whoever began to close: nothing that the peer does makes it.
+  // The server ends TCP first (§7.1.1), whichever end began to close, without any action of the peer.
   await peer.until(() => false)
   await peer.leave()
   return verdictOf(faultOfResponse(peer.head) ?? early ?? faultOf(test, peer))

@@ -6,7 +6,7 @@
 
 export const opcodes = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const
 
-/** A frame to send, be it one that may not be sent. */
+/** A frame to send, valid or not. */
 export interface Frame {
   readonly opcode: number
   readonly payload: Buffer

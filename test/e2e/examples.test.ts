@@ -53,7 +53,7 @@ describe("echo-server", () => {
 })
 
 describe("echo-client", () => {
-  it.live("prints what comes back", () =>
+  it.live("prints the replies", () =>
     Effect.gen(function*() {
       const server = yield* startServer("echo-server.js")
       const client = yield* runExample("echo-client.js", { URL: server.url }, "alpha", "beta")
@@ -67,7 +67,7 @@ describe("echo-client", () => {
       ])
     }))
 
-  it.live("says what is wrong when nobody listens", () =>
+  it.live("prints the reason if no server listens", () =>
     Effect.gen(function*() {
       const client = yield* runExample("echo-client.js", { URL: "ws://127.0.0.1:1" })
       yield* client.ended
@@ -333,7 +333,7 @@ describe("application", () => {
       const calls = yield* callsOf(url)
       yield* calls.Say({ room: "blue", text: "still here" })
       yield* Effect.repeat(ada.receive, { until: (message) => contentOf(message) === "still here" })
-      // Nothing went wrong that somebody would have to read about.
+      // No warning or error was logged.
       assert.notMatch(output(), /ERROR|WARN|Error/)
     }), 20_000)
 })

@@ -83,7 +83,7 @@ export const wholeConnection: Target = {
     const reader = reads ? Effect.runFork(Stream.runCollect(connection.messages)) : undefined
     let largest = 0
     for (const chunk of chunks) {
-      // What is held back waits in the network, and nobody here reads.
+      // Held-back data waits in the network, and no reader is here.
       if (!network.listens()) break
       largest = Math.max(largest, chunk.length)
       network.deliver(chunk)

@@ -162,7 +162,7 @@ const readable = (stream: Uint8Array, writer: Role): Array<{ readonly compressed
   return messages
 }
 
-/** What was received is what was sent, up to the first message that is none. */
+/** Checks that received messages equal the sent ones, up to the first invalid one. */
 const verifyReceived = (stream: Uint8Array, writer: Role, takeover: boolean, got: ReadonlyArray<Buffer>): void => {
   const messages = readable(stream, writer)
   const reference = new ReferenceInflater(takeover, maxMessageSize)

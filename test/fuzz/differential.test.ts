@@ -16,7 +16,7 @@ describe("what ws reads otherwise", () => {
     })
   }
 
-  it("is nothing else", async () => {
+  it("allows no other differences", async () => {
     const { finding } = await fuzz(differential, { seed: 1, until: (executions) => executions === 1500 })
     assert.isUndefined(finding, finding && differential.explain!(finding.input))
   })

@@ -21,7 +21,7 @@ export interface Target {
   readonly start?: () => Promise<() => Promise<void>>
   /** Parts of which inputs are made. */
   readonly words?: ReadonlyArray<string>
-  /** What an input means, for whoever has to read a finding. */
+  /** Describes an input for the reader of a finding. */
   readonly explain?: (input: Uint8Array) => string
 }
 
@@ -46,7 +46,7 @@ export interface Options {
   readonly onInput?: (input: Uint8Array) => void
 }
 
-/** More than any input needs, in milliseconds: what takes longer takes time that is not linear, or waits for ever. */
+/** More than any input needs, in milliseconds: a longer run takes superlinear time, or never ends. */
 const patience = 5000
 
 export const fuzz = async (target: Target, { onInput, seed, until }: Options): Promise<Report> => {

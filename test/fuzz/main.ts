@@ -31,10 +31,10 @@ export const main = async (args: ReadonlyArray<string>): Promise<number> => {
   const watchdog = makeWatchdog()
   let latest: Uint8Array = new Uint8Array()
   let current = ""
-  // What throws in a callback of nobody's is a finding too.
+  // An uncaught exception in a callback is a finding too.
   process.on("uncaughtException", (error) => {
     console.error(error)
-    console.log(`${current} threw where nobody catches\n  ${replayCommand(current, latest)}`)
+    console.log(`${current} threw an uncaught exception\n  ${replayCommand(current, latest)}`)
     process.exit(1)
   })
   let findings = 0

@@ -90,8 +90,8 @@ class Time implements Clock.Clock {
 const counted = (payload: Uint8Array, count: number): Uint8Array => payload.map((byte) => byte ^ count)
 
 /**
- * An extension that has to be asked about each data frame once, in order, and
- * never about two at a time: what comes out is wrong otherwise, on both sides.
+ * An extension that must encode each data frame once, in order, and one at a
+ * time: otherwise its output is wrong, on both sides.
  * It takes its time over some frames, if it is slow.
  */
 class Counting implements Extension.Session {
@@ -339,7 +339,7 @@ class Run {
     this.operations.push({ name, fiber, sends, together, got, ping, interrupted: false })
   }
 
-  /** A text that nobody else sends, of any length. */
+  /** A unique text, of any length. */
   private nextText(): string {
     const size = this.choices.pick([0, 1, 10, 16, 600, 2500])
     return `${this.count++}:${"é😀x".repeat(size)}`
@@ -598,7 +598,7 @@ class Run {
       assert.ok(fiber.pollUnsafe() !== undefined, `${i}: ${name} is over when the connection is`)
     }
     for (const fiber of this.scheduler.fibers) assert.ok(fiber.pollUnsafe() !== undefined, "no fiber is left")
-    assert.equal(this.time.asleep, 0, "nobody sleeps")
+    assert.equal(this.time.asleep, 0, "no fiber sleeps")
     const closed = this.verifyEnds()
     this.verifySent()
     this.verifyReceived()
@@ -620,7 +620,7 @@ class Run {
       }
       if (Cause.hasDies(exit.cause)) throw new Error(Cause.pretty(exit.cause))
       if (Cause.hasInterruptsOnly(exit.cause)) {
-        assert.ok(interrupted, `nobody interrupted ${name}`)
+        assert.ok(interrupted, `${name} was interrupted without a reason`)
         continue
       }
       const error = Cause.squash(exit.cause)
@@ -672,17 +672,17 @@ class Run {
       const positions = got.map((text) => texts.indexOf(text))
       assert.ok(
         !positions.includes(-1),
-        `${name} received what nobody sent: ${got[positions.indexOf(-1)]?.slice(0, 50)}`
+        `${name} received a message that was not sent: ${got[positions.indexOf(-1)]?.slice(0, 50)}`
       )
       assert.ok(positions.every((at, i) => i === 0 || at > positions[i - 1]), `${name} receives in order`)
     }
-    // Whoever takes a batch, or a part of a message, and is interrupted has lost it.
+    // A reader that is interrupted after it took a batch, or a part of a message, has lost it.
     const lossy = this.operations.some(({ fiber, name }) =>
       (name === "messages" || name === "receiveFragments") && Exit.isFailure(fiber.pollUnsafe()!)
     )
     if (lossy) return
     const must = this.incoming.filter(({ end }) => end <= Math.min(this.delivered, this.closingFrom))
-    for (const { text } of must) assert.ok(all.includes(text), `${nameOf(text)} came, and nobody got it`)
+    for (const { text } of must) assert.ok(all.includes(text), `${nameOf(text)} arrived, and no reader got it`)
     const last = texts.findLastIndex((text) => all.includes(text))
     const missing = texts.slice(0, last + 1).filter((text) => !all.includes(text))
     assert.deepEqual(missing.map(nameOf), [], "nothing is missing before what came")

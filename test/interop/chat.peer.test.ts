@@ -178,7 +178,7 @@ describe("chat", () => {
       yield* answered(`{"_tag":"Say","text":"Hello"}`, "Said")
     }))
 
-  it.live("lets nobody in without a name", () =>
+  it.live("rejects visitors without a name", () =>
     Effect.gen(function*() {
       const { port } = yield* startChat()
       const rejected = yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${port}/chat?name=%1b`))

@@ -105,7 +105,7 @@ withPeer("Chromium", (title) => {
         assert.strictEqual((yield* closedInPage(page, other.url, "let me in")).code, 1006)
       }))
 
-    it.live("of another origin cannot speak in the name of whoever is logged in, unless the server lets them", () =>
+    it.live("pages of another origin cannot act as a logged-in user, unless the server allows them", () =>
       Effect.gen(function*() {
         /** What a page of another origin gets to read of a server that greets who is logged in. */
         const stolen = (origin: (attacker: string) => Handshake.OriginPolicy) =>

@@ -40,7 +40,7 @@ interface Proxy {
   }
   /** With which code the two sides see it stop. */
   readonly whenStopped: ReadonlyArray<number>
-  /** What it answers when nobody is behind it. */
+  /** What the proxy answers without a server behind it. */
   readonly nobodyThere: number
 }
 

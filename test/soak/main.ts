@@ -35,7 +35,7 @@ const minutes = Number(values.minutes)
 const waveSize = Number(values.wave)
 const goodClients = Number(values.good)
 const laps = values.laps === undefined ? Math.max(6, Math.round(minutes * 3)) : Number(values.laps)
-/** What comes after it, until the last attack is over, takes about two and a half seconds. */
+/** The rest, until the last attack is over, takes about two and a half seconds. */
 const lapMillis = Math.max(500, minutes * 60_000 / laps - 2500)
 /** The 99th percentile of round trips may not be above the shortest deadline that the server has, in milliseconds. */
 const patienceOfServer = 1000
@@ -100,7 +100,7 @@ for (const [name, count] of Object.entries(tally.accepted)) {
 }
 if (last.outOfOrder > 0) violations.push(`the server received ${last.outOfOrder} messages out of order`)
 if (tally.echoed !== accepted) violations.push(`of ${accepted} messages, ${tally.echoed} were echoed`)
-if (tally.visits === 0 || tally.sessions === 0) violations.push("nobody was served")
+if (tally.visits === 0 || tally.sessions === 0) violations.push("no client was served")
 for (const name of new Set(badClients)) if (!(name in triedAttacks)) violations.push(`not tried: ${name}`)
 const causes = new Set(badClients.flatMap((name) => attacks[name].cause ?? []))
 for (const cause of causes) {

@@ -1,4 +1,4 @@
-/** The server under the soak, in a process of its own, as whoever runs the soak sees it. */
+/** The server under the soak, in its own process, as the soak sees it. */
 import { fork } from "node:child_process"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"

@@ -36,7 +36,7 @@ const visit = (port: number, turn: number, tally: Tally): Visitor => {
     for (const { opcode, payload } of decoder.decode(bytes).frames) {
       if (opcode === Frame.Opcode.Ping && !leaving) socket.write(masked(Frame.pong(payload)))
       if (opcode !== Frame.Opcode.Text) continue
-      if (Buffer.from(payload).toString() !== "hello") tally.violations.push("a visitor got somebody else's answer")
+      if (Buffer.from(payload).toString() !== "hello") tally.violations.push("a client received another client's reply")
       answered()
     }
   }

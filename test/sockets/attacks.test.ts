@@ -1,6 +1,6 @@
 /**
  * What has broken WebSocket implementations, done to a server or a client that
- * runs. Each test names the reports; each ends with proof that whoever else is
+ * runs. Each test names the reports; each ends with proof that any other client that is
  * there is served as before.
  */
 import { assert, describe, it } from "@effect/vitest"
@@ -81,7 +81,7 @@ const masked = (...frames: ReadonlyArray<Frame.Frame>) => Buffer.concat(frames.m
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex")
 
 describe("the handshake", () => {
-  it.live("headers on which a regular expression would run for ever (CVE-2021-32640, CVE-2020-7662)", () =>
+  it.live("headers on which a regular expression would run without end (CVE-2021-32640, CVE-2020-7662)", () =>
     Effect.gen(function*() {
       const server = yield* serve({ maxHeaderSize: 2 ** 20, serve: { extensions: [PerMessageDeflate.make()] } })
       const many = 200_000
@@ -108,7 +108,7 @@ describe("the handshake", () => {
       yield* isAlive(server)
     }))
 
-  it.live("so many headers that Node drops Upgrade (CVE-2024-37890)", () =>
+  it.live("rejects requests with more headers than Node keeps (CVE-2024-37890)", () =>
     Effect.gen(function*() {
       const server = yield* serve({ maxHeaderSize: 2 ** 20 })
       const many = Array.from({ length: 5000 }, (_, i) => `X-${i}: 1\r\n`).join("")
@@ -176,7 +176,7 @@ describe("the handshake", () => {
       yield* isAlive(server)
     }))
 
-  it.live("sockets that are reset before and while somebody decides (CVE-2022-21676, CVE-2022-41940)", () =>
+  it.live("sockets that are reset before and during a decision (CVE-2022-21676, CVE-2022-41940)", () =>
     Effect.gen(function*() {
       const asked = { count: 0 }
       const server = yield* serve({
@@ -207,7 +207,7 @@ describe("the handshake", () => {
       yield* isAlive(server)
     }))
 
-  it.live("keys that are none leave nothing behind (GHSA-9mqv-5hh9-4cgg)", () =>
+  it.live("invalid keys leave nothing behind (GHSA-9mqv-5hh9-4cgg)", () =>
     Effect.gen(function*() {
       const server = yield* serve({ serve: { maxConnections: 5 } })
       const before = openSockets()
@@ -339,7 +339,7 @@ describe("secrets that clients send", () => {
     }
     syncBuiltinESMExports()`
 
-  it.live("are compared in constant time by the example that compares some (CVE-2021-33880)", () =>
+  it.live("the example compares secrets in constant time (CVE-2021-33880)", () =>
     Effect.gen(function*() {
       const example = yield* runExample("subprotocol-auth.js", {
         PORT: "0",
@@ -359,7 +359,7 @@ describe("secrets that clients send", () => {
       }
     }))
 
-  it.live("do not go to a server whose certificate nobody vouches for", () =>
+  it.live("credentials are not sent to a server with an untrusted certificate", () =>
     Effect.gen(function*() {
       const certificates = new URL("../support/certificates/", import.meta.url)
       const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
@@ -499,7 +499,7 @@ describe("frames", () => {
 
 describe("control frames", () => {
   it.live(
-    "pings without end, whose pongs nobody reads (ws 8.23, CVE-2026-109932, CVE-2026-11586)",
+    "pings without end from a peer that reads no pongs (ws 8.23, CVE-2026-109932, CVE-2026-11586)",
     () =>
       Effect.gen(function*() {
         const server = yield* serve({ serve: { writeTimeout: "1 second", closeTimeout: "1 second", keepalive: false } })
@@ -540,7 +540,7 @@ describe("control frames", () => {
       yield* Fiber.join(ping)
     }))
 
-  it.live("what is no payload sends nothing, least of all memory (CVE-2026-45736, CVE-2016-10518)", () =>
+  it.live("a value that is not a payload sends nothing, in particular no memory (CVE-2026-45736, CVE-2016-10518)", () =>
     Effect.gen(function*() {
       const wrong = [100, 5000, { length: 5000 }, Array.from({ length: 5000 }), null, true] as ReadonlyArray<unknown>
       const operations: ReadonlyArray<
@@ -619,7 +619,7 @@ describe("permessage-deflate", () => {
       yield* isAlive(server)
     }))
 
-  it.live("windows that are none (CVE-2026-2229)", () =>
+  it.live("invalid windows (CVE-2026-2229)", () =>
     Effect.gen(function*() {
       const server = yield* serveDeflate()
       for (const bits of ["0", "7", "16", "-1", "99999999999999999999", "1e1", "0x8", "08", ""]) {

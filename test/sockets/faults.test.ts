@@ -83,14 +83,14 @@ describe("a conversation", () => {
       return passed
     }).pipe(Effect.scoped)
 
-  it.live("that comes in one piece, a byte at a time, or late, is the same", () =>
+  it.live("a conversation has the same result in one piece, byte by byte, or late", () =>
     Effect.gen(function*() {
       yield* unharmed({})
       yield* unharmed({ tear: true })
       yield* unharmed({ delay: 10 })
     }))
 
-  it.live("whose beginning reaches the server twice is two, of which each is whole", () =>
+  it.live("a conversation whose beginning reaches the server twice makes two whole ones", () =>
     Effect.gen(function*() {
       const server = yield* listen()
       const { port } = yield* proxy(server.port, { double: true })
@@ -230,7 +230,7 @@ describe("a process that is blocked", () => {
       const connection = yield* held.connection
       const stats = () => Effect.runSync(connection.stats)
       for (let i = 0; i < 3; i++) {
-        // A ping has just left. Its pong comes while nobody looks.
+        // A ping has just left. Its pong arrives while the process is blocked.
         const { framesOut } = stats()
         yield* eventually(() => stats().framesOut > framesOut)
         Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 500)
@@ -240,7 +240,7 @@ describe("a process that is blocked", () => {
       assert.strictEqual((yield* server.connections).length, 1)
     }))
 
-  it.live("but a peer that is silent is found out all the same", () =>
+  it.live("a silent peer is still detected", () =>
     Effect.gen(function*() {
       const held = yield* handingOut
       const server = yield* serve(held.handler, { serve: impatient })

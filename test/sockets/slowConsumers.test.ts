@@ -13,8 +13,8 @@ const kibi = 1024
 const mebi = 1024 * 1024
 
 /**
- * A peer that reads so many bytes a second and answers pings, behind kernels
- * that hold so many bytes. As Linux does, they take more only when a third of
+ * A peer that reads a number of bytes per second and answers pings, behind kernels
+ * that buffer a number of bytes. As Linux does, they take more only when a third of
  * their room is free.
  */
 const makeReader = (kernels: number, highWaterMark = 64 * kibi) => {

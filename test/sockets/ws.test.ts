@@ -90,8 +90,8 @@ const open = (url: string) =>
     (socket) => Effect.sync(() => socket.terminate())
   )
 
-describe("what ws tells of a server of ours", () => {
-  it.live("that breaks with it, because it broke a rule", () =>
+describe("ws as a client of our server", () => {
+  it.live("reads the close code and reason of a protocol violation", () =>
     Effect.gen(function*() {
       const server = yield* serve(Effect.flatMap(Connection.Connection, (connection) => connection.closed))
       const socket = yield* open(server.url)
@@ -102,7 +102,7 @@ describe("what ws tells of a server of ours", () => {
       assert.deepStrictEqual(yield* told, ["1007", "InvalidUtf8"])
     }))
 
-  it.live("that refuses", () =>
+  it.live("reads the status of a rejection", () =>
     Effect.gen(function*() {
       const server = yield* serve(Effect.void, { path: "/chat" })
       const error = yield* Effect.flip(open(`${server.url}/other`))
@@ -110,8 +110,8 @@ describe("what ws tells of a server of ours", () => {
     }))
 })
 
-describe("what our client tells of a server of ws", () => {
-  it.live("that refuses", () =>
+describe("our client of a ws server", () => {
+  it.live("fails with HandshakeRejected for a rejection", () =>
     Effect.gen(function*() {
       const url = yield* listen(() => {}, { verifyClient: (_info, done) => done(false, 429, "slow down") })
       const error = yield* Effect.flip(WebSocketClient.connect(url))

@@ -24,7 +24,7 @@ const inflateStream = (
   }
 }
 
-/** An inflater that inflates whole messages, each with what came before, up to the first that is none. */
+/** An inflater that inflates whole messages, each with the context of earlier ones, up to the first invalid one. */
 export class ReferenceInflater {
   private window: Buffer = Buffer.alloc(0)
   private readonly takeover: boolean

@@ -1,4 +1,4 @@
-/** Programs that listen on a port which they have to be given. */
+/** Ports for programs that need a port number. */
 import { Effect, Exit, Scope } from "effect"
 import * as Net from "node:net"
 import type { Program } from "./process.ts"
@@ -11,7 +11,7 @@ const freePort: Effect.Effect<number> = Effect.callback((resume) => {
   })
 })
 
-/** Whether somebody listens on a port. */
+/** Whether a program listens on a port. */
 const isOpen = (port: number): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
     const socket = Net.connect({ port, host: "127.0.0.1" })

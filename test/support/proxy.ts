@@ -20,7 +20,7 @@ export interface Proxy {
 
 /**
  * In front of a port of this machine. With `tear`, each byte travels alone; with
- * `delay`, what comes at once takes so many milliseconds; with `double`, each
+ * `delay`, data that arrives together is delayed by this number of milliseconds; with `double`, each
  * connection attempt reaches the server twice, as from a proxy that tries again,
  * and with it all that the client says; the client hears the first.
  */

@@ -61,9 +61,9 @@ const pings: Section = {
     echoed("2.4", "a ping of 125 bytes, the most", [ping(longest)], [pong(longest)]),
     refused("2.5", "a ping of 126 bytes", [ping(Buffer.alloc(126, 0xfe))], 1002),
     echoed("2.6", "a ping of 125 bytes, byte by byte", [ping(longest)], [pong(longest)], { chop: 1 }),
-    closed("2.7", "a pong that nobody asked for", [pong(), close(1000)], 1000),
-    closed("2.8", "a pong that nobody asked for, with a payload", [pong("unsolicited"), close(1000)], 1000),
-    echoed("2.9", "a pong that nobody asked for, then a ping", [pong("unsolicited"), ping("ping")], [pong("ping")]),
+    closed("2.7", "an unsolicited pong", [pong(), close(1000)], 1000),
+    closed("2.8", "an unsolicited pong, with a payload", [pong("unsolicited"), close(1000)], 1000),
+    echoed("2.9", "an unsolicited pong, then a ping", [pong("unsolicited"), ping("ping")], [pong("ping")]),
     echoed("2.10", "ten pings: a pong for each", tenPings, tenPongs),
     echoed("2.11", "ten pings, byte by byte: a pong for each", tenPings, tenPongs, { chop: 1 })
   ]
@@ -217,7 +217,7 @@ const closing: Section = {
     ...valid.map((code, i) => closed(`7.7.${i + 1}`, `code ${code} comes back`, [close(code)], code)),
     ...invalid.map((code, i) => refused(`7.9.${i + 1}`, `code ${code}, which may not be sent`, [close(code)], 1002)),
     ...[5000, 65535].map((code, i) =>
-      failed(`7.13.${i + 1}`, `code ${code}, which is none (strict: 1002)`, [{ send: [close(code)] }], 1002)
+      failed(`7.13.${i + 1}`, `code ${code}, which is invalid (strict: 1002)`, [{ send: [close(code)] }], 1002)
     )
   ]
 }
