@@ -80,6 +80,10 @@ const readModule = (name) => {
     switch (node.type) {
       case "VariableDeclaration":
         return node.declarations.map((declared) => [declared.id.name, signatureOfValue(node.kind, declared)])
+      case "TSDeclareFunction":
+        return [[node.id.name, text(node.start, node.end)]]
+      case "FunctionDeclaration":
+        return [[node.id.name, text(node.start, node.body.start)]]
       case "ClassDeclaration":
         return [[node.id.name, signatureOfClass(node)]]
       case "TSInterfaceDeclaration":
@@ -101,11 +105,16 @@ const readModule = (name) => {
     if (statement.type !== "ExportNamedDeclaration" || statement.declaration === null) continue
     const comment = docstringOf(statement)
     for (const [entry, signature] of signaturesOf(statement.declaration)) {
+      const same = entries.get(entry)
+      // Overloads share the docstring of the first. The implementation of a function with overloads is not listed.
+      if (same !== undefined && comment === undefined) {
+        if (statement.declaration.type === "TSDeclareFunction") same.signature += `\n${signature}`
+        continue
+      }
       if (comment === undefined) throw new Error(`${name}.${entry} has no docstring`)
       const { tags, text: description } = readDocstring(comment)
       if (tags.internal !== undefined) continue
       if (tags.category === undefined) throw new Error(`${name}.${entry} has no category`)
-      const same = entries.get(entry)
       // A type and a value of the same name are one entry.
       if (same === undefined) entries.set(entry, { category: tags.category, description, name: entry, signature })
       else {Object.assign(same, {

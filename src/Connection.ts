@@ -24,6 +24,7 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import type * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type {
@@ -31,7 +32,9 @@ import type {
   ConnectionClosed,
   ControlPayloadTooLong,
   InvalidFrame,
+  InvalidMessage,
   MessageSkipped,
+  SlowConsumer,
   TooManyPings,
   UnexpectedFragment
 } from "./ConnectionError.ts"
@@ -40,6 +43,7 @@ import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
 import { broadcast as broadcastAll } from "./internal/connection/broadcast.ts"
 import * as internal from "./internal/connection/connection.ts"
+import * as decorations from "./internal/connection/decorate.ts"
 import type * as Message from "./Message.ts"
 import type { MessageConnection } from "./MessageConnection.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
@@ -124,6 +128,37 @@ export interface Connection extends MessageConnection {
    * or an interruption. To take some messages and leave the rest, use `receive`.
    */
   readonly messages: Stream.Stream<Message.Message, ConnectionClosed>
+  /**
+   * Like `receive`, with the message decoded in the step that removes it, so that
+   * an interrupted fiber loses no value. If `decode` returns a failure, the fiber
+   * goes on with `onInvalid`, in the same step: `Effect.fail`, to leave the
+   * connection open, or `fail`. `decode` may be called twice with the same message.
+   *
+   * **Example** (Numbers as text)
+   *
+   * ```ts
+   * import { Effect, Result } from "effect"
+   * import type { Connection } from "effect-ws"
+   *
+   * const receiveNumber = (connection: Connection.Connection) =>
+   *   connection.receiveWith(
+   *     (message) => message._tag === "Text" ? Result.succeed(Number(message.text)) : Result.fail("NotText" as const),
+   *     Effect.fail
+   *   )
+   * ```
+   */
+  readonly receiveWith: <A, E, E2>(
+    decode: (message: Message.Message) => Result.Result<A, E>,
+    onInvalid: (error: E) => Effect.Effect<never, E2>
+  ) => Effect.Effect<A, ConnectionClosed | E2>
+  /**
+   * Like `messages`, with each message decoded as by `receiveWith`. A message that
+   * cannot be decoded ends the run; the next run begins behind it.
+   */
+  readonly messagesWith: <A, E, E2>(
+    decode: (message: Message.Message) => Result.Result<A, E>,
+    onInvalid: (error: E) => Effect.Effect<never, E2>
+  ) => Stream.Stream<A, ConnectionClosed | E2>
   /**
    * The next message as a stream of its fragments, which begins before its end
    * has come. The limits on messages hold for it too.
@@ -259,6 +294,12 @@ export interface Connection extends MessageConnection {
     reason?: string
   ) => Effect.Effect<ConnectionClosed, InvalidCloseCode | CloseReasonTooLong>
   /**
+   * Fails the connection (RFC 6455 §7.1.7): sends a close frame with the code of
+   * the cause, waits for no reply, and returns how the connection ended. An
+   * `InvalidMessage` also drops what is unread.
+   */
+  readonly fail: (cause: InvalidMessage | SlowConsumer) => Effect.Effect<ConnectionClosed>
+  /**
    * Waits until it is known how the connection ended, and answers it: when both
    * ends have sent a close frame, or when it was cut off. It reads nothing: a
    * program that only waits for this uses `discard`. A handler's own finalizers
@@ -277,6 +318,39 @@ export interface Connection extends MessageConnection {
  * @since 0.1.0
  */
 export const Connection: Context.Service<Connection, Connection> = Context.Service<Connection>("effect-ws/Connection")
+
+/**
+ * Whether a value has all members of a connection. It need not be one that this
+ * package has made.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isConnection: (value: unknown) => value is Connection = decorations.isConnection
+
+/**
+ * Returns a connection with the members of another one, except those that are
+ * given. Members are independent: `sendAll` and `messages`, for example, do not
+ * use an overridden `send` or `receive`. A broadcast calls `sendAll` of a
+ * connection whose `send` or `sendAll` is overridden. A spread, `{ ...connection,
+ * send }`, copies only connections that were made by `decorate`.
+ *
+ * **Example** (A connection that logs what it sends)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection } from "effect-ws"
+ *
+ * const logged = (connection: Connection.Connection) =>
+ *   Connection.decorate(connection, {
+ *     send: (message, options) => Effect.andThen(Effect.logDebug("send"), connection.send(message, options))
+ *   })
+ * ```
+ *
+ * @category combinators
+ * @since 0.1.0
+ */
+export const decorate: (connection: Connection, overrides: Partial<Connection>) => Connection = decorations.decorate
 
 // -----------------------------------------------------------------------------
 // Options
@@ -463,6 +537,10 @@ export interface BroadcastOptions extends Extension.SendOptions {
  * message in fragments, or one that an extension encodes, is waited for. What is
  * encoded for each connection is spread over turns of the event loop; each
  * connection sends it before what it is given later.
+ *
+ * A connection of another implementation, or one with an overridden `send` or
+ * `sendAll` (`decorate`), is sent to with `sendAll`, which is waited for. It is a
+ * slow consumer if the `bufferedAmount` of its `stats` is above `maxBufferedAmount`.
  *
  * **Example** (To everybody else)
  *

@@ -32,7 +32,7 @@ import * as EffectSocket from "effect/socket/Socket"
 import { SocketServer } from "effect/socket/SocketServer"
 import { Connection } from "./Connection.ts"
 import type { ConnectError } from "./HandshakeError.ts"
-import { fromConnections } from "./internal/effectSocket/socket.ts"
+import * as internal from "./internal/effectSocket/socket.ts"
 import { WebSocketAdapter } from "./internal/effectSocket/webSocketAdapter.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
@@ -66,8 +66,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * @category constructors
  * @since 0.1.0
  */
-export const fromConnection = (connection: Connection): EffectSocket.Socket =>
-  fromConnections(Effect.succeed(connection), connection)
+export const fromConnection = (connection: Connection): EffectSocket.Socket => internal.fromConnection(connection)
 
 // -----------------------------------------------------------------------------
 // Clients
@@ -86,7 +85,7 @@ export const make = (
   options?: WebSocketClient.ConnectOptions
 ): Effect.Effect<EffectSocket.Socket> =>
   Effect.contextWith((context: Context.Context<never>) =>
-    Effect.succeed(fromConnections(
+    Effect.succeed(internal.fromDial(
       WebSocketClient.connect(url, options).pipe(
         Effect.mapError(openError),
         Effect.updateContext((scope: Context.Context<Scope.Scope>) => Context.merge(context, scope))

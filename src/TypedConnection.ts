@@ -1,7 +1,8 @@
 /**
- * A connection whose messages are values of a schema, in each direction one.
+ * A connection whose messages are values of a schema, one schema for each
+ * direction.
  *
- * **Example** (A chat, on the server's side)
+ * **Example** (The server of a chat)
  *
  * ```ts
  * import { Effect, Schema, Stream } from "effect"
@@ -26,7 +27,7 @@ import type * as Stream from "effect/Stream"
 import type { Connection } from "./Connection.ts"
 import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
 import type { SendOptions } from "./Extension.ts"
-import { ConnectionImpl } from "./internal/connection/connection.ts"
+import { assertConnection } from "./internal/connection/decorate.ts"
 import { sendableOf } from "./internal/connection/input.ts"
 import type * as Message from "./Message.ts"
 
@@ -36,27 +37,26 @@ import type * as Message from "./Message.ts"
 
 /**
  * A connection that receives values of one type and sends values of another.
- * All that is said of `Connection` about interruption holds here: a message is
- * decoded in the step that takes it, and the failure to decode one goes to
- * whoever took it.
+ * As with `Connection`, an interrupted `receive` removes no message: each message
+ * is decoded in the step that removes it, and the fiber that removes an invalid
+ * message gets its error.
  *
  * @category models
  * @since 0.1.0
  */
 export interface TypedConnection<out In, in Out, out E = never> {
-  /** The connection, for all that has nothing to do with messages: `close`, `closed`, `ping`, `request`. */
+  /** The connection, for its other operations: `close`, `closed`, `ping`, `request`. */
   readonly connection: Connection
-  /** The next value. */
+  /** Receives the next value. */
   readonly receive: Effect.Effect<In, ConnectionClosed | E>
   /**
-   * The values, as `Connection.messages` has the messages. With `onInvalid:
-   * "fail"` the stream fails at a message that cannot be decoded; whoever runs it
-   * again goes on behind that.
+   * The values, batched like `Connection.messages`. With `onInvalid: "fail"` the
+   * stream fails at an invalid message; the next run begins behind it.
    */
   readonly messages: Stream.Stream<In, ConnectionClosed | E>
   /** Sends a value. */
   readonly send: (value: Out, options?: SendOptions) => Effect.Effect<void, ConnectionClosed | InvalidValue>
-  /** Sends many in one write, or none of them if there is one that cannot be sent. */
+  /** Sends several values in one write. If one of them cannot be encoded, sends none. */
   readonly sendAll: (
     values: ReadonlyArray<Out>,
     options?: SendOptions
@@ -64,40 +64,41 @@ export interface TypedConnection<out In, in Out, out E = never> {
 }
 
 /**
- * How values become messages, and the other way round.
+ * Converts values to messages, and messages to values.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Encoding {
-  /** What stands between the schema's values and what is encoded. */
+  /** Returns the codec between the values of a schema and what is encoded. */
   readonly codec: <S extends Schema.Constraint>(schema: S) => Schema.Codec<S["Type"], unknown>
-  /** Makes a message of an encoded value. What it throws is the `cause` of an `InvalidValue`. */
+  /** Encodes a value as a message. If it throws, sending fails with `InvalidValue`, with the error as `cause`. */
   readonly encode: (value: unknown) => string | Uint8Array
-  /** Which messages it takes; others are invalid. */
+  /** The kind of message that `decode` accepts. A message of the other kind is invalid. */
   readonly accepts: Message.Message["_tag"]
-  /** Reads a message. What it throws is the `cause` of an `InvalidMessage`. */
+  /** Decodes a message. If it throws, the message is an `InvalidMessage`, with the error as `cause`. */
   readonly decode: (message: Message.Message) => unknown
 }
 
 /**
- * What a connection is to receive and to send. Schemas must be such that need no
- * services and no time.
+ * Options of `make`. The schemas must need no services, and decode synchronously.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options<I extends Schema.Constraint, O extends Schema.Constraint> {
+  /** The schema of received values. */
   readonly receives: I
+  /** The schema of sent values. */
   readonly sends: O
-  /** How values become messages. Default `json`. */
+  /** Converts values to messages. Default `json`. */
   readonly encoding?: Encoding | undefined
   /**
-   * What becomes of a message that is none of `receives`: "close" fails the
-   * connection, with 1003 for a message of the wrong kind and 1007 otherwise, and
-   * the `InvalidMessage` is the `cause` of how it ended; "fail" fails the
-   * `receive` or the run of `messages` that took it, and the connection goes on.
-   * Default "close": after it, the two ends do not understand each other.
+   * What to do with an invalid message. "close" fails the connection, with 1003
+   * for a message of the wrong kind and 1007 otherwise; the `InvalidMessage` is the
+   * `cause` of the `ConnectionClosed`. "fail" fails the `receive`, or the run of
+   * `messages`, that removed it, and the connection stays open. Default "close",
+   * because the two ends no longer understand each other.
    */
   readonly onInvalid?: "close" | "fail" | undefined
 }
@@ -107,8 +108,8 @@ export interface Options<I extends Schema.Constraint, O extends Schema.Constrain
 // -----------------------------------------------------------------------------
 
 /**
- * Text messages in JSON. What JSON does not know, the schema's canonical JSON
- * form stands for: a Date is a string, bytes are base64, and so on.
+ * Text messages in JSON. Values that JSON lacks are in the schema's canonical JSON
+ * form: a Date is a string, bytes are base64, and so on.
  *
  * @category encodings
  * @since 0.1.0
@@ -116,9 +117,9 @@ export interface Options<I extends Schema.Constraint, O extends Schema.Constrain
 export const json: Encoding = {
   codec: (schema) => Schema.toCodecJson(schema) as unknown as Schema.Codec<unknown, unknown>,
   encode: (value) => {
-    // Not always a string, whatever its type says.
+    // The type does not say that it may be undefined.
     const encoded: string | undefined = JSON.stringify(value)
-    if (encoded === undefined) throw new TypeError("JSON has nothing that stands for it")
+    if (encoded === undefined) throw new TypeError("JSON.stringify returned undefined for this value")
     return encoded
   },
   accepts: "Text",
@@ -126,8 +127,8 @@ export const json: Encoding = {
 }
 
 /**
- * Text messages, by functions of a library of your choice. They are given what
- * the schema encodes to.
+ * Text messages, with the functions of another library. They encode and decode
+ * the values that the schema encodes to.
  *
  * @category encodings
  * @since 0.1.0
@@ -143,8 +144,8 @@ export const text = (functions: {
 })
 
 /**
- * Binary messages, by functions of a library of your choice, such as one for
- * MessagePack or CBOR. They are given what the schema encodes to.
+ * Binary messages, with the functions of another library, such as one for
+ * MessagePack or CBOR. They encode and decode the values that the schema encodes to.
  *
  * **Example** (Effect's own binary codec)
  *
@@ -156,7 +157,7 @@ export const text = (functions: {
  *
  * const Position = SchemaBinary.toCodec(Schema.Struct({ x: Schema.Finite, y: Schema.Finite }))
  *
- * // The codec's bytes are views into what it uses again.
+ * // The codec reuses the buffer that its bytes are in.
  * const bytes = TypedConnection.binary({
  *   encode: (value) => (value as Uint8Array).slice(),
  *   decode: (bytes) => bytes
@@ -186,10 +187,11 @@ const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unkn
 // -----------------------------------------------------------------------------
 
 /**
- * A typed view of a connection, of either role. The connection stays what it
- * was, and is closed as it was; messages that are taken here are taken.
+ * Returns a typed view of a connection, of either role and of any implementation:
+ * see `Connection.decorate`. The connection has one queue of messages, which both
+ * it and the view read from. Throws a TypeError if the value is not a connection.
  *
- * **Example** (The client's side, which goes on after a message that it does not know)
+ * **Example** (A client that ignores invalid messages)
  *
  * ```ts
  * import { Effect, Schema } from "effect"
@@ -215,30 +217,35 @@ const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unkn
  * @category constructors
  * @since 0.1.0
  */
-export const make: {
-  <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-    connection: Connection,
-    options: Options<I, O> & { readonly onInvalid: "fail" }
-  ): TypedConnection<I["Type"], O["Type"], InvalidMessage>
-  <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-    connection: Connection,
-    options: Options<I, O> & { readonly invalid?: "close" | undefined }
-  ): TypedConnection<I["Type"], O["Type"]>
-} = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
+export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
   connection: Connection,
-  { encoding = json, onInvalid = "close", receives, sends }: Options<I, O>
-): TypedConnection<I["Type"], O["Type"], never> => {
-  if (!(connection instanceof ConnectionImpl)) {
-    throw new TypeError("TypedConnection needs a connection that effect-ws has made, not a copy of one")
-  }
+  options: Options<I, O> & { readonly onInvalid?: "close" | undefined }
+): TypedConnection<I["Type"], O["Type"]>
+export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
+  connection: Connection,
+  options: Options<I, O>
+): TypedConnection<I["Type"], O["Type"], InvalidMessage>
+export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
+  connection: Connection,
+  options: Options<I, O>
+): TypedConnection<I["Type"], O["Type"], InvalidMessage> {
+  return options.onInvalid === "fail"
+    ? makeView(connection, options, Effect.fail)
+    : makeView<I, O, never>(connection, options, (error) => Effect.flatMap(connection.fail(error), Effect.fail))
+}
+
+const makeView = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>, E>(
+  connection: Connection,
+  { encoding = json, receives, sends }: Options<I, O>,
+  onInvalid: (error: InvalidMessage) => Effect.Effect<never, ConnectionClosed | E>
+): TypedConnection<I["Type"], O["Type"], E> => {
+  assertConnection(connection)
   const decode = decoderOf(receives, encoding)
   const encode = encoderOf(sends, encoding)
-  const fatal = onInvalid === "close"
   return {
     connection,
-    // Where it is fatal, an invalid message is the cause of the end.
-    receive: connection.receiveDecoded(decode, fatal) as Effect.Effect<I["Type"], ConnectionClosed>,
-    messages: connection.messagesDecoded(decode, fatal) as Stream.Stream<I["Type"], ConnectionClosed>,
+    receive: connection.receiveWith(decode, onInvalid),
+    messages: connection.messagesWith(decode, onInvalid),
     send: (value, options) =>
       Effect.suspend((): Effect.Effect<void, ConnectionClosed | InvalidValue> => {
         const encoded = encode(value)
@@ -253,10 +260,11 @@ export const make: {
 }
 
 /**
- * Makes messages of values, as a `TypedConnection` with the same schema and
- * encoding sends them: for what many connections are sent, and is encoded once.
+ * Returns a function that encodes values as a `TypedConnection` with the same
+ * schema and encoding sends them. Use it with `broadcast`, to encode a value once
+ * for many connections.
  *
- * **Example** (To everybody in a room)
+ * **Example** (A message to all connections in a room)
  *
  * ```ts
  * import { Effect, Schema } from "effect"

@@ -43,12 +43,13 @@ export interface RawPeer {
 /** A connection of the given role, and a raw peer at its other end. */
 export const makeRaw = (
   options: Connection.MakeOptions,
-  transport?: Transport.PairOptions
+  transport?: Transport.PairOptions,
+  make: typeof Connection.make = Connection.make
 ): Effect.Effect<{ readonly connection: Shape; readonly peer: RawPeer }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const [ours, theirs] = yield* Transports.makePair(transport)
     const peer = yield* Testing.makePeer(theirs, options.role === "server" ? "client" : "server")
-    const connection = yield* Connection.make(ours, { keepalive: false, ...options })
+    const connection = yield* make(ours, { keepalive: false, ...options })
     let gone = false
     yield* Effect.forkDetach(
       Effect.andThen(

@@ -2,10 +2,10 @@
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
 import type { BroadcastOptions, Connection } from "../../Connection.ts"
-import { InvalidInput } from "../../ConnectionError.ts"
+import { type ConnectionClosed, InvalidInput, SlowConsumer } from "../../ConnectionError.ts"
 import * as Frame from "../../Frame.ts"
 import type * as Message from "../../Message.ts"
-import { ConnectionImpl } from "./connection.ts"
+import { broadcastTarget, hooksOf } from "./hooks.ts"
 import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
 import { atLeast } from "../runtime/optionChecks.ts"
 import { beyondMark } from "./sendQueue.ts"
@@ -33,21 +33,41 @@ export const broadcast = (
     const pace = new Pace(() => Math.ceil(sliceSize / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
-      const own = connection instanceof ConnectionImpl ? connection : undefined
-      if (own !== undefined && slowConsumer !== "wait" && own.outbox.isBehind(maxBufferedAmount)) {
-        if (slowConsumer === "close") own.closeSlow()
-        else own.outbox.messagesSkipped += sendables.length
-      } else if (own?.outbox.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, sender) !== true) {
-        const sending = own === undefined
-          ? Effect.andThen(pace.turn, connection.sendAll(messages, options))
-          : own.sendInTurn(sendables, options, sender, pace.turn)
-        waiting.push(Effect.catchTag(sending, "ConnectionClosed", () => Effect.void))
+      const target = hooksOf(connection)[broadcastTarget]
+      if (target === undefined) {
+        waiting.push(
+          ignoreClosed(Effect.andThen(pace.turn, sendWith(connection, messages, options, maxBufferedAmount)))
+        )
+      } else if (slowConsumer !== "wait" && target.isBehind(maxBufferedAmount)) {
+        if (slowConsumer === "close") target.closeSlow()
+        else target.skip(sendables.length)
+      } else if (!target.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, sender)) {
+        waiting.push(ignoreClosed(target.sendInTurn(sendables, options, sender, pace.turn)))
       }
     }
     return waiting.length === 0
       ? Effect.void
       : Effect.forEach(waiting, (sending) => sending, { concurrency: "unbounded", discard: true })
   })
+
+const ignoreClosed = (sending: Effect.Effect<void, ConnectionClosed>): Effect.Effect<void> =>
+  Effect.catchTag(sending, "ConnectionClosed", () => Effect.void)
+
+/** Sends to a connection of another implementation, or one whose `send` or `sendAll` is overridden, by its interface. */
+const sendWith = (
+  connection: Connection,
+  messages: ReadonlyArray<Message.Input>,
+  options: BroadcastOptions,
+  maxBufferedAmount: number
+): Effect.Effect<void, ConnectionClosed> => {
+  const sending = Effect.suspend(() => connection.sendAll(messages, options))
+  const { slowConsumer = "wait" } = options
+  if (slowConsumer === "wait") return sending
+  return Effect.flatMap(connection.stats, ({ bufferedAmount }): Effect.Effect<void, ConnectionClosed> => {
+    if (bufferedAmount <= maxBufferedAmount) return sending
+    return slowConsumer === "skip" ? Effect.void : Effect.asVoid(connection.fail(new SlowConsumer({ bufferedAmount })))
+  })
+}
 
 /**
  * Spreads work over turns of the event loop, first come first served. What is

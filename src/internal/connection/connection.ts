@@ -44,8 +44,9 @@ import type * as Message from "../../Message.ts"
 import * as ProtocolError from "../../ProtocolError.ts"
 import type { Receiver, Transport } from "../../Transport.ts"
 import { type Extensions, start as startExtensions } from "./extensionPipeline.ts"
+import { type BroadcastTarget, broadcastTarget, stopReceiving } from "./hooks.ts"
 import { decodeFragments, forEachFragment, FragmentEncoder } from "./fragments.ts"
-import { failedWith, type MessageDecoder, ReceiveQueue } from "./receiveQueue.ts"
+import { failedWith, ReceiveQueue } from "./receiveQueue.ts"
 import {
   closeProblemOf,
   failInvalid,
@@ -122,7 +123,9 @@ class OneShot<A> {
   }
 }
 
-export class ConnectionImpl implements Connection.Connection, Receiver, KeepaliveTarget, SendQueueHost, MetricSource {
+export class ConnectionImpl
+  implements Connection.Connection, BroadcastTarget, Receiver, KeepaliveTarget, SendQueueHost, MetricSource
+{
   readonly role: Frame.Role
   readonly extensions: ReadonlyArray<HeaderEntry>
   private readonly opening: Connection.HandshakeInfo
@@ -245,7 +248,7 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
     else if (this.protocol.state !== "Open") {
       this.beginClosing()
       // Without a reply of this end's, the end is not known yet. But nothing follows the peer's close frame (§5.5.1).
-      if (this.protocol.repliesLater) this.stopReceiving()
+      if (this.protocol.repliesLater) this[stopReceiving]()
     }
     this.outbox.uncork()
     if (this.inbox.full && this.protocol.state === "Open" && !this.paused) {
@@ -371,8 +374,29 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
   }
 
   closeSlow(): void {
-    const slow = new SlowConsumer({ bufferedAmount: this.outbox.bufferedAmount })
+    this.failSlow(new SlowConsumer({ bufferedAmount: this.outbox.bufferedAmount }))
+  }
+
+  private failSlow(slow: SlowConsumer): ConnectionClosed {
     this.sendClose({ code: CloseCode.PolicyViolation, reason: slow._tag }, slow)
+    return this.protocol.closed
+  }
+
+  /** An object derived from this one may override `send`, which a broadcast must not pass by. */
+  get [broadcastTarget](): BroadcastTarget | undefined {
+    return Object.getPrototypeOf(this) === ConnectionImpl.prototype ? this : undefined
+  }
+
+  isBehind(maxBufferedAmount: number): boolean {
+    return this.outbox.isBehind(maxBufferedAmount)
+  }
+
+  skip(messages: number): void {
+    this.outbox.messagesSkipped += messages
+  }
+
+  writeEncoded(bytes: Uint8Array, messages: number, sender: typeof beyondMark | undefined): boolean {
+    return this.outbox.writeEncoded(bytes, messages, sender)
   }
 
   /** Bytes of messages, in both directions: what is sent to keep the connection alive is not its use. */
@@ -475,13 +499,13 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
     return Stream.fromPull(Effect.succeed(this.inbox.readFrames(endOfFrames)))
   }
 
-  /** The next message as what `decode` makes of it, in the step that takes it. */
-  receiveDecoded<A>(decode: MessageDecoder<A>, fatal: boolean): Effect.Effect<A, ConnectionClosed | InvalidMessage> {
-    return this.inbox.readDecoded(decode, fatal, Effect.fail)
+  get receiveWith(): Connection.Connection["receiveWith"] {
+    return (decode, onInvalid) => this.inbox.readDecoded(decode, onInvalid, Effect.fail)
   }
 
-  messagesDecoded<A>(decode: MessageDecoder<A>, fatal: boolean): Stream.Stream<A, ConnectionClosed | InvalidMessage> {
-    return Stream.fromPull(Effect.succeed(this.inbox.readAllDecoded(decode, fatal, endOfStream)))
+  get messagesWith(): Connection.Connection["messagesWith"] {
+    return (decode, onInvalid) =>
+      Stream.fromPull(Effect.succeed(this.inbox.readAllDecoded(decode, onInvalid, endOfStream)))
   }
 
   get receiveFragments(): Effect.Effect<Connection.Fragments, ConnectionClosed> {
@@ -498,8 +522,7 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
     })
   }
 
-  /** Tells who waits for a message at once that none will come, before it is known how the connection ends. */
-  stopReceiving(): void {
+  [stopReceiving](): void {
     this.inbox.close(this.protocol.closed)
   }
 
@@ -538,7 +561,7 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
   sendInTurn(
     messages: ReadonlyArray<Sendable>,
     options: SendOptions | undefined,
-    sender?: typeof beyondMark,
+    sender?: typeof beyondMark | undefined,
     begin?: Effect.Effect<void>
   ): Effect.Effect<void, ConnectionClosed> {
     const write = () => this.outbox.writeData(messages.map(toFrame), options)
@@ -655,6 +678,10 @@ export class ConnectionImpl implements Connection.Connection, Receiver, Keepaliv
         if (problem instanceof InvalidInput) return failInvalid(problem)
         return problem === undefined ? this.closeWith({ code, reason }) : Effect.fail(problem)
       })
+  }
+
+  get fail(): Connection.Connection["fail"] {
+    return (cause) => Effect.sync(() => cause._tag === "InvalidMessage" ? this.inbox.fail(cause) : this.failSlow(cause))
   }
 
   /** Closes the connection because its Scope is closed. */

@@ -31,8 +31,11 @@ const undecodable = Symbol("undecodable")
 /** Fragments of a message that was skipped. */
 const skipped = Symbol("skipped")
 
-/** What a program makes of messages. It may be asked twice about the same one. */
-export type MessageDecoder<A> = (message: Message) => Result.Result<A, InvalidMessage>
+/** Decodes a message. It may be called twice with the same one. */
+type MessageDecoder<A, E> = (message: Message) => Result.Result<A, E>
+
+/** Runs in the step that removes the message which cannot be decoded. */
+type OnInvalid<E, E2> = (error: E) => Effect.Effect<never, E2>
 
 /** What taking comes to when there is nothing left to take. */
 type OnEnd<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
@@ -276,23 +279,24 @@ export class ReceiveQueue {
     }
   }
 
-  /**
-   * Takes the next message as what `decode` makes of it. What cannot be decoded
-   * is taken by whoever fails with it; where it is fatal, the connection fails.
-   */
-  readDecoded<A, E>(decode: MessageDecoder<A>, fatal: boolean, ended: OnEnd<E>): Effect.Effect<A, E | InvalidMessage> {
-    return this.readIfDecoded(decode, fatal, (first) => first, ended)
+  /** Reads the next message, decoded. A message that cannot be decoded is removed by the fiber that gets the error. */
+  readDecoded<A, E, E2, E3>(
+    decode: MessageDecoder<A, E>,
+    onInvalid: OnInvalid<E, E2>,
+    onEnd: OnEnd<E3>
+  ): Effect.Effect<A, E2 | E3> {
+    return this.readIfDecoded(decode, onInvalid, (first) => first, onEnd)
   }
 
-  /** Takes the messages that are here, at least one, up to one that cannot be decoded; that one, if it is the first. */
-  readAllDecoded<A, E>(
-    decode: MessageDecoder<A>,
-    fatal: boolean,
-    ended: OnEnd<E>
-  ): Effect.Effect<NonEmptyArray<A>, E | InvalidMessage> {
-    return this.readIfDecoded(decode, fatal, (first, size, next) => {
+  /** Reads the messages that are here, at least one, up to one that cannot be decoded. */
+  readAllDecoded<A, E, E2, E3>(
+    decode: MessageDecoder<A, E>,
+    onInvalid: OnInvalid<E, E2>,
+    onEnd: OnEnd<E3>
+  ): Effect.Effect<NonEmptyArray<A>, E2 | E3> {
+    return this.readIfDecoded(decode, onInvalid, (first, size, next) => {
       const all: NonEmptyArray<A> = [first]
-      // What is decoded may be larger than what came: so much as the mark allows at a time.
+      // Decoded values may be larger than what was received: a batch is limited by the mark.
       for (let total = size; total < this.highWaterMark && this.hasMessage();) {
         total += this.ready!.bytes.length + frameOverhead
         const value = next()
@@ -300,22 +304,22 @@ export class ReceiveQueue {
         all.push(value.success)
       }
       return all
-    }, ended)
+    }, onEnd)
   }
 
-  private readIfDecoded<A, B, E>(
-    decode: MessageDecoder<A>,
-    fatal: boolean,
-    take: (first: A, size: number, next: () => ReturnType<MessageDecoder<A>>) => B,
-    ended: OnEnd<E>
-  ): Effect.Effect<B, E | InvalidMessage> {
-    /** Takes the message that is `ready`, unless it cannot be decoded. */
+  private readIfDecoded<A, B, E, E2, E3>(
+    decode: MessageDecoder<A, E>,
+    onInvalid: OnInvalid<E, E2>,
+    collect: (first: A, size: number, next: () => Result.Result<A, E>) => B,
+    onEnd: OnEnd<E3>
+  ): Effect.Effect<B, E2 | E3> {
+    /** Removes the message that is `ready`, unless it cannot be decoded. */
     const next = () => {
       const decoded = decode(this.ready!)
       if (Result.isSuccess(decoded)) this.ready = undefined
       return decoded
     }
-    const taken: Effect.Effect<B, E | InvalidMessage> = Effect.catchDefect(
+    const read: Effect.Effect<B, E2 | E3> = Effect.catchDefect(
       new Reader(this, {
         isReady: ReceiveQueue.message.isReady,
         next: () => {
@@ -323,21 +327,20 @@ export class ReceiveQueue {
           const size = this.ready!.bytes.length + frameOverhead
           const first = next()
           if (Result.isFailure(first)) throw undecodable
-          return take(first.success, size, next)
+          return collect(first.success, size, next)
         }
-      }, ended),
+      }, onEnd),
       (defect) => defect === undecodable ? failing : Effect.die(defect)
     )
-    // Failing takes a step more than the take. A fiber that has just yielded is not made to yield between the two, so
-    // that it cannot be interrupted there; and whoever else waits was woken too, and would find the message here.
-    const failing = Effect.flatMap(Effect.yieldNow, (): Effect.Effect<B, E | InvalidMessage> => {
+    // To fail takes a step more than to read. A fiber that has just yielded does not yield again between the two, so that
+    // it cannot be interrupted there. Other fibers that wait were woken too, and one of them may read the message first.
+    const failing = Effect.flatMap(Effect.yieldNow, (): Effect.Effect<B, E2 | E3> => {
       const decoded = this.hasMessage() ? decode(this.ready!) : undefined
-      // Another fiber may have come before.
-      if (decoded === undefined || Result.isSuccess(decoded)) return taken
+      if (decoded === undefined || Result.isSuccess(decoded)) return read
       this.ready = undefined
-      return fatal ? ended(this.fail(decoded.failure)) : Effect.fail(decoded.failure)
+      return onInvalid(decoded.failure)
     })
-    return taken
+    return read
   }
 
   /** Takes the frames that are here, at least one. */
@@ -594,7 +597,8 @@ export class ReceiveQueue {
     this.bytes = 0
   }
 
-  private fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
+  /** Fails the connection, and drops what is unread. Returns how the connection ended, with the error as the cause. */
+  fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
     this.empty()
     const closed = this.closed = this.source?.onDecodeError(error) ?? failedWith(this.closed!, error)
     this.wake()

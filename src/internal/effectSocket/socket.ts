@@ -1,130 +1,178 @@
 /**
- * Connections as `effect/socket` has them. A Socket is something that can be
- * dialled again and again: its reader is a connection, its writer writes to
- * whichever there is.
+ * Connections as sockets of `effect/socket`. A Socket can be dialled again and
+ * again: its reader is a connection, and its writer writes to the current one.
  */
-import type { NonEmptyReadonlyArray } from "effect/Array"
+import * as Arr from "effect/Array"
 import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
+import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../../CloseCode.ts"
-import type * as Connection from "../../Connection.ts"
-import { ConnectionClosed } from "../../ConnectionError.ts"
+import type { Connection } from "../../Connection.ts"
+import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type * as Message from "../../Message.ts"
-import { ConnectionImpl } from "../connection/connection.ts"
+import { assertConnection } from "../connection/decorate.ts"
+import { hooksOf, stopReceiving } from "../connection/hooks.ts"
 
-/**
- * A Socket that dials with `dial`. What is written while there is no connection
- * waits for the next, unless there is only one.
- */
-export const fromConnections = (
-  dial: Effect.Effect<Connection.Connection, Socket.SocketError, Scope.Scope>,
-  only?: Connection.Connection
-): Socket.Socket => {
-  const connected = Latch.makeUnsafe(only !== undefined)
-  let current = only
+type Dial = Effect.Effect<Connection, Socket.SocketError, Scope.Scope>
 
-  const disconnected = (connection: Connection.Connection) => {
-    if (only !== undefined || current !== connection) return
-    current = undefined
-    connected.closeUnsafe()
+/** A Socket that dials with `dial`. While there is no connection, writes suspend until the next one. */
+export const fromDial = (dial: Dial): Socket.Socket => fromSlot(dial, new ConnectionSlot(undefined))
+
+/** A Socket of one connection. */
+export const fromConnection = (connection: Connection): Socket.Socket => {
+  assertConnection(connection)
+  return fromSlot(Effect.succeed(connection), new ConnectionSlot(connection))
+}
+
+const fromSlot = (dial: Dial, slot: ConnectionSlot): Socket.Socket =>
+  Socket.make({ reader: makeReader(dial, slot), writer: Effect.succeed(makeWriter(slot)) })
+
+// -----------------------------------------------------------------------------
+// The current connection
+// -----------------------------------------------------------------------------
+
+/** The connection that a Socket writes to. */
+class ConnectionSlot {
+  /** The connection of a Socket that has only one. */
+  private readonly fixed: Connection | undefined
+  private current: Connection | undefined
+  private readonly available: Latch.Latch
+
+  constructor(fixed: Connection | undefined) {
+    this.fixed = fixed
+    this.current = fixed
+    this.available = Latch.makeUnsafe(fixed !== undefined)
   }
 
-  const reader = Effect.gen(function*() {
-    // The connection outlives the reader while it is being closed, for which nobody has to wait.
-    const lifetime = yield* Scope.make()
-    const connection = yield* Effect.uninterruptibleMask((restore) =>
-      Effect.tap(
-        Effect.onError(
-          restore(Scope.provide(dial, lifetime)),
-          (cause) => Scope.close(lifetime, Exit.failCause(cause))
-        ),
-        (dialled) =>
-          Effect.addFinalizer((exit) => {
-            disconnected(dialled)
-            if (dialled instanceof ConnectionImpl) dialled.stopReceiving()
-            const closing = Effect.andThen(Effect.ignore(dialled.close(closeCode(exit))), Scope.close(lifetime, exit))
-            return Effect.forkDetach(closing, { startImmediately: true })
-          })
-      )
-    )
-    current = connection
-    connected.openUnsafe()
-    const messages = yield* Stream.toPull(connection.messages)
-    const pull = Effect.catch(
-      Effect.map(messages, payloads),
-      (ended): Effect.Effect<never, Socket.SocketError> => {
-        disconnected(connection)
-        return Cause.isDone(ended)
-          ? Effect.flatMap(connection.closed, (closed) => Effect.fail(closeError(closed)))
-          : Effect.fail(closeError(ended))
-      }
-    )
-    return { pull, upgrade: Socket.SocketUpgradeError.unsupported }
-  })
+  set(connection: Connection): void {
+    this.current = connection
+    this.available.openUnsafe()
+  }
 
-  /** What cannot be sent on a connection that is over was not sent, and is sent on the next. */
-  const withConnection = (
-    use: (connection: Connection.Connection) => Effect.Effect<unknown, ConnectionClosed | Socket.SocketError>
-  ): Effect.Effect<void, Socket.SocketError> => {
+  /** The connection has ended, or its reader was released. */
+  clear(connection: Connection): void {
+    if (this.fixed !== undefined || this.current !== connection) return
+    this.current = undefined
+    this.available.closeUnsafe()
+  }
+
+  /** Writes to the current connection. If it has ended, nothing was written, and the next connection is used. */
+  use(write: (connection: Connection) => Effect.Effect<unknown, unknown>): Effect.Effect<void, Socket.SocketError> {
     const attempt: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() => {
-      const connection = current
-      if (connection === undefined) return connected.whenOpen(attempt)
-      return Effect.matchEffect(use(connection), {
+      const connection = this.current
+      if (connection === undefined) return this.available.whenOpen(attempt)
+      return Effect.matchEffect(write(connection), {
         onSuccess: () => Effect.void,
         onFailure: (error) => {
-          if (error._tag === "SocketError") return Effect.fail(error)
-          // The types do not say so: what the program wrote is nothing that can be sent, on any connection.
-          if (!(error instanceof ConnectionClosed)) return Effect.fail(writeError(error))
-          if (only !== undefined) return Effect.fail(closeError(error))
-          disconnected(connection)
+          if (!(isClosed(error))) return Effect.fail(writeError(error))
+          if (this.fixed !== undefined) return Effect.fail(closeError(error))
+          this.clear(connection)
           return attempt
         }
       })
     })
     return attempt
   }
-
-  const writer: Socket.Writer = {
-    write: (chunk) =>
-      withConnection((connection) =>
-        Socket.isCloseEvent(chunk)
-          ? Effect.mapError(connection.close(chunk.code, chunk.reason), writeError)
-          : connection.send(chunk)
-      ),
-    writeAll: (chunks) => withConnection((connection) => connection.sendAll(chunks))
-  }
-
-  return Socket.make({ reader, writer: Effect.succeed(writer) })
 }
+
+// -----------------------------------------------------------------------------
+// Reading
+// -----------------------------------------------------------------------------
+
+const makeReader = (dial: Dial, slot: ConnectionSlot): Effect.Effect<Socket.Reader, Socket.SocketError, Scope.Scope> =>
+  Effect.gen(function*() {
+    const released = Deferred.makeUnsafe<never, Socket.SocketError>()
+    const connection = yield* acquire(dial, (dialled, exit) => {
+      slot.clear(dialled)
+      const stop = hooksOf(dialled)[stopReceiving]
+      if (stop !== undefined) stop.call(dialled)
+      else Deferred.doneUnsafe(released, Effect.fail(releasedError(exit)))
+    })
+    slot.set(connection)
+    const messages = yield* Stream.toPull(connection.messages)
+    // A pull that waits has to fail when the reader is released.
+    const read = hooksOf(connection)[stopReceiving] === undefined
+      ? Effect.raceFirst(messages, Deferred.await(released))
+      : messages
+    const pull = Effect.catch(
+      Effect.map(read, Arr.map(contentOf)),
+      (ended): Effect.Effect<never, Socket.SocketError> => {
+        slot.clear(connection)
+        if (Cause.isDone(ended)) return Effect.flatMap(connection.closed, (closed) => Effect.fail(closeError(closed)))
+        return Effect.fail(isClosed(ended) ? closeError(ended) : ended)
+      }
+    )
+    return { pull, upgrade: Socket.SocketUpgradeError.unsupported }
+  })
+
+/** Dials in a Scope. When that closes, the connection is closed in the background, and its own Scope after that. */
+const acquire = (
+  dial: Dial,
+  onRelease: (connection: Connection, exit: Exit.Exit<unknown, unknown>) => void
+): Effect.Effect<Connection, Socket.SocketError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const lifetime = yield* Scope.make()
+      const connection = yield* Effect.onError(
+        restore(Scope.provide(dial, lifetime)),
+        (cause) => Scope.close(lifetime, Exit.failCause(cause))
+      )
+      yield* Effect.addFinalizer((exit) => {
+        onRelease(connection, exit)
+        const closing = Effect.andThen(Effect.ignore(connection.close(closeCode(exit))), Scope.close(lifetime, exit))
+        return Effect.forkDetach(closing, { startImmediately: true })
+      })
+      return connection
+    })
+  )
 
 const closeCode = (exit: Exit.Exit<unknown, unknown>): number =>
   Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause) ? CloseCode.NormalClosure : CloseCode.InternalError
 
-const payloads = (
-  messages: NonEmptyReadonlyArray<Message.Message>
-): NonEmptyReadonlyArray<string | Uint8Array> =>
-  messages.map((message) => message._tag === "Text" ? message.text : message.bytes) as unknown as NonEmptyReadonlyArray<
-    string | Uint8Array
-  >
+const contentOf = (message: Message.Message): string | Uint8Array =>
+  message._tag === "Text" ? message.text : message.bytes
 
-/** Every end is a close to a Socket; what cut the connection off is told in words. */
+// -----------------------------------------------------------------------------
+// Writing
+// -----------------------------------------------------------------------------
+
+const makeWriter = (slot: ConnectionSlot): Socket.Writer => ({
+  write: (chunk) =>
+    slot.use((connection): Effect.Effect<unknown, unknown> =>
+      Socket.isCloseEvent(chunk) ? connection.close(chunk.code, chunk.reason) : connection.send(chunk)
+    ),
+  writeAll: (chunks) => slot.use((connection) => connection.sendAll(chunks))
+})
+
+// -----------------------------------------------------------------------------
+// Errors
+// -----------------------------------------------------------------------------
+
+/** Whether an error is the end of a connection, also of one that another copy of this package has made. */
+const isClosed = (error: unknown): error is ConnectionClosed => Predicate.isTagged(error, "ConnectionClosed")
+
+/** Each end of a connection is a SocketCloseError. Its reason names the cause of an abnormal end. */
 const closeError = (closed: ConnectionClosed): Socket.SocketError => {
   const reason = new Socket.SocketCloseError({
     code: closed.code,
     closeReason: closed.cause === undefined ? closed.reason : closed.cause.message
   })
   const error = new Socket.SocketError({ reason })
-  // Their schemas have no such field. By it, a server tells the end of a connection from a failure.
+  // The schemas have no such field. With it, a server tells the end of a connection from a failure of its handler.
   error.cause = closed
   reason.cause = closed
   return error
 }
 
-/** Something that cannot be sent. */
+/** The error of a pull that waits when its reader is released. */
+const releasedError = (exit: Exit.Exit<unknown, unknown>): Socket.SocketError =>
+  new Socket.SocketError({ reason: new Socket.SocketCloseError({ code: closeCode(exit) }) })
+
 const writeError = (cause: unknown): Socket.SocketError =>
   new Socket.SocketError({ reason: new Socket.SocketWriteError({ cause }) })

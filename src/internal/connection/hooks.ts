@@ -1,0 +1,45 @@
+/**
+ * Optional operations of a connection, beyond its interface: faster ways for
+ * `broadcast` and for sockets. They are found by registered symbols, so that a
+ * connection of another copy of this package has them as well. Whatever uses one
+ * also works with connections that have none.
+ */
+import type * as Effect from "effect/Effect"
+import type { Connection } from "../../Connection.ts"
+import type { ConnectionClosed } from "../../ConnectionError.ts"
+import type { SendOptions } from "../../Extension.ts"
+import type { Sendable } from "./input.ts"
+import type { beyondMark } from "./sendQueue.ts"
+
+/** Ends all reads at once, before it is known how the connection ends. */
+export const stopReceiving: unique symbol = Symbol.for("effect-ws/Connection/stopReceiving")
+
+/** The operations that let a broadcast encode a message once for many connections. */
+export const broadcastTarget: unique symbol = Symbol.for("effect-ws/Connection/broadcastTarget")
+
+/** A connection that a broadcast writes encoded frames to. */
+export interface BroadcastTarget {
+  /** Whether the peer is a slow consumer: more than so many bytes of broadcasts wait for it. */
+  readonly isBehind: (maxBufferedAmount: number) => boolean
+  /** Closes the connection with the cause `SlowConsumer`. */
+  readonly closeSlow: () => void
+  /** Counts messages that a broadcast did not send. */
+  readonly skip: (messages: number) => void
+  /** Writes frames as a server without extensions encodes them. Returns false if that is not possible at once. */
+  readonly writeEncoded: (bytes: Uint8Array, messages: number, sender: typeof beyondMark | undefined) => boolean
+  /** Sends messages before what is sent later, once `begin` has succeeded. */
+  readonly sendInTurn: (
+    messages: ReadonlyArray<Sendable>,
+    options: SendOptions | undefined,
+    sender: typeof beyondMark | undefined,
+    begin: Effect.Effect<void>
+  ) => Effect.Effect<void, ConnectionClosed>
+}
+
+export interface Hooks {
+  readonly [stopReceiving]?: (() => void) | undefined
+  readonly [broadcastTarget]?: BroadcastTarget | undefined
+}
+
+/** The optional operations of a connection, if it has any. */
+export const hooksOf = (connection: Connection & Hooks): Hooks => connection
