@@ -298,7 +298,7 @@ const judgeAll = async (mutants) => {
       if (mutant === undefined) return lane.kill()
       const killer = await judge(lane, mutant, testsOf(mutant.file))
       verdicts.set(mutant, killer)
-      if (options.verbose || killer === undefined) console.log(describe(mutant, killer))
+      if (options.verbose || (killer === undefined && !options.equivalents)) console.log(describe(mutant, killer))
     }
   }))
   return verdicts
