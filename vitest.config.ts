@@ -23,7 +23,7 @@ export default defineConfig({
   test: {
     projects: [
       // One module each; test/ mirrors src/.
-      project("unit", "test/{*,[A-Z]*/*,internal/**/*}.test.ts"),
+      project("unit", "test/{*,[A-Z]*/*,internal/**/*}.test.ts", { isolate: false }),
       // The whole over real sockets: limits, faults, attacks; ws and undici as peers.
       project("sockets", "test/sockets/*.test.ts"),
       project("conformance", "test/conformance/*.test.ts"),
