@@ -22,9 +22,7 @@
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
-import { Buffer } from "node:buffer"
-import { randomFillSync } from "node:crypto"
-import { isUint8Array } from "node:util/types"
+import { allocatePooled, fillRandom, isUint8Array } from "#platform"
 import * as CloseCode from "./CloseCode.ts"
 import { InvalidInput } from "./ConnectionError.ts"
 import { allocate, emptyBytes, ensureCapacity, maxBytes } from "./internal/runtime/buffers.ts"
@@ -335,8 +333,7 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
  */
 export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
   const { length } = payloadOf(frame)
-  const pooled = Buffer.allocUnsafe(headerSize(length, maskKey !== undefined) + length)
-  const bytes = new Uint8Array(pooled.buffer, pooled.byteOffset, pooled.length)
+  const bytes = allocatePooled(headerSize(length, maskKey !== undefined) + length)
   encodeInto(bytes, 0, frame, maskKey)
   return bytes
 }
@@ -735,7 +732,7 @@ let keysUsed = keys.length
 
 const randomMaskKey = (): number => {
   if (keysUsed === keys.length) {
-    randomFillSync(keys)
+    fillRandom(keys)
     keysUsed = 0
   }
   return keys[keysUsed++]

@@ -9,8 +9,7 @@
  * this package are what they are.
  */
 import * as Effect from "effect/Effect"
-import { Buffer } from "node:buffer"
-import { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
+import { hostBytesPrototype, isProxy, isSharedArrayBuffer, isUint8Array } from "#platform"
 import { InvalidInput } from "../../ConnectionError.ts"
 import { Frame, Opcode, text } from "../../Frame.ts"
 import * as Message from "../../Message.ts"
@@ -40,7 +39,7 @@ export const isDetached = (view: Uint8Array): boolean => {
 
 const isOrdinary = (view: Uint8Array): boolean => {
   const prototype = Object.getPrototypeOf(view) as object
-  return (prototype === Uint8Array.prototype || prototype === Buffer.prototype) && !Object.hasOwn(view, "length")
+  return (prototype === Uint8Array.prototype || prototype === hostBytesPrototype) && !Object.hasOwn(view, "length")
 }
 
 /** A Uint8Array of any realm, or undefined. Subclasses, which may lie about their length, are seen through a plain view. */

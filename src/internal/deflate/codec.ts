@@ -5,7 +5,7 @@
  * one is processed slice by slice, with a turn of the event loop in between.
  */
 import * as Effect from "effect/Effect"
-import { isUint8Array } from "node:util/types"
+import { isUint8Array } from "#platform"
 import type { DecodeError, SizeBudget } from "../../Extension.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../../ProtocolError.ts"
 import { ByteBuilder, emptyBytes } from "../runtime/buffers.ts"

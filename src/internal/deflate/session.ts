@@ -1,6 +1,6 @@
 /** permessage-deflate at work in one connection: decides which messages to compress, and marks them with RSV1 (RFC 7692 §6). */
 import * as Effect from "effect/Effect"
-import { isUint8Array } from "node:util/types"
+import { isUint8Array } from "#platform"
 import type * as Extension from "../../Extension.ts"
 import { Frame, Opcode, Reserved } from "../../Frame.ts"
 import type { Traffic } from "../../PerMessageDeflate.ts"

@@ -9,14 +9,14 @@
  */
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
-import { inspect } from "node:util"
+import { inspect } from "#platform"
 import { InvalidOption } from "../../HandshakeError.ts"
 
 export type Checked = InvalidOption | undefined
 
 /** Makes the error for a value that an option does not allow. */
 export const invalidOption = (option: string, expected: string, value: unknown): InvalidOption =>
-  new InvalidOption({ option, problem: `expected ${expected}, got ${inspect(value, { depth: 1 })}` })
+  new InvalidOption({ option, problem: `expected ${expected}, got ${inspect(value)}` })
 
 /** Throws an invalid option, for constructors that do not return an Effect. */
 export const assertValid = (checked: Checked): void => {

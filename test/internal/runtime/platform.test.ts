@@ -40,6 +40,14 @@ for (const [name, platform] of Object.entries(platforms)) {
       }
     })
 
+    it("inspect shows values of each type", () => {
+      for (const value of [NaN, Infinity, -1, true, undefined, null]) {
+        assert.strictEqual(platform.inspect(value), String(value))
+      }
+      assert.match(platform.inspect("text"), /^["']text["']$/)
+      assert.match(platform.inspect({ seconds: NaN }), /seconds.*NaN/)
+    })
+
     it("allocates the size that was asked for", () => {
       for (const allocate of [platform.allocatePooled, platform.allocateUnpooled, platform.allocateTextBuffer]) {
         for (const size of [0, 1, 100, 70_000]) assert.strictEqual(allocate(size).length, size)

@@ -1,4 +1,5 @@
 /** The host's facilities, in a browser: the same names as in `node.ts`. */
+import { format } from "effect/Formatter"
 
 // -----------------------------------------------------------------------------
 // Values
@@ -26,6 +27,8 @@ export const isSharedArrayBuffer = (value: unknown): value is SharedArrayBuffer 
 
 /** A browser does not tell. */
 export const isProxy: (value: unknown) => boolean = () => false
+
+export const inspect = (value: unknown): string => format(value)
 
 // -----------------------------------------------------------------------------
 // Memory

@@ -7,10 +7,14 @@
 import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
 import { hash, randomFillSync } from "node:crypto"
 import { setImmediate } from "node:timers"
+import { inspect as inspectValue } from "node:util"
 import { markAsUntransferable } from "node:worker_threads"
 
 // Whether a value, of any realm, has a type. A Proxy has none of them.
 export { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
+
+/** Shows a value in an error message. */
+export const inspect = (value: unknown): string => inspectValue(value, { depth: 1 })
 
 // -----------------------------------------------------------------------------
 // Memory
@@ -26,7 +30,10 @@ export const maxTextBytes: number = constants.MAX_STRING_LENGTH
 export const hostBytesPrototype: object = Buffer.prototype
 
 /** Allocates uninitialized memory, possibly a part of a pool. */
-export const allocatePooled = (size: number): Uint8Array => Buffer.allocUnsafe(size)
+export const allocatePooled = (size: number): Uint8Array => {
+  const { buffer, byteOffset } = Buffer.allocUnsafe(size)
+  return new Uint8Array(buffer, byteOffset, size)
+}
 
 /** Allocates uninitialized memory with an ArrayBuffer that belongs to it alone. */
 export const allocateUnpooled = (size: number): Uint8Array<ArrayBuffer> =>

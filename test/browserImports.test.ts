@@ -1,0 +1,94 @@
+/** Which modules a bundler can put into a page: none of their imports, followed as far as they go, is of Node. */
+import { readFileSync } from "node:fs"
+import { dirname, join, relative } from "node:path"
+import { fileURLToPath } from "node:url"
+import { parseSync } from "oxc-parser"
+import { assert, it } from "vitest"
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+const portable = [
+  "CloseCode",
+
+  "ConnectionError",
+  "Extension",
+  "Frame",
+
+  "HandshakeError",
+  "Message",
+  "MessageConnection",
+  "ProtocolError",
+  "Reconnecting",
+  "Telemetry",
+
+  "TypedConnection"
+]
+
+const { imports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+  readonly imports: Record<string, { readonly browser: string; readonly default: string }>
+}
+
+/** The source that a specifier leads to, under the condition "browser"; undefined for a package. */
+const resolve = (specifier: string, from: string): string | undefined => {
+  if (specifier.startsWith(".")) return join(dirname(from), specifier)
+  if (!specifier.startsWith("#")) return undefined
+  return join(root, imports[specifier].browser.replace(/^\.\/dist\/(.*)\.js$/, "src/$1.ts"))
+}
+
+/** The modules whose values a source imports. */
+const valueImports = (file: string): Array<string> => {
+  const { errors, module, program } = parseSync(file, readFileSync(file, "utf8"))
+  assert.deepStrictEqual(errors, [])
+  const dynamic = module.dynamicImports.map(({ moduleRequest }) => `dynamic import at ${moduleRequest.start}`)
+  const typesOnly = new Set(
+    program.body.flatMap((statement) =>
+      (statement.type === "ImportDeclaration" && statement.importKind === "type") ||
+        (statement.type === "ExportNamedDeclaration" && statement.exportKind === "type")
+        ? [statement.start]
+        : []
+    )
+  )
+  const imported = module.staticImports.filter(({ entries, start }) =>
+    !typesOnly.has(start) && (entries.length === 0 || entries.some(({ isType }) => !isType))
+  )
+  const reexported = module.staticExports.flatMap(({ entries, start }) =>
+    typesOnly.has(start) ?
+      [] :
+      entries.flatMap(({ isType, moduleRequest }) => moduleRequest === null || isType ? [] : [moduleRequest.value])
+  )
+  return [...imported.map(({ moduleRequest }) => moduleRequest.value), ...reexported, ...dynamic]
+}
+
+/** The chains of imports that lead from a module to one of Node. */
+const chainsToNode = (entry: string): Array<string> => {
+  const chains: Array<string> = []
+  const seen = new Set<string>()
+  const walk = (file: string, chain: ReadonlyArray<string>): void => {
+    if (seen.has(file)) return
+    seen.add(file)
+    for (const specifier of valueImports(file)) {
+      const next = resolve(specifier, file)
+      const longer = [...chain, relative(root, next ?? specifier)]
+      if (next !== undefined) walk(next, longer)
+      else if (!/^effect(?:\/|$)/.test(specifier)) chains.push([...chain, specifier].join(" > "))
+    }
+  }
+  walk(entry, [relative(root, entry)])
+  return chains
+}
+
+for (const name of portable) {
+  it(`${name} imports no module of Node`, () => {
+    assert.deepStrictEqual(chainsToNode(join(root, "src", `${name}.ts`)), [])
+  })
+}
+
+it("a module that imports one of Node is found", () => {
+  const chains = chainsToNode(join(root, "src/internal/runtime/platform/node.ts"))
+  assert.includeMembers(
+    chains,
+    ["node:buffer", "node:crypto", "node:util/types"].map((specifier) =>
+      `src/internal/runtime/platform/node.ts > ${specifier}`
+    )
+  )
+})
