@@ -31,7 +31,7 @@ import * as Scope from "effect/Scope"
 import * as EffectSocket from "effect/socket/Socket"
 import { SocketServer } from "effect/socket/SocketServer"
 import { Connection } from "./Connection.ts"
-import type { ConnectError } from "./HandshakeError.ts"
+import type { ConnectError, InvalidOption } from "./HandshakeError.ts"
 import * as internal from "./internal/effectSocket/socket.ts"
 import { WebSocketAdapter } from "./internal/effectSocket/webSocketAdapter.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
@@ -148,7 +148,8 @@ export const layerWebSocketConstructor = (
 
 /**
  * Provides a `SocketServer` that accepts connections with a `WebSocketServer`.
- * Those that come before somebody runs it wait.
+ * Connections wait until a program runs the `SocketServer`. Fails with `InvalidOption`
+ * if an option is invalid.
  *
  * **Example** (A server of RPCs)
  *
@@ -168,7 +169,7 @@ export const layerWebSocketConstructor = (
  */
 export const layerServer = <Services = never, RD = never>(
   options?: WebSocketServer.ServeOptions<Services, RD>
-): Layer.Layer<SocketServer, never, WebSocketServer.WebSocketServer | Exclude<RD, Scope.Scope>> =>
+): Layer.Layer<SocketServer, InvalidOption, WebSocketServer.WebSocketServer | Exclude<RD, Scope.Scope>> =>
   Layer.effect(SocketServer)(Effect.gen(function*() {
     const server = yield* WebSocketServer.WebSocketServer
     const runs: Array<(connection: Connection) => Effect.Effect<unknown, unknown, Scope.Scope>> = []

@@ -40,6 +40,7 @@ import * as Connection from "./Connection.ts"
 import { TransportError } from "./ConnectionError.ts"
 import * as Frame from "./Frame.ts"
 import { checkFaults } from "./internal/options.ts"
+import { makeServer } from "./internal/node/listen.ts"
 import { assertValid } from "./internal/runtime/optionChecks.ts"
 import { Timers } from "./internal/runtime/timers.ts"
 import { nextTurn } from "./internal/runtime/turns.ts"
@@ -507,7 +508,7 @@ export interface LayerOptions
  */
 export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.WebSocketServer | Network> =>
   Layer.effectContext(Effect.gen(function*() {
-    const server = yield* Effect.orDie(WebSocketServer.makeWith(
+    const server = yield* Effect.orDie(makeServer(
       options,
       // An address that is nobody's (RFC 5737), for those who want one: `Socket.layerServer` does.
       () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })

@@ -26,41 +26,23 @@
 import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type { Http2SecureServer } from "node:http2"
-import * as Https from "node:https"
-import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
-import { InvalidOption } from "./HandshakeError.ts"
-import { FileDescriptors } from "./internal/node/fileDescriptors.ts"
-import {
-  headerLinesKept,
-  isTruncated,
-  respond,
-  respondUnavailable,
-  ServerRequest,
-  trackResponses,
-  unredact
-} from "./internal/node/http1Upgrade.ts"
-import { PendingSockets } from "./internal/node/pendingSockets.ts"
-import { checkListen } from "./internal/options.ts"
-import {
-  leave as leaveRoute,
-  prepareServer as prepareNodeServer,
-  upgrade as upgradeRoute
-} from "./internal/node/httpRoute.ts"
-import { makeSessions, type SessionGroup, type Upgrade, upgradeRequired } from "./internal/server/sessions.ts"
-import { Timers } from "./internal/runtime/timers.ts"
+import type { InvalidOption } from "./HandshakeError.ts"
+import { prepareServer as prepareNodeServer } from "./internal/node/hostServer.ts"
+import { leave as leaveRoute, upgrade as upgradeRoute } from "./internal/node/httpRoute.ts"
+import { listen, makeServer } from "./internal/node/listen.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -103,16 +85,18 @@ export interface WebSocketServer {
   /** The URL of the server, as a client on the same machine would use it; for a Unix socket, that of localhost. */
   readonly url: string
   /**
-   * Runs a handler for each connection, until the Scope closes. Then each
-   * connection is closed with `shutdownClose`, and what is not over within
-   * `shutdownTimeout` is cut. A server serves one handler at a time.
+   * Runs a handler for each connection until the Scope closes. Then the server closes
+   * each connection with `shutdownClose`; after `shutdownTimeout` it destroys their
+   * sockets and interrupts their handlers. Fails with `InvalidOption` if an option is
+   * invalid. A server serves one handler at a time: a second `serve` dies with a
+   * defect whose tag is `AlreadyServing`.
    */
   readonly serve: <A, E, R, Services = never, RD = never>(
     handler: Effect.Effect<A, E, R>,
     options?: ServeOptions<Services, RD>
   ) => Effect.Effect<
     void,
-    never,
+    InvalidOption,
     Scope.Scope | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
   >
   /** Takes a stream of bytes as if a client had connected with it: an HTTP request is to come on it. */
@@ -212,8 +196,8 @@ export interface TlsOptions {
 }
 
 /**
- * How connections are accepted and handled. To serve with values that cannot be
- * is a defect, `InvalidOption`, before anybody connects.
+ * How connections are accepted and handled. `serve` fails with `InvalidOption` if
+ * an option is invalid.
  *
  * @category options
  * @since 0.1.0
@@ -272,8 +256,9 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
 /**
  * How connections of a route are accepted and handled. What is said of a server
  * in `ServeOptions` holds for the route: `maxConnections` are those of one route
- * on one server, be the route's effect made once or for each request. Values that
- * cannot be are found with the first request.
+ * on one server, even if the route's effect is made anew for each request. The first
+ * request checks the options: an invalid one is a defect, `InvalidOption`, and its
+ * client gets 500.
  *
  * @category options
  * @since 0.1.0
@@ -302,110 +287,10 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
 export const make = (
   options: MakeOptions = {}
 ): Effect.Effect<WebSocketServer, ListenFailed | InvalidOption, Scope.Scope> =>
-  makeWith(options, (server) =>
-    Effect.acquireRelease(listen(server, options), () => closeServer(server)).pipe(
-      Effect.map(() => addressOf(server))
-    ))
-
-/** Who serves, and until when. */
-type Served = SessionGroup & { readonly upgrade: Upgrade }
-
-/**
- * A server whose connections come from wherever `listening` lets them come from.
- *
- * @internal
- */
-export const makeWith = Effect.fnUntraced(function*<E, R>(
-  options: MakeOptions,
-  listening: (server: Http.Server) => Effect.Effect<Address, E, R>
-): Effect.fn.Return<WebSocketServer, E | InvalidOption, R | Scope.Scope> {
-  const problem = checkListen(options)
-  if (problem !== undefined) return yield* Effect.fail(problem)
-  const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const server = yield* createServer(options, handshakeTimeout)
-  const { onRequest = answerPlainRequest } = options
-  server.maxHeadersCount = headerLinesKept
-  server.on(
-    "request",
-    (request, response) => (isTruncated(request, server) ? answerPlainRequest : onRequest)(request, response)
+  makeServer(
+    options,
+    (server) => Effect.mapError(listen(server, options), (cause) => new ListenFailed({ code: cause.code, cause }))
   )
-
-  // Upgrades go to whoever serves; there may be nobody yet, or nobody any more.
-  let serving: Served | undefined
-  const stopServing = (served: Served | undefined) =>
-    Effect.suspend(() => {
-      if (serving === served) serving = undefined
-      return served?.stop ?? Effect.void
-    })
-  const context = yield* Effect.context<never>()
-  const timers = Timers.of(context)
-  const newcomers = new PendingSockets(
-    options.maxPendingHandshakes ?? defaultMaxPendingHandshakes,
-    Duration.toMillis(handshakeTimeout),
-    timers,
-    options.tls === undefined ? "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n" : ""
-  )
-  const run = Effect.runForkWith(context)
-  const descriptors = new FileDescriptors(timers, run)
-  server.on("connection", (socket) => {
-    newcomers.add(socket)
-    descriptors.onConnection()
-  })
-  // Streams that `accept` was given, instead of TLS.
-  server.on("secureConnection", (socket) => newcomers.add(socket))
-  const isAnswering = trackResponses(server)
-  server.prependListener("request", ({ socket }, response) => {
-    newcomers.remove(socket)
-    // It owes the next request as it did the first, unless that waits behind this one already.
-    response.once("close", () => isAnswering(socket) || newcomers.add(socket))
-  })
-  server.on("upgrade", (request, socket, head) => {
-    const used = newcomers.remove(request.socket)
-    if (isAnswering(socket)) socket.destroy()
-    else if (serving === undefined) respondUnavailable(socket)
-    else serving.upgrade(request, socket, head, used)
-  })
-
-  const address = yield* listening(server)
-  yield* Effect.addFinalizer(() =>
-    // Whoever serves may do so in a Scope that closes later, and Node waits for all connections.
-    Effect.andThen(
-      Effect.suspend(() => stopServing(serving)),
-      Effect.sync(() => {
-        descriptors.stop()
-        newcomers.stop()
-      })
-    )
-  )
-  // The server goes on, and takes connections again later.
-  server.on("error", (error) => run(Effect.logError("the WebSocket server cannot take a connection", error)))
-
-  return WebSocketServer.of({
-    address,
-    url: urlOf(address, options),
-    connections: Effect.sync(() => serving?.connections() ?? []),
-    accept: (duplex) =>
-      Effect.sync(() => {
-        server.emit(options.tls === undefined ? "connection" : "secureConnection", duplex)
-      }),
-    serve: (handler, serveOptions) =>
-      Effect.asVoid(Effect.acquireRelease(
-        Effect.suspend(() => {
-          if (serving !== undefined) {
-            return Effect.die(new Error("this WebSocketServer serves a handler already; use a layer for each"))
-          }
-          return Effect.contextWith((ambient) =>
-            Effect.map(makeSessions(handler, serveOptions ?? {}, options.path, handshakeTimeout), (made) =>
-              serving = {
-                ...made,
-                upgrade: (message, socket, head, used) => made.upgrade(ambient, message, socket, head, used)
-              })
-          )
-        }),
-        stopServing
-      ))
-  })
-})
 
 /**
  * A server with the given options; without any, on a port that is free, which
@@ -482,7 +367,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
   options?: ServeOptions<Services, RD>
 ): Layer.Layer<
   never,
-  never,
+  InvalidOption,
   WebSocketServer | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
 > => Layer.effectDiscard(Effect.flatMap(WebSocketServer, (server) => server.serve(handler, options)))
 
@@ -572,97 +457,3 @@ export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> 
  */
 export const prepareServer: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server =
   prepareNodeServer
-
-// -----------------------------------------------------------------------------
-// Listening
-// -----------------------------------------------------------------------------
-
-const defaultHandshakeTimeout = Duration.seconds(10)
-const defaultMaxPendingHandshakes = 1024
-const socketHighWaterMark = 64 * 1024
-
-const createServer = (
-  options: ListenOptions,
-  handshakeTimeout: Duration.Duration
-): Effect.Effect<Http.Server, InvalidOption> => {
-  // Node wants whole numbers.
-  const millis = Math.min(Math.ceil(Duration.toMillis(handshakeTimeout)), 2 ** 31 - 1)
-  const httpOptions: Http.ServerOptions = {
-    // `Newcomers` has the deadline: Node's also counts the time in which this process was blocked.
-    headersTimeout: 0,
-    requestTimeout: Math.max(millis, 300_000),
-    IncomingMessage: ServerRequest,
-    noDelay: true,
-    highWaterMark: socketHighWaterMark,
-    ...options.maxHeaderSize === undefined
-      ? {}
-      : { maxHeaderSize: Math.min(Math.floor(options.maxHeaderSize), Number.MAX_SAFE_INTEGER) }
-  }
-  const { tls } = options
-  if (tls === undefined) return Effect.sync(() => Http.createServer(httpOptions))
-  return Effect.try({
-    try: () =>
-      Https.createServer({
-        ...httpOptions,
-        ...tlsOptions(tls),
-        ALPNProtocols: ["http/1.1"],
-        // The longest that Node takes: `Newcomers` has the deadline.
-        handshakeTimeout: 2 ** 31 - 1
-      }),
-    // What else there is has been checked.
-    catch: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message })
-  })
-}
-
-const tlsOptions = (options: TlsOptions): Https.ServerOptions => {
-  return {
-    key: unredact(options.key),
-    cert: options.cert,
-    ...options.passphrase === undefined ? {} : { passphrase: unredact(options.passphrase) },
-    ...options.ca === undefined ? {} : { ca: options.ca },
-    requestCert: options.requestCert ?? false,
-    rejectUnauthorized: options.rejectUnauthorized ?? true
-  }
-}
-
-const listen = (server: Http.Server, options: ListenOptions): Effect.Effect<void, ListenFailed> =>
-  Effect.callback((resume) => {
-    const onError = (cause: NodeJS.ErrnoException) => resume(Effect.fail(new ListenFailed({ code: cause.code, cause })))
-    server.once("error", onError)
-    const { backlog, host, port, socketPath } = options
-    try {
-      server.listen({
-        ...socketPath === undefined ? { port: port ?? 0, host } : { path: socketPath },
-        ...backlog === undefined ? {} : { backlog }
-      }, () => {
-        server.off("error", onError)
-        resume(Effect.void)
-      })
-    } catch (error) {
-      // Node throws an error about an argument, such as a path, and emits all others.
-      onError(error as NodeJS.ErrnoException)
-    }
-  })
-
-const closeServer = (server: Http.Server): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    server.close(() => resume(Effect.void))
-    server.closeAllConnections()
-  })
-
-const addressOf = (server: Http.Server): Address => {
-  const address = server.address() as AddressInfo | string
-  return typeof address === "string"
-    ? { _tag: "Unix", path: address }
-    : { _tag: "Tcp", host: address.address, port: address.port }
-}
-
-const urlOf = (address: Address, { path = "", tls }: ListenOptions): string => {
-  const scheme = tls === undefined ? "ws" : "wss"
-  if (address._tag === "Unix") return `${scheme}://localhost${path}`
-  const { host, port } = address
-  const name = host === "::" || host === "0.0.0.0" ? "localhost" : host.includes(":") ? `[${host}]` : host
-  return `${scheme}://${name}:${port}${path}`
-}
-
-const answerPlainRequest: Http.RequestListener = (request, response) => respond(response, upgradeRequired(request))

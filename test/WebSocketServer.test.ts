@@ -677,8 +677,8 @@ describe("shutdown", () => {
       yield* stop
       const end = yield* client.closed
       assert.deepStrictEqual([end.code, end.reason], [1012, "back in a minute"])
-      const exit = yield* Effect.exit(stoppable(echo, { shutdownClose: { code: 1006 } }))
-      assert.isTrue(Exit.hasDies(exit))
+      const error = yield* Effect.flip(stoppable(echo, { shutdownClose: { code: 1006 } }))
+      assert.deepInclude(error, { _tag: "InvalidOption", option: "shutdownClose" })
     }))
 
   const shutdownTimeouts = [["shutdownTimeout", { shutdownTimeout: "4 seconds" }, 4], ["10 seconds", {}, 10]] as const
@@ -759,8 +759,8 @@ describe("shutdown", () => {
   it.live("serves one handler at a time", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle)
-      const exit = yield* Effect.exit(Effect.scoped(server.serve(idle)))
-      assert.isTrue(Exit.hasDies(exit))
+      const defect = yield* Effect.flip(Effect.catchDefect(Effect.scoped(server.serve(idle)), Effect.fail))
+      assert.deepInclude(defect, { _tag: "AlreadyServing" })
       yield* rawHandshake(server.port)
     }))
 })

@@ -15,7 +15,8 @@ import { tmpdir } from "node:os"
 import * as Testing from "effect-ws/Testing"
 import { readdirSync, readFileSync } from "node:fs"
 import { inspect } from "node:util"
-import { checkListen, checkServe } from "../../src/internal/options.ts"
+import { checkListen } from "../../src/internal/node/listenOptions.ts"
+import { checkServe } from "../../src/internal/server/options.ts"
 import { application } from "../support/application.ts"
 
 /** Each option, what it may not be, and what it may. */
@@ -44,6 +45,12 @@ const serving: ReadonlyArray<
   ["maxConnectionsPerAddress", [{ maxConnectionsPerAddress: NaN }], [{ maxConnectionsPerAddress: Infinity }]],
   ["handlerTimeout", [{ handlerTimeout: -1 }], [{ handlerTimeout: 0 }]],
   ["shutdownTimeout", [{ shutdownTimeout: "soon" as "1 second" }], [{ shutdownTimeout: 0 }]],
+  ["shutdownClose", [
+    { shutdownClose: { code: 1006 } },
+    { shutdownClose: { code: NaN } },
+    { shutdownClose: { code: "1001" as unknown as number } },
+    { shutdownClose: { code: 1001, reason: "x".repeat(124) } }
+  ], [{ shutdownClose: { code: 4000 } }, { shutdownClose: { code: 1012, reason: "x".repeat(123) } }]],
   ["origin", [
     { origin: ["https://example.com/"] },
     { origin: ["https://Example.com"] },
@@ -72,12 +79,12 @@ describe("options that cannot be", () => {
     it.effect(`${option}: a server does not serve with it`, () =>
       Effect.gen(function*() {
         for (const options of wrong) {
-          const exit = yield* Effect.exit(
+          const error = yield* Effect.flip(
             Effect.scoped(Layer.build(
               WebSocketServer.serve(Effect.never, options).pipe(Layer.provide(Testing.layer()))
             ))
           )
-          assert.deepInclude(defectOf(exit), { _tag: "InvalidOption", option })
+          assert.deepInclude(error, { _tag: "InvalidOption", option })
         }
         for (const options of right) assert.isUndefined(checkServe(options))
       }))
@@ -222,7 +229,7 @@ describe("options that cannot be", () => {
     )
     assert.strictEqual(
       said({ origin: ["https://example.com/"] }),
-      `the option "origin" cannot be used: browsers say "https://example.com" for "https://example.com/"`
+      `the option "origin" cannot be used: expected "https://example.com", as browsers send it, got 'https://example.com/'`
     )
     assert.instanceOf(checkServe({ maxFragments: 0 }), HandshakeError.InvalidOption)
   })

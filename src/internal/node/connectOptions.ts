@@ -1,10 +1,8 @@
 /** Checks the options of `WebSocketClient.connect`. Keys and certificates are checked when they are read, in `tls.ts`. */
-import * as Duration from "effect/Duration"
 import * as Result from "effect/Result"
 import { InvalidOption } from "../../HandshakeError.ts"
 import type { ConnectOptions, ProxyOptions } from "../../WebSocketClient.ts"
 import { checkConnection } from "../connection/options.ts"
-import { unixPath } from "../options.ts"
 import {
   type Checked,
   integerBetween,
@@ -13,15 +11,14 @@ import {
   positiveDuration
 } from "../runtime/optionChecks.ts"
 import { parseProxy } from "./proxy.ts"
-
-export const defaultHandshakeTimeout = Duration.seconds(10)
+import { checkUnixPath } from "./unixPath.ts"
 
 export const checkConnect = (options: ConnectOptions): Checked =>
   checkRoute(options) ??
     checkProxy(options.proxy) ??
     checkServername(options.tls?.servername) ??
     integerBetween(0, Number.MAX_SAFE_INTEGER, "maxRedirects", options.maxRedirects) ??
-    unixPath("socketPath", options.socketPath) ??
+    checkUnixPath("socketPath", options.socketPath) ??
     positiveDuration("handshakeTimeout", options.handshakeTimeout) ??
     nonNegativeDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)

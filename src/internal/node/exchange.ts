@@ -14,7 +14,7 @@ import type { Response } from "../client/handshake.ts"
 import { hostOf, portOf, shown } from "../protocol/url.ts"
 import type { Attempt } from "./attempt.ts"
 import { closeError, readyEvent } from "./dial.ts"
-import { headerLinesKept, isEncrypted, isTruncated, toHeaderPairs } from "./http1Upgrade.ts"
+import { headerLinesKept, isEncrypted, isTruncated, toHeaderPairs } from "./httpMessage.ts"
 
 const maxBodySize = 64 * 1024
 

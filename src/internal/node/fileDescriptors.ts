@@ -1,16 +1,17 @@
 /**
- * Whether the process has file descriptors left. When it has none, Node drops
- * new connections without a word; so, while connections come, one is tried for
- * now and then, and again until there is one.
+ * Logs when the process runs out of file descriptors, because Node then drops new
+ * connections silently. After a connection, and until it succeeds, a probe opens a
+ * file every second.
  */
 import * as Effect from "effect/Effect"
 import { closeSync, openSync } from "node:fs"
 import { devNull } from "node:os"
 import type { Timer, Timers } from "../runtime/timers.ts"
 
-/** How often, in milliseconds. */
+/** In milliseconds. */
 const interval = 1000
 
+/** Returns the error if no file can be opened. */
 const probeDescriptor = (): Error | undefined => {
   try {
     closeSync(openSync(devNull, "r"))
@@ -23,18 +24,17 @@ const probeDescriptor = (): Error | undefined => {
 export class FileDescriptors {
   private readonly timers: Timers
   private readonly run: (log: Effect.Effect<void>) => void
-  /** Why there is none, if there is none. */
   private readonly probe: () => Error | undefined
   private timer: Timer | undefined
   private exhausted = false
 
   constructor(timers: Timers, run: (log: Effect.Effect<void>) => void, probe = probeDescriptor) {
-    this.probe = probe
     this.timers = timers
     this.run = run
+    this.probe = probe
   }
 
-  /** A connection has come, maybe the last that could. */
+  /** Schedules a check: this connection may have used the last descriptor. */
   onConnection(): void {
     this.timer ??= this.timers.schedule(interval, () => this.check())
   }
@@ -51,8 +51,8 @@ export class FileDescriptors {
     this.exhausted = error !== undefined
     this.run(
       error === undefined
-        ? Effect.logInfo("the WebSocket server can take connections again")
-        : Effect.logError("the WebSocket server cannot take connections, which are dropped", error)
+        ? Effect.logInfo("the WebSocket server accepts connections again")
+        : Effect.logError("the WebSocket server drops new connections: no file descriptor is left", error)
     )
   }
 }

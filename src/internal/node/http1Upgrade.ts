@@ -1,44 +1,24 @@
-/** Between Node's HTTP objects and the handshake's data. */
+/** Upgrade requests over HTTP/1.1 (RFC 9110 §7.8), from Node's HTTP server. */
+import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import * as Redacted from "effect/Redacted"
+import { Buffer } from "node:buffer"
 import * as Http from "node:http"
-import type { Duplex } from "node:stream"
-import * as Result from "effect/Result"
-import type { HandshakeInfo } from "../../Connection.ts"
-import * as Handshake from "../../Handshake.ts"
+import { type Duplex, finished } from "node:stream"
+import type * as Handshake from "../../Handshake.ts"
+import { fromDuplex, type Transport } from "../../Transport.ts"
 import { listIncludes } from "../protocol/headerSyntax.ts"
-
-/** Node's flat list of names and values, in pairs. */
-export const toHeaderPairs = (flat: ReadonlyArray<string>): Handshake.RawHeaders => {
-  const headers: Array<readonly [string, string]> = []
-  for (let i = 0; i + 1 < flat.length; i += 2) headers.push([flat[i], flat[i + 1]])
-  return headers
-}
-
-/**
- * How many header lines Node keeps of a message (its `maxHeadersCount`): one more
- * than are accepted, so that a message of 1,000 lines is not taken for a truncated one.
- */
-export const headerLinesKept = 1001
+import { emptyBytes } from "../runtime/buffers.ts"
+import type { Timers } from "../runtime/timers.ts"
+import { serviceUnavailable } from "../server/responses.ts"
+import type { RequestHead, Upgrade } from "../server/upgrade.ts"
+import { isEncrypted, isTruncated, serverOf, toHeaderPairs } from "./httpMessage.ts"
+import { limitResponse, readEarly } from "./upgradeSocket.ts"
 
 /**
- * Whether Node may have dropped header lines: it keeps `maxHeadersCount` of them,
- * 1,000 by default and all with 0, and does not tell how many there were.
- */
-export const isTruncated = (
-  { rawHeaders }: Http.IncomingMessage,
-  by: Pick<Http.Server, "maxHeadersCount"> | undefined
-): boolean => rawHeaders.length >= 2 * ((by?.maxHeadersCount ?? 1000) || Infinity)
-
-/** The server that a request came to, which Node's types leave out; undefined if it is not one of Node's. */
-export const serverOf = ({ socket }: Http.IncomingMessage): Http.Server | undefined =>
-  (socket as unknown as { readonly server: Http.Server | undefined }).server
-
-/**
- * A request that Node hands over as an upgrade only if it asks for WebSocket, or
- * may have lost the header that does. A server ignores an offer of another
- * protocol, such as h2c, and answers the request as any other (RFC 9110 §7.8).
- * Node sets `upgrade` as it parses, and reads it to choose between the two.
+ * A request that Node emits as an upgrade only if it asks for WebSocket, or may
+ * have lost the header that does. A server ignores offers of other protocols, such
+ * as h2c, and answers the request as any other (RFC 9110 §7.8). Node sets `upgrade`
+ * while it parses the request, and reads it to choose the event.
  */
 export class ServerRequest extends Http.IncomingMessage {
   private asksForUpgrade: boolean | null = null
@@ -54,125 +34,139 @@ export class ServerRequest extends Http.IncomingMessage {
   }
 }
 
-/** Whether a stream is one of TLS. Bun's sockets have the property without TLS, too. */
-export const isEncrypted = (stream: Duplex): boolean => "encrypted" in stream && stream.encrypted === true
-
-/** What Node read, without the rest of its objects. */
-export class HttpRequest implements Handshake.HttpRequest {
+/** The head of a request without Node's objects, which a connection would otherwise keep in memory. */
+export class Http1RequestHead implements RequestHead {
   readonly method: string
   readonly target: string
   readonly httpVersion: string
   readonly secure: boolean
   readonly remoteAddress: string | undefined
+  readonly isTruncated: boolean
   private readonly flatHeaders: ReadonlyArray<string>
 
-  constructor({ httpVersion, method, rawHeaders, socket, url }: Http.IncomingMessage) {
+  constructor(message: Http.IncomingMessage) {
+    const { httpVersion, method, rawHeaders, socket, url } = message
     this.method = method!
     this.target = url!
     this.httpVersion = httpVersion
     this.secure = isEncrypted(socket)
     this.remoteAddress = socket.remoteAddress
+    this.isTruncated = isTruncated(message, serverOf(message))
     this.flatHeaders = rawHeaders
   }
 
-  /** Made anew each time. */
+  /** Converts the headers anew on each access: pairs take more memory than Node's list. */
   get rawHeaders(): Handshake.RawHeaders {
     return toHeaderPairs(this.flatHeaders)
   }
 }
 
-/**
- * The opening handshake of a server's connection. Nearly nobody looks at it once
- * the connection is open: so only what Node read and what was answered is kept,
- * and read again when it is asked for.
- */
-export class ServerHandshake implements HandshakeInfo {
-  private readonly http: HttpRequest
-  private readonly accepted: Handshake.AcceptOptions
-  private read: Handshake.Request | undefined
+/** An upgrade request whose socket Node's server has handed over. */
+export class Http1Upgrade implements Upgrade {
+  readonly head: RequestHead
+  protected readonly socket: Duplex
+  /** Bytes that the client sent before it had the response. */
+  private early: Uint8Array
 
-  constructor(message: Http.IncomingMessage, accepted: Handshake.AcceptOptions) {
-    this.http = new HttpRequest(message)
-    this.accepted = accepted
+  /** `head` holds the bytes that Node read after the request's head. */
+  constructor(message: Http.IncomingMessage, socket: Duplex, head: Uint8Array) {
+    this.head = new Http1RequestHead(message)
+    this.socket = socket
+    this.early = head
+    // Node has removed its listeners, and the socket may fail at any time.
+    socket.on("error", constVoid)
   }
 
-  get subprotocol(): string | undefined {
-    return this.accepted.protocol
+  get hasClientLeft(): boolean {
+    return this.socket.destroyed || this.socket.readableEnded
   }
 
-  get request(): Handshake.Request {
-    return this.read ??= Result.getOrThrow(Handshake.readRequest(this.http))
+  watchClient(onLeft: () => void): () => void {
+    const { socket } = this
+    socket.once("close", onLeft)
+    const stopReading = readEarly(socket)
+    return () => {
+      socket.off("close", onLeft)
+      const read = stopReading()
+      if (read.length > 0) this.early = Buffer.concat([this.early, read])
+    }
   }
 
-  get responseHeaders(): Handshake.Headers {
-    return Handshake.foldHeaders(this.rawResponseHeaders)
+  accept({ headers }: Handshake.Request, response: Handshake.HttpResponse): Transport {
+    const { early, socket } = this
+    this.early = emptyBytes
+    // RFC 9110 §7.8: a request that expects 100 gets it before 101.
+    if (listIncludes(headers["expect"], "100-continue")) socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
+    writeResponse(socket, response)
+    return fromDuplex(socket, early)
   }
 
-  get rawResponseHeaders(): Handshake.RawHeaders {
-    return Result.getOrThrow(Handshake.acceptResponse(this.request, this.accepted)).rawHeaders
+  reject(response: Handshake.HttpResponse, timers: Timers, timeout: number): void {
+    const { socket } = this
+    writeResponse(socket, response)
+    socket.end()
+    socket.resume()
+    limitResponse(socket, timers, timeout)
+  }
+
+  rejectUnavailable(_timers: Timers, _timeout: number): void {
+    respondUnavailable(this.socket)
+  }
+
+  abandon(_timers: Timers, _timeout: number): void {
+    this.socket.destroy()
+  }
+
+  onClose(callback: () => void): void {
+    if (this.socket.destroyed) callback()
+    else this.socket.once("close", callback)
+  }
+
+  get flushed(): Effect.Effect<void> {
+    return Effect.callback((resume) => {
+      const stop = finished(this.socket, { readable: false }, () => resume(Effect.void))
+      return Effect.sync(stop)
+    })
+  }
+
+  destroy(): void {
+    this.socket.destroy()
   }
 }
 
-/** The status line and headers of a response, as they go on the wire. Headers were checked where they came from. */
-const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
-  let head = `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n`
-  for (const [name, value] of rawHeaders) head += `${name}: ${value}\r\n`
-  return head + "\r\n"
-}
-
-/** Writes the response that accepts a request. A request that expects 100 gets it before 101 (RFC 9110 §7.8). */
-export const writeAcceptance = (
-  socket: Duplex,
-  { headers }: Handshake.Request,
-  response: Handshake.HttpResponse
-): void => {
-  if (listIncludes(headers["expect"], "100-continue")) socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
-  writeResponse(socket, response)
-}
-
-/** Writes the response to an upgrade request, whose socket Node has handed over. */
-export const writeResponse = (socket: Duplex, response: Handshake.HttpResponse): void => {
-  socket.write(formatHead(response), "latin1")
-  if (response.body.length > 0) socket.write(response.body)
-}
-
-/** There is no place for a request, for now. */
-export const serviceUnavailable = (): Handshake.HttpResponse => ({
-  status: 503,
-  rawHeaders: [
-    ["Connection", "close"],
-    ["Content-Length", "0"],
-    // Not the same for all, who would come again all at once.
-    ["Retry-After", String(5 + Math.floor(Math.random() * 11))]
-  ],
-  body: ""
-})
-
-/** Says that there is no place, with as little work as can be, and the socket is gone. */
+/** Writes 503 and closes the socket once the response has left, with as little work as possible. */
 export const respondUnavailable = (socket: Duplex): void => {
   socket.on("error", constVoid)
   writeResponse(socket, serviceUnavailable())
   socket.end(() => socket.destroy())
 }
 
-/**
- * Keeps in mind the responses of a server. Answers whether one is still to come
- * on a socket: responses come in order (RFC 9112 §9.3.2), and this one would
- * come in the middle of frames, if the socket were upgraded.
- */
-export const trackResponses = (server: Http.Server): (socket: Duplex) => boolean => {
-  const last = new WeakMap<Duplex, Http.ServerResponse>()
-  server.prependListener("request", ({ socket }, response) => last.set(socket, response))
-  // One that waits for others before it has no socket yet.
-  return (socket) => last.get(socket)?.closed === false
+const writeResponse = (socket: Duplex, response: Handshake.HttpResponse): void => {
+  socket.write(formatHead(response), "latin1")
+  if (response.body.length > 0) socket.write(response.body)
 }
 
-/** Answers a plain request. */
+/** Formats the status line and the headers, which were validated when the response was made. */
+const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
+  let head = `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n`
+  for (const [name, value] of rawHeaders) head += `${name}: ${value}\r\n`
+  return head + "\r\n"
+}
+
+/** Responds to a request that is not an upgrade. */
 export const respond = (response: Http.ServerResponse, { body, rawHeaders, status }: Handshake.HttpResponse): void => {
   response.writeHead(status, rawHeaders.flat())
   response.end(body)
 }
 
-/** A secret as Node's TLS options want it. */
-export const unredact = (secret: string | Redacted.Redacted<string>): string =>
-  Redacted.isRedacted(secret) ? Redacted.value(secret) : secret
+/**
+ * Tracks the responses of a server. Returns a function that tells whether a socket
+ * has a pending response. Responses keep the order of requests (RFC 9112 §9.3.2), so
+ * after an upgrade a pending response would be written between frames.
+ */
+export const trackResponses = (server: Http.Server): (socket: Duplex) => boolean => {
+  const last = new WeakMap<Duplex, Http.ServerResponse>()
+  server.prependListener("request", ({ socket }, response) => last.set(socket, response))
+  // A response that is queued behind others has no socket yet, so `socket._httpMessage` would not find it.
+  return (socket) => last.get(socket)?.closed === false
+}

@@ -1,78 +1,77 @@
 /**
- * Sockets that owe a request: a client may open one and send nothing. Each has so
- * much time, and there may be so many; one more, and the oldest is cut, which has
- * had the most time to send a request, so that slow clients cannot keep others out.
+ * Sockets that have not sent a request. Each is closed after `timeout`. Above
+ * `max`, the oldest is closed, so that idle sockets cannot block new clients.
  *
- * Time in which this process was blocked does not count: the request may have been
- * in the kernel all that time.
+ * Time during which this process was blocked does not count, because the request
+ * may have been in the kernel all that time.
  */
 import type { Duplex } from "node:stream"
 import type { Timer, Timers } from "../runtime/timers.ts"
 import { nextTurn } from "../runtime/turns.ts"
 
-/** A socket, or a stream in place of one, which has neither address nor port. */
+/** A socket, or another stream, which has neither address nor port. */
 type Socket = Duplex & { readonly remoteAddress?: string | undefined; readonly remotePort?: number | undefined }
 
-/** How many looks there are while a socket has its time. A look that is late shows that this process was blocked. */
-const looks = 4
+/** How many timers there are per `timeout`. A timer that fires late shows that this process was blocked. */
+const checksPerTimeout = 4
 
 interface PendingSocket {
-  /** Nothing once it has left: a Map may keep what was in it for a while (see `Members`). */
+  /** Undefined once removed: a Map may keep a deleted entry in memory until it grows again. */
   socket: Socket | undefined
-  /** In milliseconds, without pauses. */
+  /** In milliseconds, without the time during which this process was blocked. */
   readonly connectedAt: number
   readonly forget: () => void
 }
 
 export class PendingSockets {
   private readonly max: number
-  /** How long each may stay, in milliseconds. */
+  /** In milliseconds. */
   private readonly timeout: number
   private readonly timers: Timers
-  /** What is written to a socket before it is cut; "" where its client could not read that. */
+  /** Written to a socket before it is closed; "" if its client could not read it. */
   private readonly timeoutResponse: string
   /** The oldest first. */
   private readonly sockets = new Map<string | Duplex, PendingSocket>()
-  /** For the next look; one for all. */
+  /** The timer of the next check; one for all sockets. */
   private timer: Timer | undefined
-  private isWaiting = false
-  /** How long this process was blocked, as far as looks were late, in milliseconds. */
-  private paused = 0
+  private isScheduled = false
+  /** How late timers were in total, in milliseconds. */
+  private blocked = 0
   private stopped = false
 
-  constructor(max: number, timeout: number, timers: Timers, farewell: string) {
-    this.timeoutResponse = farewell
+  constructor(max: number, timeout: number, timers: Timers, timeoutResponse: string) {
     this.max = max
     this.timeout = timeout
     this.timers = timers
+    this.timeoutResponse = timeoutResponse
   }
 
-  /** The socket owes a request from now on, unless it does already. */
+  /** Adds a socket that is expected to send a request. Does nothing if it was added before. */
   add(socket: Socket): void {
     if (this.stopped) return void socket.destroy()
-    const key = keyOf(socket)
+    const key = socketKey(socket)
     if (socket.destroyed || this.sockets.has(key)) return
     const forget = () => {
       this.sockets.delete(key)
-      newcomer.socket = undefined
+      pending.socket = undefined
     }
-    const newcomer: PendingSocket = { socket, connectedAt: this.now(), forget }
-    this.sockets.set(key, newcomer)
+    const pending: PendingSocket = { socket, connectedAt: this.now(), forget }
+    this.sockets.set(key, pending)
     socket.on("close", forget)
-    this.wait()
+    this.schedule()
     if (this.sockets.size > this.max) this.evict(this.oldest!)
   }
 
-  /** The request has come. Returns how long that took, in milliseconds. */
+  /** Removes a socket that has sent its request. Returns how long that took, in milliseconds. */
   remove(socket: Socket): number {
-    const newcomer = this.sockets.get(keyOf(socket))
-    if (newcomer === undefined) return 0
-    newcomer.socket!.off("close", newcomer.forget)
-    newcomer.forget()
-    return this.now() - newcomer.connectedAt
+    const pending = this.sockets.get(socketKey(socket))
+    if (pending === undefined) return 0
+    pending.socket!.off("close", pending.forget)
+    pending.forget()
+    return this.now() - pending.connectedAt
   }
 
-  /** Cuts all. A server that closes would wait: Node does not know sockets that have not finished TLS. */
+  /** Destroys all sockets, for which a closing server would wait: Node's `closeAllConnections` omits those in a TLS handshake. */
   stop(): void {
     this.stopped = true
     this.timers.cancel(this.timer)
@@ -84,56 +83,57 @@ export class PendingSockets {
   }
 
   private get oldest(): PendingSocket | undefined {
-    for (const newcomer of this.sockets.values()) return newcomer
+    for (const pending of this.sockets.values()) return pending
     return undefined
   }
 
   private now(): number {
-    return this.timers.now() - this.paused
+    return this.timers.now() - this.blocked
   }
 
-  private evict(newcomer: PendingSocket): void {
-    const socket = newcomer.socket!
-    newcomer.forget()
+  private evict(pending: PendingSocket): void {
+    const socket = pending.socket!
+    pending.forget()
     if (this.timeoutResponse === "") return void socket.destroy()
     socket.end(this.timeoutResponse, () => socket.destroy())
   }
 
-  /** Looks again when the oldest has had its time, or before. */
-  private wait(): void {
+  /** Schedules a check for when the oldest socket times out, or earlier, to notice a blocked process. */
+  private schedule(): void {
     const { oldest } = this
-    if (oldest === undefined || this.isWaiting) return
-    this.isWaiting = true
-    const left = Math.max(0, oldest.connectedAt + this.timeout - this.now())
-    const delay = Math.min(left, this.timeout / looks)
+    if (oldest === undefined || this.isScheduled) return
+    this.isScheduled = true
+    const remaining = Math.max(0, oldest.connectedAt + this.timeout - this.now())
+    const delay = Math.min(remaining, this.timeout / checksPerTimeout)
     const due = this.timers.now() + delay
-    this.timer = this.timers.schedule(delay, () => this.look(due))
+    this.timer = this.timers.schedule(delay, () => this.check(due))
   }
 
-  private look(due: number): void {
-    this.isWaiting = false
-    this.paused += Math.max(0, this.timers.now() - due)
-    // What has come by now is read before the verdict.
-    if (this.isLate(this.oldest)) nextTurn(() => this.evictExpired())
-    else this.wait()
+  private check(due: number): void {
+    this.isScheduled = false
+    this.blocked += Math.max(0, this.timers.now() - due)
+    // Data that is already in the kernel is read before sockets are evicted.
+    if (this.isExpired(this.oldest)) nextTurn(() => this.evictExpired())
+    else this.schedule()
   }
 
   private evictExpired(): void {
     if (this.stopped) return
-    for (let next = this.oldest; this.isLate(next); next = this.oldest) this.evict(next)
-    this.wait()
+    for (let next = this.oldest; this.isExpired(next); next = this.oldest) this.evict(next)
+    this.schedule()
   }
 
-  private isLate(newcomer: PendingSocket | undefined): newcomer is PendingSocket {
-    return newcomer !== undefined && newcomer.connectedAt + this.timeout <= this.now()
+  private isExpired(pending: PendingSocket | undefined): pending is PendingSocket {
+    return pending !== undefined && pending.connectedAt + this.timeout <= this.now()
   }
 }
 
 /**
- * What tells a socket apart from all others. Over TLS, the object that has requests is not the one that was accepted:
- * the two have the same address and port, or, without a network, one is the other's parent.
+ * Returns what identifies a socket. Over TLS, the object that emits requests is not
+ * the object that was accepted: both have the same address and port, or, without a
+ * network, the accepted object is the parent of the other.
  */
-const keyOf = (socket: Socket): string | Duplex =>
+const socketKey = (socket: Socket): string | Duplex =>
   socket.remotePort === undefined
     ? (socket as { readonly _parent?: Duplex })._parent ?? socket
     : `${socket.remoteAddress} ${socket.remotePort}`

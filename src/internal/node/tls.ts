@@ -4,7 +4,7 @@ import { isIP } from "node:net"
 import * as Tls from "node:tls"
 import { InvalidOption } from "../../HandshakeError.ts"
 import type { TlsOptions } from "../../WebSocketClient.ts"
-import { unredact } from "./http1Upgrade.ts"
+import { toSecureContextOptions } from "./tlsCredentials.ts"
 import { hostOf } from "../protocol/url.ts"
 
 /** The name that the certificate must have. DNS names may end with a dot, those in TLS do not (RFC 6066 §3). */
@@ -17,14 +17,7 @@ export const secureOptions = (
   tls: TlsOptions = {}
 ): Result.Result<Tls.ConnectionOptions, InvalidOption> => {
   const name = nameOf(tls.servername || hostOf(url))
-  const read = Result.try(() =>
-    Tls.createSecureContext({
-      ...tls.ca === undefined ? {} : { ca: typeof tls.ca === "string" ? tls.ca : [...tls.ca] },
-      ...tls.cert === undefined ? {} : { cert: tls.cert },
-      ...tls.key === undefined ? {} : { key: unredact(tls.key) },
-      ...tls.passphrase === undefined ? {} : { passphrase: unredact(tls.passphrase) }
-    })
-  )
+  const read = Result.try(() => Tls.createSecureContext(toSecureContextOptions(tls)))
   return Result.mapBoth(read, {
     onFailure: (error) => new InvalidOption({ option, problem: (error as Error).message }),
     onSuccess: (secureContext) => ({

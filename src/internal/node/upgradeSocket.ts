@@ -1,7 +1,7 @@
 /**
- * The socket of an upgrade request while no connection is on it: until the
- * request is decided, and after it was refused. In both times the socket is
- * read, because only a socket that is read tells that its client has gone.
+ * The socket of an upgrade request without a connection: until the request is
+ * decided, and after a response that rejects it. The socket is read in both phases,
+ * because Node reports that a client has left only while it reads the socket.
  */
 import { constVoid } from "effect/Function"
 import type { Duplex } from "node:stream"
@@ -11,25 +11,25 @@ import type { Timers } from "../runtime/timers.ts"
 import { watchInactivity } from "../connection/inactivity.ts"
 
 /**
- * How many bytes one client may send before its request is decided. It should
- * send none (RFC 6455 §4.1): a client that sends more is cut.
+ * How many bytes a client may send before its request is decided. A client should
+ * wait for the response (RFC 6455 §4.1). The socket of a client that sends more is destroyed.
  */
 const maxEarly = 256 * 1024
-/** How many bytes all of them together may have sent: a client that sends more is cut. */
-const maxEarlyOfAll = 64 * 2 ** 20
-let earlyOfAll = 0
+/** How many bytes all clients together may send before their requests are decided. */
+const maxEarlyInTotal = 64 * 2 ** 20
+let earlyInTotal = 0
 
 /**
- * Reads a socket while its request is decided, and keeps what it reads. A client
- * that ends its side could not end a connection in order, so it has gone as well:
- * its socket is destroyed. Returns how to stop, which returns the bytes.
+ * Reads a socket while its request is decided, and keeps the data. Destroys the
+ * socket if the client ends its side, because the client could no longer end a
+ * connection in order. Returns a function that stops reading and returns the data.
  */
 export const readEarly = (socket: Duplex): () => Uint8Array => {
-  const pieces = new ByteBuilder()
+  const early = new ByteBuilder()
   const onData = (chunk: Uint8Array) => {
-    pieces.push(chunk)
-    earlyOfAll += chunk.length
-    if (pieces.length > maxEarly || earlyOfAll > maxEarlyOfAll) socket.destroy()
+    early.push(chunk)
+    earlyInTotal += chunk.length
+    if (early.length > maxEarly || earlyInTotal > maxEarlyInTotal) socket.destroy()
   }
   const onEnd = () => void socket.destroy()
   socket.on("data", onData)
@@ -38,49 +38,54 @@ export const readEarly = (socket: Duplex): () => Uint8Array => {
     socket.off("data", onData)
     socket.off("end", onEnd)
     socket.pause()
-    earlyOfAll -= pieces.length
-    return pieces.concat()
+    earlyInTotal -= early.length
+    return early.concat()
   }
 }
 
-/** Whether a program reads the socket, which Node itself does no more once an upgrade was asked for. */
+/** Whether a program reads the socket. Node itself stops reading it once it has emitted the upgrade. */
 const isRead = (socket: Duplex): boolean => socket.listenerCount("data") + socket.listenerCount("readable") > 0
 
 /**
- * Destroys a socket whose client does not take its response: a client has
- * `millis` to read it and to end its side, counted anew whenever a part of the
- * response has left. Nothing is counted before the response begins. Stops when a
- * program reads the socket. Returns how to stop before.
+ * Destroys the socket of a client that does not read its response. The client has
+ * `millis` to read the response and to end its side, counted anew whenever a part
+ * of the response has left. The time starts with the response. If a program reads
+ * the socket, the limit ends. Returns a function that ends it.
  */
 export const limitResponse = (socket: Duplex, timers: Timers, millis: number): () => void => {
   const transport = fromDuplex(socket)
-  let stop = constVoid
-  const begin = () => {
+  let stopWatching = constVoid
+  const watch = () => {
     const unsent = transport.bufferedAmount()
-    stop = watchInactivity(timers, millis, {
+    stopWatching = watchInactivity(timers, millis, {
       isInactive: () =>
         (unsent > 0 || socket.writableEnded) && transport.bufferedAmount() === unsent && !isRead(socket),
       onTimeout: () => socket.destroy(),
-      onActivity: () => isRead(socket) ? end() : begin()
+      onActivity: () => isRead(socket) ? stop() : watch()
     })
   }
-  const end = () => {
-    socket.off("close", end)
-    stop()
+  const stop = () => {
+    socket.off("close", stop)
+    stopWatching()
   }
-  socket.once("close", end)
-  begin()
-  return end
+  socket.once("close", stop)
+  watch()
+  return stop
 }
 
 /**
- * Sees to the end of a socket whose upgrade request an application answers. Node
- * ends the socket behind an ordinary response, and does not read it: the socket
- * would stay open until the client ends it, and for good if the client has sent
- * anything before. Stops when a program reads the socket, because then it was
- * upgraded. Returns how to stop before.
+ * Closes the socket of an upgrade request that an application answers. Node ends
+ * the socket after an ordinary response without reading it, so the socket would stay
+ * open until the client ends its side, and without a limit if the client has sent
+ * anything before. If a program reads the socket, it was upgraded, and the socket is
+ * left to that program. Returns a function that leaves the socket alone.
  */
-export const settle = (socket: Duplex, timers: Timers, millis: number, isClosing: () => boolean): () => void => {
+export const closeAfterResponse = (
+  socket: Duplex,
+  timers: Timers,
+  millis: number,
+  isServerClosing: () => boolean
+): () => void => {
   const stopLimit = limitResponse(socket, timers, millis)
   const stop = () => {
     socket.off("end", onEnd)
@@ -90,12 +95,12 @@ export const settle = (socket: Duplex, timers: Timers, millis: number, isClosing
   }
   const onEnd = () => {
     if (isRead(socket)) stop()
-    // The client waits for no response. On sockets without an upgrade, Node does the same.
+    // The client does not wait for a response. Node does the same on sockets without an upgrade.
     else if (!socket.writableEnded && socket.writableLength === 0) socket.destroy()
   }
   const onFinish = () => {
     if (isRead(socket)) stop()
-    else if (isClosing()) socket.destroy()
+    else if (isServerClosing()) socket.destroy()
     else socket.resume()
   }
   socket.on("end", onEnd)

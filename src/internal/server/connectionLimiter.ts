@@ -1,9 +1,8 @@
-/** Who is let in: how many there may be at a time, in all and from one address. */
+/** Limits the number of connections at a time, in total and per client address. */
 
 const defaultMax = 65_536
 const defaultMaxPerAddress = 16_384
 
-/** How many places there are. */
 export interface Limits {
   /** Default 65,536. */
   readonly max?: number | undefined
@@ -15,32 +14,34 @@ export class ConnectionLimiter {
   private readonly byAddress = new Map<string, number>()
   private count = 0
 
-  /** Takes one of so many places, for someone from this source. Answers false where there is none. */
-  tryAcquire(source: string, { max = defaultMax, maxPerAddress = defaultMaxPerAddress }: Limits): boolean {
+  /** Counts a connection from an address. Returns false above a limit. */
+  tryAcquire(address: string | undefined, { max = defaultMax, maxPerAddress = defaultMaxPerAddress }: Limits): boolean {
     if (this.count >= max) return false
-    // Who comes without an address comes through this machine, and is not one of many.
-    if (source !== "" && this.countFor(source) >= maxPerAddress) return false
+    const key = addressKey(address)
+    // Connections without an address are local, over a Unix socket or a stream given to `accept`.
+    if (key !== "" && this.countFor(key) >= maxPerAddress) return false
     this.count++
-    this.byAddress.set(source, this.countFor(source) + 1)
+    this.byAddress.set(key, this.countFor(key) + 1)
     return true
   }
 
-  /** Gives the place back. */
-  release(source: string): void {
+  /** Stops counting a connection that `tryAcquire` counted. */
+  release(address: string | undefined): void {
     this.count--
-    const others = this.countFor(source) - 1
-    if (others === 0) this.byAddress.delete(source)
-    else this.byAddress.set(source, others)
+    const key = addressKey(address)
+    const remaining = this.countFor(key) - 1
+    if (remaining === 0) this.byAddress.delete(key)
+    else this.byAddress.set(key, remaining)
   }
 
-  private countFor(source: string): number {
-    return this.byAddress.get(source) ?? 0
+  private countFor(key: string): number {
+    return this.byAddress.get(key) ?? 0
   }
 }
 
 /**
- * What counts as one address: an address of IPv4, and of IPv6 the 64 bits that a
- * network is given, because whoever has one address there has all of them.
+ * Returns what counts as one address: an IPv4 address, or the /64 network of an
+ * IPv6 address, because a client with one address of a network has all of them.
  */
 export const addressKey = (address: string | undefined): string => {
   if (address === undefined || !address.includes(":")) return address ?? ""

@@ -6,14 +6,15 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import type { Headers } from "effect/http/Headers"
+import * as Headers from "effect/http/Headers"
 import * as HttpTraceContext from "effect/http/HttpTraceContext"
 import * as Option from "effect/Option"
 import * as References from "effect/References"
 import * as Tracer from "effect/Tracer"
-import type { IncomingMessage } from "node:http"
 import type { Role } from "../../Frame.ts"
+import type { RawHeaders } from "../../Handshake.ts"
 import { TraceContext } from "../../Telemetry.ts"
+import { combineHeaders } from "../protocol/headerSyntax.ts"
 
 type Any = Context.Context<never>
 
@@ -35,12 +36,12 @@ export const endSpan = (span: Tracer.Span, context: Any, exit: Exit.Exit<unknown
 /** The span of a server's handshake, which continues the trace that the request names. */
 export const startServerHandshake = (
   context: Any,
-  message: IncomingMessage,
+  { rawHeaders }: { readonly rawHeaders: RawHeaders },
   attributes: () => Record<string, unknown>
 ): Tracer.Span | undefined => {
   if (!traces(context)) return undefined
   const parent = Context.get(context, TraceContext).accept
-    ? Option.getOrUndefined(HttpTraceContext.fromHeaders(message.headers as unknown as Headers))
+    ? Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromRecordUnsafe(combineHeaders(rawHeaders))))
     : undefined
   // What the server itself was started in is not what a request belongs to.
   const origin = parent === undefined ? { root: true } : { parent }

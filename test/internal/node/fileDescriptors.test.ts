@@ -59,8 +59,8 @@ describe("FileDescriptors", () => {
       missing = undefined
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(logged, [
-        "Error: the WebSocket server cannot take connections, which are dropped Error: EMFILE",
-        "Info: the WebSocket server can take connections again"
+        "Error: the WebSocket server drops new connections: no file descriptor is left Error: EMFILE",
+        "Info: the WebSocket server accepts connections again"
       ])
     }))
 
@@ -115,7 +115,7 @@ describe("FileDescriptors", () => {
       })
       descriptors.stop()
       assert.deepStrictEqual(logged, [
-        "Error: the WebSocket server cannot take connections, which are dropped Error: EMFILE"
+        "Error: the WebSocket server drops new connections: no file descriptor is left Error: EMFILE"
       ])
     }))
 })

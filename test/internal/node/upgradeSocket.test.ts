@@ -3,7 +3,7 @@ import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { Duplex } from "node:stream"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
-import { limitResponse, readEarly, settle } from "../../../src/internal/node/upgradeSocket.ts"
+import { closeAfterResponse, limitResponse, readEarly } from "../../../src/internal/node/upgradeSocket.ts"
 import { socketPair } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
 
@@ -77,11 +77,11 @@ describe("limitResponse", () => {
     }))
 })
 
-describe("settle", () => {
+describe("closeAfterResponse", () => {
   const settled = (isClosing = false) =>
     Effect.gen(function*() {
       const [client, socket] = yield* socketPair
-      settle(socket, yield* timers, 1000, () => isClosing)
+      closeAfterResponse(socket, yield* timers, 1000, () => isClosing)
       return { client, socket }
     })
 

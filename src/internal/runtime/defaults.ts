@@ -1,0 +1,4 @@
+/** Defaults that clients and servers share. */
+import * as Duration from "effect/Duration"
+
+export const defaultHandshakeTimeout = Duration.seconds(10)
