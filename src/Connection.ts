@@ -160,8 +160,9 @@ export interface Connection extends MessageConnection {
     onInvalid: (error: E) => Effect.Effect<never, E2>
   ) => Stream.Stream<A, ConnectionClosed | E2>
   /**
-   * The next message as a stream of its fragments, which begins before its end
-   * has come. The limits on messages hold for it too.
+   * The next message as a stream, which begins before the whole message has arrived. An element is a fragment, or a
+   * piece of a fragment: frames above 64 KiB are divided into pieces of that size, so a message of any size takes little
+   * memory. (Frames stay whole if an extension needs them whole.) The limits on messages apply.
    */
   readonly receiveFragments: Effect.Effect<Fragments, ConnectionClosed>
   /**

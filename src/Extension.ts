@@ -139,6 +139,11 @@ export interface SendOptions {
  * @since 0.1.0
  */
 export interface Session {
+  /**
+   * Whether `decode` accepts part of a frame. Set this only if the result does not depend on where a message is divided
+   * into frames: then a large frame is decoded while it arrives, as if its message had more fragments. Default false.
+   */
+  readonly acceptsPieces?: boolean | undefined
   /** Encodes a data frame that is to be sent: a message, or a fragment of one. */
   readonly encode: (frame: Frame, options: SendOptions) => Frame | Effect.Effect<Frame>
   /**

@@ -27,7 +27,7 @@ import * as CloseCode from "./CloseCode.ts"
 import { InvalidInput } from "./ConnectionError.ts"
 import { allocate, emptyBytes, ensureCapacity, maxBytes } from "./internal/runtime/buffers.ts"
 import { maskInto } from "./internal/protocol/masking.ts"
-import { assertValid, integerBetween } from "./internal/runtime/optionChecks.ts"
+import { assertValid, atLeast, integerBetween } from "./internal/runtime/optionChecks.ts"
 import { Utf8Validator } from "./internal/protocol/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
@@ -101,6 +101,43 @@ export class Frame {
     this.fin = fin
     this.reserved = reserved
   }
+}
+
+/**
+ * Part of a data frame that is longer than `DecoderOptions.pieceSize`.
+ *
+ * The pieces of a frame look like fragments of a message: the first one has the
+ * opcode and the reserved bits of the frame, the others are continuations, and
+ * only the last one has the frame's `fin`.
+ *
+ * @category models
+ * @since 0.1.0
+ */
+export class Piece extends Frame {
+  /** The number of payload bytes of the same frame before this piece. */
+  readonly offset: number
+  /** The number of payload bytes of the same frame after this piece, as sent by the peer. */
+  readonly remaining: number
+
+  constructor(
+    opcode: Opcode,
+    payload: Uint8Array,
+    fin: boolean,
+    reserved: number,
+    position: { readonly offset: number; readonly remaining: number }
+  ) {
+    super(opcode, payload, fin, reserved)
+    this.offset = position.offset
+    this.remaining = position.remaining
+  }
+}
+
+/** @internal */
+export const withPayload = (frame: Frame, payload: Uint8Array): Frame => {
+  const { fin, opcode, reserved } = frame
+  return frame instanceof Piece
+    ? new Piece(opcode, payload, fin, reserved, frame)
+    : new Frame(opcode, payload, fin, reserved)
 }
 
 /**
@@ -358,6 +395,11 @@ export interface DecoderOptions {
   readonly maxFrameSize?: number | undefined
   /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. 0 to 7. */
   readonly reservedBits?: number | undefined
+  /**
+   * The size of a `Piece`, in bytes. The decoder returns the payload of a longer data frame in pieces while it arrives,
+   * unless one chunk holds all of it. Default Infinity: the decoder returns whole frames. 1 or more.
+   */
+  readonly pieceSize?: number | undefined
 }
 
 /**
@@ -380,9 +422,9 @@ export interface PartialFrame {
   readonly reserved: number
   /** The declared length of the payload, in bytes. */
   readonly length: number
-  /** How many of them have come. */
+  /** The number of payload bytes received so far. */
   readonly received: number
-  /** Those that came with this chunk, unmasked: a view that is only good until the next chunk. */
+  /** The bytes that this chunk added after the last piece, unmasked: a view that is valid until the next chunk. */
   readonly latest: Uint8Array
 }
 
@@ -393,7 +435,7 @@ export interface PartialFrame {
  * @since 0.1.0
  */
 export interface Decoded {
-  /** The frames that this chunk completed, in order. The array is yours. */
+  /** The frames, or pieces, that this chunk completed, in order. The caller owns the array. */
   readonly frames: Array<Frame>
   /** The frame that this chunk left unfinished, if it got past its header. */
   readonly partial: PartialFrame | undefined
@@ -426,6 +468,7 @@ class DecoderImpl implements Decoder {
   private readonly masked: boolean
   private readonly maxFrameSize: number
   private readonly reservedBits: number
+  private readonly pieceSize: number
 
   // The header being read, and where its bytes are kept while it is cut in two.
   private opcode: Opcode = Opcode.Continuation
@@ -437,9 +480,11 @@ class DecoderImpl implements Decoder {
   private headerHave = 0
   private headerNeeds = 2
 
-  // The payload being read, where it goes on past the end of a chunk: room for what has come, and maybe for more.
+  // The payload being read, if it continues after the end of a chunk: all of it, or its current piece.
   private payload: Uint8Array | undefined
   private received = 0
+  private pieceStart = 0
+  private pieceEnd = 0
 
   private error: ProtocolError.FrameError | undefined
 
@@ -447,6 +492,7 @@ class DecoderImpl implements Decoder {
     this.masked = options.role === "server"
     this.maxFrameSize = Math.min(options.maxFrameSize ?? defaultMaxFrameSize, maxBytes)
     this.reservedBits = options.reservedBits ?? 0
+    this.pieceSize = options.pieceSize ?? Number.POSITIVE_INFINITY
   }
 
   decode(chunk: Uint8Array): Decoded {
@@ -457,13 +503,13 @@ class DecoderImpl implements Decoder {
     let latest = emptyBytes
     while (this.error === undefined) {
       if (this.payload !== undefined) {
-        const size = Math.min(this.length - this.received, end - at)
+        const size = Math.min(this.pieceEnd - this.received, end - at)
         latest = this.takePart(this.payload, chunk, at, size)
         at += size
-        if (this.received < this.length) break
-        // It began in an earlier chunk, and so is the first that is complete in this one.
-        frames = [new Frame(this.opcode, this.payload, this.fin, this.reserved)]
-        this.payload = undefined
+        if (this.received < this.pieceEnd) break
+        const frame = this.endPiece(this.payload)
+        if (frames === undefined) frames = [frame]
+        else frames.push(frame)
       } else {
         const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)
         if (payloadAt < 0) break
@@ -474,8 +520,8 @@ class DecoderImpl implements Decoder {
           else frames.push(frame)
           at += this.length
         } else {
-          this.payload = emptyBytes
           this.received = 0
+          this.beginPiece()
         }
       }
     }
@@ -501,22 +547,45 @@ class DecoderImpl implements Decoder {
   /** A frame whose payload lies whole in `chunk` at `at`. */
   private frameOf(chunk: Uint8Array, at: number): Frame {
     const payload = this.length === 0 ? emptyBytes : allocate(this.length)
-    this.copy(payload, 0, chunk, at, this.length)
+    this.copy(payload, 0, chunk, at, this.length, 0)
     return new Frame(this.opcode, payload, this.fin, this.reserved)
   }
 
-  /** Adds the next bytes of the payload, and answers where they are now. */
-  private takePart(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
-    const from = this.received
-    this.received += size
-    this.payload = ensureCapacity(payload, from, this.received, this.length)
-    this.copy(this.payload, from, chunk, at, size)
-    return this.payload.subarray(from, this.received)
+  private beginPiece(): void {
+    this.payload = emptyBytes
+    this.pieceStart = this.received
+    this.pieceEnd = Math.min(this.length, this.received + (this.opcode < Opcode.Close ? this.pieceSize : this.length))
   }
 
-  /** Copies bytes of a payload, unmasked, to where they are in it. */
-  private copy(payload: Uint8Array, to: number, chunk: Uint8Array, at: number, size: number): void {
-    if (this.masked) maskInto(payload, to, chunk, at, at + size, this.maskKey, to)
+  /** Returns the frame, or the piece of it, whose last byte has arrived. */
+  private endPiece(payload: Uint8Array): Frame {
+    this.payload = undefined
+    if (this.pieceStart === 0 && this.pieceEnd === this.length) {
+      return new Frame(this.opcode, payload, this.fin, this.reserved)
+    }
+    const offset = this.pieceStart
+    const remaining = this.length - this.pieceEnd
+    const position = { offset, remaining }
+    if (remaining > 0) this.beginPiece()
+    const fin = this.fin && remaining === 0
+    return offset === 0
+      ? new Piece(this.opcode, payload, fin, this.reserved, position)
+      : new Piece(Opcode.Continuation, payload, fin, 0, position)
+  }
+
+  /** Appends the next bytes to the payload, and returns a view of them. */
+  private takePart(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
+    const from = this.received - this.pieceStart
+    const end = from + size
+    this.payload = ensureCapacity(payload, from, end, this.pieceEnd - this.pieceStart)
+    this.copy(this.payload, from, chunk, at, size, this.received)
+    this.received += size
+    return this.payload.subarray(from, end)
+  }
+
+  /** Copies bytes of a payload, unmasked. The first of them is byte `offset` of the frame's payload. */
+  private copy(payload: Uint8Array, to: number, chunk: Uint8Array, at: number, size: number, offset: number): void {
+    if (this.masked) maskInto(payload, to, chunk, at, at + size, this.maskKey, offset)
     else payload.set(size === chunk.length ? chunk : chunk.subarray(at, at + size), to)
   }
 
@@ -639,7 +708,7 @@ const readUint32 = (bytes: Uint8Array, at: number): number =>
  * @since 0.1.0
  */
 export const makeDecoder = (options: DecoderOptions): Decoder => {
-  assertValid(integerBetween(0, 7, "reservedBits", options.reservedBits))
+  assertValid(integerBetween(0, 7, "reservedBits", options.reservedBits) ?? atLeast(1, "pieceSize", options.pieceSize))
   return new DecoderImpl(options)
 }
 

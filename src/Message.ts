@@ -10,7 +10,7 @@
 import { constFalse } from "effect/Function"
 import { ByteBuilder, maxBytes, maxTextBytes } from "./internal/runtime/buffers.ts"
 import { isWellFormed, Utf8Validator } from "./internal/protocol/utf8.ts"
-import { Frame, isControl, Opcode, type PartialFrame } from "./Frame.ts"
+import { Frame, isControl, Opcode, type PartialFrame, Piece } from "./Frame.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -210,18 +210,24 @@ export class Validator {
     this.isEncoded = isEncoded
   }
 
-  /** Checks a whole data frame, whose parts may have been checked before. */
+  /** Checks a whole data frame, or the next piece of one. Parts of it may have been checked before. */
   check(frame: Frame): ProtocolError.MessageError | undefined {
-    const { payload } = frame
     if (this.message === undefined && frame.fin && frame.opcode !== Opcode.Continuation) {
       return this.checkUnfragmented(frame)
     }
+    return frame instanceof Piece
+      ? this.checkPiece(frame, frame.offset, frame.remaining)
+      : this.checkPiece(frame, 0, 0)
+  }
+
+  private checkPiece(frame: Frame, offset: number, remaining: number): ProtocolError.MessageError | undefined {
+    const { payload } = frame
     if (this.checked < 0) {
-      const error = this.begin(frame, payload.length)
+      const error = this.begin(frame, payload.length + remaining)
       if (error !== undefined) return error
     }
-    const error = this.checkText(this.checked === 0 ? payload : payload.subarray(this.checked))
-    if (error !== undefined) return error
+    const error = this.checkText(this.checked === offset ? payload : payload.subarray(this.checked - offset))
+    if (error !== undefined || remaining > 0) return error
     this.checked = -1
     if (!frame.fin) return undefined
     if (this.isText && !this.utf8.complete) return this.invalidUtf8(this.size)
@@ -305,41 +311,74 @@ const tooLarge = (size: number, limit: number): ProtocolError.MessageTooLarge | 
  * @since 0.1.0
  */
 export class Assembler {
-  private opcode: Opcode = Opcode.Binary
-  private pieces: ByteBuilder | undefined
+  /** The opcode of the first collected frame, if there is one. */
+  opcode: Opcode | undefined
+  private reserved = 0
+  private builder: ByteBuilder | undefined
+  private withinFrame = false
 
-  /** Whether the beginning of a message is here, and not its end. */
+  /** Whether part of a message is collected. */
   get unfinished(): boolean {
-    return this.pieces !== undefined
+    return this.builder !== undefined
+  }
+
+  /** Whether the collected bytes end within a frame. */
+  get isWithinFrame(): boolean {
+    return this.withinFrame
   }
 
   /**
-   * Takes the next frame. Answers the message that it completes, or why there is
-   * no such message. The rest of a message whose beginning was not seen here is
-   * passed over.
+   * Adds the next frame, or the next piece of one. Returns the message that it
+   * completes, or an error if no value can hold the message. Ignores the rest of
+   * a message that did not begin here.
    */
   push(frame: Frame): Message | ProtocolError.MessageTooLarge | undefined {
-    if (this.pieces === undefined) {
+    if (this.opcode === Opcode.Continuation) this.clear()
+    if (this.builder === undefined) {
       if (frame.opcode === Opcode.Continuation) return undefined
       if (frame.fin) return fromPayload(frame.opcode, frame.payload)
-      this.opcode = frame.opcode
-      this.pieces = new ByteBuilder()
     }
-    const error = tooLarge(this.pieces.length + frame.payload.length, mostOf(this.opcode))
-    if (error !== undefined) return error
-    this.pieces.push(frame.payload)
-    if (!frame.fin) return undefined
-    const message = fromPayload(this.opcode, this.pieces.concat())
-    this.pieces = undefined
-    return message
+    const error = this.add(frame, this.opcode ?? frame.opcode)
+    if (error !== undefined || !frame.fin) return error
+    const { opcode, payload } = this.take(true)
+    return fromPayload(opcode, payload)
   }
 
-  /** Gives the beginning of an unfinished message back, as one frame. */
+  /** Adds the next piece of a frame. Returns the frame, if the piece completes it. */
+  pushPiece(piece: Piece): Frame | ProtocolError.MessageTooLarge | undefined {
+    const error = this.add(piece, Opcode.Binary)
+    return error !== undefined || this.withinFrame ? error : this.take(piece.fin)
+  }
+
+  /** Removes the collected bytes, and returns them as the beginning of a message in one frame. */
   giveBack(): Frame | undefined {
-    if (this.pieces === undefined) return undefined
-    const beginning = new Frame(this.opcode, this.pieces.concat(), false)
-    this.pieces = undefined
-    return beginning
+    return this.builder === undefined ? undefined : this.take(false)
+  }
+
+  private add(frame: Frame, kind: Opcode): ProtocolError.MessageTooLarge | undefined {
+    if (this.builder === undefined) {
+      this.opcode = frame.opcode
+      this.reserved = frame.reserved
+      this.builder = new ByteBuilder()
+    }
+    const error = tooLarge(this.builder.length + frame.payload.length, mostOf(kind))
+    if (error !== undefined) return error
+    this.builder.push(frame.payload)
+    this.withinFrame = frame instanceof Piece && frame.remaining > 0
+    return undefined
+  }
+
+  private take(fin: boolean): Frame {
+    const frame = new Frame(this.opcode!, this.builder!.concat(), fin, this.reserved)
+    this.clear()
+    return frame
+  }
+
+  /** Drops the collected bytes. */
+  clear(): void {
+    this.opcode = undefined
+    this.builder = undefined
+    this.withinFrame = false
   }
 }
 

@@ -160,6 +160,15 @@ interface Incoming {
 
 const reset = () => new ConnectionError.TransportError({ code: "ECONNRESET", cause: new Error("read ECONNRESET") })
 
+/** A codec with a fixed mask key, whose decoders return pieces of the given size where pieces are asked for. */
+const codecWithPieces = (size: number): Frame.FrameCodec => {
+  const codec = Frame.makeCodec({ maskKey: () => 0x3d21fa37 })
+  return {
+    ...codec,
+    decoder: (options) => codec.decoder(options.pieceSize === undefined ? options : { ...options, pieceSize: size })
+  }
+}
+
 class Run {
   readonly trace: Array<string> = []
   private readonly choices: Tape
@@ -213,7 +222,7 @@ class Run {
     this.network = makeNetwork(setup.pick([16 * 1024, 60]))
     const context = Context.make(Scheduler.Scheduler, this.scheduler).pipe(
       Context.add(Clock.Clock, this.time),
-      Context.add(Frame.FrameCodec, Frame.makeCodec({ maskKey: () => 0x3d21fa37 }))
+      Context.add(Frame.FrameCodec, codecWithPieces(setup.pick([64 * 1024, 100])))
     )
     this.fork = Effect.runForkWith(context)
   }

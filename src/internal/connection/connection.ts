@@ -76,6 +76,9 @@ const defaultWriteTimeout = Duration.seconds(30)
 /** How far the causes of an error are followed. They may form a circle. */
 const maxCauses = 8
 
+/** Whether the beginning of the same frame was delivered before. */
+const continuesFrame = (frame: Frame.Frame): boolean => frame instanceof Frame.Piece && frame.offset > 0
+
 /** What a connection that began without a handshake says of it. */
 const noOpening: Connection.HandshakeInfo = {
   request: {
@@ -238,10 +241,10 @@ export class ConnectionImpl
     if (pongPayloads !== undefined) { for (const payload of pongPayloads) this.pings.onPong(payload) }
     // Pongs first: a ping within a fragmented message is answered before the message is (§5.4).
     if (pongs !== undefined && this.protocol.canSend) { for (const pong of pongs) this.pings.pong(pong) }
-    // Once this end has closed, what comes is kept for readers up to the mark; beyond it, it is dropped with all that
-    // follows, because the peer's close frame stands behind it.
+    // After this end has sent its close frame, a full queue takes the rest of the frame that it has begun, and nothing
+    // more: the connection has to read on, up to the peer's close frame.
     if (deliver.length > 0) {
-      this.discardingInbound ||= this.inbox.full && !this.protocol.canSend
+      this.discardingInbound ||= this.inbox.full && !this.protocol.canSend && !continuesFrame(deliver[0])
       if (!this.discardingInbound) this.inbox.push(deliver)
     }
     if (close !== undefined) this.reply(close)

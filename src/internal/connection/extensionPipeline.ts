@@ -6,7 +6,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type * as Extension from "../../Extension.ts"
-import { Frame, Opcode } from "../../Frame.ts"
+import { Frame, Opcode, Piece } from "../../Frame.ts"
 import { defaultMaxMessageSize } from "../../Message.ts"
 import { InvalidUtf8, type ProtocolError } from "../../ProtocolError.ts"
 import { maxBytes } from "../runtime/buffers.ts"
@@ -24,6 +24,8 @@ export class Extensions {
   private readonly running: ReadonlyArray<Running>
   private readonly limit: number
   readonly reservedBits: number
+  /** Whether each session can decode the pieces of a frame one by one. */
+  readonly acceptPieces: boolean
 
   // The message that is being decoded: the reserved bits that it began with, and what has become of it so far.
   private reserved = 0
@@ -35,6 +37,7 @@ export class Extensions {
     this.running = running
     this.limit = limit
     this.reservedBits = running.reduce((bits, { reservedBits }) => bits | reservedBits, 0)
+    this.acceptPieces = running.every(({ session }) => session.acceptsPieces === true)
   }
 
   /** Whether a message with these reserved bits is something else before it is decoded. */
@@ -58,7 +61,8 @@ export class Extensions {
       this.text = undefined
       this.size = 0
     }
-    return this.decodeFrom(this.running.length - 1, frame)
+    const outcome = this.decodeFrom(this.running.length - 1, frame)
+    return frame instanceof Piece ? toPiece(outcome, frame) : outcome
   }
 
   // One extension after the other, without delay as far as none takes time.
@@ -116,6 +120,13 @@ export class Extensions {
 
 const isFor = ({ reservedBits }: Running, reserved: number): boolean =>
   reservedBits === 0 || (reserved & reservedBits) !== 0
+
+/** A decoded piece, marked as such. */
+const toPiece = (outcome: Outcome<ProtocolError>, encoded: Piece): Outcome<ProtocolError> => {
+  const mark = ({ fin, opcode, payload, reserved }: Frame) => new Piece(opcode, payload, fin, reserved, encoded)
+  if (outcome instanceof Frame) return outcome === encoded ? outcome : mark(outcome)
+  return outcome instanceof Error ? outcome : Effect.map(outcome, mark)
+}
 
 /** What an extension throws must not come out where bytes are read: it is the program's mistake, not the peer's. */
 const thrown = (defect: unknown): Effect.Effect<never> => Effect.die(defect)

@@ -14,7 +14,7 @@ import * as Effectable from "effect/Effectable"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../../ConnectionError.ts"
-import { Frame, isControl, Opcode } from "../../Frame.ts"
+import { Frame, isControl, Opcode, Piece, withPayload } from "../../Frame.ts"
 import { Assembler, type Message } from "../../Message.ts"
 import { MessageTooLarge, type ProtocolError } from "../../ProtocolError.ts"
 import { detach } from "../runtime/buffers.ts"
@@ -211,10 +211,9 @@ export class ReceiveQueue {
     }
     for (let i = 0; i < frames.length; i++) this.bytes += frames[i].payload.length + frameOverhead
     this.wake()
-    // What nobody took at once may stay for long, and has to cost no more than it is counted as.
+    // An unread frame may stay for a long time: it must not retain more memory than it is counted as.
     for (let i = Math.max(this.head, this.frames.length - frames.length); i < this.frames.length; i++) {
-      const { fin, opcode, payload, reserved } = this.frames[i]
-      this.frames[i] = new Frame(opcode, detach(payload), fin, reserved)
+      this.frames[i] = withPayload(this.frames[i], detach(this.frames[i].payload))
     }
   }
 
@@ -237,7 +236,7 @@ export class ReceiveQueue {
     this.ready = undefined
     this.decodedFrame = undefined
     this.activeFragments = undefined
-    this.assembler.giveBack()
+    this.assembler.clear()
     if (!this.isDecoding) this.pendingDecode = undefined
     this.empty()
     this.source?.resume()
@@ -349,15 +348,15 @@ export class ReceiveQueue {
   }
 
   private static readonly frames: ReadOperation<NonEmptyArray<Frame>> = {
-    isReady: (inbox) => inbox.hasFrame(),
+    isReady: (inbox) => inbox.hasWholeFrame(),
     next: (inbox) => {
       inbox.skipFragments()
-      const first = inbox.nextFrame()
+      const first = inbox.nextWholeFrame()
       if (first === undefined) return undefined
       const frames: NonEmptyArray<Frame> = [first]
       let size = first.payload.length
       while (inbox.batchHasRoom(size)) {
-        const frame = inbox.nextFrame()
+        const frame = inbox.nextWholeFrame()
         if (frame === undefined) break
         frames.push(frame)
         size += frame.payload.length
@@ -486,8 +485,30 @@ export class ReceiveQueue {
     return message
   }
 
-  private hasFrame(): boolean {
-    return this.ready !== undefined || this.assembler.unfinished || this.peek() !== undefined
+  /** The opcode of the next frame, or of the next part of a frame; undefined if nothing is here. */
+  private get nextOpcode(): Opcode | undefined {
+    const { ready } = this
+    if (ready !== undefined) return ready._tag === "Text" ? Opcode.Text : Opcode.Binary
+    return this.assembler.opcode ?? this.peek()?.opcode
+  }
+
+  /** Whether a whole frame is next. Joins the pieces of a large frame. */
+  private hasWholeFrame(): boolean {
+    if (this.ready !== undefined) return true
+    const { assembler } = this
+    if (assembler.unfinished && !assembler.isWithinFrame) return true
+    for (let frame = this.peek(); frame !== undefined; frame = this.peek()) {
+      if (!(frame instanceof Piece) || (frame.remaining === 0 && !assembler.isWithinFrame)) return true
+      this.shift()
+      const joined = assembler.pushPiece(frame)
+      if (joined instanceof MessageTooLarge) this.fail(joined)
+      else this.decodedFrame = joined
+    }
+    return false
+  }
+
+  private nextWholeFrame(): Frame | undefined {
+    return this.hasWholeFrame() ? this.nextFrame() : undefined
   }
 
   /** Whether a data frame is next; control frames before it are passed over. */
@@ -496,16 +517,15 @@ export class ReceiveQueue {
       if (this.probing) return true
       this.shift()
     }
-    return this.hasFrame()
+    return this.nextOpcode !== undefined
   }
 
   /** Whether the beginning of a message is next; what is left of one before it is passed over. */
   private hasBeginning(): boolean {
     while (this.hasData()) {
-      if (this.ready !== undefined || this.assembler.unfinished) return true
-      if (this.probing || this.peek()!.opcode !== Opcode.Continuation) return true
+      if (this.probing || this.nextOpcode !== Opcode.Continuation) return true
       this.skipFragments()
-      this.shift()
+      this.nextFrame()
     }
     return false
   }

@@ -36,6 +36,7 @@ export interface SessionOptions {
 }
 
 export class DeflateSession implements Extension.Session {
+  readonly acceptsPieces = true
   private readonly deflater: Deflater
   private readonly inflater: Inflater
   private readonly threshold: number

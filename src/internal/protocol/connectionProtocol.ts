@@ -17,6 +17,9 @@ export interface ProtocolOptions extends Message.Limits {
   readonly autoClose?: boolean | undefined
 }
 
+/** The size in which the payload of a large frame is delivered, in bytes, before all of it has arrived. */
+const pieceSize = 64 * 1024
+
 /** What a chunk of bytes came to. */
 export class Received {
   /** Frames for the program, in order. */
@@ -69,7 +72,8 @@ export class Protocol {
     this.decoder = codec.decoder({
       role,
       maxFrameSize: Number.POSITIVE_INFINITY,
-      reservedBits: extensions?.reservedBits
+      reservedBits: extensions?.reservedBits,
+      pieceSize: extensions === undefined || extensions.acceptPieces ? pieceSize : undefined
     })
     this.validator = new Message.Validator(options, extensions && ((reserved) => extensions.isEncoded(reserved)))
   }
@@ -100,7 +104,7 @@ export class Protocol {
     let delivered = 0
     for (let i = 0; i < frames.length && this.received === undefined; i++) {
       const frame = frames[i]
-      this.framesIn++
+      if (frame.fin || !(frame instanceof Frame.Piece) || frame.remaining === 0) this.framesIn++
       if (frame.opcode < Frame.Opcode.Close) {
         const broken = (frame.reserved === 0 ? undefined : misplacedBits(frame)) ?? this.validator.check(frame)
         if (broken !== undefined) return this.fail(broken, received, delivered)

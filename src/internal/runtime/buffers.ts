@@ -101,7 +101,7 @@ export class ByteBuilder {
   concat(): Uint8Array {
     this.sealBlock()
     if (this.parts.length === 1) return this.parts[0]
-    const whole = new Uint8Array(this.length)
+    const whole = allocateUnpooled(this.length)
     let at = 0
     for (const part of this.parts) {
       whole.set(part, at)
