@@ -24,13 +24,18 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import * as Result from "effect/Result"
-import { Buffer } from "node:buffer"
-import { hash, randomBytes } from "node:crypto"
-import * as Extension from "./Extension.ts"
-import * as HandshakeError from "./HandshakeError.ts"
-import { checkedHeaders, combineHeaders, isToken, listIncludes, parseTokens } from "./internal/protocol/headerSyntax.ts"
-import { basicAuthorization, hasEncodedCredentials, parse, redact, resolveLocation } from "./internal/protocol/url.ts"
+import type * as Result from "effect/Result"
+import { fillRandom, toBase64 } from "#platform"
+import type * as Extension from "./Extension.ts"
+import type * as HandshakeError from "./HandshakeError.ts"
+import * as internalMakeRequest from "./internal/handshake/makeRequest.ts"
+import * as internalOrigin from "./internal/handshake/origin.ts"
+import * as internalParseUrl from "./internal/handshake/parseUrl.ts"
+import * as internalReadRequest from "./internal/handshake/readRequest.ts"
+import * as internalReadResponse from "./internal/handshake/readResponse.ts"
+import * as responses from "./internal/handshake/responses.ts"
+import * as rules from "./internal/handshake/rules.ts"
+import * as headerSyntax from "./internal/protocol/headerSyntax.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -121,27 +126,13 @@ export interface HttpResponse {
   readonly body: string | Uint8Array
 }
 
-const messageHeaders = ["connection", "content-length", "transfer-encoding"]
-/** What a request, or a response that accepts it, says of itself. */
-const handshakeHeaders = new Set([
-  ...messageHeaders,
-  "upgrade",
-  "sec-websocket-key",
-  "sec-websocket-accept",
-  "sec-websocket-version",
-  "sec-websocket-protocol",
-  "sec-websocket-extensions"
-])
-/** What a response that does not accept says of itself. */
-const rejectionHeaders = new Set(messageHeaders)
-
 /**
  * Headers as on the wire, by lower-case name.
  *
  * @category models
  * @since 0.1.0
  */
-export const foldHeaders: (raw: RawHeaders) => Headers = combineHeaders
+export const foldHeaders: (raw: RawHeaders) => Headers = headerSyntax.combineHeaders
 
 /**
  * The values of one header, in order. Set-Cookie is a header with several
@@ -160,10 +151,7 @@ export const foldHeaders: (raw: RawHeaders) => Headers = combineHeaders
  * @category models
  * @since 0.1.0
  */
-export const headerValues = (raw: RawHeaders, name: string): ReadonlyArray<string> => {
-  const wanted = name.toLowerCase()
-  return raw.flatMap(([header, value]) => header.toLowerCase() === wanted ? [value] : [])
-}
+export const headerValues: (raw: RawHeaders, name: string) => ReadonlyArray<string> = headerSyntax.headerValues
 
 /**
  * Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2).
@@ -179,14 +167,11 @@ export const headerValues = (raw: RawHeaders, name: string): ReadonlyArray<strin
  * @category models
  * @since 0.1.0
  */
-export const acceptKey = (key: string): string => hash("sha1", key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11", "base64")
+export const acceptKey: (key: string) => string = rules.acceptKey
 
 // -----------------------------------------------------------------------------
 // Server: reading a request
 // -----------------------------------------------------------------------------
-
-const versionPattern = /^1\.[1-9]$/
-const keyPattern = /^[A-Za-z0-9+/]{22}==$/
 
 /**
  * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). What it lacks comes
@@ -195,111 +180,8 @@ const keyPattern = /^[A-Za-z0-9+/]{22}==$/
  * @category server
  * @since 0.1.0
  */
-export const readRequest = (http: HttpRequest): Result.Result<Request, HandshakeError.RequestError> => {
-  const { rawHeaders } = http
-  const headers = combineHeaders(rawHeaders)
-  if (http.method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method: http.method }))
-  if (!versionPattern.test(http.httpVersion)) {
-    return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: http.httpVersion }))
-  }
-  const target = parseTarget(http.target)
-  if (target === undefined) return Result.fail(new HandshakeError.InvalidTarget({ target: http.target }))
-  if (!listIncludes(headers["upgrade"], "websocket")) {
-    return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
-  }
-  if (!listIncludes(headers["connection"], "upgrade")) {
-    return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
-  }
-  const bodyHeader = bodyHeaderOf(headers)
-  if (bodyHeader !== undefined) return Result.fail(new HandshakeError.UnexpectedBody({ header: bodyHeader }))
-  const version = headers["sec-websocket-version"]
-  if (version === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Version" }))
-  if (version !== "13") return Result.fail(new HandshakeError.UnsupportedVersion({ version }))
-  const key = headers["sec-websocket-key"]
-  if (key === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Key" }))
-  if (!keyPattern.test(key)) return Result.fail(new HandshakeError.InvalidKey({ key }))
-  const hostHeader = headers["host"]
-  if (hostHeader === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Host" }))
-  const host = target.host ?? hostHeader
-  if (hostHeader.includes(",") && headerValues(rawHeaders, "host").length > 1) {
-    return Result.fail(new HandshakeError.InvalidHostHeader({ value: hostHeader }))
-  }
-  if (!isHost(host)) return Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
-
-  let protocols: ReadonlyArray<string> = []
-  const protocolHeader = headers["sec-websocket-protocol"]
-  if (protocolHeader !== undefined) {
-    const offered = parseTokens(protocolHeader)
-    if (offered === undefined || new Set(offered).size < offered.length) {
-      return Result.fail(new HandshakeError.InvalidProtocolHeader({ value: protocolHeader }))
-    }
-    protocols = offered
-  }
-  let extensions: ReadonlyArray<Extension.HeaderEntry> = []
-  const offeredExtensions = headers["sec-websocket-extensions"]
-  if (offeredExtensions !== undefined) {
-    const offered = Extension.parse(offeredExtensions)
-    if (offered === undefined) {
-      return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: offeredExtensions }))
-    }
-    extensions = offered
-  }
-  return Result.succeed({
-    path: target.path,
-    query: target.query,
-    host,
-    origin: headers["origin"],
-    key,
-    protocols,
-    extensions,
-    headers,
-    rawHeaders,
-    secure: http.secure ?? false,
-    remoteAddress: http.remoteAddress
-  })
-}
-
-/** The header that says that a body follows (RFC 9112 §6.3). Nobody reads one: it would be taken for frames. */
-const bodyHeaderOf = (headers: Headers): string | undefined => {
-  if (headers["transfer-encoding"] !== undefined) return "Transfer-Encoding"
-  const length = headers["content-length"]
-  return length === undefined || /^0+$/.test(length) ? undefined : "Content-Length"
-}
-
-interface Target {
-  readonly path: string
-  readonly query: URLSearchParams
-  /** Where the target names it, the host; the Host header does not count then (RFC 9112 §3.2.2). */
-  readonly host: string | undefined
-}
-
-/** A request target in origin form, or in absolute form as proxies write it (RFC 9112 §3.2). */
-const parseTarget = (target: string): Target | undefined => {
-  if (target.includes("#")) return undefined
-  if (target.startsWith("/")) {
-    const mark = target.indexOf("?")
-    return {
-      path: mark < 0 ? target : target.slice(0, mark),
-      query: new URLSearchParams(mark < 0 ? "" : target.slice(mark + 1)),
-      host: undefined
-    }
-  }
-  const url = /^(https?|wss?):\/\//i.test(target) ? parse(target) : undefined
-  if (url === undefined) return undefined
-  return { path: url.pathname, query: url.searchParams, host: url.host }
-}
-
-/** A name, an IPv4 address or an IPv6 address in brackets, and maybe a port (RFC 3986 §3.2.2). */
-const isHost = (host: string): boolean => {
-  if (host === lastHost) return true
-  if (!hostPattern.test(host) || !URL.canParse(`http://${host}`)) return false
-  lastHost = host
-  return true
-}
-
-const hostPattern = /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i
-/** The last that was one: nearly all requests to a server name the same. */
-let lastHost: string | undefined
+export const readRequest: (http: HttpRequest) => Result.Result<Request, HandshakeError.RequestError> =
+  internalReadRequest.readRequest
 
 /**
  * Which pages may connect (RFC 6455 §10.2): pages of the server's own origin,
@@ -323,24 +205,10 @@ export type OriginPolicy = "same-origin" | "any" | ReadonlyArray<string>
  * @category server
  * @since 0.1.0
  */
-export const checkOrigin = (
+export const checkOrigin: (
   request: Request,
   policy: OriginPolicy
-): Result.Result<void, HandshakeError.OriginNotAllowed> => {
-  const { host, origin } = request
-  if (origin === undefined || policy === "any") return Result.void
-  const allowed = policy === "same-origin" ? isSameOrigin(origin, request) : policy.includes(origin)
-  return allowed ? Result.void : Result.fail(new HandshakeError.OriginNotAllowed({ origin, host }))
-}
-
-/** Whether an origin (RFC 6454 §6.2: scheme, host and port) is that of the request, as far as the server knows it. */
-const isSameOrigin = (origin: string, { host, secure }: Request): boolean => {
-  const scheme = secure ? /^https:/ : /^https?:/
-  if (!scheme.test(origin) || !URL.canParse(origin)) return false
-  const url = new URL(origin)
-  const own = `${url.protocol}//${host}`
-  return url.origin === origin && URL.canParse(own) && new URL(own).host === url.host
-}
+) => Result.Result<void, HandshakeError.OriginNotAllowed> = internalOrigin.checkOrigin
 
 /**
  * The first of the server's subprotocols that the client offers.
@@ -496,50 +364,13 @@ export interface AcceptOptions {
  * @category server
  * @since 0.1.0
  */
-export const acceptResponse = (request: Request, options?: AcceptOptions): Result.Result<
+export const acceptResponse: (
+  request: Request,
+  options?: AcceptOptions
+) => Result.Result<
   HttpResponse,
   HandshakeError.ProtocolNotOffered | HandshakeError.ExtensionNotOffered | HandshakeError.InvalidHeader
-> => {
-  const protocol = options?.protocol
-  if (protocol !== undefined && !request.protocols.includes(protocol)) {
-    return Result.fail(new HandshakeError.ProtocolNotOffered({ protocol, offered: request.protocols }))
-  }
-  const offered = request.extensions.map((extension) => extension.name)
-  const stranger = options?.extensions?.find((extension) => !offered.includes(extension.name))
-  if (stranger !== undefined) {
-    return Result.fail(new HandshakeError.ExtensionNotOffered({ extension: stranger.name, offered }))
-  }
-  const extensions = extensionHeader(options?.extensions)
-  if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
-  return Result.map(checkedHeaders(options?.headers, handshakeHeaders), (headers) => ({
-    status: 101,
-    rawHeaders: [
-      ["Upgrade", "websocket"],
-      ["Connection", "Upgrade"],
-      ["Sec-WebSocket-Accept", acceptKey(request.key)],
-      ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
-      ...extensions.success,
-      ...headers
-    ],
-    body: ""
-  }))
-}
-
-/** The Sec-WebSocket-Extensions header, where there are any. */
-const extensionHeader = (
-  extensions: ReadonlyArray<Extension.HeaderEntry> = []
-): Result.Result<RawHeaders, HandshakeError.InvalidHeader> => {
-  if (extensions.length === 0) return Result.succeed([])
-  const header = "Sec-WebSocket-Extensions"
-  const value = Extension.format(extensions)
-  const tokens = extensions.flatMap(({ name, parameters }) => [
-    name,
-    ...parameters.flatMap((parameter) => [parameter.name, parameter.value ?? parameter.name])
-  ])
-  return tokens.every(isToken)
-    ? Result.succeed([[header, value]])
-    : Result.fail(new HandshakeError.InvalidHeader({ header, problem: "names and values are tokens" }))
-}
+> = responses.acceptResponse
 
 /**
  * The response that rejects a request. The connection is closed after it.
@@ -547,14 +378,9 @@ const extensionHeader = (
  * @category server
  * @since 0.1.0
  */
-export const rejectResponse = (
+export const rejectResponse: (
   decision: Reject
-): Result.Result<HttpResponse, HandshakeError.InvalidHeader | HandshakeError.InvalidStatus> => {
-  const { body, headers, status } = decision
-  return Number.isInteger(status) && status >= 300 && status <= 599 && status !== 304
-    ? Result.map(checkedHeaders(headers, rejectionHeaders), (pairs) => finalResponse(status, pairs, body))
-    : Result.fail(new HandshakeError.InvalidStatus({ status }))
-}
+) => Result.Result<HttpResponse, HandshakeError.InvalidHeader | HandshakeError.InvalidStatus> = responses.rejectResponse
 
 /**
  * The response that refuses a request: the error's status, the headers that
@@ -563,35 +389,7 @@ export const rejectResponse = (
  * @category server
  * @since 0.1.0
  */
-export const errorResponse = (error: HandshakeError.RequestError): HttpResponse => {
-  switch (error._tag) {
-    case "InvalidMethod":
-      return finalResponse(error.status, [["Allow", "GET"]], error.message)
-    case "InvalidUpgradeHeader":
-      return finalResponse(error.status, [["Upgrade", "websocket"]], error.message)
-    case "UnsupportedVersion":
-      return finalResponse(error.status, [["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"]], error.message)
-    default:
-      return finalResponse(error.status, [], error.message)
-  }
-}
-
-const finalResponse = (status: number, headers: RawHeaders, body: string | Uint8Array): HttpResponse => {
-  const names = new Set(headers.map(([name]) => name.toLowerCase()))
-  return {
-    status,
-    rawHeaders: [
-      // An Upgrade header must be named in Connection (RFC 9110 §7.8).
-      ["Connection", names.has("upgrade") ? "close, Upgrade" : "close"],
-      ["Content-Length", String(typeof body === "string" ? Buffer.byteLength(body) : body.length)],
-      ...body.length === 0 || names.has("content-type")
-        ? []
-        : [["Content-Type", "text/plain; charset=utf-8"]] as const,
-      ...headers
-    ],
-    body
-  }
-}
+export const errorResponse: (error: HandshakeError.RequestError) => HttpResponse = responses.errorResponse
 
 // -----------------------------------------------------------------------------
 // Client
@@ -620,63 +418,11 @@ export interface RequestOptions {
  * @category client
  * @since 0.1.0
  */
-export const makeRequest = (
+export const makeRequest: (
   url: string | URL,
   key: string,
   options?: RequestOptions
-): Result.Result<Request, HandshakeError.OptionsError> => {
-  const target = parseUrl(url)
-  if (Result.isFailure(target)) return Result.fail(target.failure)
-  const { host, pathname, searchParams } = target.success
-  const protocols = options?.protocols ?? []
-  for (const [i, protocol] of protocols.entries()) {
-    const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidProtocol({ protocol, problem }))
-    if (!isToken(protocol)) return invalid("it is not a token: letters, digits and !#$%&'*+-.^_`|~")
-    if (protocols.indexOf(protocol) < i) return invalid("it is offered twice")
-  }
-  if (!keyPattern.test(key)) {
-    const problem = "a key is 16 bytes in base64"
-    return Result.fail(new HandshakeError.InvalidHeader({ header: "Sec-WebSocket-Key", problem }))
-  }
-  const extensions = extensionHeader(options?.extensions)
-  if (Result.isFailure(extensions)) return Result.fail(extensions.failure)
-  return Result.flatMap(checkedHeaders(options?.headers, handshakeHeaders), (own) => {
-    const hosts = own.filter(([name]) => name.toLowerCase() === "host")
-    if (hosts.length > 1 || hosts.some(([, value]) => !isHost(value))) {
-      const problem = "a request has one Host, with an optional port"
-      return Result.fail(new HandshakeError.InvalidHeader({ header: "Host", problem }))
-    }
-    const given = combineHeaders(own)
-    const credentials = basicAuthorization(target.success)
-    const rawHeaders: RawHeaders = [
-      ...given["host"] !== undefined ? [] : [["Host", host]] as const,
-      ["Upgrade", "websocket"],
-      ["Connection", "Upgrade"],
-      ["Sec-WebSocket-Key", key],
-      ["Sec-WebSocket-Version", "13"],
-      ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
-      ...extensions.success,
-      ...credentials !== undefined && given["authorization"] === undefined
-        ? [["Authorization", credentials]] as const
-        : [],
-      ...own
-    ]
-    const headers = combineHeaders(rawHeaders)
-    return Result.succeed({
-      path: pathname,
-      query: searchParams,
-      host: headers["host"],
-      origin: headers["origin"],
-      key,
-      protocols,
-      extensions: options?.extensions ?? [],
-      headers,
-      rawHeaders,
-      secure: target.success.protocol === "wss:",
-      remoteAddress: undefined
-    })
-  })
-}
+) => Result.Result<Request, HandshakeError.OptionsError> = internalMakeRequest.makeRequest
 
 /**
  * Reads a WebSocket URL (RFC 6455 §3): ws, wss, or the http and https that
@@ -685,39 +431,7 @@ export const makeRequest = (
  * @category client
  * @since 0.1.0
  */
-export const parseUrl = (url: string | URL): Result.Result<URL, HandshakeError.InvalidUrl> => {
-  const shown = redact(String(url))
-  const invalid = (problem: string) => Result.fail(new HandshakeError.InvalidUrl({ url: shown, problem }))
-  const parsed = parse(String(url))
-  if (parsed === undefined) return invalid("it is not an absolute URL")
-  if (parsed.protocol === "http:") parsed.protocol = "ws:"
-  if (parsed.protocol === "https:") parsed.protocol = "wss:"
-  if (parsed.protocol !== "ws:" && parsed.protocol !== "wss:") {
-    // In "user:password@host", what parses as the scheme is the user.
-    return invalid(
-      shown.trimStart().startsWith("***")
-        ? "it begins with neither ws:// nor wss://"
-        : `its scheme is ${parsed.protocol.slice(0, -1)}, not ws or wss`
-    )
-  }
-  if (!hasEncodedCredentials(parsed)) {
-    return invalid("its user name or password is not percent-encoded")
-  }
-  if (parsed.href.includes("#")) {
-    return invalid("it has a fragment; escape # as %23 where it belongs to the path")
-  }
-  // The parser would drop line breaks, and then ask for something else than the program wrote.
-  if (hasControl(String(url))) return invalid("it has a line break or another control character")
-  return Result.succeed(parsed)
-}
-
-const hasControl = (text: string): boolean => {
-  for (let i = 0; i < text.length; i++) {
-    const code = text.charCodeAt(i)
-    if (code < 0x20 || code === 0x7f) return true
-  }
-  return false
-}
+export const parseUrl: (url: string | URL) => Result.Result<URL, HandshakeError.InvalidUrl> = internalParseUrl.parseUrl
 
 /**
  * The server accepted.
@@ -796,60 +510,10 @@ export interface HttpAnswer {
  * @category client
  * @since 0.1.0
  */
-export const readResponse = (
+export const readResponse: (
   request: Request,
   response: HttpAnswer
-): Result.Result<ServerResponse, HandshakeError.ResponseError> => {
-  const { httpVersion = "1.1", rawHeaders, status } = response
-  const headers = combineHeaders(rawHeaders)
-  if (status !== 101) {
-    const location = headers["location"]
-    return Result.succeed(
-      redirects.has(status) && location !== undefined
-        ? {
-          _tag: "Redirect",
-          status,
-          location: resolveLocation(location, baseOf(request, response)),
-          headers,
-          rawHeaders
-        }
-        : { _tag: "Rejected", status, headers, rawHeaders, body: response.body ?? "" }
-    )
-  }
-  if (!versionPattern.test(httpVersion)) {
-    return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: httpVersion }))
-  }
-  if (headers["upgrade"]?.toLowerCase() !== "websocket") {
-    return Result.fail(new HandshakeError.InvalidUpgradeHeader({ value: headers["upgrade"] }))
-  }
-  if (!listIncludes(headers["connection"], "upgrade")) {
-    return Result.fail(new HandshakeError.InvalidConnectionHeader({ value: headers["connection"] }))
-  }
-  const actual = headers["sec-websocket-accept"]
-  if (actual === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Accept" }))
-  const expected = acceptKey(request.key)
-  if (actual !== expected) return Result.fail(new HandshakeError.InvalidAccept({ expected, actual }))
-  const protocol = headers["sec-websocket-protocol"]
-  if (protocol !== undefined && !request.protocols.includes(protocol)) {
-    return Result.fail(new HandshakeError.UnsolicitedProtocol({ protocol, offered: request.protocols }))
-  }
-  const acceptedExtensions = headers["sec-websocket-extensions"]
-  const extensions = acceptedExtensions === undefined ? [] : Extension.parse(acceptedExtensions)
-  if (extensions === undefined) {
-    return Result.fail(new HandshakeError.InvalidExtensionHeader({ value: acceptedExtensions }))
-  }
-  const offered = request.extensions.map((extension) => extension.name)
-  const unsolicited = extensions.find((extension) => !offered.includes(extension.name))
-  if (unsolicited !== undefined) {
-    return Result.fail(new HandshakeError.UnsolicitedExtension({ extension: unsolicited.name, offered }))
-  }
-  return Result.succeed({ _tag: "Accepted", protocol, extensions, headers, rawHeaders })
-}
-
-const redirects = new Set([301, 302, 303, 307, 308])
-
-const baseOf = ({ host, path, secure }: Request, { url }: HttpAnswer): string =>
-  `${secure ? "https" : "http"}://${url === undefined ? host + path : url.host + url.pathname + url.search}`
+) => Result.Result<ServerResponse, HandshakeError.ResponseError> = internalReadResponse.readResponse
 
 // -----------------------------------------------------------------------------
 // Policy service
@@ -898,9 +562,15 @@ export const HandshakePolicy: Context.Reference<HandshakePolicy> = Context.Refer
  * @since 0.1.0
  */
 export const makePolicy = (options?: Partial<HandshakePolicy>): HandshakePolicy => ({
-  makeKey: options?.makeKey ?? (() => randomBytes(16).toString("base64")),
+  makeKey: options?.makeKey ?? makeRandomKey,
   decide: options?.decide ?? (() => Effect.succeed(new Accept()))
 })
+
+const makeRandomKey = (): string => {
+  const bytes = new Uint8Array(16)
+  fillRandom(bytes)
+  return toBase64(bytes)
+}
 
 /**
  * Provides a policy to a program's handshakes.

@@ -1,9 +1,9 @@
 /**
- * Why an opening handshake (RFC 6455 §4) did not lead to a connection: one
- * tagged error for each reason, with the facts as fields.
+ * Errors of the opening handshake (RFC 6455 §4): one tagged error for each
+ * reason, with the facts as fields.
  *
  * ```text
- * RequestError            a server refuses a request; `status` says with what
+ * RequestError            a server rejects a request with `status`
  * ├─ InvalidMethod               405
  * ├─ UnsupportedHttpVersion      505
  * ├─ InvalidTarget               400
@@ -17,7 +17,7 @@
  * ├─ InvalidProtocolHeader       400
  * ├─ InvalidExtensionHeader      400
  * └─ OriginNotAllowed            403
- * ResponseError           a client cannot accept a response that says 101
+ * ResponseError           a client rejects a response with status 101
  * ├─ UnsupportedHttpVersion
  * ├─ MissingHeader
  * ├─ InvalidUpgradeHeader
@@ -27,7 +27,7 @@
  * ├─ UnsolicitedProtocol
  * ├─ UnsolicitedExtension
  * └─ ExtensionMismatch
- * OptionsError            what the program asked for cannot be written
+ * OptionsError            a value of the program is invalid
  * ├─ InvalidUrl
  * ├─ InvalidHeader
  * ├─ InvalidProtocol
@@ -35,19 +35,20 @@
  * ├─ InvalidStatus
  * ├─ ProtocolNotOffered
  * └─ ExtensionNotOffered
- * ConnectError            a client got no connection: any ResponseError or OptionsError, or
- * ├─ ConnectFailed               no HTTP exchange took place: DNS, TCP or TLS failed
- * ├─ ProxyRejected               the proxy opened no tunnel
+ * ConnectError            a client could not connect: any ResponseError or OptionsError, or
+ * ├─ ConnectFailed               DNS, TCP, TLS or the HTTP exchange failed
+ * ├─ ProxyRejected               the proxy did not open a tunnel
  * ├─ HandshakeTimeout
- * ├─ HandshakeRedirected         a 3xx with a Location, where none is to be followed
- * ├─ TooManyRedirects            more of them than are to be followed
- * ├─ RedirectRefused             one that must not be followed
+ * ├─ HandshakeRedirected         a redirect, with maxRedirects: 0
+ * ├─ TooManyRedirects            more redirects than maxRedirects
+ * ├─ RedirectRefused             a redirect that must not be followed
  * └─ HandshakeRejected           any other status
  * ```
  *
- * Each has a `message` that says what happened and what to change.
+ * The `message` of each states what was expected, what was received, and what to
+ * change.
  *
- * **Example** (Why there is no connection)
+ * **Example** (Handling connect errors)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -56,14 +57,14 @@
  * const explained = WebSocketClient.connect("ws://127.0.0.1:1/").pipe(
  *   Effect.as("connected"),
  *   Effect.catchTags({
- *     ConnectFailed: ({ code }) => Effect.succeed(`nobody there: ${code}`),
- *     HandshakeRejected: ({ body, status }) => Effect.succeed(`refused with ${status}: ${body}`),
- *     HandshakeTimeout: ({ duration }) => Effect.succeed(`no answer in ${duration}`)
+ *     ConnectFailed: ({ code }) => Effect.succeed(`unreachable: ${code}`),
+ *     HandshakeRejected: ({ body, status }) => Effect.succeed(`rejected with ${status}: ${body}`),
+ *     HandshakeTimeout: ({ duration }) => Effect.succeed(`no response within ${duration}`)
  *   }),
  *   Effect.scoped
  * )
  *
- * await Effect.runPromise(explained) // => "nobody there: ECONNREFUSED"
+ * await Effect.runPromise(explained) // => "unreachable: ECONNREFUSED"
  * ```
  *
  * @since 0.1.0
@@ -71,6 +72,13 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import { redact } from "./internal/protocol/url.ts"
+
+const shownValue = (value: string | undefined): string => value === undefined ? "none" : JSON.stringify(value)
+
+const expectedOffer = (offered: ReadonlyArray<string>): string =>
+  offered.length === 0
+    ? "expected none, because none was offered"
+    : `expected one of those offered (${offered.join(", ")})`
 
 // -----------------------------------------------------------------------------
 // Requests
@@ -87,13 +95,13 @@ export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
 }> {
   readonly status = 405
   override get message(): string {
-    return `a WebSocket handshake is a GET request, not ${this.method}`
+    return `WebSocket handshake: expected the method GET, got ${this.method}`
   }
 }
 
 /**
- * The request, or the response that says 101, is older than HTTP/1.1 (RFC 6455
- * §4.1). HTTP/1.0 has no upgrades (RFC 9110 §7.8).
+ * The version of the request, or of the response with status 101, is below
+ * HTTP/1.1 (RFC 6455 §4.1). HTTP/1.0 has no upgrades (RFC 9110 §7.8).
  *
  * @category request errors
  * @since 0.1.0
@@ -103,12 +111,12 @@ export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVer
 }> {
   readonly status = 505
   override get message(): string {
-    return `a WebSocket handshake needs HTTP/1.1, not HTTP/${this.version}`
+    return `WebSocket handshake: expected HTTP/1.1, got HTTP/${this.version}`
   }
 }
 
 /**
- * The request's target is neither a path nor an http URL (RFC 6455 §4.1).
+ * The request target is neither a path nor an http URL (RFC 6455 §4.1).
  *
  * @category request errors
  * @since 0.1.0
@@ -118,12 +126,12 @@ export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
 }> {
   readonly status = 400
   override get message(): string {
-    return `the request target ${JSON.stringify(this.target)} is neither a path nor an http URL`
+    return `request target: expected a path or an http URL, got ${JSON.stringify(this.target)}`
   }
 }
 
 /**
- * A header that a handshake must have is missing.
+ * A required header of the handshake is missing.
  *
  * @category request errors
  * @since 0.1.0
@@ -133,13 +141,12 @@ export class MissingHeader extends Data.TaggedError("MissingHeader")<{
 }> {
   readonly status = 400
   override get message(): string {
-    return `the handshake has no ${this.header} header`
+    return `WebSocket handshake: expected a ${this.header} header, got none`
   }
 }
 
 /**
- * The Host header is no host with an optional port, or there are two (RFC 9112
- * §3.2).
+ * The Host header is invalid, or the request has two of them (RFC 9112 §3.2).
  *
  * @category request errors
  * @since 0.1.0
@@ -149,13 +156,13 @@ export class InvalidHostHeader extends Data.TaggedError("InvalidHostHeader")<{
 }> {
   readonly status = 400
   override get message(): string {
-    return `the Host header ${JSON.stringify(this.value)} is not one host with an optional port`
+    return `Host header: expected one host with an optional port, got ${JSON.stringify(this.value)}`
   }
 }
 
 /**
- * The Upgrade header is missing, or does not name websocket. A plain HTTP
- * request to a WebSocket server ends here, with 426.
+ * The Upgrade header is missing, or does not contain websocket. A server rejects
+ * a plain HTTP request with this error.
  *
  * @category request errors
  * @since 0.1.0
@@ -165,15 +172,13 @@ export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader
 }> {
   readonly status = 426
   override get message(): string {
-    return this.value === undefined
-      ? "there is no Upgrade header; a WebSocket handshake has \"Upgrade: websocket\""
-      : `the Upgrade header ${JSON.stringify(this.value)} does not name websocket`
+    return `Upgrade header: expected "websocket", got ${shownValue(this.value)}; connect with a WebSocket client`
   }
 }
 
 /**
- * The Connection header is missing, or does not name upgrade. Proxies that do
- * not know WebSocket drop it.
+ * The Connection header is missing, or does not contain upgrade. A proxy that does
+ * not support WebSocket removes it.
  *
  * @category request errors
  * @since 0.1.0
@@ -183,28 +188,25 @@ export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnection
 }> {
   readonly status = 400
   override get message(): string {
-    return `${
-      this.value === undefined
-        ? "there is no Connection header"
-        : `the Connection header ${JSON.stringify(this.value)} does not name upgrade`
-    }; a proxy in between may not pass upgrades on`
+    return `Connection header: expected "Upgrade", got ${shownValue(this.value)}; ` +
+      "a proxy between client and server must pass upgrades on"
   }
 }
 
 /**
- * The request says that a body follows. What stands behind a handshake are
- * frames: whoever is in between must not take them for something else.
+ * The request announces a body. The bytes behind a handshake are frames; an
+ * intermediary must not read them as a body.
  *
  * @category request errors
  * @since 0.1.0
  */
 export class UnexpectedBody extends Data.TaggedError("UnexpectedBody")<{
-  /** What says so: Content-Length or Transfer-Encoding. */
+  /** The header that announces it: Content-Length or Transfer-Encoding. */
   readonly header: string
 }> {
   readonly status = 400
   override get message(): string {
-    return `a WebSocket handshake has no body, and so no ${this.header} header`
+    return `WebSocket handshake: expected no body, got a ${this.header} header`
   }
 }
 
@@ -219,7 +221,7 @@ export class InvalidKey extends Data.TaggedError("InvalidKey")<{
 }> {
   readonly status = 400
   override get message(): string {
-    return "Sec-WebSocket-Key must be 16 bytes in base64"
+    return `Sec-WebSocket-Key header: expected 16 bytes in base64, got ${JSON.stringify(this.key)}`
   }
 }
 
@@ -234,7 +236,7 @@ export class UnsupportedVersion extends Data.TaggedError("UnsupportedVersion")<{
 }> {
   readonly status = 426
   override get message(): string {
-    return `WebSocket version ${JSON.stringify(this.version)} is not supported; 13 is`
+    return `Sec-WebSocket-Version header: expected 13, got ${JSON.stringify(this.version)}`
   }
 }
 
@@ -249,7 +251,7 @@ export class InvalidProtocolHeader extends Data.TaggedError("InvalidProtocolHead
 }> {
   readonly status = 400
   override get message(): string {
-    return "Sec-WebSocket-Protocol must be a list of distinct tokens"
+    return `Sec-WebSocket-Protocol header: expected a list of distinct tokens, got ${JSON.stringify(this.value)}`
   }
 }
 
@@ -264,13 +266,13 @@ export class InvalidExtensionHeader extends Data.TaggedError("InvalidExtensionHe
 }> {
   readonly status = 400
   override get message(): string {
-    return "Sec-WebSocket-Extensions must be a list of extensions, each a token with parameters"
+    return "Sec-WebSocket-Extensions header: expected a list of extensions, each a token with parameters, got " +
+      JSON.stringify(this.value)
   }
 }
 
 /**
- * A page of another origin asked for a connection that the server's origin
- * policy does not grant it (RFC 6455 §10.2).
+ * The server's origin policy does not allow the page's origin (RFC 6455 §10.2).
  *
  * @category request errors
  * @since 0.1.0
@@ -281,14 +283,13 @@ export class OriginNotAllowed extends Data.TaggedError("OriginNotAllowed")<{
 }> {
   readonly status = 403
   override get message(): string {
-    return `pages of ${this.origin} may not connect to ${this.host}; ` +
-      `the server's "origin" option says which may (over TLS, only https pages are "same-origin"; ` +
-      `behind a proxy, pass the Host header on)`
+    return `Origin header: expected an origin that the server's "origin" option allows for ${this.host}, ` +
+      `got ${this.origin}; over TLS, only https pages are "same-origin"; a proxy must pass the Host header on`
   }
 }
 
 /**
- * Why a server refuses a request.
+ * An error for which a server rejects a request.
  *
  * @category models
  * @since 0.1.0
@@ -313,8 +314,8 @@ export type RequestError =
 // -----------------------------------------------------------------------------
 
 /**
- * Sec-WebSocket-Accept does not answer the key that was sent (RFC 6455 §4.1):
- * whatever answered is no WebSocket server, or a cache.
+ * Sec-WebSocket-Accept does not match the key that the client sent (RFC 6455
+ * §4.1): the responder is a cache, or not a WebSocket server.
  *
  * @category response errors
  * @since 0.1.0
@@ -324,7 +325,8 @@ export class InvalidAccept extends Data.TaggedError("InvalidAccept")<{
   readonly actual: string
 }> {
   override get message(): string {
-    return `Sec-WebSocket-Accept is ${JSON.stringify(this.actual)}, but the key asks for "${this.expected}"`
+    return `Sec-WebSocket-Accept header: expected "${this.expected}", got ${JSON.stringify(this.actual)}; ` +
+      "the responder may be a cache"
   }
 }
 
@@ -339,8 +341,7 @@ export class UnsolicitedProtocol extends Data.TaggedError("UnsolicitedProtocol")
   readonly offered: ReadonlyArray<string>
 }> {
   override get message(): string {
-    return `the server selected the subprotocol ${JSON.stringify(this.protocol)}; ` +
-      `offered were: ${this.offered.join(", ") || "none"}`
+    return `subprotocol of the server: ${expectedOffer(this.offered)}, got ${JSON.stringify(this.protocol)}`
   }
 }
 
@@ -355,13 +356,12 @@ export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension
   readonly offered: ReadonlyArray<string>
 }> {
   override get message(): string {
-    return `the server accepted the extension ${JSON.stringify(this.extension)}; ` +
-      `offered were: ${this.offered.join(", ") || "none"}`
+    return `extension of the server: ${expectedOffer(this.offered)}, got ${JSON.stringify(this.extension)}`
   }
 }
 
 /**
- * The server accepted an extension in a way that does not answer the offer
+ * The parameters of an extension that the server accepted do not match the offer
  * (RFC 6455 §9.1).
  *
  * @category response errors
@@ -372,13 +372,12 @@ export class ExtensionMismatch extends Data.TaggedError("ExtensionMismatch")<{
   readonly problem: string
 }> {
   override get message(): string {
-    return `the server accepted the extension ${JSON.stringify(this.extension)} in a way that was not agreed on: ` +
-      this.problem
+    return `parameters of the extension ${JSON.stringify(this.extension)}: ${this.problem}`
   }
 }
 
 /**
- * Why a client cannot accept a response with status 101.
+ * An error for which a client rejects a response with status 101.
  *
  * @category models
  * @since 0.1.0
@@ -399,24 +398,24 @@ export type ResponseError =
 // -----------------------------------------------------------------------------
 
 /**
- * The URL is not one of a WebSocket (RFC 6455 §3).
+ * The URL is not a valid WebSocket URL (RFC 6455 §3).
  *
  * @category options errors
  * @since 0.1.0
  */
 export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
-  /** As it was written, without what may be a secret: user, password, query and fragment. */
+  /** The URL as it was written, without the parts that may be secret: user, password, query and fragment. */
   readonly url: string
   readonly problem: string
 }> {
   override get message(): string {
-    return `${JSON.stringify(this.url)} is not a WebSocket URL: ${this.problem}`
+    return `invalid WebSocket URL ${JSON.stringify(this.url)}: ${this.problem}`
   }
 }
 
 /**
- * A header that the program wants to send cannot be written as HTTP, or belongs
- * to the handshake itself.
+ * A header of the program is invalid in HTTP, or is one that the handshake sets
+ * itself.
  *
  * @category options errors
  * @since 0.1.0
@@ -426,7 +425,7 @@ export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
   readonly problem: string
 }> {
   override get message(): string {
-    return `the header ${JSON.stringify(this.header)} cannot be sent: ${this.problem}`
+    return `invalid header ${JSON.stringify(this.header)}: ${this.problem}`
   }
 }
 
@@ -442,12 +441,12 @@ export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
   readonly problem: string
 }> {
   override get message(): string {
-    return `the subprotocol ${JSON.stringify(this.protocol)} cannot be offered: ${this.problem}`
+    return `invalid subprotocol ${JSON.stringify(this.protocol)}: ${this.problem}`
   }
 }
 
 /**
- * An option has a value that it cannot have.
+ * An option has an invalid value.
  *
  * @category options errors
  * @since 0.1.0
@@ -457,13 +456,13 @@ export class InvalidOption extends Data.TaggedError("InvalidOption")<{
   readonly problem: string
 }> {
   override get message(): string {
-    return `the option "${this.option}" cannot be used: ${this.problem}`
+    return `invalid option "${this.option}": ${this.problem}`
   }
 }
 
 /**
- * A server's decision rejects with a status that cannot do that: from 300 to
- * 599 all can, but 304.
+ * A server's decision rejects with a status that is not from 300 to 599, or is
+ * 304.
  *
  * @category options errors
  * @since 0.1.0
@@ -472,7 +471,7 @@ export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
   readonly status: number
 }> {
   override get message(): string {
-    return `a handshake cannot be rejected with status ${this.status}; use one from 300 to 599, but not 304`
+    return `status of a rejection: expected an integer from 300 to 599, except 304, got ${this.status}`
   }
 }
 
@@ -488,8 +487,7 @@ export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
   readonly offered: ReadonlyArray<string>
 }> {
   override get message(): string {
-    return `the decision selects the subprotocol ${JSON.stringify(this.protocol)}; ` +
-      `the client offered: ${this.offered.join(", ") || "none"}`
+    return `subprotocol of the decision: ${expectedOffer(this.offered)}, got ${JSON.stringify(this.protocol)}`
   }
 }
 
@@ -504,13 +502,12 @@ export class ExtensionNotOffered extends Data.TaggedError("ExtensionNotOffered")
   readonly offered: ReadonlyArray<string>
 }> {
   override get message(): string {
-    return `the server accepts the extension ${JSON.stringify(this.extension)}; ` +
-      `the client offered: ${this.offered.join(", ") || "none"}`
+    return `extension to accept: ${expectedOffer(this.offered)}, got ${JSON.stringify(this.extension)}`
   }
 }
 
 /**
- * What the program asked for cannot be written as a handshake.
+ * An error of a value that the program gives.
  *
  * @category models
  * @since 0.1.0
@@ -529,10 +526,10 @@ export type OptionsError =
 // -----------------------------------------------------------------------------
 
 /**
- * What a client waits for, in this order: the addresses of the host; a TCP
- * connection or a Unix socket; TLS; the response; extensions that were agreed
- * on. "proxy" stands for all that a proxy takes until there is a tunnel,
- * "agent" and "duplex" for the time until these options give a socket.
+ * The step of connecting that a client waits for, in this order: the addresses of
+ * the host; a TCP connection or a Unix socket; TLS; the response; the negotiated
+ * extensions. "proxy" covers all steps until the tunnel is open, "agent" and
+ * "duplex" the time until these options provide a socket.
  *
  * @category models
  * @since 0.1.0
@@ -548,26 +545,26 @@ export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" 
 export interface AddressTried {
   readonly address: string
   readonly port: number
-  /** Why it failed, such as ECONNREFUSED. Undefined while it has not. */
+  /** Why the attempt failed, such as ECONNREFUSED. Undefined while it is in progress. */
   readonly code: string | undefined
 }
 
 /**
- * The server could not be reached, or what it speaks is not HTTP: DNS, TCP, TLS
- * or the exchange failed before there was a response.
+ * DNS, TCP, TLS or the HTTP exchange failed before the client had a response. So
+ * does a server that does not speak HTTP.
  *
  * @category connect errors
  * @since 0.1.0
  */
 export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
   readonly url: string
-  /** What failed. */
+  /** The step that failed. */
   readonly phase: Phase
-  /** The system's or OpenSSL's name for it, such as ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED. */
+  /** The error code of the system or of OpenSSL, such as ECONNREFUSED, ENOTFOUND, CERT_HAS_EXPIRED. */
   readonly code: string | undefined
-  /** All addresses that were tried, in this order. With a proxy, those of the proxy. */
+  /** The addresses that the client tried, in this order. With a proxy, those of the proxy. */
   readonly addresses: ReadonlyArray<AddressTried>
-  /** The error as Node reported it. An AggregateError where several addresses failed. */
+  /** The error that Node reported: an AggregateError if several addresses failed. */
   readonly cause: Error
 }> {
   override get message(): string {
@@ -581,29 +578,31 @@ const reasonOf = ({ cause, code }: ConnectFailed): string => {
   return reasons.join(", ").trim() || String(code)
 }
 
-/** What OpenSSL and Node say of TLS helps only those who know it. */
+/** The errors of OpenSSL and Node do not name the option or the URL to change. */
 const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string => {
   const [peer, option, plain] = phase === "proxy"
-    ? ["proxy", "proxy.tls.ca", "its URL is to say http"]
-    : ["server", "tls.ca", "the URL is to say ws"]
-  if (/wrong version number/i.test(cause.message)) return `; if the ${peer} speaks no TLS, ${plain}`
-  if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) return `; for an authority of your own, say ${option}`
+    ? ["proxy", "proxy.tls.ca", "an http:// URL for it"]
+    : ["server", "tls.ca", "a ws:// URL"]
+  if (/wrong version number/i.test(cause.message)) return `; if the ${peer} does not use TLS, use ${plain}`
+  if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) {
+    return `; if you trust the ${peer}'s authority, add its certificate to ${option}`
+  }
   if (code === "ECONNRESET" && phase !== "proxy" && url.startsWith("ws:")) {
-    return "; if the server speaks TLS, the URL is to say wss"
+    return "; if the server uses TLS, use a wss:// URL"
   }
   return ""
 }
 
 /**
- * The proxy answered the request for a tunnel with another status than 2xx. The
- * server has seen nothing of the handshake. Over an agent, this is what the
- * agent gives as the answer of its proxy.
+ * The proxy responded to the CONNECT request with a status other than 2xx. The
+ * server has not received anything. An agent may report the response of its proxy,
+ * which is this error, too.
  *
  * @category connect errors
  * @since 0.1.0
  */
 export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
-  /** The server that the tunnel was to lead to. */
+  /** The server to which the client requested a tunnel. */
   readonly url: string
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
@@ -611,35 +610,35 @@ export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
   readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
 }> {
   override get message(): string {
-    const advice = this.status === 407 ? "; give the proxy's URL a user and password that it accepts" : ""
+    const advice = this.status === 407 ? "; put a valid user and password into the proxy's URL" : ""
     return `the proxy rejected a tunnel to ${this.url} with status ${this.status}${advice}`
   }
 }
 
 /**
- * The handshake was not over in time.
+ * The handshake did not complete within `handshakeTimeout`.
  *
  * @category connect errors
  * @since 0.1.0
  */
 export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
   readonly url: string
-  /** What the client waited for when the time was over. */
+  /** The step that the client waited for. */
   readonly phase: Phase
   readonly duration: Duration.Duration
-  /** All addresses that were tried, in this order. With a proxy, those of the proxy. */
+  /** The addresses that the client tried, in this order. With a proxy, those of the proxy. */
   readonly addresses: ReadonlyArray<AddressTried>
 }> {
   override get message(): string {
-    return `no WebSocket handshake with ${this.url} within ${Duration.format(this.duration)}: ` +
-      `still waiting for ${this.awaited}; raise handshakeTimeout if this needs longer`
+    return `the WebSocket handshake with ${this.url} timed out after ${Duration.format(this.duration)} ` +
+      `while waiting for ${this.awaited}; raise handshakeTimeout if it needs longer`
   }
 
   private get awaited(): string {
     const { addresses, phase } = this
     if (phase !== "connect" || addresses.length === 0) return awaitedIn[phase]
     return `${awaitedIn[phase]}: ${
-      addresses.map(({ address, code = "no answer" }) => `${address} (${code})`).join(", ")
+      addresses.map(({ address, code = "no response" }) => `${address} (${code})`).join(", ")
     }`
   }
 }
@@ -648,15 +647,15 @@ const awaitedIn: Readonly<Record<Phase, string>> = {
   lookup: "the addresses of the host",
   connect: "a connection",
   proxy: "the proxy",
-  agent: "the agent to give a socket",
-  duplex: "the duplex option to give a stream",
+  agent: "the agent to provide a socket",
+  duplex: "the duplex option to provide a stream",
   tls: "the TLS handshake",
   response: "the response",
   extensions: "an extension to start"
 }
 
 /**
- * The server answered with a redirect, and none is to be followed.
+ * The server responded with a redirect, and `maxRedirects` is 0.
  *
  * @category connect errors
  * @since 0.1.0
@@ -666,18 +665,17 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
   /** The Location header, made absolute. The message shows it without its query. */
   readonly location: string
   readonly headers: Readonly<Record<string, string>>
-  /** The headers as on the wire: repeated ones, such as Set-Cookie, stand apart. */
+  /** The headers as on the wire: repeated ones, such as Set-Cookie, are separate. */
   readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
 }> {
   override get message(): string {
-    return `the server redirects to ${redact(this.location)} (status ${this.status}); connect there instead, ` +
-      `or let maxRedirects say how many to follow`
+    return `the server redirects to ${redact(this.location)} (status ${this.status}); connect to that URL, ` +
+      `or raise maxRedirects to follow redirects`
   }
 }
 
 /**
- * The server redirects once more, after as many redirects as are to be
- * followed. So ends a loop.
+ * The server responded with more redirects than `maxRedirects`, as in a loop.
  *
  * @category connect errors
  * @since 0.1.0
@@ -688,14 +686,15 @@ export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
   readonly location: string
 }> {
   override get message(): string {
-    return `the server redirects once more after ${this.maxRedirects}, to ${redact(this.location)}`
+    return `redirects: expected at most ${this.maxRedirects}, got another one to ${redact(this.location)}; ` +
+      "raise maxRedirects if this is not a loop"
   }
 }
 
 /**
- * The server redirects to where the client must not follow: from wss to ws, to
- * what is no WebSocket URL, or away from the only server that a socket of the
- * program's own leads to.
+ * The client must not follow the redirect: it leads from wss to ws, to an invalid
+ * WebSocket URL, or away from the only server that the program's own socket leads
+ * to.
  *
  * @category connect errors
  * @since 0.1.0
@@ -711,7 +710,7 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
 }
 
 /**
- * The server answered with another status than 101.
+ * The server responded with a status other than 101.
  *
  * @category connect errors
  * @since 0.1.0
@@ -719,9 +718,9 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
 export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
-  /** The headers as on the wire: repeated ones, such as Set-Cookie, stand apart. */
+  /** The headers as on the wire: repeated ones, such as Set-Cookie, are separate. */
   readonly rawHeaders: ReadonlyArray<readonly [name: string, value: string]>
-  /** The body as text: as much of it as came in time, up to 64 KiB. */
+  /** The body as text: the part that was received in time, up to 64 KiB. */
   readonly body: string
 }> {
   override get message(): string {
@@ -731,7 +730,7 @@ export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
 }
 
 /**
- * Why a client got no connection.
+ * An error for which a client has no connection.
  *
  * @category models
  * @since 0.1.0

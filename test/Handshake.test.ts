@@ -859,9 +859,9 @@ describe("decisions", () => {
   })
 })
 
-const badName = "a name is made of letters, digits and !#$%&'*+-.^_`|~"
-const badValue = "a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1"
-const reserved = "the handshake writes this header itself"
+const badName = "expected a name of letters, digits and !#$%&'*+-.^_`|~"
+const badValue = "expected a value of Latin-1 characters without line breaks, NUL and other control characters"
+const reserved = "expected a header that the handshake does not set itself"
 
 type BadHeaders = ReadonlyArray<readonly [input: Handshake.HeadersInput, header: string, problem: string]>
 
@@ -943,7 +943,7 @@ const badExtensions: ReadonlyArray<ReadonlyArray<Extension.HeaderEntry>> = [
 const badExtension = {
   _tag: "InvalidHeader",
   header: "Sec-WebSocket-Extensions",
-  problem: "names and values are tokens"
+  problem: "expected tokens as names and values"
 }
 
 describe("acceptResponse (RFC 6455 §4.2.2)", () => {
@@ -1272,10 +1272,10 @@ describe("parseUrl (RFC 6455 §3)", () => {
     assert.strictEqual(url.href, "https://example.com/chat")
   })
 
-  const notAbsolute = "it is not an absolute URL"
-  const notEncoded = "its user name or password is not percent-encoded"
-  const fragment = "it has a fragment; escape # as %23 where it belongs to the path"
-  const control = "it has a line break or another control character"
+  const notAbsolute = "expected an absolute URL, such as wss://example.com/feed"
+  const notEncoded = "expected a percent-encoded user name and password; write % as %25"
+  const fragment = "expected no fragment; write # as %23 if it belongs to the path"
+  const control = "expected no control characters, got a line break or another one"
   for (
     const [url, problem] of [
       ["", notAbsolute],
@@ -1286,10 +1286,10 @@ describe("parseUrl (RFC 6455 §3)", () => {
       ["ws://example.com:99999/", notAbsolute],
       ["ws://exa mple.com/", notAbsolute],
       ["ws://[::1/", notAbsolute],
-      ["ftp://example.com/", "its scheme is ftp, not ws or wss"],
-      ["file:///chat", "its scheme is file, not ws or wss"],
-      ["localhost:8080", "its scheme is localhost, not ws or wss"],
-      ["wss+unix://a/", "its scheme is wss+unix, not ws or wss"],
+      ["ftp://example.com/", "expected the scheme ws or wss, got ftp"],
+      ["file:///chat", "expected the scheme ws or wss, got file"],
+      ["localhost:8080", "expected the scheme ws or wss, got localhost"],
+      ["wss+unix://a/", "expected the scheme ws or wss, got wss+unix"],
       ["ws://example.com/\r\nX-Injected: 1", control],
       ["ws://example.com/\t", control],
       ["ws://exam\nple.com/", control],
@@ -1327,8 +1327,8 @@ describe("parseUrl (RFC 6455 §3)", () => {
       ["ws:user:secret@example.com/#", "ws:***@example.com/", fragment],
       ["ws:/user:secret@example.com/#", "ws:/***@example.com/", fragment],
       ["ws:\\\\user:secret@example.com/#", "ws:\\\\***@example.com/", fragment],
-      ["ftp://user:secret@example.com/", "***@example.com/", "it begins with neither ws:// nor wss://"],
-      ["secret://@example.com/", "***@example.com/", "it begins with neither ws:// nor wss://"],
+      ["ftp://user:secret@example.com/", "***@example.com/", "expected it to begin with ws:// or wss://"],
+      ["secret://@example.com/", "***@example.com/", "expected it to begin with ws:// or wss://"],
       ["ws://user:secret@exa mple.com/", "ws://***@exa mple.com/", notAbsolute],
       ["ws://user:secret@", "ws://***@", notAbsolute],
       ["//user:secret@example.com/", "//***@example.com/", notAbsolute],
@@ -1346,10 +1346,10 @@ describe("parseUrl (RFC 6455 §3)", () => {
       ["ws://user:secret@example.com/a@b#x", "ws://***@b", fragment],
       ["ws://example.com/?a@secret#x", "ws://***", fragment],
       // Without a scheme, or with another one.
-      ["secret:password@example.com/", "***@example.com/", "it begins with neither ws:// nor wss://"],
-      ["user:secret#@example.com/", "***", "it begins with neither ws:// nor wss://"],
+      ["secret:password@example.com/", "***@example.com/", "expected it to begin with ws:// or wss://"],
+      ["user:secret#@example.com/", "***", "expected it to begin with ws:// or wss://"],
       ["secret@example.com", "***@example.com", notAbsolute],
-      ["mailto:secret@example.com", "***@example.com", "it begins with neither ws:// nor wss://"],
+      ["mailto:secret@example.com", "***@example.com", "expected it to begin with ws:// or wss://"],
       ["w\ns://user:secret@example.com/", "***@example.com/", control],
       ["ws://us\ner:secret@example.com/", "ws://***@example.com/", control]
     ] as const
@@ -1400,8 +1400,8 @@ const asking = (host: string): Pairs => [
 ]
 
 describe("makeRequest (RFC 6455 §4.1)", () => {
-  const notToken = "it is not a token: letters, digits and !#$%&'*+-.^_`|~"
-  const badKey = "a key is 16 bytes in base64"
+  const notToken = "expected a token of letters, digits and !#$%&'*+-.^_`|~"
+  const badKey = "expected 16 bytes in base64"
 
   it("asks for no more than it is told to", () => {
     const request = asked()
@@ -1537,7 +1537,7 @@ describe("makeRequest (RFC 6455 §4.1)", () => {
       assert.deepStrictEqual(factsOf(Handshake.makeRequest("ws://example.com", sampleKey, { headers })), {
         _tag: "InvalidHeader",
         header: "Host",
-        problem: "a request has one Host, with an optional port"
+        problem: "expected one host with an optional port"
       })
     })
   }
@@ -1586,7 +1586,7 @@ describe("makeRequest (RFC 6455 §4.1)", () => {
       Handshake.makeRequest("ws://a", sampleKey, { headers })
     ].map(factsOf)
     assert.deepStrictEqual(errors, [
-      { _tag: "InvalidUrl", url: "", problem: "it is not an absolute URL" },
+      { _tag: "InvalidUrl", url: "", problem: "expected an absolute URL, such as wss://example.com/feed" },
       { _tag: "InvalidProtocol", protocol: "", problem: notToken },
       { _tag: "InvalidHeader", header: "Sec-WebSocket-Key", problem: badKey },
       badExtension,
@@ -1594,7 +1594,7 @@ describe("makeRequest (RFC 6455 §4.1)", () => {
     ])
   })
 
-  const twice = "it is offered twice"
+  const twice = "expected each subprotocol once, got it twice"
   for (
     const [protocols, protocol, problem] of [
       [[""], "", notToken],

@@ -6,70 +6,74 @@ const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError,
   [
     new HandshakeError.InvalidMethod({ method: "POST" }),
     405,
-    "a WebSocket handshake is a GET request, not POST"
+    "WebSocket handshake: expected the method GET, got POST"
   ],
   [
     new HandshakeError.UnsupportedHttpVersion({ version: "1.0" }),
     505,
-    "a WebSocket handshake needs HTTP/1.1, not HTTP/1.0"
+    "WebSocket handshake: expected HTTP/1.1, got HTTP/1.0"
   ],
   [
     new HandshakeError.InvalidTarget({ target: "a\"b" }),
     400,
-    "the request target \"a\\\"b\" is neither a path nor an http URL"
+    "request target: expected a path or an http URL, got \"a\\\"b\""
   ],
-  [new HandshakeError.MissingHeader({ header: "Host" }), 400, "the handshake has no Host header"],
+  [new HandshakeError.MissingHeader({ header: "Host" }), 400, "WebSocket handshake: expected a Host header, got none"],
   [
     new HandshakeError.InvalidHostHeader({ value: "a\"b" }),
     400,
-    "the Host header \"a\\\"b\" is not one host with an optional port"
+    "Host header: expected one host with an optional port, got \"a\\\"b\""
   ],
   [
     new HandshakeError.InvalidUpgradeHeader({ value: undefined }),
     426,
-    "there is no Upgrade header; a WebSocket handshake has \"Upgrade: websocket\""
+    "Upgrade header: expected \"websocket\", got none; connect with a WebSocket client"
   ],
   [
     new HandshakeError.InvalidUpgradeHeader({ value: "h2c" }),
     426,
-    "the Upgrade header \"h2c\" does not name websocket"
+    "Upgrade header: expected \"websocket\", got \"h2c\"; connect with a WebSocket client"
   ],
   [
     new HandshakeError.InvalidConnectionHeader({ value: undefined }),
     400,
-    "there is no Connection header; a proxy in between may not pass upgrades on"
+    "Connection header: expected \"Upgrade\", got none; a proxy between client and server must pass upgrades on"
   ],
   [
     new HandshakeError.InvalidConnectionHeader({ value: "close" }),
     400,
-    "the Connection header \"close\" does not name upgrade; a proxy in between may not pass upgrades on"
+    "Connection header: expected \"Upgrade\", got \"close\"; a proxy between client and server must pass upgrades on"
   ],
   [
     new HandshakeError.UnexpectedBody({ header: "Content-Length" }),
     400,
-    "a WebSocket handshake has no body, and so no Content-Length header"
+    "WebSocket handshake: expected no body, got a Content-Length header"
   ],
-  [new HandshakeError.InvalidKey({ key: "short" }), 400, "Sec-WebSocket-Key must be 16 bytes in base64"],
+  [
+    new HandshakeError.InvalidKey({ key: "short" }),
+    400,
+    "Sec-WebSocket-Key header: expected 16 bytes in base64, got \"short\""
+  ],
   [
     new HandshakeError.UnsupportedVersion({ version: "8" }),
     426,
-    "WebSocket version \"8\" is not supported; 13 is"
+    "Sec-WebSocket-Version header: expected 13, got \"8\""
   ],
   [
     new HandshakeError.InvalidProtocolHeader({ value: "a, a" }),
     400,
-    "Sec-WebSocket-Protocol must be a list of distinct tokens"
+    "Sec-WebSocket-Protocol header: expected a list of distinct tokens, got \"a, a\""
   ],
   [
     new HandshakeError.InvalidExtensionHeader({ value: "=" }),
     400,
-    "Sec-WebSocket-Extensions must be a list of extensions, each a token with parameters"
+    "Sec-WebSocket-Extensions header: expected a list of extensions, each a token with parameters, got \"=\""
   ],
   [
     new HandshakeError.OriginNotAllowed({ origin: "https://evil.example", host: "example.com" }),
     403,
-    "pages of https://evil.example may not connect to example.com; the server's \"origin\" option says which may " +
-    "(over TLS, only https pages are \"same-origin\"; behind a proxy, pass the Host header on)"
+    "Origin header: expected an origin that the server's \"origin\" option allows for example.com, " +
+    "got https://evil.example; over TLS, only https pages are \"same-origin\"; a proxy must pass the Host header on"
   ]
 ]
 
@@ -92,63 +96,63 @@ const rejected = (status: number, body: string) =>
 const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> = [
   [
     new HandshakeError.InvalidAccept({ expected: "abc=", actual: "d\"ef" }),
-    "Sec-WebSocket-Accept is \"d\\\"ef\", but the key asks for \"abc=\""
+    "Sec-WebSocket-Accept header: expected \"abc=\", got \"d\\\"ef\"; the responder may be a cache"
   ],
   [
     new HandshakeError.UnsolicitedProtocol({ protocol: "soap", offered: ["chat", "mqtt"] }),
-    "the server selected the subprotocol \"soap\"; offered were: chat, mqtt"
+    "subprotocol of the server: expected one of those offered (chat, mqtt), got \"soap\""
   ],
   [
     new HandshakeError.UnsolicitedProtocol({ protocol: "soap", offered: [] }),
-    "the server selected the subprotocol \"soap\"; offered were: none"
+    "subprotocol of the server: expected none, because none was offered, got \"soap\""
   ],
   [
     new HandshakeError.UnsolicitedExtension({ extension: "mux", offered: ["permessage-deflate", "x-trace"] }),
-    "the server accepted the extension \"mux\"; offered were: permessage-deflate, x-trace"
+    "extension of the server: expected one of those offered (permessage-deflate, x-trace), got \"mux\""
   ],
   [
     new HandshakeError.UnsolicitedExtension({ extension: "mux", offered: [] }),
-    "the server accepted the extension \"mux\"; offered were: none"
+    "extension of the server: expected none, because none was offered, got \"mux\""
   ],
   [
     new HandshakeError.ExtensionMismatch({ extension: "mux", problem: "it has no channels" }),
-    "the server accepted the extension \"mux\" in a way that was not agreed on: it has no channels"
+    "parameters of the extension \"mux\": it has no channels"
   ],
   [
-    new HandshakeError.InvalidUrl({ url: "ftp://a", problem: "its scheme is ftp, not ws or wss" }),
-    "\"ftp://a\" is not a WebSocket URL: its scheme is ftp, not ws or wss"
+    new HandshakeError.InvalidUrl({ url: "ftp://a", problem: "expected the scheme ws or wss, got ftp" }),
+    "invalid WebSocket URL \"ftp://a\": expected the scheme ws or wss, got ftp"
   ],
   [
     new HandshakeError.InvalidHeader({ header: "X-\n", problem: "it is wrong" }),
-    "the header \"X-\\n\" cannot be sent: it is wrong"
+    "invalid header \"X-\\n\": it is wrong"
   ],
   [
     new HandshakeError.InvalidProtocol({ protocol: "a b", problem: "it is wrong" }),
-    "the subprotocol \"a b\" cannot be offered: it is wrong"
+    "invalid subprotocol \"a b\": it is wrong"
   ],
   [
     new HandshakeError.InvalidOption({ option: "agent", problem: "it is wrong" }),
-    "the option \"agent\" cannot be used: it is wrong"
+    "invalid option \"agent\": it is wrong"
   ],
   [
     new HandshakeError.InvalidStatus({ status: 101 }),
-    "a handshake cannot be rejected with status 101; use one from 300 to 599, but not 304"
+    "status of a rejection: expected an integer from 300 to 599, except 304, got 101"
   ],
   [
     new HandshakeError.ProtocolNotOffered({ protocol: "mqtt", offered: ["chat", "soap"] }),
-    "the decision selects the subprotocol \"mqtt\"; the client offered: chat, soap"
+    "subprotocol of the decision: expected one of those offered (chat, soap), got \"mqtt\""
   ],
   [
     new HandshakeError.ProtocolNotOffered({ protocol: "mqtt", offered: [] }),
-    "the decision selects the subprotocol \"mqtt\"; the client offered: none"
+    "subprotocol of the decision: expected none, because none was offered, got \"mqtt\""
   ],
   [
     new HandshakeError.ExtensionNotOffered({ extension: "m\"ux", offered: ["permessage-deflate", "x-trace"] }),
-    "the server accepts the extension \"m\\\"ux\"; the client offered: permessage-deflate, x-trace"
+    "extension to accept: expected one of those offered (permessage-deflate, x-trace), got \"m\\\"ux\""
   ],
   [
     new HandshakeError.ExtensionNotOffered({ extension: "mux", offered: [] }),
-    "the server accepts the extension \"mux\"; the client offered: none"
+    "extension to accept: expected none, because none was offered, got \"mux\""
   ],
   [
     new HandshakeError.ConnectFailed({
@@ -175,7 +179,7 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       code: "ECONNRESET",
       cause: new Error("socket hang up")
     }),
-    "could not connect to ws://a/: socket hang up; if the server speaks TLS, the URL is to say wss"
+    "could not connect to ws://a/: socket hang up; if the server uses TLS, use a wss:// URL"
   ],
   [
     new HandshakeError.ConnectFailed({
@@ -194,12 +198,12 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       cause: new Error("write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:a.c:1:\n")
     }),
     "could not connect to wss://a/: write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:" +
-    "wrong version number:a.c:1:; if the server speaks no TLS, the URL is to say ws"
+    "wrong version number:a.c:1:; if the server does not use TLS, use a ws:// URL"
   ],
   ...["DEPTH_ZERO_SELF_SIGNED_CERT", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"].map((code) =>
     [
       new HandshakeError.ConnectFailed({ ...notReached, url: "wss://a/", code, cause: new Error("no") }),
-      "could not connect to wss://a/: no; for an authority of your own, say tls.ca"
+      "could not connect to wss://a/: no; if you trust the server's authority, add its certificate to tls.ca"
     ] as const
   ),
   [
@@ -233,7 +237,7 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       addresses: [],
       cause: new Error("wrong version number")
     }),
-    "could not connect to wss://a/ through the proxy: wrong version number; if the proxy speaks no TLS, its URL is to say http"
+    "could not connect to wss://a/ through the proxy: wrong version number; if the proxy does not use TLS, use an http:// URL for it"
   ],
   [
     new HandshakeError.ConnectFailed({
@@ -243,7 +247,7 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       addresses: [],
       cause: new Error("no")
     }),
-    "could not connect to wss://a/ through the proxy: no; for an authority of your own, say proxy.tls.ca"
+    "could not connect to wss://a/ through the proxy: no; if you trust the proxy's authority, add its certificate to proxy.tls.ca"
   ],
   [
     new HandshakeError.ProxyRejected({ url: "wss://a/", status: 502, headers: {}, rawHeaders: [] }),
@@ -251,14 +255,14 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
   ],
   [
     new HandshakeError.ProxyRejected({ url: "wss://a/", status: 407, headers: {}, rawHeaders: [] }),
-    "the proxy rejected a tunnel to wss://a/ with status 407; give the proxy's URL a user and password that it accepts"
+    "the proxy rejected a tunnel to wss://a/ with status 407; put a valid user and password into the proxy's URL"
   ],
   ...([
     ["lookup", "the addresses of the host"],
     ["connect", "a connection"],
     ["proxy", "the proxy"],
-    ["agent", "the agent to give a socket"],
-    ["duplex", "the duplex option to give a stream"],
+    ["agent", "the agent to provide a socket"],
+    ["duplex", "the duplex option to provide a stream"],
     ["tls", "the TLS handshake"],
     ["response", "the response"],
     ["extensions", "an extension to start"]
@@ -270,8 +274,8 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
         duration: Duration.seconds(10),
         addresses: []
       }),
-      `no WebSocket handshake with ws://slow.example/ within 10s: still waiting for ${awaited}; ` +
-      "raise handshakeTimeout if this needs longer"
+      `the WebSocket handshake with ws://slow.example/ timed out after 10s while waiting for ${awaited}; ` +
+      "raise handshakeTimeout if it needs longer"
     ] as const
   ),
   [
@@ -284,8 +288,8 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
         { address: "::1", port: 80, code: "ECONNREFUSED" }
       ]
     }),
-    "no WebSocket handshake with ws://slow.example/ within 10s: still waiting for a connection: " +
-    "10.0.0.1 (no answer), ::1 (ECONNREFUSED); raise handshakeTimeout if this needs longer"
+    "the WebSocket handshake with ws://slow.example/ timed out after 10s while waiting for a connection: " +
+    "10.0.0.1 (no response), ::1 (ECONNREFUSED); raise handshakeTimeout if it needs longer"
   ],
   [
     new HandshakeError.HandshakeRedirected({
@@ -294,12 +298,12 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       headers: {},
       rawHeaders: []
     }),
-    "the server redirects to wss://example.com/ (status 307); connect there instead, " +
-    "or let maxRedirects say how many to follow"
+    "the server redirects to wss://example.com/ (status 307); connect to that URL, " +
+    "or raise maxRedirects to follow redirects"
   ],
   [
     new HandshakeError.TooManyRedirects({ maxRedirects: 3, location: "wss://example.com/" }),
-    "the server redirects once more after 3, to wss://example.com/"
+    "redirects: expected at most 3, got another one to wss://example.com/; raise maxRedirects if this is not a loop"
   ],
   [
     new HandshakeError.RedirectRefused({ location: "ftp://example.com/", problem: "it is wrong" }),

@@ -216,20 +216,20 @@ describe("options that cannot be", () => {
     const said = (options: WebSocketServer.ServeOptions) => checkServe(options)?.message
     assert.strictEqual(
       said({ maxConnections: Number("many") }),
-      `the option "maxConnections" cannot be used: expected a number >= 0 (Infinity disables the limit), got NaN`
+      `invalid option "maxConnections": expected a number >= 0 (Infinity disables the limit), got NaN`
     )
     assert.strictEqual(
       said({ keepalive: { interval: 0 } }),
-      `the option "keepalive.interval" cannot be used: expected a duration > 0 ` +
+      `invalid option "keepalive.interval": expected a duration > 0 ` +
         `(keepalive: false sends no pings), got 0`
     )
     assert.strictEqual(
       said({ handlerTimeout: { seconds: NaN } }),
-      `the option "handlerTimeout" cannot be used: expected a duration >= 0, got { seconds: NaN }`
+      `invalid option "handlerTimeout": expected a duration >= 0, got { seconds: NaN }`
     )
     assert.strictEqual(
       said({ origin: ["https://example.com/"] }),
-      `the option "origin" cannot be used: expected "https://example.com", as browsers send it, got 'https://example.com/'`
+      `invalid option "origin": expected "https://example.com", as browsers send it, got 'https://example.com/'`
     )
     assert.instanceOf(checkServe({ maxFragments: 0 }), HandshakeError.InvalidOption)
   })

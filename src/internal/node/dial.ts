@@ -149,4 +149,5 @@ export const readyEvent = (socket: Duplex): "connect" | "secureConnect" | undefi
 
 /** Why a stream was destroyed. */
 export const closeError = (socket: Duplex): NodeJS.ErrnoException =>
-  socket.errored ?? Object.assign(new Error("the stream was closed"), { code: "ECONNRESET" })
+  socket.errored ??
+    Object.assign(new Error("connection lost before the handshake was complete"), { code: "ECONNRESET" })

@@ -26,7 +26,7 @@ export const parseProxy = ({ url }: ProxyOptions): Result.Result<URL, InvalidOpt
     return invalid(`expected http or https, got "${redact(text)}"; for SOCKS, use an agent`)
   }
   if (!hasEncodedCredentials(parsed)) {
-    return invalid("expected a percent-encoded user name and password, got another \"%\"; encode it as %25")
+    return invalid("expected a percent-encoded user name and password; write % as %25")
   }
   return Result.succeed(parsed)
 }

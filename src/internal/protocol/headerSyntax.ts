@@ -126,6 +126,12 @@ export const combineHeaders = (pairs: ReadonlyArray<readonly [string, string]>):
   return headers
 }
 
+/** The values of one header, in order. */
+export const headerValues = (pairs: ReadonlyArray<readonly [string, string]>, name: string): ReadonlyArray<string> => {
+  const wanted = name.toLowerCase()
+  return pairs.flatMap(([header, value]) => header.toLowerCase() === wanted ? [value] : [])
+}
+
 /** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
 export const checkedHeaders = (
   input: HeadersInput | undefined,
@@ -134,11 +140,11 @@ export const checkedHeaders = (
   const pairs: Array<readonly [string, string]> = []
   for (const [header, given] of Object.entries(input ?? {})) {
     const invalid = (problem: string) => Result.fail(new InvalidHeader({ header, problem }))
-    if (!isToken(header)) return invalid("a name is made of letters, digits and !#$%&'*+-.^_`|~")
-    if (reserved.has(header.toLowerCase())) return invalid("the handshake writes this header itself")
+    if (!isToken(header)) return invalid("expected a name of letters, digits and !#$%&'*+-.^_`|~")
+    if (reserved.has(header.toLowerCase())) return invalid("expected a header that the handshake does not set itself")
     for (const value of typeof given === "string" ? [given] : given) {
       if (!isFieldValue(value)) {
-        return invalid("a value may hold no line breaks, NUL or other control characters, and nothing beyond Latin-1")
+        return invalid("expected a value of Latin-1 characters without line breaks, NUL and other control characters")
       }
       pairs.push([header, value])
     }

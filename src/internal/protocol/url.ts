@@ -44,6 +44,19 @@ export const parse = (text: string, base?: string): URL | undefined => {
   }
 }
 
+const hostPattern = /^(\[[0-9a-f:.]+\]|[a-z0-9._~%!$&'()*+;=-]+)(:\d{0,5})?$/i
+
+/** The last valid one: nearly all requests to a server name the same host. */
+let lastHost: string | undefined
+
+/** Whether a text is a name, an IPv4 address or an IPv6 address in brackets, with an optional port (RFC 3986 §3.2.2). */
+export const isHost = (text: string): boolean => {
+  if (text === lastHost) return true
+  if (!hostPattern.test(text) || !URL.canParse(`http://${text}`)) return false
+  lastHost = text
+  return true
+}
+
 /** The host of a URL, without the brackets of an IPv6 address. */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
 

@@ -1,0 +1,82 @@
+/** The responses of a server to a handshake (RFC 6455 §4.2.2). */
+import * as Result from "effect/Result"
+import { utf8Length } from "#platform"
+import type { AcceptOptions, HttpResponse, RawHeaders, Reject, Request } from "../../Handshake.ts"
+import {
+  ExtensionNotOffered,
+  type InvalidHeader,
+  InvalidStatus,
+  ProtocolNotOffered,
+  type RequestError
+} from "../../HandshakeError.ts"
+import { checkedHeaders } from "../protocol/headerSyntax.ts"
+import { extensionHeader } from "./extensionHeader.ts"
+import { acceptKey, handshakeHeaders, rejectionHeaders } from "./rules.ts"
+
+export const acceptResponse = (
+  request: Request,
+  { extensions, headers, protocol }: AcceptOptions = {}
+): Result.Result<HttpResponse, ProtocolNotOffered | ExtensionNotOffered | InvalidHeader> =>
+  Result.gen(function*() {
+    if (protocol !== undefined && !request.protocols.includes(protocol)) {
+      return yield* Result.fail(new ProtocolNotOffered({ protocol, offered: request.protocols }))
+    }
+    const offered = request.extensions.map(({ name }) => name)
+    const unoffered = extensions?.find(({ name }) => !offered.includes(name))
+    if (unoffered !== undefined) {
+      return yield* Result.fail(new ExtensionNotOffered({ extension: unoffered.name, offered }))
+    }
+    return {
+      status: 101,
+      rawHeaders: [
+        ["Upgrade", "websocket"],
+        ["Connection", "Upgrade"],
+        ["Sec-WebSocket-Accept", acceptKey(request.key)],
+        ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
+        ...yield* extensionHeader(extensions),
+        ...yield* checkedHeaders(headers, handshakeHeaders)
+      ],
+      body: ""
+    }
+  })
+
+export const rejectResponse = (
+  { body, headers, status }: Reject
+): Result.Result<HttpResponse, InvalidHeader | InvalidStatus> =>
+  Number.isInteger(status) && status >= 300 && status <= 599 && status !== 304
+    ? Result.map(checkedHeaders(headers, rejectionHeaders), (pairs) => finalResponse(status, pairs, body))
+    : Result.fail(new InvalidStatus({ status }))
+
+export const errorResponse = (error: RequestError): HttpResponse =>
+  finalResponse(error.status, errorHeaders(error), error.message)
+
+const errorHeaders = ({ _tag }: RequestError): RawHeaders => {
+  switch (_tag) {
+    case "InvalidMethod":
+      return [["Allow", "GET"]]
+    case "InvalidUpgradeHeader":
+      return [["Upgrade", "websocket"]]
+    case "UnsupportedVersion":
+      return [["Upgrade", "websocket"], ["Sec-WebSocket-Version", "13"]]
+    default:
+      return []
+  }
+}
+
+/** A response after which the server closes the connection. */
+const finalResponse = (status: number, headers: RawHeaders, body: string | Uint8Array): HttpResponse => {
+  const names = new Set(headers.map(([name]) => name.toLowerCase()))
+  return {
+    status,
+    rawHeaders: [
+      // An Upgrade header must be named in Connection (RFC 9110 §7.8).
+      ["Connection", names.has("upgrade") ? "close, Upgrade" : "close"],
+      ["Content-Length", String(typeof body === "string" ? utf8Length(body) : body.length)],
+      ...body.length === 0 || names.has("content-type")
+        ? []
+        : [["Content-Type", "text/plain; charset=utf-8"]] as const,
+      ...headers
+    ],
+    body
+  }
+}
