@@ -1,6 +1,7 @@
 /**
- * A WebSocket server as a Layer. `layer` listens, with an HTTP server of its
- * own; `serve` runs a handler for each connection.
+ * A WebSocket server as a Layer. `layer` listens with its own HTTP server;
+ * `serve` runs a handler for each connection; `upgrade` serves a route of an
+ * `effect/http` application.
  *
  * **Example** (An echo server)
  *
@@ -59,13 +60,13 @@ export type Address =
   | { readonly _tag: "Unix"; readonly path: string }
 
 /**
- * The server could not listen: the port is taken, or may not be used.
+ * The server could not listen: the address is in use, or the process may not use it.
  *
  * @category errors
  * @since 0.1.0
  */
 export class ListenFailed extends Data.TaggedError("ListenFailed")<{
-  /** The system's name for it, such as EADDRINUSE or EACCES. */
+  /** The system's error code, such as EADDRINUSE or EACCES. */
   readonly code: string | undefined
   readonly cause: Error
 }> {
@@ -75,21 +76,21 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
 }
 
 /**
- * A server that listens.
+ * A listening server.
  *
  * @category models
  * @since 0.1.0
  */
 export interface WebSocketServer {
   readonly address: Address
-  /** The URL of the server, as a client on the same machine would use it; for a Unix socket, that of localhost. */
+  /** The URL for clients on the same machine. For a Unix socket, its host is `localhost`. */
   readonly url: string
   /**
    * Runs a handler for each connection until the Scope closes. Then the server closes
    * each connection with `shutdownClose`; after `shutdownTimeout` it destroys their
    * sockets and interrupts their handlers. Fails with `InvalidOption` if an option is
    * invalid. A server serves one handler at a time: a second `serve` dies with a
-   * defect whose tag is `AlreadyServing`.
+   * defect that has the tag `AlreadyServing`.
    */
   readonly serve: <A, E, R, Services = never, RD = never>(
     handler: Effect.Effect<A, E, R>,
@@ -99,9 +100,9 @@ export interface WebSocketServer {
     InvalidOption,
     Scope.Scope | Exclude<RD, Scope.Scope> | Exclude<R, Connection.Connection | Scope.Scope | Services>
   >
-  /** Takes a stream of bytes as if a client had connected with it: an HTTP request is to come on it. */
+  /** Accepts an established byte stream. The stream must carry an HTTP upgrade request. */
   readonly accept: (duplex: Duplex) => Effect.Effect<void>
-  /** The connections that are open. */
+  /** The open connections. */
   readonly connections: Effect.Effect<ReadonlyArray<Connection.Connection>>
 }
 
@@ -126,36 +127,37 @@ export const WebSocketServer: Context.Service<WebSocketServer, WebSocketServer> 
  * @since 0.1.0
  */
 export interface ListenOptions {
-  /** The port, 0 to 65,535. Default 0: any that is free. */
+  /** The port, 0 to 65,535. Default 0, which selects a free port. */
   readonly port?: number | undefined
-  /** The address to listen on. Default: all of this machine's. */
+  /** The address to listen on. Default: all addresses of this machine. */
   readonly host?: string | undefined
   /**
-   * A Unix socket to listen on, instead of a port. On Linux the path takes at most
-   * 107 bytes, on other systems 103; a longer one is an `InvalidOption`, because
-   * Node 20 would cut it. On Linux a name behind a NUL is an abstract socket.
+   * The path of a Unix socket to listen on instead of a port. On Linux a path has at
+   * most 107 bytes, on other systems 103; a longer one is an `InvalidOption`, because
+   * Node 20 would cut it. On Linux, NUL and a name address an abstract socket.
    */
   readonly socketPath?: string | undefined
-  /** How many connections the system may hold that were not accepted yet. Default 511. 1 or more. */
+  /** The maximum number of connections that the system queues before the server accepts them. Default 511. 1 or more. */
   readonly backlog?: number | undefined
-  /** The path that the server answers at; others get 404. Default: all paths. */
+  /** The path of the requests to accept; the server rejects others with 404. Default: all paths. */
   readonly path?: string | undefined
-  /** TLS, for a wss server. Default none. */
+  /** Enables TLS, for wss URLs. Default: no TLS. */
   readonly tls?: TlsOptions | undefined
   /**
-   * How long a handshake may take, from the first byte to the decision. Default 10 seconds.
-   * More than 0, or Infinity.
+   * The time limit for a handshake, from the TCP connection to the decision and the
+   * start of extensions. Default 10 seconds. More than 0, or Infinity.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
   /**
-   * The most bytes that the headers of a request may take. Default 16 KiB. The
-   * server answers larger headers, and more than 1,000 header lines, with 431.
+   * The maximum size of a request's headers in bytes. Default 16 KiB. The server
+   * rejects larger headers, and more than 1,000 header lines, with 431.
    * 1 or more, or Infinity.
    */
   readonly maxHeaderSize?: number | undefined
   /**
-   * How many sockets there may be on which no request has come yet. One more, and
-   * the oldest of them is cut. Default 1024. 1 or more, or Infinity.
+   * The maximum number of sockets that have not sent a request. Above it, the server
+   * closes the oldest, so that idle sockets cannot block new clients. Default 1024.
+   * 1 or more, or Infinity.
    */
   readonly maxPendingHandshakes?: number | undefined
 }
@@ -168,14 +170,14 @@ export interface ListenOptions {
  */
 export interface MakeOptions extends ListenOptions {
   /**
-   * Answers HTTP requests that do not ask for a WebSocket, among them requests
-   * that offer another upgrade, such as h2c. Default: 426 with an explanation.
+   * Handles HTTP requests that do not ask for a WebSocket, including requests that
+   * offer another upgrade, such as h2c. Default: responds with 426 and an explanation.
    */
   readonly onRequest?: Http.RequestListener | undefined
 }
 
 /**
- * The server's side of TLS, in PEM.
+ * TLS options of a server. Keys and certificates are in PEM.
  *
  * @category options
  * @since 0.1.0
@@ -183,81 +185,79 @@ export interface MakeOptions extends ListenOptions {
 export interface TlsOptions {
   /** The key of the certificate. */
   readonly key: string | Redacted.Redacted<string>
-  /** The server's certificate, and those between it and an authority's. */
+  /** The server's certificate, followed by intermediate certificates. */
   readonly cert: string
-  /** What the key is encrypted with, if it is. */
+  /** The passphrase of an encrypted key. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
-  /** The authorities whose client certificates are accepted. */
+  /** The authorities that sign client certificates. */
   readonly ca?: string | undefined
-  /** Whether clients are asked for a certificate. Default false. */
+  /** Whether the server requests a certificate from clients. Default false. */
   readonly requestCert?: boolean | undefined
-  /** Whether clients without a valid certificate are refused, where they are asked. Default true. */
+  /** With `requestCert`: whether the server rejects clients without a valid certificate. Default true. */
   readonly rejectUnauthorized?: boolean | undefined
 }
 
 /**
- * How connections are accepted and handled. `serve` fails with `InvalidOption` if
+ * Options for accepting and handling connections. `serve` fails with `InvalidOption` if
  * an option is invalid.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ServeOptions<Services = never, R = never> extends Connection.Options {
-  /** The subprotocols that the server speaks, the one it likes best first. Default none. */
+  /** The subprotocols that the server supports, in order of preference. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
   /**
-   * The extensions that clients may use, such as `PerMessageDeflate`. Default
-   * none: compression costs memory and time, and may give secrets away.
+   * The extensions that the server supports, such as `PerMessageDeflate`. Default
+   * none: compression costs memory and time, and can leak secrets through message sizes.
    */
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /**
-   * Which pages may connect. Default "same-origin", which over TLS means https
-   * pages only. Clients that are not browsers send no Origin, and pass.
+   * The pages that may connect. Default "same-origin", which over TLS allows only
+   * https pages. Non-browser clients send no Origin, and may always connect.
    */
   readonly origin?: Handshake.OriginPolicy | undefined
   /**
-   * Accepts or rejects a request; failing with a `Reject` rejects it too. The
-   * handler gets the services that it accepts with. What it acquires in its Scope is
-   * released after the connection and its handler have ended, or, if there will be no
-   * connection, with the response. Default: what `Handshake.HandshakePolicy` decides, which
-   * is to accept.
+   * Accepts or rejects a request; failing with a `Reject` also rejects it. The handler
+   * gets the services of the `Accept`. Resources that it acquires in its Scope are
+   * released after the connection and the handler have ended; if the request is
+   * rejected, with the response. Default: `Handshake.HandshakePolicy`, which accepts.
    */
   readonly decide?:
     | ((request: Handshake.Request) => Effect.Effect<Handshake.Decision<Services>, Handshake.Reject, R>)
     | undefined
   /**
-   * The most connections at a time, handshakes that are being decided and handlers
-   * that are not over included. What comes after gets 503 with a Retry-After,
-   * before anything else is done about it. Default 65,536. 0 or more, or Infinity.
+   * The maximum number of connections at a time, including undecided handshakes and
+   * handlers that still run. Further requests are rejected with 503 and a Retry-After
+   * header before any other processing. Default 65,536. 0 or more, or Infinity.
    */
   readonly maxConnections?: number | undefined
   /**
-   * The most of these from one address; of IPv6, from one network of 64 bits.
-   * Default 16,384. Behind a proxy all come from the proxy's.
+   * The maximum number of connections from one IPv4 address or one IPv6 /64 network.
+   * Default 16,384. Behind a proxy, all connections have the proxy's address.
    * 0 or more, or Infinity.
    */
   readonly maxConnectionsPerAddress?: number | undefined
   /**
-   * How long a handler that has read from its connection may go on after the end,
-   * counted from the last message that it takes; then it is interrupted. Default 30
-   * seconds. 0 or more, or Infinity. A handler that has read nothing, and was not told
-   * of the end in another way, is interrupted at once, unless messages are unread.
+   * The time that a handler has to finish after its connection has ended, counted from
+   * the last message that it reads; then it is interrupted. Default 30 seconds.
+   * 0 or more, or Infinity. A handler that never read from its connection and did not
+   * observe its end is interrupted at once, unless messages are unread.
    */
   readonly handlerTimeout?: Duration.Input | undefined
-  /** What connections are closed with when the server stops. Default: 1001, without a reason. */
+  /** The close code and reason for connections that are open when the server stops. Default: 1001 without a reason. */
   readonly shutdownClose?: { readonly code: number; readonly reason?: string | undefined } | undefined
   /**
-   * How long connections and handlers have to end when the server stops. Default 10 seconds.
-   * 0 or more, or Infinity.
+   * The time that connections and handlers have to end when the server stops. Default
+   * 10 seconds. 0 or more, or Infinity.
    */
   readonly shutdownTimeout?: Duration.Input | undefined
 }
 
 /**
- * How connections of a route are accepted and handled. What is said of a server
- * in `ServeOptions` holds for the route: `maxConnections` are those of one route
+ * Options for accepting and handling connections of a route. Limits apply to one route
  * on one server, even if the route's effect is made anew for each request. The first
- * request checks the options: an invalid one is a defect, `InvalidOption`, and its
+ * request checks the options: an invalid option is a defect, `InvalidOption`, and the
  * client gets 500.
  *
  * @category options
@@ -265,10 +265,9 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
  */
 export interface UpgradeOptions<Services = never, R = never> extends ServeOptions<Services, R> {
   /**
-   * How long a handshake may take, from when the route has the request to the
-   * decision and the start of extensions. Default 10 seconds. How long the
-   * request's head may take, the server that the application runs on says.
-   * More than 0, or Infinity.
+   * The time limit for a handshake, from the start of the route to the decision and the
+   * start of extensions. Default 10 seconds. The application's server limits the time
+   * for the request's head. More than 0, or Infinity.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
 }
@@ -278,8 +277,8 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
 // -----------------------------------------------------------------------------
 
 /**
- * Listens, until the Scope closes. Fails where it cannot: the port is taken, or
- * may not be used; an option, such as a TLS key, is not what it has to be.
+ * Listens until the Scope closes. Fails with `ListenFailed` if the address is in use
+ * or not permitted, and with `InvalidOption` if an option such as the TLS key is invalid.
  *
  * @category constructors
  * @since 0.1.0
@@ -293,8 +292,8 @@ export const make = (
   )
 
 /**
- * A server with the given options; without any, on a port that is free, which
- * its `address` and `url` tell.
+ * A server as a Layer. Without options it listens on a free port, which `address`
+ * and `url` contain.
  *
  * @category layers
  * @since 0.1.0
@@ -303,7 +302,7 @@ export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, Liste
   Layer.effect(WebSocketServer)(make(options))
 
 /**
- * A server with options from the configuration.
+ * A server as a Layer, with options from the configuration.
  *
  * **Example** (Port and host from the environment)
  *
@@ -329,13 +328,15 @@ export const layerConfig = (
   )
 
 /**
- * Runs a handler for each connection of the server. The handler has the
- * `Connection` and the Scope of `decide` in its context, and lives as long as the connection:
- * when it ends, the connection is closed, with 1000 after a success, and 1011
- * after a failure, which is logged. When the connection ends, a handler that reads
- * has `handlerTimeout` to finish; one that has read nothing is interrupted.
+ * Runs a handler for each connection of the server. Fails with `InvalidOption` if an
+ * option is invalid.
  *
- * **Example** (For those who have a token)
+ * The context of the handler contains its `Connection` and the Scope of `decide`. When
+ * the handler ends, the server closes the connection: with 1000 after a success, with
+ * 1011 after a failure, which it logs. When the connection ends first, a handler that
+ * reads has `handlerTimeout` to finish, and one that never read is interrupted.
+ *
+ * **Example** (Authenticating with a bearer token)
  *
  * ```ts
  * import { Context, Effect } from "effect"
@@ -376,16 +377,17 @@ export const serve = <A, E, R, Services = never, RD = never>(
 // -----------------------------------------------------------------------------
 
 /**
- * Runs a handler for each connection that is asked for at a route of an
- * `effect/http` application, on `NodeHttpServer`. As on a server of its own, the
- * handler lives as long as the connection; it also has what the route has:
- * path parameters, and the services that middleware provides. The Scope of the
- * request, in which middleware acquires them, closes when the handler has ended.
+ * Runs a handler for each connection to a route of an `effect/http` application on
+ * `NodeHttpServer`.
  *
- * The application sees the response: 101, or what the request was refused with,
- * which is 426 where it asks for no WebSocket. When the application's server
- * closes, so do the connections, with `shutdownClose`; what is not over within
- * `shutdownTimeout` is cut.
+ * The handler lives as long as the connection, as with `serve`. Its context also
+ * contains the path parameters of the route and the services of middleware. The Scope
+ * of the request, in which middleware acquires resources, closes after the handler.
+ *
+ * The application gets the response: 101, the response of a rejection, or 426 for a
+ * request that does not ask for a WebSocket. When the application's server closes, the
+ * connections are closed with `shutdownClose`; after `shutdownTimeout` their sockets
+ * are destroyed.
  *
  * **Example** (A route with a path parameter)
  *
@@ -424,11 +426,11 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
 
 /**
  * Leaves an upgrade request to another listener of the same Node server, such as
- * the development server of Vite. The application writes no response, and finds
- * one of 101. A request that is not an upgrade gets 426.
+ * Vite's development server. The application writes nothing, and sees a response with
+ * status 101. A request that is not an upgrade gets 426.
  *
- * Without such a route the application answers the request as well, for example
- * with 404, and writes that response into the other listener's socket.
+ * Without such a route, the application also responds to the request, for example with
+ * 404, and writes that response to the other listener's socket.
  *
  * **Example** (Vite's socket for hot reloading)
  *
@@ -445,12 +447,14 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
 export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> = leaveRoute
 
 /**
- * Makes a Node server that is given to `NodeHttpServer` ready for `upgrade`. Keeps
- * the frames that a client sends right behind its request, without waiting for the
- * response. Releases the sockets of upgrade requests that other routes answer, or
- * none; without this, such a socket stays open if its client has sent anything
- * behind the request. Answers 503 to upgrade requests that come before the
- * application serves, or after.
+ * Prepares the Node server of `NodeHttpServer` for `upgrade`, and returns it. A
+ * prepared server
+ *
+ * - keeps frames that a client sends right after its request, without waiting for the
+ *   response;
+ * - closes the socket of an upgrade request that another route answers, which would
+ *   stay open if the client had sent anything after the request;
+ * - rejects upgrade requests with 503 while no application serves.
  *
  * @category routes
  * @since 0.1.0

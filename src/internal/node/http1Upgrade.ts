@@ -61,7 +61,7 @@ export class Http1RequestHead implements RequestHead {
   }
 }
 
-/** An upgrade request whose socket Node's server has handed over. */
+/** An upgrade request with the socket that Node's server has handed over. */
 export class Http1Upgrade implements Upgrade {
   readonly head: RequestHead
   protected readonly socket: Duplex

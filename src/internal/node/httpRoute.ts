@@ -109,7 +109,7 @@ const serve = <Needs>(
     return session?.interruptDecision
   })
 
-/** An upgrade request whose other responses than 101 the application writes. */
+/** An upgrade request of an application, which writes all responses other than 101. */
 class RouteUpgrade extends Http1Upgrade {
   private readonly request: RouteRequest<never>
   private readonly scope: RouteScope

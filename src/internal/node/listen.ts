@@ -43,7 +43,7 @@ const socketHighWaterMark = 64 * 1024
 const maxNodeTimeout = 2 ** 31 - 1
 const requestTimeoutResponse = "HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n"
 
-/** Makes a server whose connections `start` lets in: it listens, or lets `accept` hand them over. */
+/** Makes a server. `start` returns its address: it listens, or leaves connections to `accept`. */
 export const makeServer = Effect.fnUntraced(function*<E, R>(
   options: MakeOptions,
   start: (server: Http.Server) => Effect.Effect<Address, E, R>
@@ -72,7 +72,7 @@ interface ActiveHandler {
   readonly upgrade: (upgrade: Upgrade, elapsed: number) => void
 }
 
-/** An HTTP server whose upgrade requests go to the handler that it serves. */
+/** An HTTP server that passes upgrade requests to the handler it serves. */
 class UpgradeServer {
   private readonly http: Http.Server
   private readonly options: MakeOptions

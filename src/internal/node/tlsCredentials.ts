@@ -10,7 +10,7 @@ export interface TlsCredentials {
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
 }
 
-/** Node rejects options whose value is undefined, so absent ones are left out. */
+/** Leaves out absent options, because Node rejects undefined as a value. */
 export const toSecureContextOptions = (
   { ca, cert, key, passphrase }: TlsCredentials
 ): Pick<Tls.SecureContextOptions, "ca" | "cert" | "key" | "passphrase"> => ({

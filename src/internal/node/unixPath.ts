@@ -3,7 +3,7 @@ import { Buffer } from "node:buffer"
 import { platform } from "node:process"
 import { type Checked, invalidOption } from "../runtime/optionChecks.ts"
 
-/** The capacity of `sun_path` in bytes, without its final NUL. Windows uses named pipes, whose names have no such limit. */
+/** The capacity of `sun_path` in bytes, without its final NUL. Windows uses named pipes, which have no such limit. */
 const maxPathLength = platform === "win32" ? Infinity : platform === "linux" ? 107 : 103
 
 /** Rejects a path that is too long: Node 20 would silently cut it, and use another socket. */

@@ -101,7 +101,7 @@ const fromFailure = (
   return Handshake.reject({ status: 500 })
 }
 
-/** A decision whose response cannot be written is a mistake of the program: it is logged, and the client gets 500. */
+/** Logs a decision that makes no valid response, which is a mistake of the program. The client gets 500. */
 const orInternalError = <T>(
   context: Context.Context<never>,
   request: Handshake.Request,

@@ -58,6 +58,6 @@ export const logFinalizerDefect = (connection: ConnectionImpl, cause: Cause.Caus
 export const logDecisionDefect = (request: Request, cause: Cause.Cause<unknown>): Effect.Effect<void> =>
   annotateRequest(request)(Effect.logError("the decision about a WebSocket request died", cause))
 
-/** Logs a decision whose response cannot be written. */
+/** Logs why a decision makes no valid response. */
 export const logInvalidDecision = (request: Request, { message }: { readonly message: string }): Effect.Effect<void> =>
   annotateRequest(request)(Effect.logError(message))

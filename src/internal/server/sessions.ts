@@ -95,8 +95,8 @@ export class Sessions<in Services> implements SessionHost {
   }
 
   /**
-   * Starts the session of a request to a route, whose application has a span of its
-   * own and counts connections with `limiter`. The session closes `scope` last.
+   * Starts the session of a request to a route. The application has its own span, and
+   * counts the connections of the route with `limiter`. The session closes `scope` last.
    * Returns undefined if the request is above a limit.
    */
   serveRoute(
