@@ -20,6 +20,7 @@ const portable = [
   "ProtocolError",
   "Reconnecting",
   "Telemetry",
+  "Transport",
 
   "TypedConnection"
 ]

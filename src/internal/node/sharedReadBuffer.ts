@@ -1,37 +1,38 @@
 /**
  * Sockets that read into one buffer, which all of them share.
  *
- * For each read Node sets 64 KiB aside, hands out the part that was filled, and
- * takes it through a stream: half of the instructions of an echo over bare
- * sockets, and a quarter of ours. A socket that is made with the option `onread`
- * does without; but a server's are made by Node, and a client's first belong to
- * HTTP. So they are given the option afterwards. That is not in Node's
- * documentation: where it cannot be done, data comes as from any other stream.
+ * For each read, Node allocates 64 KiB, slices off the part that was filled, and
+ * passes it through a stream. That is half of the instructions of an echo over
+ * bare sockets, and a quarter of ours. A socket that is constructed with the
+ * option `onread` avoids it. But Node constructs the sockets of a server, and HTTP
+ * reads the response of a client's handshake first, so this module sets the option
+ * later. Node does not document that. If it is not possible, a socket delivers its
+ * data through its stream.
  */
-import { Buffer } from "node:buffer"
-import { type OnReadOpts, Socket } from "node:net"
+import { allocateUnpooled, NetSocket } from "#platform"
+import type { OnReadOpts } from "node:net"
 import type { Duplex } from "node:stream"
 
-/** Is told how many bytes were read; false has the socket read no more. */
+/** Receives the number of bytes that were read. If it returns false, the socket stops reading. */
 type Callback = OnReadOpts["callback"]
 
-/** Of Node's own: it has the socket's reads fill the buffer. */
+/** Undocumented: makes the reads of the socket fill the buffer. */
 interface Handle {
   readonly useUserBuffer?: (buffer: Uint8Array) => void
 }
 
-/** As much as Node reads at a time. */
-const buffer = Buffer.allocUnsafeSlow(64 * 1024)
-// To ask a Buffer for it costs more than to make a view of it.
+/** The size of one read of Node. */
+const buffer = allocateUnpooled(64 * 1024)
 const memory = buffer.buffer
 
-/** What was read: it is there until the next read of any socket. */
+/** The bytes that were read. The next read of any socket overwrites them. */
 export const sharedView = (size: number): Uint8Array => new Uint8Array(memory, 0, size)
 
-/** Where a socket keeps the option: found by what is there in one that was made with it. */
+/** Finds the symbols under which a socket keeps the option, in a socket that was constructed with it. */
 const findKeys = (): { readonly buffer: symbol; readonly callback: symbol } | undefined => {
+  if (NetSocket === undefined) return undefined
   const onread: OnReadOpts = { buffer, callback: () => true }
-  const socket = new Socket({ onread })
+  const socket = new NetSocket({ onread })
   const keyOf = (value: unknown) =>
     Object.getOwnPropertySymbols(socket).find((key) => Reflect.get(socket, key) === value)
   const found = { buffer: keyOf(onread.buffer), callback: keyOf(onread.callback) }
@@ -41,18 +42,18 @@ const findKeys = (): { readonly buffer: symbol; readonly callback: symbol } | un
 const keys = findKeys()
 
 /**
- * Has a socket hand what it reads from now on to `callback`, which is called on
- * it, and not to its stream; what the stream has already still comes from there.
- * Answers whether it could.
+ * Makes a socket pass what it reads from now on to `callback`, with the socket as
+ * `this`. What its stream holds already is still delivered by the stream. Returns
+ * whether that is possible.
  */
 export const readIntoSharedBuffer = (duplex: Duplex, callback: Callback): boolean => {
-  if (keys === undefined || !(duplex instanceof Socket)) return false
+  if (keys === undefined || NetSocket === undefined || !(duplex instanceof NetSocket)) return false
   const handle: Handle | null | undefined = Reflect.get(duplex, "_handle")
   if (handle?.useUserBuffer === undefined) return false
   try {
     handle.useUserBuffer(buffer)
   } catch {
-    // Other runtimes have it, and cannot do it.
+    // Other runtimes export the function without implementing it.
     return false
   }
   Object.assign(duplex, { [keys.buffer]: buffer, [keys.callback]: callback })

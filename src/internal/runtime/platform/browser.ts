@@ -1,5 +1,6 @@
 /** The host's facilities, in a browser: the same names as in `node.ts`. */
 import { format } from "effect/Formatter"
+import type { Socket } from "node:net"
 
 // -----------------------------------------------------------------------------
 // Values
@@ -176,3 +177,5 @@ export const nextTurn = (step: () => void): void => {
   postMessage ??= openChannel()
   postMessage()
 }
+
+export const NetSocket: typeof Socket | undefined = undefined

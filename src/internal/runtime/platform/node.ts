@@ -6,6 +6,7 @@
  */
 import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
 import { hash, randomFillSync } from "node:crypto"
+import { Socket } from "node:net"
 import { setImmediate } from "node:timers"
 import { inspect as inspectValue } from "node:util"
 import { markAsUntransferable } from "node:worker_threads"
@@ -89,3 +90,6 @@ export const sha1Base64 = (text: string): string => hash("sha1", text, "base64")
 
 /** Runs `step` in the next turn of the event loop, after the sockets were read. */
 export const nextTurn: (step: () => void) => void = setImmediate
+
+/** The class of TCP sockets, if the host has any. */
+export const NetSocket: typeof Socket | undefined = Socket
