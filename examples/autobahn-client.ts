@@ -8,7 +8,7 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Option, Stream } from "effect"
-import { WebSocketClient } from "effect-ws"
+import { Message, WebSocketClient } from "effect-ws"
 
 const agent = "effect-ws"
 
@@ -23,7 +23,7 @@ const getCaseCount = (url: string) =>
   Effect.gen(function*() {
     const connection = yield* WebSocketClient.connect(`${url}/getCaseCount`)
     const message = yield* connection.receive
-    return message._tag === "Text" ? Number(message.text) : 0
+    return Number(Message.toText(message))
   }).pipe(Effect.scoped)
 
 const runCase = (url: string, number: number) =>

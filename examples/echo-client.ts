@@ -5,7 +5,7 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Duration, Effect, Stream } from "effect"
-import { WebSocketClient } from "effect-ws"
+import { Message, WebSocketClient } from "effect-ws"
 
 const words = process.argv.slice(2)
 const messages = words.length > 0 ? words : ["Hello", "from", "effect-ws"]
@@ -19,7 +19,7 @@ const program = Effect.gen(function*() {
   yield* connection.sendAll(messages)
   yield* connection.messages.pipe(
     Stream.take(messages.length),
-    Stream.runForEach((message) => Console.log(message._tag === "Text" ? message.text : message.bytes))
+    Stream.runForEach((message) => Console.log(Message.toText(message)))
   )
 
   const ended = yield* connection.close()

@@ -7,7 +7,7 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Duration, Effect, Schedule, Stream, SubscriptionRef } from "effect"
-import { type Reconnecting, WebSocketClient } from "effect-ws"
+import { Message, type Reconnecting, WebSocketClient } from "effect-ws"
 import { createInterface } from "node:readline"
 
 const lines = Stream.fromAsyncIterable(createInterface({ input: process.stdin }), (cause) => new Error(String(cause)))
@@ -40,7 +40,7 @@ const program = Effect.gen(function*() {
   )
   yield* lines.pipe(Stream.runForEach((line) => client.send(line)), Effect.forkScoped)
   yield* client.messages.pipe(
-    Stream.runForEach((message) => Console.log(message._tag === "Text" ? message.text : message.bytes))
+    Stream.runForEach((message) => Console.log(Message.toText(message)))
   )
 }).pipe(
   Effect.scoped,

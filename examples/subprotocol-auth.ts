@@ -7,7 +7,7 @@
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Context, Effect, Layer, Stream } from "effect"
-import { Connection, Handshake, WebSocketServer } from "effect-ws"
+import { Connection, Handshake, Message, WebSocketServer } from "effect-ws"
 import { createHash, timingSafeEqual } from "node:crypto"
 
 /** Who is connected. */
@@ -58,7 +58,7 @@ const handler = Effect.gen(function*() {
   yield* Stream.runForEach(
     connection.messages,
     (message) =>
-      message._tag === "Text" && shout ? connection.send(message.text.toUpperCase()) : connection.send(message)
+      shout && Message.isText(message) ? connection.send(message.text.toUpperCase()) : connection.send(message)
   )
 })
 

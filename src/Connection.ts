@@ -488,7 +488,7 @@ export interface MakeOptions extends Options {
  *
  * ```ts
  * import { Effect } from "effect"
- * import { Connection, Transport } from "effect-ws"
+ * import { Connection, Message, Transport } from "effect-ws"
  *
  * const program = Effect.gen(function*() {
  *   const [left, right] = yield* Transport.makePair()
@@ -496,7 +496,7 @@ export interface MakeOptions extends Options {
  *   const server = yield* Connection.make(right, { role: "server" })
  *   yield* client.send("hello")
  *   const message = yield* server.receive
- *   return message._tag === "Text" ? message.text : ""
+ *   return Message.toText(message)
  * }).pipe(Effect.scoped)
  * ```
  *

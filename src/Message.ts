@@ -7,7 +7,7 @@
  *
  * @since 0.1.0
  */
-import { constFalse } from "effect/Function"
+import { constFalse, dual } from "effect/Function"
 import { ByteBuilder, maxBytes, maxTextBytes } from "./internal/runtime/buffers.ts"
 import { isWellFormed, Utf8Validator } from "./internal/protocol/utf8.ts"
 import { Frame, isControl, Opcode, type PartialFrame, Piece } from "./Frame.ts"
@@ -83,20 +83,8 @@ export class Binary {
 }
 
 /**
- * A message: text or binary, told apart by `_tag`. Either has its `bytes`; text
- * has `text` too.
- *
- * **Example** (What a message holds)
- *
- * ```ts
- * import { Message } from "effect-ws"
- *
- * const describe = (message: Message.Message): string =>
- *   message._tag === "Text" ? message.text : `${message.bytes.length} bytes`
- *
- * describe(Message.text("hello")) // => "hello"
- * describe(Message.binary(Uint8Array.of(1, 2, 3))) // => "3 bytes"
- * ```
+ * A message: text or binary, with its `_tag` and its `bytes`. A text message also
+ * has `text`.
  *
  * @category models
  * @since 0.1.0
@@ -131,6 +119,82 @@ export const text = (data: string | Uint8Array): Text => new Text(data)
  * @since 0.1.0
  */
 export const binary = (bytes: Uint8Array): Binary => new Binary(bytes)
+
+// -----------------------------------------------------------------------------
+// Reading
+// -----------------------------------------------------------------------------
+
+/**
+ * Returns whether a message is text.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isText = (message: Message): message is Text => message._tag === "Text"
+
+/**
+ * Returns whether a message is binary.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isBinary = (message: Message): message is Binary => message._tag === "Binary"
+
+/**
+ * Calls `onText` with the text of a text message, or `onBinary` with the bytes of a
+ * binary message, and returns the result.
+ *
+ * **Example** (Describe a message)
+ *
+ * ```ts
+ * import { Message } from "effect-ws"
+ *
+ * const describe = Message.match({
+ *   onText: (text) => text,
+ *   onBinary: (bytes) => `${bytes.length} bytes`
+ * })
+ *
+ * describe(Message.text("hello")) // => "hello"
+ * describe(Message.binary(Uint8Array.of(1, 2, 3))) // => "3 bytes"
+ * ```
+ *
+ * @category pattern matching
+ * @since 0.1.0
+ */
+export const match: {
+  <A, B = A>(handlers: {
+    readonly onText: (text: string) => A
+    readonly onBinary: (bytes: Uint8Array) => B
+  }): (message: Message) => A | B
+  <A, B = A>(message: Message, handlers: {
+    readonly onText: (text: string) => A
+    readonly onBinary: (bytes: Uint8Array) => B
+  }): A | B
+} = dual(2, <A, B>(message: Message, { onBinary, onText }: {
+  readonly onText: (text: string) => A
+  readonly onBinary: (bytes: Uint8Array) => B
+}): A | B => message._tag === "Text" ? onText(message.text) : onBinary(message.bytes))
+
+/**
+ * Returns the text of a message. The bytes of a binary message are decoded as UTF-8;
+ * U+FFFD stands for bytes that are not valid.
+ *
+ * **Example** (JSON from peers that send it as text or as bytes)
+ *
+ * ```ts
+ * import { Message } from "effect-ws"
+ *
+ * const parse = (message: Message.Message): unknown => JSON.parse(Message.toText(message))
+ *
+ * parse(Message.text("[1]")) // => [1]
+ * parse(Message.binary(new TextEncoder().encode("[1]"))) // => [1]
+ * ```
+ *
+ * @category accessors
+ * @since 0.1.0
+ */
+export const toText = (message: Message): string =>
+  message._tag === "Text" ? message.text : decoder.decode(message.bytes)
 
 // -----------------------------------------------------------------------------
 // From frames

@@ -6,7 +6,7 @@
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import { Socket, WebSocketClient } from "effect-ws"
+import { Message, Socket, WebSocketClient } from "effect-ws"
 import { Calls } from "./api.ts"
 
 const [room = "blue", name = "somebody"] = process.argv.slice(2)
@@ -24,7 +24,7 @@ const program = Effect.gen(function*() {
   const chat = yield* WebSocketClient.connect(`${url}/chat/${room}?name=${encodeURIComponent(name)}`)
   yield* Stream.runForEach(
     chat.messages,
-    (message) => message._tag === "Text" ? Console.log(`heard ${message.text}`) : Effect.void
+    (message) => Console.log(`heard ${Message.toText(message)}`)
   )
 })
 

@@ -13,7 +13,7 @@ import { Config, Console, Effect, Layer, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { RpcSerialization, RpcServer } from "effect/rpc"
-import { Connection, PerMessageDeflate, Socket, WebSocketServer } from "effect-ws"
+import { Connection, Message, PerMessageDeflate, Socket, WebSocketServer } from "effect-ws"
 import { createServer } from "node:http"
 import { Api, Calls } from "./api.ts"
 import { Rooms } from "./rooms.ts"
@@ -53,7 +53,7 @@ const chat = (name: string) =>
     yield* connection.send(`welcome to ${room}, ${name}`)
     yield* Stream.runForEach(
       connection.messages,
-      (message) => message._tag === "Text" ? rooms.say({ room, text: `${name}: ${message.text}` }) : Effect.void
+      Message.match({ onText: (text) => rooms.say({ room, text: `${name}: ${text}` }), onBinary: () => Effect.void })
     )
   })
 
