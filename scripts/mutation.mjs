@@ -51,7 +51,7 @@ const allowed = {
 }
 
 /** The projects unit and sockets of vitest.config.ts; the others are slow and not about one module. */
-const kinds = /^test\/([^/]+|internal\/.+|sockets\/[^/]+)\.test\.ts$/
+const kinds = /^test\/([^/]+|[A-Z][^/]*\/[^/]+|internal\/.+|sockets\/[^/]+)\.test\.ts$/
 
 /**
  * Which tests hold a module's promises, beside the tests of its name: names of test files, by the last part of the

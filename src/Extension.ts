@@ -238,10 +238,10 @@ export const confirm = (
   for (const entry of accepted) {
     const extension = extensions.find((known) => known.name === entry.name)
     const open = extension === undefined
-      ? "it was not offered"
+      ? "expected an extension that the client offered"
       : isFree(extension, agreed)
       ? extension.confirm(entry.parameters)
-      : "it was accepted before, or uses the reserved bits of one that was"
+      : "expected at most one extension for each name and reserved bit, got another"
     if (typeof open === "string") return Result.fail(new ExtensionMismatch({ extension: entry.name, problem: open }))
     agreed.push({ entry, reservedBits: extension!.reservedBits, open })
   }
