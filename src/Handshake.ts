@@ -1,22 +1,22 @@
 /**
- * The opening handshake (RFC 6455 §4) as data, for both roles: what a client
- * asks, what a server decides, and whether the answer is one to accept.
+ * The opening handshake (RFC 6455 §4) as data, for both roles: the request of a
+ * client, the decision of a server, and what a client makes of the response.
  *
- * This module does no I/O, and HTTP is parsed by others: it is given requests
- * and responses with their headers, and gives responses and verdicts back.
+ * This module does no I/O and parses no HTTP: it takes requests and responses with
+ * their headers, and returns responses and results.
  *
- * **Example** (A server's answer to a client)
+ * **Example** (A request and its response)
  *
  * ```ts
  * import { Result } from "effect"
  * import { Handshake } from "effect-ws"
  *
  * const request = Handshake.makeRequest("ws://example.com/chat", "dGhlIHNhbXBsZSBub25jZQ==", { protocols: ["chat"] })
- * const response = Result.flatMap(request, (asked) => Handshake.acceptResponse(asked, { protocol: "chat" }))
- * const verdict = Result.flatMap(Result.all([request, response]), ([asked, { rawHeaders, status }]) =>
- *   Handshake.readResponse(asked, { rawHeaders, status }))
+ * const response = Result.flatMap(request, (sent) => Handshake.acceptResponse(sent, { protocol: "chat" }))
+ * const read = Result.flatMap(Result.all([request, response]), ([sent, { rawHeaders, status }]) =>
+ *   Handshake.readResponse(sent, { rawHeaders, status }))
  *
- * Result.getOrThrow(verdict)._tag // => "Accepted"
+ * Result.getOrThrow(read)._tag // => "Accepted"
  * ```
  *
  * @since 0.1.0
@@ -59,7 +59,7 @@ export type Headers = Readonly<Record<string, string>>
 export type RawHeaders = ReadonlyArray<readonly [name: string, value: string]>
 
 /**
- * Headers to send: a value a name, or several for headers such as Set-Cookie.
+ * Headers to send: each name with one value, or with several, as for Set-Cookie.
  *
  * @category models
  * @since 0.1.0
@@ -67,8 +67,7 @@ export type RawHeaders = ReadonlyArray<readonly [name: string, value: string]>
 export type HeadersInput = Readonly<Record<string, string | ReadonlyArray<string>>>
 
 /**
- * A client's handshake request, as the client sends it and as the server reads
- * it.
+ * A client's handshake request, as the client sends it and the server reads it.
  *
  * @category models
  * @since 0.1.0
@@ -77,40 +76,40 @@ export interface Request {
   /** The path, without the query. */
   readonly path: string
   readonly query: URLSearchParams
-  /** The Host header: a name and, unless it is the scheme's own, a port. */
+  /** The Host header: a host, and a port unless it is the default port of the scheme. */
   readonly host: string
-  /** The Origin header, which browsers send: the page that asks for the connection. */
+  /** The Origin header, which browsers send: the origin of the page that connects. */
   readonly origin: string | undefined
   /** Sec-WebSocket-Key. */
   readonly key: string
-  /** The subprotocols that the client offers, the one it likes best first. */
+  /** The subprotocols that the client offers, in order of preference. */
   readonly protocols: ReadonlyArray<string>
   /** The extensions that the client offers. */
   readonly extensions: ReadonlyArray<Extension.HeaderEntry>
   readonly headers: Headers
   readonly rawHeaders: RawHeaders
-  /** Whether it is sent over TLS. */
+  /** Whether the request is sent over TLS. */
   readonly secure: boolean
-  /** The address that the request came from, where that is known. */
+  /** The address of the client, if it is known. */
   readonly remoteAddress: string | undefined
 }
 
 /**
- * An HTTP request, as an HTTP parser gives it.
+ * An HTTP request, as an HTTP parser returns it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface HttpRequest {
   readonly method: string
-  /** The request target: what stands between the method and the HTTP version. */
+  /** The request target, between the method and the HTTP version. */
   readonly target: string
   /** Such as "1.1". */
   readonly httpVersion: string
   readonly rawHeaders: RawHeaders
-  /** Whether it came over TLS. Default false. */
+  /** Whether the server received it over TLS. Default false. */
   readonly secure?: boolean | undefined
-  /** The address that it came from, where that is known. */
+  /** The address of the client, if it is known. */
   readonly remoteAddress?: string | undefined
 }
 
@@ -127,7 +126,7 @@ export interface HttpResponse {
 }
 
 /**
- * Headers as on the wire, by lower-case name.
+ * Converts headers to a record by lower-case name.
  *
  * @category models
  * @since 0.1.0
@@ -135,8 +134,8 @@ export interface HttpResponse {
 export const foldHeaders: (raw: RawHeaders) => Headers = headerSyntax.combineHeaders
 
 /**
- * The values of one header, in order. Set-Cookie is a header with several
- * values that cannot be told apart once they are joined (RFC 9110 §5.3).
+ * Returns the values of one header, in order. Use it for Set-Cookie: its values
+ * cannot be separated once they are joined (RFC 9110 §5.3).
  *
  * **Example** (The cookies of a response)
  *
@@ -154,9 +153,9 @@ export const foldHeaders: (raw: RawHeaders) => Headers = headerSyntax.combineHea
 export const headerValues: (raw: RawHeaders, name: string) => ReadonlyArray<string> = headerSyntax.headerValues
 
 /**
- * Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2).
+ * Returns the Sec-WebSocket-Accept for a Sec-WebSocket-Key (RFC 6455 §4.2.2).
  *
- * **Example** (The RFC's own)
+ * **Example** (The key of RFC 6455 §1.3)
  *
  * ```ts
  * import { Handshake } from "effect-ws"
@@ -174,8 +173,8 @@ export const acceptKey: (key: string) => string = rules.acceptKey
 // -----------------------------------------------------------------------------
 
 /**
- * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). What it lacks comes
- * back as an error, whose `status` is the one to answer with.
+ * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). Fails with the first rule
+ * that the request breaks; the `status` of the error is that of the response.
  *
  * @category server
  * @since 0.1.0
@@ -186,13 +185,13 @@ export const readRequest: (http: HttpRequest) => Result.Result<Request, Handshak
 /**
  * Which pages may connect (RFC 6455 §10.2): pages of the server's own origin,
  * pages of the listed origins ("https://example.com"), or any page. A request
- * without an Origin comes from a program, and passes. A page that may connect
- * does so with its user's cookies: "any" is for servers without cookies.
+ * without an Origin header is not from a page, and is allowed. Browsers send
+ * cookies along: use "any" only for a server that does not use cookies.
  *
- * "same-origin" compares host and port with the Host header. If the request came
- * over TLS, the page must be https too: anyone on the network can write an http
- * page. If it did not, a proxy may have ended TLS, which the server cannot see,
- * so pages may be http or https. Behind such a proxy, list the https origin.
+ * "same-origin" compares host and port with the Host header. If the request was
+ * sent over TLS, the page must use https too: an attacker on the network can
+ * change an http page. Otherwise the page may use http or https, because a proxy
+ * may have terminated TLS. Behind such a proxy, list the https origin.
  *
  * @category server
  * @since 0.1.0
@@ -200,7 +199,7 @@ export const readRequest: (http: HttpRequest) => Result.Result<Request, Handshak
 export type OriginPolicy = "same-origin" | "any" | ReadonlyArray<string>
 
 /**
- * Whether a policy grants a request's origin a connection.
+ * Checks the origin of a request against a policy.
  *
  * @category server
  * @since 0.1.0
@@ -211,7 +210,7 @@ export const checkOrigin: (
 ) => Result.Result<void, HandshakeError.OriginNotAllowed> = internalOrigin.checkOrigin
 
 /**
- * The first of the server's subprotocols that the client offers.
+ * Returns the first of the server's subprotocols that the client offers.
  *
  * @category server
  * @since 0.1.0
@@ -233,11 +232,11 @@ export const selectProtocol = (
  */
 export class Accept<in Services = never> {
   readonly _tag = "Accept"
-  /** The subprotocol to speak, one that the client offers. Default: the first of the server's that it does. */
+  /** The subprotocol, one that the client offers. Default: the first of the server's subprotocols that it offers. */
   readonly protocol: string | undefined
   /** Headers for the response, such as Set-Cookie. */
   readonly headers: HeadersInput | undefined
-  /** What the decision learned, for the handler to use: a session, a user. */
+  /** Services for the handler, such as a user or a session. */
   readonly services: Context.Context<Services>
 
   constructor(options?: {
@@ -259,7 +258,7 @@ export class Accept<in Services = never> {
  */
 export class Reject {
   readonly _tag = "Reject"
-  /** From 300 to 599, but not 304. */
+  /** From 300 to 599, except 304. */
   readonly status: number
   readonly headers: HeadersInput | undefined
   readonly body: string | Uint8Array
@@ -276,7 +275,7 @@ export class Reject {
 }
 
 /**
- * What a server decides about a request.
+ * The decision of a server about a request.
  *
  * @category decisions
  * @since 0.1.0
@@ -286,7 +285,7 @@ export type Decision<Services = never> = Accept<Services> | Reject
 /**
  * Accepts a request.
  *
- * **Example** (With a cookie, and what the decision learned)
+ * **Example** (With a cookie and a service for the handler)
  *
  * ```ts
  * import { Context } from "effect"
@@ -306,18 +305,18 @@ export type Decision<Services = never> = Accept<Services> | Reject
  * @since 0.1.0
  */
 export const accept = <Services = never>(options?: {
-  /** The subprotocol to speak, one that the client offers. Default: the first of the server's that it does. */
+  /** The subprotocol, one that the client offers. Default: the first of the server's subprotocols that it offers. */
   readonly protocol?: string | undefined
   /** Headers for the response, such as Set-Cookie. Default none. */
   readonly headers?: HeadersInput | undefined
-  /** What the decision learned, for the handler to use. Default nothing. */
+  /** Services for the handler, such as a user or a session. Default none. */
   readonly services?: Context.Context<Services> | undefined
 }): Accept<Services> => new Accept(options)
 
 /**
  * Rejects a request.
  *
- * **Example** (A decision)
+ * **Example** (Checking a token)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -335,31 +334,31 @@ export const accept = <Services = never>(options?: {
  * @since 0.1.0
  */
 export const reject = (options: {
-  /** From 300 to 599, but not 304. */
+  /** From 300 to 599, except 304. */
   readonly status: number
-  /** Default none, but for what goes with the body. */
+  /** Headers for the response. Default none; those of the body are added. */
   readonly headers?: HeadersInput | undefined
-  /** Default empty. */
+  /** The body. Default empty. */
   readonly body?: string | Uint8Array | undefined
 }): Reject => new Reject(options)
 
 /**
- * What a request is accepted with.
+ * Options of `acceptResponse`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface AcceptOptions {
-  /** The subprotocol to speak, one that the client offers. Default none. */
+  /** The subprotocol, one that the client offers. Default none. */
   readonly protocol?: string | undefined
-  /** The extensions to use, such as the client offers. Default none. */
+  /** The extensions, each of which the client offers. Default none. */
   readonly extensions?: ReadonlyArray<Extension.HeaderEntry> | undefined
-  /** Headers beside those of the handshake. Default none. */
+  /** Headers in addition to those of the handshake. Default none. */
   readonly headers?: HeadersInput | undefined
 }
 
 /**
- * The response that accepts a request (RFC 6455 §4.2.2).
+ * Makes the response that accepts a request (RFC 6455 §4.2.2).
  *
  * @category server
  * @since 0.1.0
@@ -373,7 +372,7 @@ export const acceptResponse: (
 > = responses.acceptResponse
 
 /**
- * The response that rejects a request. The connection is closed after it.
+ * Makes the response that rejects a request. The server closes the connection after it.
  *
  * @category server
  * @since 0.1.0
@@ -383,8 +382,8 @@ export const rejectResponse: (
 ) => Result.Result<HttpResponse, HandshakeError.InvalidHeader | HandshakeError.InvalidStatus> = responses.rejectResponse
 
 /**
- * The response that refuses a request: the error's status, the headers that
- * belong to it, and its message as the body.
+ * Makes the response to an invalid request: the status of the error, the headers
+ * that belong to the status, and the message of the error as the body.
  *
  * @category server
  * @since 0.1.0
@@ -396,13 +395,13 @@ export const errorResponse: (error: HandshakeError.RequestError) => HttpResponse
 // -----------------------------------------------------------------------------
 
 /**
- * What a client asks for.
+ * Options of `makeRequest`.
  *
  * @category client
  * @since 0.1.0
  */
 export interface RequestOptions {
-  /** Subprotocols to offer, the one liked best first. Default none. */
+  /** Subprotocols to offer, in order of preference. Default none. */
   readonly protocols?: ReadonlyArray<string> | undefined
   /** Further headers, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: HeadersInput | undefined
@@ -411,9 +410,9 @@ export interface RequestOptions {
 }
 
 /**
- * Makes the request of a client (RFC 6455 §4.1). The key must be fresh: 16
- * random bytes in base64, as `Policy.makeKey` makes them. A user and password in
- * the URL become an Authorization header.
+ * Makes the request of a client (RFC 6455 §4.1). The key must be a new one: 16
+ * random bytes in base64, as `HandshakePolicy.makeKey` returns them. A user and
+ * password in the URL become an Authorization header.
  *
  * @category client
  * @since 0.1.0
@@ -425,8 +424,8 @@ export const makeRequest: (
 ) => Result.Result<Request, HandshakeError.OptionsError> = internalMakeRequest.makeRequest
 
 /**
- * Reads a WebSocket URL (RFC 6455 §3): ws, wss, or the http and https that
- * stand for them.
+ * Parses a WebSocket URL (RFC 6455 §3). The schemes http and https stand for ws and
+ * wss.
  *
  * @category client
  * @since 0.1.0
@@ -434,14 +433,14 @@ export const makeRequest: (
 export const parseUrl: (url: string | URL) => Result.Result<URL, HandshakeError.InvalidUrl> = internalParseUrl.parseUrl
 
 /**
- * The server accepted.
+ * The response of a server that accepts the request.
  *
  * @category client
  * @since 0.1.0
  */
 export interface Accepted {
   readonly _tag: "Accepted"
-  /** The subprotocol that the server selected, if it did. */
+  /** The subprotocol that the server selected, if any. */
   readonly protocol: string | undefined
   /** The extensions that the server accepted. */
   readonly extensions: ReadonlyArray<Extension.HeaderEntry>
@@ -450,7 +449,7 @@ export interface Accepted {
 }
 
 /**
- * The server says that what is asked for is elsewhere.
+ * The response of a server that redirects the client.
  *
  * @category client
  * @since 0.1.0
@@ -458,14 +457,14 @@ export interface Accepted {
 export interface Redirect {
   readonly _tag: "Redirect"
   readonly status: number
-  /** The Location header, made absolute where it can be. */
+  /** The Location header, made absolute if it is valid. */
   readonly location: string
   readonly headers: Headers
   readonly rawHeaders: RawHeaders
 }
 
 /**
- * The server answered with some other status.
+ * The response of a server that rejects the request: any other status.
  *
  * @category client
  * @since 0.1.0
@@ -479,7 +478,7 @@ export interface Rejected {
 }
 
 /**
- * What a server's response comes to.
+ * The response of a server to a handshake, as the client reads it.
  *
  * @category client
  * @since 0.1.0
@@ -487,7 +486,7 @@ export interface Rejected {
 export type ServerResponse = Accepted | Redirect | Rejected
 
 /**
- * An HTTP response, as an HTTP parser gives it.
+ * An HTTP response, as an HTTP parser returns it.
  *
  * @category client
  * @since 0.1.0
@@ -504,8 +503,8 @@ export interface HttpAnswer {
 }
 
 /**
- * Reads the response to a request (RFC 6455 §4.1). A response that says 101 but
- * does not answer this request is an error.
+ * Reads the response to a request (RFC 6455 §4.1). Fails if the status is 101 and
+ * the headers do not match the request.
  *
  * @category client
  * @since 0.1.0
@@ -520,23 +519,22 @@ export const readResponse: (
 // -----------------------------------------------------------------------------
 
 /**
- * What the handshakes of a program have in common.
+ * What all handshakes of a program have in common.
  *
  * @category policy
  * @since 0.1.0
  */
 export interface HandshakePolicy {
-  /** A fresh Sec-WebSocket-Key for each connection of a client. */
+  /** Returns a new Sec-WebSocket-Key, for each request of a client. */
   readonly makeKey: () => string
-  /** What a server decides, where its own options hold no decision. */
+  /** Decides about the requests of servers without a `decide` option. */
   readonly decide: (request: Request) => Effect.Effect<Decision>
 }
 
 /**
- * The policy in use, looked up once a handshake; `makePolicy()` unless a Layer
- * says otherwise.
+ * The policy in use, which each handshake looks up. Default: `makePolicy()`.
  *
- * **Example** (A key that a test can foresee)
+ * **Example** (A predictable key for a test)
  *
  * ```ts
  * import { Handshake } from "effect-ws"
@@ -555,8 +553,7 @@ export const HandshakePolicy: Context.Reference<HandshakePolicy> = Context.Refer
 )
 
 /**
- * Makes a policy: random keys and a server that accepts, except where the
- * options say otherwise.
+ * Makes a policy. Default: random keys, and a server that accepts.
  *
  * @category policy
  * @since 0.1.0
@@ -573,7 +570,7 @@ const makeRandomKey = (): string => {
 }
 
 /**
- * Provides a policy to a program's handshakes.
+ * Provides a policy to the handshakes of a program.
  *
  * @category policy
  * @since 0.1.0

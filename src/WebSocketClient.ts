@@ -1,8 +1,8 @@
 /**
- * A WebSocket client: `connect` is a scoped Effect that gives an open
- * connection, or says why there is none.
+ * A WebSocket client: `connect` is a scoped Effect that returns an open connection,
+ * or fails with the reason.
  *
- * **Example** (Talk to a server)
+ * **Example** (Talking to a server)
  *
  * ```ts
  * import { Effect, Stream } from "effect"
@@ -15,7 +15,7 @@
  * }).pipe(
  *   Effect.scoped,
  *   Effect.catchTags({
- *     HandshakeRejected: (e) => Effect.fail(`the server said ${e.status}: ${e.body}`),
+ *     HandshakeRejected: (e) => Effect.fail(`rejected with ${e.status}: ${e.body}`),
  *     ConnectionClosed: (e) => Effect.fail(`closed with ${e.code} ${e.reason}`)
  *   })
  * )
@@ -45,72 +45,74 @@ import * as Reconnecting from "./Reconnecting.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * What to connect with.
+ * Options of `connect`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface ConnectOptions extends Connection.Options {
   /**
-   * Subprotocols to offer, the one liked best first. What was agreed on is the connection's `subprotocol`: undefined
-   * where the server chose none, which is no error (RFC 6455 §4.1). Default none.
+   * Subprotocols to offer, in order of preference. The negotiated one is the connection's `subprotocol`: undefined if
+   * the server selected none, which is not an error (RFC 6455 §4.1). Default none.
    */
   readonly protocols?: ReadonlyArray<string> | undefined
-  /** Extensions to offer, such as `PerMessageDeflate`. What was agreed on are the connection's `extensions`. Default none. */
+  /** Extensions to offer, such as `PerMessageDeflate`. The connection's `extensions` are the negotiated ones. Default none. */
   readonly extensions?: ReadonlyArray<Extension.Extension> | undefined
   /** Further headers for the request, such as Authorization, Cookie or Origin. Default none. */
   readonly headers?: Handshake.HeadersInput | undefined
   /**
-   * How long it may take until there is a connection, redirects included. Default 10 seconds.
-   * More than 0, or Infinity.
+   * The time limit for connecting, redirects included. Default 10 seconds. More
+   * than 0, or Infinity.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
   /**
-   * How many redirects to follow. Default 0: a redirect is the error
-   * `HandshakeRedirected`. Where one leads to another origin (scheme, host or
-   * port), the headers Authorization, Cookie, Proxy-Authorization and Host and
-   * the client's certificate stay behind. None leads from wss to ws.
-   * A whole number, 0 or more.
+   * The maximum number of redirects to follow. Default 0: a redirect is the error
+   * `HandshakeRedirected`. If a redirect leads to another origin (scheme, host or
+   * port), the client does not send the headers Authorization, Cookie,
+   * Proxy-Authorization and Host, nor its certificate. It does not follow a
+   * redirect from wss to ws. A whole number, 0 or more.
    */
   readonly maxRedirects?: number | undefined
-  /** TLS, for a wss URL. Certificates are verified unless this says otherwise. */
+  /** TLS, for a wss URL. By default, the client verifies certificates. */
   readonly tls?: TlsOptions | undefined
   /**
-   * A Unix socket to connect to; the URL then only says what to ask for there. As
-   * for the `socketPath` of a server, a path that is too long is an `InvalidOption`.
+   * The path of a Unix socket to connect to. The URL then only provides the Host
+   * header and the path. As with the `socketPath` of a server, a path that is too
+   * long is an `InvalidOption`.
    */
   readonly socketPath?: string | undefined
   /**
-   * Looks a host up: gives its IP addresses, the preferred one first. Default:
-   * as the system does. Not used with `agent`, `duplex` and `socketPath`.
+   * Looks a host up, and returns its IP addresses in order of preference. Default:
+   * the lookup of the system. Not used with `agent`, `duplex` and `socketPath`.
    */
   readonly lookup?: ((hostname: string) => Effect.Effect<ReadonlyArray<string>, Error>) | undefined
   /**
-   * How long one address of a host may take before the next is tried as well
-   * (RFC 8305 §5). All attempts go on until one succeeds. Default 250
-   * milliseconds; Infinity tries the next only when one has failed. Used where
-   * `lookup` is. 0 or more, or Infinity.
+   * The time after which the client tries the next address of a host as well (RFC
+   * 8305 §5). All attempts continue until one succeeds. Default 250 milliseconds.
+   * With Infinity, the client tries the next address only if the last one failed.
+   * Used where `lookup` is used. 0 or more, or Infinity.
    */
   readonly connectionAttemptDelay?: Duration.Input | undefined
-  /** An HTTP proxy to connect through, for ws and wss. Default none, whatever the environment says. */
+  /** An HTTP proxy to connect through, for ws and wss. Default none: the client ignores environment variables. */
   readonly proxy?: ProxyOptions | undefined
   /**
-   * An agent of Node's that makes the sockets, such as `SocksProxyAgent`. It
-   * looks names up and chooses among addresses itself. Default none.
+   * A Node agent that makes the sockets, such as `SocksProxyAgent`. It looks hosts
+   * up and selects addresses itself. Default none. At most one of `agent`, `duplex`,
+   * `proxy` and `socketPath` is given.
    */
   readonly agent?: Http.Agent | undefined
   /**
-   * A stream to speak over instead of a new socket, at whose other end a server
-   * listens; or what makes one for each request. For a wss URL, TLS is put over
-   * it, unless it is a TLS socket.
+   * A stream to a server, to use instead of a new socket; or a function that
+   * returns one for each request. For a wss URL, the client starts TLS on it, unless
+   * it is a TLS socket. Default none.
    */
   readonly duplex?: Duplex | ((url: URL) => Effect.Effect<Duplex, Error, Scope.Scope>) | undefined
 }
 
 /**
  * An HTTP proxy. The client opens a tunnel through it with CONNECT (RFC 9110
- * §9.3.6), for ws and wss: the proxy sees the server's host and port, and for
- * wss nothing else.
+ * §9.3.6), for ws and wss. The proxy sees the host and port of the server; with ws,
+ * it can also read the data.
  *
  * **Example** (With a user and a password)
  *
@@ -127,7 +129,7 @@ export interface ConnectOptions extends Connection.Options {
  * @since 0.1.0
  */
 export interface ProxyOptions {
-  /** An http URL, or an https URL to speak TLS with the proxy itself. Its user and password are for the proxy. */
+  /** An http URL, or an https URL to use TLS with the proxy itself. Its user and password are for the proxy. */
   readonly url: string | URL | Redacted.Redacted<string>
   /** Further headers for the CONNECT request, such as Proxy-Authorization. Default none. */
   readonly headers?: Handshake.HeadersInput | undefined
@@ -136,23 +138,23 @@ export interface ProxyOptions {
 }
 
 /**
- * The client's side of TLS, in PEM.
+ * TLS options of a client. Certificates and keys are in PEM.
  *
  * @category options
  * @since 0.1.0
  */
 export interface TlsOptions {
-  /** The authorities that are trusted, instead of those that Node knows. */
+  /** The certificates of trusted authorities. Default: those that Node trusts. */
   readonly ca?: string | ReadonlyArray<string> | undefined
-  /** The client's own certificate. Default none. */
+  /** The certificate of the client. Default none. */
   readonly cert?: string | undefined
-  /** The key of it. */
+  /** The private key of `cert`. */
   readonly key?: string | Redacted.Redacted<string> | undefined
-  /** What the key is encrypted with, if it is. */
+  /** The passphrase of an encrypted `key`. */
   readonly passphrase?: string | Redacted.Redacted<string> | undefined
-  /** The name that the server's certificate must bear. Default: the URL's host. */
+  /** The name that the certificate of the server must have. Default: the host of the URL. */
   readonly servername?: string | undefined
-  /** Whether a certificate that cannot be verified ends the handshake. Default true. */
+  /** Whether the client rejects a certificate that it cannot verify. Default true. */
   readonly rejectUnauthorized?: boolean | undefined
 }
 
@@ -161,7 +163,7 @@ export interface TlsOptions {
 // -----------------------------------------------------------------------------
 
 /**
- * How a program gets its client connections.
+ * A service that opens client connections.
  *
  * @category models
  * @since 0.1.0
@@ -174,7 +176,7 @@ export interface WebSocketClient {
 }
 
 /**
- * The client in use: one over Node's sockets, unless a Layer says otherwise.
+ * The client in use. Default: a client over Node's sockets.
  *
  * **Example** (A client without a network, for a test)
  *
@@ -199,11 +201,10 @@ export const WebSocketClient: Context.Reference<WebSocketClient> = Context.Refer
 )
 
 /**
- * Connects to a server. The connection lives in the Scope; closing it closes
- * the connection. When this fails or is interrupted, the socket is gone. What it
- * fails with is a tree of errors, at the top of `HandshakeError`.
+ * Connects to a server. Closing the Scope closes the connection. If `connect` fails
+ * or is interrupted, it destroys the socket. `HandshakeError` lists its errors.
  *
- * **Example** (With a token and a subprotocol, or not at all)
+ * **Example** (With a token, a subprotocol and a timeout)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -218,7 +219,7 @@ export const WebSocketClient: Context.Reference<WebSocketClient> = Context.Refer
  *   return yield* connection.receive
  * }).pipe(
  *   Effect.scoped,
- *   Effect.catchTag("HandshakeRejected", ({ body, status }) => Effect.fail(`refused with ${status}: ${body}`))
+ *   Effect.catchTag("HandshakeRejected", ({ body, status }) => Effect.fail(`rejected with ${status}: ${body}`))
  * )
  * ```
  *
@@ -323,8 +324,8 @@ const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, 
 // -----------------------------------------------------------------------------
 
 /**
- * A client over Node's sockets, with options for all its connections. What
- * `connect` is given comes before them.
+ * Provides a client over Node's sockets, with options for all its connections. The
+ * options of `connect` override them.
  *
  * **Example** (All connections of a program through a proxy)
  *
@@ -341,7 +342,7 @@ export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
   Layer.succeed(WebSocketClient, { connect: (url, options) => overNode(url, { ...defaults, ...options }) })
 
 /**
- * A client with options from the configuration.
+ * Provides a client with options from the configuration.
  *
  * **Example** (A private authority)
  *

@@ -13,7 +13,7 @@ const portable = [
   "ConnectionError",
   "Extension",
   "Frame",
-
+  "Handshake",
   "HandshakeError",
   "Message",
   "MessageConnection",

@@ -1,6 +1,6 @@
 /**
  * The place where the fiber that connects meets the fibers that send and read:
- * it holds the current connection, and is empty while there is none.
+ * it holds the current connection, and is empty between two connections.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"

@@ -46,6 +46,6 @@ export const isFinal = (failure: Failure<unknown>): boolean => {
   return failure instanceof Error && "_tag" in failure && Object.hasOwn(finalTags, failure._tag as string)
 }
 
-/** How a client ends whose last failure this is. As with the streams of a connection, a normal closure is a success. */
+/** The end of a client after its last failure. As with the streams of a connection, a normal closure is a success. */
 export const toExit = <E>(failure: Failure<E>): Exit.Exit<void, Failure<E>> =>
   failure instanceof ConnectionClosed && failure.normal ? Exit.void : Exit.fail(failure)

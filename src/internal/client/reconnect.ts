@@ -109,7 +109,7 @@ const runAttempts = Effect.fnUntraced(function*<C extends MessageConnection, E, 
   }
 })
 
-/** Connects once, and fails with the end of the connection, or with the reason why there is none. */
+/** Connects once. Fails with the end of the connection, or with the reason why connecting failed. */
 const runConnection = Effect.fnUntraced(function*<C extends MessageConnection, E, R, E2, R2, E3, R3>(
   client: Client<C, E | E2 | E3>,
   backoff: Backoff<E | E2, E3, R3>,

@@ -1,4 +1,4 @@
-/** HTTP headers (RFC 9110 §5): which may be written, and values read by scanners that take time linear in their input. */
+/** HTTP headers (RFC 9110 §5): checks for writing, and scanners for values, in time linear in their input. */
 import * as Result from "effect/Result"
 import type { HeadersInput } from "../../Handshake.ts"
 import { InvalidHeader } from "../../HandshakeError.ts"
@@ -18,7 +18,7 @@ export const isToken = (value: string): boolean => {
   return true
 }
 
-/** Whether `value` may stand in a header field (RFC 9110 §5.5): no CR, LF, NUL or other control character. */
+/** Whether `value` is valid in a header field (RFC 9110 §5.5): no CR, LF, NUL or other control character. */
 export const isFieldValue = (value: string): boolean => {
   for (let i = 0; i < value.length; i++) {
     const code = value.charCodeAt(i)
@@ -29,7 +29,7 @@ export const isFieldValue = (value: string): boolean => {
 
 const isSpace = (code: number): boolean => code === 0x20 || code === 0x09
 
-/** A scanner over a header value, for grammars that are made of tokens, delimiters and white space. */
+/** A scanner over a header value, for grammars of tokens, delimiters and white space. */
 export class Scanner {
   private readonly value: string
   at = 0
@@ -42,26 +42,26 @@ export class Scanner {
     return this.at >= this.value.length
   }
 
-  /** Passes over spaces and tabs. */
+  /** Skips spaces and tabs. */
   skipSpace(): void {
     while (isSpace(this.value.charCodeAt(this.at))) this.at++
   }
 
-  /** Takes `character` if it is next. */
+  /** Skips `character` if it is next, and returns whether it was. */
   take(character: string): boolean {
     if (this.value[this.at] !== character) return false
     this.at++
     return true
   }
 
-  /** Takes a token; "" where none begins. */
+  /** Reads a token; "" if there is no token at this position. */
   token(): string {
     const from = this.at
     while (isTokenCode(this.value.charCodeAt(this.at))) this.at++
     return this.value.slice(from, this.at)
   }
 
-  /** Takes the rest of a quoted string, after its opening quote; undefined where it is not closed. */
+  /** Reads the rest of a quoted string, after its opening quote; undefined if there is no closing quote. */
   quoted(): string | undefined {
     let text = ""
     while (this.at < this.value.length) {
@@ -77,9 +77,9 @@ export class Scanner {
 }
 
 /**
- * Reads `1#element`: a list with commas between its elements, of which some may
- * be empty (RFC 9110 §5.6.1). Answers undefined where an element is not one, or
- * there is none at all.
+ * Parses `1#element`: a list with commas between its elements, some of which may
+ * be empty (RFC 9110 §5.6.1). Returns undefined if an element is invalid or the
+ * list has no element.
  */
 export const parseList = <A>(value: string, element: (scanner: Scanner) => A | undefined): Array<A> | undefined => {
   const scanner = new Scanner(value)
@@ -97,16 +97,16 @@ export const parseList = <A>(value: string, element: (scanner: Scanner) => A | u
   }
 }
 
-/** A list of tokens, as in Sec-WebSocket-Protocol. */
+/** Parses a list of tokens, as in Sec-WebSocket-Protocol. */
 export const parseTokens = (value: string): Array<string> | undefined =>
   parseList(value, (scanner) => scanner.token() || undefined)
 
-/** Whether a list such as Connection's holds `token`, in whatever case. */
+/** Whether a list, such as that of Connection, includes `token`, in upper or lower case. */
 export const listIncludes = (value: string | undefined, token: string): boolean =>
   value !== undefined &&
   (value.toLowerCase() === token || value.split(",").some((element) => trim(element).toLowerCase() === token))
 
-/** Takes spaces and tabs away on both sides, which are all that may stand there (RFC 9110 §5.6.3); `String.trim` takes more. */
+/** Removes spaces and tabs on both sides (RFC 9110 §5.6.3). `String.trim` would remove other characters, too. */
 const trim = (text: string): string => {
   let start = 0
   let end = text.length
@@ -115,7 +115,7 @@ const trim = (text: string): string => {
   return text.slice(start, end)
 }
 
-/** Headers by lower-case name; the values of a repeated one are joined as RFC 9110 §5.3 says. */
+/** Converts headers to a record by lower-case name, and joins the values of repeated ones (RFC 9110 §5.3). */
 export const combineHeaders = (pairs: ReadonlyArray<readonly [string, string]>): Record<string, string> => {
   const headers: Record<string, string> = Object.create(null)
   for (const [name, value] of pairs) {
@@ -132,7 +132,7 @@ export const headerValues = (pairs: ReadonlyArray<readonly [string, string]>, na
   return pairs.flatMap(([header, value]) => header.toLowerCase() === wanted ? [value] : [])
 }
 
-/** The headers of a program, in a form that may be written. Those in `reserved` are the handshake's own. */
+/** Checks the headers of a program. The handshake sets those in `reserved` itself. */
 export const checkedHeaders = (
   input: HeadersInput | undefined,
   reserved: ReadonlySet<string>

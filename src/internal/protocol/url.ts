@@ -1,13 +1,12 @@
-/** URLs: what of them may be shown, what they say of a server, and where a Location leads. */
+/** URLs: redaction for messages and spans, host and port, credentials, and Locations. */
 import { toBase64 } from "#platform"
 
 const encoder = new TextEncoder()
 
 /**
- * A URL as it was written, whether it is one or not, without its user, password,
- * query and fragment. An unescaped "/", "?" or "#" may stand in a password, so
- * nothing before the last "@" is shown but the scheme: another scheme than these
- * may be the user itself.
+ * Removes user, password, query and fragment from a text that may be a URL. A
+ * password may contain an unescaped "/", "?" or "#", so of the text before the last
+ * "@" only the scheme stays; an unknown scheme may be the user.
  */
 export const redact = (text: string): string => {
   const scheme = /^\s*(?:(?:ws|http)s?:)?[/\\\s]*/i.exec(text)![0]
@@ -17,25 +16,25 @@ export const redact = (text: string): string => {
   return scheme + (rest.includes("@", end) ? "***" : hideCredentials(rest.slice(0, end)))
 }
 
-/** The path of a URL, without what may be a password with an unescaped "/". */
+/** The path of a URL, without the parts that may belong to a password with an unescaped "/". */
 export const shownPath = ({ pathname }: URL): string => pathname.replace(/^.*@/s, "/***@")
 
-/** Where a valid URL leads to: without user, password, query and fragment. */
+/** A valid URL without user, password, query and fragment. */
 export const shown = (url: URL): string => `${url.protocol}//${url.host}${shownPath(url)}`
 
 const hideCredentials = (text: string): string => text.replace(/^.*@/s, "***@")
 
 /**
- * Where a Location header leads to from a URL. HTTP parsers give each byte as a
- * character. A byte beyond ASCII is escaped as it is: browsers do the same, so
- * that a path in UTF-8 stays the one that the server wrote.
+ * Resolves a Location header against a URL. HTTP parsers return each byte as a
+ * character. Bytes beyond ASCII are escaped one by one, as in browsers, so that a
+ * path in UTF-8 stays the path that the server wrote.
  */
 export const resolveLocation = (location: string, base: string): string => {
   const escaped = location.replace(/[\x80-\xff]/g, (byte) => `%${byte.charCodeAt(0).toString(16).toUpperCase()}`)
   return parse(escaped, base)?.href ?? escaped
 }
 
-/** Parses a URL. `URL.canParse` is of no use for text beyond ASCII: once optimized, that of Node 20 rejects such hosts. */
+/** Parses a URL. The optimized `URL.canParse` of Node 20 rejects hosts beyond ASCII, so it is not used here. */
 export const parse = (text: string, base?: string): URL | undefined => {
   try {
     return new URL(text, base)
@@ -60,11 +59,11 @@ export const isHost = (text: string): boolean => {
 /** The host of a URL, without the brackets of an IPv6 address. */
 export const hostOf = (url: URL): string => url.hostname.replace(/^\[|\]$/g, "")
 
-/** The port of a URL, or else that of its scheme. */
+/** The port of a URL. Default: the port of its scheme. */
 export const portOf = ({ port, protocol }: URL): number =>
   port !== "" ? Number(port) : protocol === "wss:" || protocol === "https:" ? 443 : 80
 
-/** Whether the user and the password can be decoded. */
+/** Whether user and password are percent-encoded. */
 export const hasEncodedCredentials = ({ password, username }: URL): boolean => {
   try {
     decodeURIComponent(username + password)
@@ -74,7 +73,7 @@ export const hasEncodedCredentials = ({ password, username }: URL): boolean => {
   }
 }
 
-/** The user and the password as Authorization has them (RFC 7617 §2), if the URL has any. */
+/** The Authorization header for user and password (RFC 7617 §2); undefined if the URL has neither. */
 export const basicAuthorization = ({ password, username }: URL): string | undefined =>
   username === "" && password === ""
     ? undefined

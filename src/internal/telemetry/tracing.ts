@@ -1,6 +1,6 @@
 /**
- * Spans of handshakes and connections. Where no tracer was set up there are
- * none, and finding that out is all that it costs.
+ * Spans of handshakes and connections. Without a tracer, this module makes no spans,
+ * and costs one look-up.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -18,7 +18,7 @@ import { combineHeaders } from "../protocol/headerSyntax.ts"
 
 type Any = Context.Context<never>
 
-/** Effect's own tracer keeps spans for nobody; spans are made only for one that somebody has set up. */
+/** Whether the program has set up a tracer. Effect's default tracer discards spans. */
 const traces = (context: Any): boolean =>
   Context.getOrUndefined(context, Tracer.Tracer) !== undefined && Context.get(context, References.TracerEnabled)
 
@@ -33,7 +33,7 @@ export const startSpan = (
 export const endSpan = (span: Tracer.Span, context: Any, exit: Exit.Exit<unknown, unknown>): void =>
   span.end(Context.get(context, Clock.Clock).currentTimeNanosUnsafe(), exit)
 
-/** The span of a server's handshake, which continues the trace that the request names. */
+/** Starts the span of a server's handshake, which continues the trace of the request. */
 export const startServerHandshake = (
   context: Any,
   { rawHeaders }: { readonly rawHeaders: RawHeaders },
@@ -43,16 +43,16 @@ export const startServerHandshake = (
   const parent = Context.get(context, TraceContext).accept
     ? Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromRecordUnsafe(combineHeaders(rawHeaders))))
     : undefined
-  // What the server itself was started in is not what a request belongs to.
+  // The span in which the server was started is not the parent of its requests.
   const origin = parent === undefined ? { root: true } : { parent }
   return startSpan(context, "websocket.handshake", "server", { ...origin, attributes: attributes() })
 }
 
-/** A context in which a span is the current one. */
+/** Makes a span the current one of a context. */
 export const within = <R>(context: Context.Context<R>, span: Tracer.Span | undefined): Context.Context<R> =>
   span === undefined ? context : Context.add(context, Tracer.ParentSpan, span) as Context.Context<R>
 
-/** The headers (W3C Trace Context §3.2) that name the trace which a request belongs to: that of its own span, or else of the program's. */
+/** Returns the headers (W3C Trace Context §3.2) that continue the trace of the current span at the server. */
 export const traceHeaders = (context: Any): Readonly<Record<string, string>> => {
   const current = Context.getOrUndefined(context, Tracer.ParentSpan)
   if (current === undefined || !Context.get(context, TraceContext).send) return {}
