@@ -1,26 +1,25 @@
 /**
- * Extensions of the protocol (RFC 6455 §9): the contract that one is written
- * to, how both ends agree on them, and how they are written in a header.
+ * Defines, negotiates and formats extensions of the protocol (RFC 6455 §9).
  *
- * `PerMessageDeflate` is one. An extension of your own is a value too: what it
- * offers and accepts are pure functions over parameters, and what it does with
- * frames is a `Session`, one for each connection.
+ * `PerMessageDeflate` is an extension. To write another one, implement `Extension`:
+ * pure functions over parameters negotiate it, and a `Session` for each connection
+ * encodes and decodes frames.
  *
- * **Example** (Bytes turned upside down, agreed on by name)
+ * **Example** (An extension without parameters that inverts each byte)
  *
  * ```ts
  * import { Effect } from "effect"
  * import { Extension, Frame } from "effect-ws"
  *
- * const flip = (frame: Frame.Frame) =>
+ * const invert = (frame: Frame.Frame) =>
  *   new Frame.Frame(frame.opcode, frame.payload.map((byte) => byte ^ 0xff), frame.fin, frame.reserved ^ Frame.Reserved.Rsv2)
  *
- * const upsideDown: Extension.Extension = {
- *   name: "x-upside-down",
+ * const inverted: Extension.Extension = {
+ *   name: "x-inverted",
  *   reservedBits: Frame.Reserved.Rsv2,
  *   offers: [[]],
- *   accept: () => ({ parameters: [], open: Effect.succeed({ encode: flip, decode: flip }) }),
- *   confirm: () => Effect.succeed({ encode: flip, decode: flip })
+ *   accept: () => ({ parameters: [], open: Effect.succeed({ encode: invert, decode: invert }) }),
+ *   confirm: () => Effect.succeed({ encode: invert, decode: invert })
  * }
  * ```
  *
@@ -39,7 +38,7 @@ import type { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * A parameter of an extension: a name, and a value where it has one.
+ * A parameter of an extension: a name, and perhaps a value.
  *
  * @category models
  * @since 0.1.0
@@ -50,8 +49,8 @@ export interface Parameter {
 }
 
 /**
- * The parameters of an extension. Order and repetitions are kept; they have a
- * meaning.
+ * The parameters of an extension, in the order of the header, with repetitions:
+ * an extension may give both a meaning.
  *
  * @category models
  * @since 0.1.0
@@ -59,8 +58,8 @@ export interface Parameter {
 export type Parameters = ReadonlyArray<Parameter>
 
 /**
- * An extension as it is named in a header: one offer in a request, or one that
- * was accepted in a response.
+ * An element of a Sec-WebSocket-Extensions header: an offer in a request, or an
+ * accepted extension in a response.
  *
  * @category models
  * @since 0.1.0
@@ -71,32 +70,33 @@ export interface HeaderEntry {
 }
 
 /**
- * An extension that a server or a client is given.
+ * An extension, as the option `extensions` of a server or client takes it.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Extension {
-  /** The name that it is registered under, a token. */
+  /** Its registered name, a token. Unregistered names begin with "x-" by custom. */
   readonly name: string
   /**
-   * The reserved bits that it uses, as in `Frame.Reserved`. Of several
-   * extensions that use the same bit, at most one is agreed on.
+   * The reserved bits that it uses, as in `Frame.Reserved`. Of several extensions
+   * with the same bit, at most one is negotiated.
    *
-   * An extension with bits is asked to decode the messages whose first frame
-   * has one of them set, and no others. One without is asked to decode all.
+   * An extension with bits decodes only the messages whose first frame has one of
+   * them set. An extension without bits decodes all messages.
    */
   readonly reservedBits: number
-  /** What a client offers, in order of preference. */
+  /** The parameters of each offer of a client, in order of preference. */
   readonly offers: ReadonlyArray<Parameters>
-  /** A server's answer to an offer: the parameters it accepts it with, or undefined to decline it. */
+  /** Returns the parameters with which a server accepts an offer, or undefined to decline it. */
   readonly accept: (offered: Parameters) => Accepted | undefined
-  /** A client's view of a server's answer to its offers: a session, or what is wrong with the answer. */
+  /** Returns how a client opens a session for the parameters that a server accepted, or what is wrong with them. */
   readonly confirm: (accepted: Parameters) => OpenSession | string
 }
 
 /**
- * An offer that is accepted.
+ * An accepted offer: the parameters of the response, and how the server opens its
+ * session.
  *
  * @category models
  * @since 0.1.0
@@ -107,7 +107,7 @@ export interface Accepted {
 }
 
 /**
- * Begins an extension's work in a connection, whose Scope it is run in.
+ * Opens the session of a connection, in the connection's Scope.
  *
  * @category models
  * @since 0.1.0
@@ -115,47 +115,48 @@ export interface Accepted {
 export type OpenSession = Effect.Effect<Session, never, Scope.Scope>
 
 /**
- * How a message is to be sent.
+ * Options for sending one message.
  *
  * @category options
  * @since 0.1.0
  */
 export interface SendOptions {
-  /** Whether the message may be compressed, where that was agreed on. Default true. */
+  /** Whether the message may be compressed, if compression was negotiated. Default true. */
   readonly compress?: boolean | undefined
 }
 
 /**
- * An extension at work in one connection. It turns each data frame into one
- * frame, in the order in which they are sent, and back in the order in which
- * they were received. Of several, the first that was agreed on encodes first
- * and decodes last (RFC 6455 §9.1).
+ * Encodes and decodes the data frames of one connection.
  *
- * A plain function answers at once. One that has to wait answers an Effect; it
- * is run to its end even when whoever sends or receives is interrupted, and
- * nothing else is encoded (or decoded) before it has ended.
+ * It turns each data frame into one frame, in the order in which frames are sent,
+ * and in the order in which they were received. Of several extensions, the first
+ * that was negotiated encodes first and decodes last (RFC 6455 §9.1).
+ *
+ * A function that is done at once returns a frame; one that must wait returns an
+ * Effect. An interruption of the fiber that sends or receives does not interrupt
+ * the Effect, and no other frame is encoded (or decoded) before it ends.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Session {
   /**
-   * Whether `decode` accepts part of a frame. Set this only if the result does not depend on where a message is divided
-   * into frames: then a large frame is decoded while it arrives, as if its message had more fragments. Default false.
+   * Whether `decode` accepts a part of a frame. Default false. Set it only if the
+   * result does not depend on where a message is divided into frames: a large frame
+   * is then decoded while it arrives, as if its message had more fragments.
    */
   readonly acceptsPieces?: boolean | undefined
-  /** Encodes a data frame that is to be sent: a message, or a fragment of one. */
+  /** Encodes an outbound data frame: a message, or a fragment of one. */
   readonly encode: (frame: Frame, options: SendOptions) => Frame | Effect.Effect<Frame>
   /**
-   * Decodes a data frame. What comes of it must fit into the room that its
-   * message has left: stop with `MessageTooLarge` where it does not, before it
-   * takes the memory.
+   * Decodes an inbound data frame. If the payload would exceed the budget of its
+   * message, `decode` must fail with `MessageTooLarge` before it takes the memory.
    */
-  readonly decode: (frame: Frame, room: SizeBudget) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
+  readonly decode: (frame: Frame, budget: SizeBudget) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
 }
 
 /**
- * How large the message at hand is, and how large it may become, in bytes.
+ * The decoded size of the current message before this frame, and its limit, in bytes.
  *
  * @category models
  * @since 0.1.0
@@ -166,7 +167,7 @@ export interface SizeBudget {
 }
 
 /**
- * Why a frame could not be decoded.
+ * The errors with which `Session.decode` may fail.
  *
  * @category errors
  * @since 0.1.0
@@ -174,7 +175,7 @@ export interface SizeBudget {
 export type DecodeError = InvalidExtensionData | MessageTooLarge
 
 /**
- * An extension that both ends agreed on.
+ * An extension that both ends agreed on in the handshake.
  *
  * @category models
  * @since 0.1.0
@@ -190,7 +191,7 @@ export interface Negotiated {
 // -----------------------------------------------------------------------------
 
 /**
- * What a client offers: all offers of all its extensions, in order.
+ * Returns the offers of a client: those of all its extensions, in order.
  *
  * @category negotiation
  * @since 0.1.0
@@ -199,8 +200,10 @@ export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<Heade
   extensions.flatMap(({ name, offers }) => offers.map((parameters) => ({ name, parameters })))
 
 /**
- * A server's choice among what a client offers, in the client's order: of each
- * extension the first offer that it accepts, where its reserved bits are free.
+ * Returns the extensions that a server accepts, in the client's order.
+ *
+ * The server accepts the first offer of each extension that `Extension.accept` does
+ * not decline, unless an earlier one uses the same reserved bits.
  *
  * @category negotiation
  * @since 0.1.0
@@ -209,23 +212,26 @@ export const accept = (
   extensions: ReadonlyArray<Extension>,
   offered: ReadonlyArray<HeaderEntry>
 ): ReadonlyArray<Negotiated> => {
-  const agreed: Array<Negotiated> = []
+  const negotiated: Array<Negotiated> = []
   for (const { name, parameters } of offered) {
     const extension = extensions.find((known) => known.name === name)
-    if (extension === undefined || !isFree(extension, agreed)) continue
+    if (extension === undefined || !isFree(extension, negotiated)) continue
     const accepted = extension.accept(parameters)
     if (accepted === undefined) continue
-    agreed.push({
+    negotiated.push({
       entry: { name, parameters: accepted.parameters },
       reservedBits: extension.reservedBits,
       open: accepted.open
     })
   }
-  return agreed
+  return negotiated
 }
 
 /**
- * A client's check of what a server accepted.
+ * Checks, on a client, the extensions that a server accepted.
+ *
+ * Fails with `ExtensionMismatch` if the client did not offer an extension, if an
+ * extension rejects its parameters, or if two share a name or a reserved bit.
  *
  * @category negotiation
  * @since 0.1.0
@@ -234,22 +240,26 @@ export const confirm = (
   extensions: ReadonlyArray<Extension>,
   accepted: ReadonlyArray<HeaderEntry>
 ): Result.Result<ReadonlyArray<Negotiated>, ExtensionMismatch> => {
-  const agreed: Array<Negotiated> = []
+  const negotiated: Array<Negotiated> = []
   for (const entry of accepted) {
     const extension = extensions.find((known) => known.name === entry.name)
-    const open = extension === undefined
-      ? "expected an extension that the client offered"
-      : isFree(extension, agreed)
-      ? extension.confirm(entry.parameters)
-      : "expected at most one extension for each name and reserved bit, got another"
-    if (typeof open === "string") return Result.fail(new ExtensionMismatch({ extension: entry.name, problem: open }))
-    agreed.push({ entry, reservedBits: extension!.reservedBits, open })
+    if (extension === undefined) return mismatch(entry, "expected an extension that the client offered")
+    if (!isFree(extension, negotiated)) {
+      return mismatch(entry, "expected at most one extension for each name and reserved bit, got another")
+    }
+    const open = extension.confirm(entry.parameters)
+    if (typeof open === "string") return mismatch(entry, open)
+    negotiated.push({ entry, reservedBits: extension.reservedBits, open })
   }
-  return Result.succeed(agreed)
+  return Result.succeed(negotiated)
 }
 
-const isFree = (extension: Extension, agreed: ReadonlyArray<Negotiated>): boolean =>
-  agreed.every(({ entry, reservedBits }) =>
+const mismatch = ({ name }: HeaderEntry, problem: string): Result.Result<never, ExtensionMismatch> =>
+  Result.fail(new ExtensionMismatch({ extension: name, problem }))
+
+/** Whether no negotiated extension has the same name or one of the same reserved bits. */
+const isFree = (extension: Extension, negotiated: ReadonlyArray<Negotiated>): boolean =>
+  negotiated.every(({ entry, reservedBits }) =>
     entry.name !== extension.name && (reservedBits & extension.reservedBits) === 0
   )
 
@@ -258,8 +268,9 @@ const isFree = (extension: Extension, agreed: ReadonlyArray<Negotiated>): boolea
 // -----------------------------------------------------------------------------
 
 /**
- * Reads a Sec-WebSocket-Extensions header, in time linear in its length.
- * Answers undefined where it breaks the grammar of RFC 6455 §9.1.
+ * Parses a Sec-WebSocket-Extensions header, in time linear in its length.
+ *
+ * Returns undefined if the header violates the grammar of RFC 6455 §9.1.
  *
  * **Example** (Two offers)
  *
@@ -305,8 +316,9 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
 }
 
 /**
- * Writes a Sec-WebSocket-Extensions header. Names and values must be tokens, as
- * those that `parse` gives are.
+ * Formats a Sec-WebSocket-Extensions header.
+ *
+ * Names and values must be tokens, as those that `parse` returns are.
  *
  * @category encoding
  * @since 0.1.0

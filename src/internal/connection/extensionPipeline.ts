@@ -1,7 +1,7 @@
 /**
- * The extensions at work in one connection (RFC 6455 §9): data frames pass
- * through all of them, first to last when they are sent, last to first when they
- * are received.
+ * Runs the extensions of one connection (RFC 6455 §9): each data frame passes
+ * through all of them, the first first when it is sent, the last first when it was
+ * received.
  */
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -9,74 +9,78 @@ import type * as Extension from "../../Extension.ts"
 import { Frame, Opcode, Piece } from "../../Frame.ts"
 import { defaultMaxMessageSize } from "../../Message.ts"
 import { InvalidUtf8, type ProtocolError } from "../../ProtocolError.ts"
-import { maxBytes } from "../runtime/buffers.ts"
 import { findInvalid, TextValidator } from "../protocol/utf8.ts"
+import { maxBytes } from "../runtime/buffers.ts"
 
-interface Running {
+interface OpenExtension {
   readonly reservedBits: number
   readonly session: Extension.Session
 }
 
-/** A step that is done, that went wrong, or that takes time. */
+/** A frame, why there is no frame, or an Effect if an extension must wait. */
 export type Outcome<E> = Frame | E | Effect.Effect<Frame, E>
 
 export class Extensions {
-  private readonly running: ReadonlyArray<Running>
-  private readonly limit: number
+  /** The reserved bits of all of them. */
   readonly reservedBits: number
-  /** Whether each session can decode the pieces of a frame one by one. */
+  /** Whether each of them decodes a large frame in pieces. */
   readonly acceptPieces: boolean
+  private readonly opened: ReadonlyArray<OpenExtension>
+  private readonly maxMessageSize: number
 
-  // The message that is being decoded: the reserved bits that it began with, and what has become of it so far.
+  // The message that is being decoded.
+  /** The reserved bits of its first frame. */
   private reserved = 0
-  private isText = false
+  /** Whether an extension encoded a text, whose decoded bytes must be UTF-8. */
+  private isEncodedText = false
+  /** Made for the first fragment. */
   private text: TextValidator | undefined
-  private size = 0
+  private decodedSize = 0
 
-  constructor(running: ReadonlyArray<Running>, limit: number) {
-    this.running = running
-    this.limit = limit
-    this.reservedBits = running.reduce((bits, { reservedBits }) => bits | reservedBits, 0)
-    this.acceptPieces = running.every(({ session }) => session.acceptsPieces === true)
+  constructor(opened: ReadonlyArray<OpenExtension>, maxMessageSize: number) {
+    this.opened = opened
+    this.maxMessageSize = maxMessageSize
+    this.reservedBits = opened.reduce((bits, { reservedBits }) => bits | reservedBits, 0)
+    this.acceptPieces = opened.every(({ session }) => session.acceptsPieces === true)
   }
 
-  /** Whether a message with these reserved bits is something else before it is decoded. */
+  /** Whether an extension encoded the message whose first frame has these reserved bits. */
   isEncoded(reserved: number): boolean {
-    for (let i = 0; i < this.running.length; i++) {
-      if (isFor(this.running[i], reserved)) return true
+    for (let i = 0; i < this.opened.length; i++) {
+      if (isFor(this.opened[i], reserved)) return true
     }
     return false
   }
 
-  /** What a data frame is sent as. */
+  /** Encodes an outbound data frame. */
   encode(frame: Frame, options: Extension.SendOptions): Outcome<never> {
     return this.encodeFrom(0, frame, options)
   }
 
-  /** What a data frame was before it was encoded. */
+  /** Decodes an inbound data frame, and checks that decoded text is UTF-8. */
   decode(frame: Frame): Outcome<ProtocolError> {
     if (frame.opcode !== Opcode.Continuation) {
       this.reserved = frame.reserved
-      this.isText = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved)
+      this.isEncodedText = frame.opcode === Opcode.Text && this.isEncoded(frame.reserved)
       this.text = undefined
-      this.size = 0
+      this.decodedSize = 0
     }
-    const outcome = this.decodeFrom(this.running.length - 1, frame)
+    const outcome = this.decodeFrom(this.opened.length - 1, frame)
     return frame instanceof Piece ? toPiece(outcome, frame) : outcome
   }
 
-  // One extension after the other, without delay as far as none takes time.
+  // Each loop passes a frame on synchronously until an extension returns an Effect, which continues the loop.
 
   private encodeFrom(index: number, frame: Frame, options: Extension.SendOptions): Outcome<never> {
-    for (let i = index; i < this.running.length; i++) {
+    for (let i = index; i < this.opened.length; i++) {
       let outcome: Outcome<never>
       try {
-        outcome = this.running[i].session.encode(frame, options)
+        outcome = this.opened[i].session.encode(frame, options)
       } catch (defect) {
         return thrown(defect)
       }
       if (Effect.isEffect(outcome)) {
-        return Effect.flatMap(outcome, (it) => toEffect(this.encodeFrom(i + 1, it, options)))
+        return Effect.flatMap(outcome, (encoded) => toEffect(this.encodeFrom(i + 1, encoded, options)))
       }
       frame = outcome
     }
@@ -85,32 +89,32 @@ export class Extensions {
 
   private decodeFrom(index: number, frame: Frame): Outcome<ProtocolError> {
     for (let i = index; i >= 0; i--) {
-      if (!isFor(this.running[i], this.reserved)) continue
+      if (!isFor(this.opened[i], this.reserved)) continue
       let outcome: Outcome<ProtocolError>
       try {
-        outcome = this.running[i].session.decode(frame, this.room)
+        outcome = this.opened[i].session.decode(frame, this.budget)
       } catch (defect) {
         return thrown(defect)
       }
       if (outcome instanceof Error) return outcome
       if (!(outcome instanceof Frame)) {
-        return Effect.flatMap(outcome, (it) => toEffect(this.decodeFrom(i - 1, it)))
+        return Effect.flatMap(outcome, (decoded) => toEffect(this.decodeFrom(i - 1, decoded)))
       }
       frame = outcome
     }
     return this.check(frame)
   }
 
-  /** What the message at hand has room for; one frame of it has room for no more than an array can hold. */
-  private get room(): Extension.SizeBudget {
-    return { used: this.size, limit: Math.min(this.limit, this.size + maxBytes) }
+  /** The budget of the current message. One frame must fit into one array. */
+  private get budget(): Extension.SizeBudget {
+    return { used: this.decodedSize, limit: Math.min(this.maxMessageSize, this.decodedSize + maxBytes) }
   }
 
   /** Checks decoded text (RFC 6455 §8.1). */
   private check(frame: Frame): Frame | ProtocolError {
     const { fin, payload } = frame
-    this.size += payload.length
-    if (!this.isText) return frame
+    this.decodedSize += payload.length
+    if (!this.isEncodedText) return frame
     // Most messages have one frame, and need no state between two.
     const isWhole = fin && this.text === undefined
     const offset = isWhole ? findInvalid(payload) : (this.text ??= new TextValidator()).check(payload, fin)
@@ -118,19 +122,21 @@ export class Extensions {
   }
 }
 
-const isFor = ({ reservedBits }: Running, reserved: number): boolean =>
+/** Whether an extension decodes a message with these reserved bits. */
+const isFor = ({ reservedBits }: OpenExtension, reserved: number): boolean =>
   reservedBits === 0 || (reserved & reservedBits) !== 0
 
-/** A decoded piece, marked as such. */
+/** Makes a piece of what an extension decoded of the piece `encoded`. */
 const toPiece = (outcome: Outcome<ProtocolError>, encoded: Piece): Outcome<ProtocolError> => {
   const mark = ({ fin, opcode, payload, reserved }: Frame) => new Piece(opcode, payload, fin, reserved, encoded)
   if (outcome instanceof Frame) return outcome === encoded ? outcome : mark(outcome)
   return outcome instanceof Error ? outcome : Effect.map(outcome, mark)
 }
 
-/** What an extension throws must not come out where bytes are read: it is the program's mistake, not the peer's. */
+/** Lets the fiber that sends or receives die: the program is at fault, not the peer, and the transport's callback must not throw. */
 const thrown = (defect: unknown): Effect.Effect<never> => Effect.die(defect)
 
+/** An error may be an Effect too, which fails with it. */
 const toEffect = <E>(outcome: Outcome<E>): Effect.Effect<Frame, E> =>
   Effect.isEffect(outcome)
     ? outcome as Effect.Effect<Frame, E>
@@ -138,14 +144,17 @@ const toEffect = <E>(outcome: Outcome<E>): Effect.Effect<Frame, E> =>
     ? Effect.fail(outcome as E)
     : Effect.succeed(outcome as Frame)
 
-/** Begins the work of the extensions that were agreed on. */
+/** Opens the sessions of the negotiated extensions. Returns undefined without extensions. */
 export const start = (
-  agreed: ReadonlyArray<Extension.Negotiated>,
-  limit: number = defaultMaxMessageSize
+  negotiated: ReadonlyArray<Extension.Negotiated>,
+  maxMessageSize: number = defaultMaxMessageSize
 ): Effect.Effect<Extensions | undefined, never, Scope.Scope> =>
-  agreed.length === 0
+  negotiated.length === 0
     ? Effect.succeed(undefined)
     : Effect.map(
-      Effect.forEach(agreed, ({ open, reservedBits }) => Effect.map(open, (session) => ({ reservedBits, session }))),
-      (running) => new Extensions(running, limit)
+      Effect.forEach(
+        negotiated,
+        ({ open, reservedBits }) => Effect.map(open, (session) => ({ reservedBits, session }))
+      ),
+      (opened) => new Extensions(opened, maxMessageSize)
     )

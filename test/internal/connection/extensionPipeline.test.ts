@@ -1,4 +1,4 @@
-/** Extensions at work in a connection (RFC 6455 §9). */
+/** The extensions of a connection (RFC 6455 §9). */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Connection, Extension, Frame, Message, ProtocolError, Transport, WebSocketClient } from "effect-ws"
@@ -12,7 +12,7 @@ const { Rsv2, Rsv3 } = Frame.Reserved
 const withPayload = (frame: Frame.Frame, payload: Uint8Array, reserved: number) =>
   new Frame.Frame(frame.opcode, payload, frame.fin, reserved)
 
-/** Appends a byte to each frame, and marks the first of a message with a reserved bit. What it takes off must be that byte. */
+/** Appends a byte to each frame, sets a reserved bit on the first of a message, and removes both; rejects another byte. */
 const stamp = (byte: number, reservedBit: number): Extension.Session => ({
   encode: (frame) =>
     withPayload(
@@ -30,8 +30,8 @@ const stamp = (byte: number, reservedBit: number): Extension.Session => ({
   }
 })
 
-/** The same, but each frame takes the time that `wait` takes. */
-const slowly = (session: Extension.Session, wait: Effect.Effect<void>): Extension.Session => ({
+/** Waits before it encodes or decodes each frame. */
+const delayed = (session: Extension.Session, wait: Effect.Effect<void>): Extension.Session => ({
   encode: (frame, options) => Effect.map(wait, () => session.encode(frame, options) as Frame.Frame),
   decode: (frame, room) =>
     Effect.flatMap(wait, () => {
@@ -40,15 +40,15 @@ const slowly = (session: Extension.Session, wait: Effect.Effect<void>): Extensio
     })
 })
 
-const agreed = (session: Extension.Session, reservedBits: number, name = "x-stamp"): Extension.Negotiated => ({
+const negotiate = (session: Extension.Session, reservedBits: number, name = "x-stamp"): Extension.Negotiated => ({
   entry: { name, parameters: [] },
   reservedBits,
   open: Effect.succeed(session)
 })
 
-const one = agreed(stamp(1, Rsv2), Rsv2, "x-one")
-const two = agreed(stamp(2, Rsv3), Rsv3, "x-two")
-const always = agreed(stamp(3, 0), 0, "x-always")
+const one = negotiate(stamp(1, Rsv2), Rsv2, "x-one")
+const two = negotiate(stamp(2, Rsv3), Rsv3, "x-two")
+const always = negotiate(stamp(3, 0), 0, "x-always")
 
 const wire = (frames: ReadonlyArray<Frame.Frame>) =>
   frames.map(({ opcode, payload, reserved }) => [opcode, reserved, ...payload])
@@ -58,8 +58,8 @@ const text = (bytes: ReadonlyArray<number>, reserved: number, fin = true) =>
 const continuation = (bytes: ReadonlyArray<number>, fin = true) =>
   new Frame.Frame(Frame.Opcode.Continuation, Uint8Array.from(bytes), fin)
 
-describe("sending", () => {
-  it.effect("passes through all, the first that was agreed on first (§9.1)", () =>
+describe("send", () => {
+  it.effect("passes each frame through all extensions, the first negotiated first (§9.1)", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [one, two, always] })
       yield* connection.send("a")
@@ -76,30 +76,37 @@ describe("sending", () => {
       assert.deepStrictEqual(connection.extensions.map(({ name }) => name), ["x-one", "x-two", "x-always"])
     }))
 
-  it.effect("tells extensions how a message is to be sent", () =>
+  it.effect("passes the options of the message to the extensions", () =>
     Effect.gen(function*() {
-      const told: Array<Extension.SendOptions> = []
-      const listener: Extension.Session = {
+      const received: Array<Extension.SendOptions> = []
+      const recorder: Extension.Session = {
         encode: (frame, options) => {
-          told.push(options)
+          received.push(options)
           return frame
         },
         decode: (frame) => frame
       }
-      const { connection } = yield* makeRaw({ role: "server", negotiated: [agreed(listener, 0)] })
+      const { connection } = yield* makeRaw({ role: "server", negotiated: [negotiate(recorder, 0)] })
       yield* connection.send("a", { compress: false })
       yield* connection.sendAll(["b"], { compress: true })
       yield* connection.sendFragments(Stream.make("c"), { compress: false })
       yield* connection.sendFrame(Frame.text("d"), { compress: false })
       yield* connection.sendFrame(Frame.text("e"))
       yield* connection.send("f")
-      assert.deepStrictEqual(told.map(({ compress }) => compress), [false, true, false, false, undefined, undefined])
+      assert.deepStrictEqual(received.map(({ compress }) => compress), [
+        false,
+        true,
+        false,
+        false,
+        undefined,
+        undefined
+      ])
     }))
 
-  it.effect("keeps the order where an extension takes its time, and lets control frames pass", () =>
+  it.effect("keeps the order of messages while an extension waits, and sends control frames meanwhile", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
-      const slow = agreed(slowly(stamp(1, Rsv2), Deferred.await(gate)), Rsv2)
+      const slow = negotiate(delayed(stamp(1, Rsv2), Deferred.await(gate)), Rsv2)
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [slow] })
       const fibers = yield* Effect.forEach(
         [connection.sendAll(["a", "b"]), connection.send("c"), connection.sendFragments(Stream.make("d", "e"))],
@@ -115,7 +122,7 @@ describe("sending", () => {
       assert.deepStrictEqual(sent, ["a", "b", "c", "d", "e"])
     }))
 
-  it.effect("sends what it has begun to encode, also when the sender is interrupted", () =>
+  it.effect("sends each message that it began to encode, also if the sender is interrupted", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const encoded: Array<number> = []
@@ -127,7 +134,7 @@ describe("sending", () => {
             return inner.encode(frame, options)
           }
         }
-        const slow = agreed(slowly(counting, Effect.yieldNow), Rsv2)
+        const slow = negotiate(delayed(counting, Effect.yieldNow), Rsv2)
         const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [slow] })
         return {
           effect: connection.send("a"),
@@ -145,10 +152,10 @@ describe("sending", () => {
       assert.isAbove(points, 3)
     }))
 
-  it.effect("fails when the connection ends while a message is being encoded", () =>
+  it.effect("fails if the connection ends while an extension encodes the message", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()
-      const slow = agreed(slowly(stamp(1, Rsv2), Deferred.await(gate)), Rsv2)
+      const slow = negotiate(delayed(stamp(1, Rsv2), Deferred.await(gate)), Rsv2)
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [slow] })
       const sending = yield* Effect.forkChild(Effect.flip(connection.send("a")), { startImmediately: true })
       peer.transport.destroy()
@@ -158,8 +165,8 @@ describe("sending", () => {
     }))
 })
 
-describe("receiving", () => {
-  it.effect("passes through those whose bit is set, the last first", () =>
+describe("receive", () => {
+  it.effect("passes each message through the extensions whose bit is set, the last negotiated first", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [one, two] })
       peer.send(
@@ -176,7 +183,7 @@ describe("receiving", () => {
       assert.deepStrictEqual(got.map(contentOf), ["a", "b", "c", "d", "ef"])
     }))
 
-  it.effect("gives decoded frames, fragments and batches too", () =>
+  it.effect("returns decoded fragments and frames", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [one] })
       peer.send(text([0x61, 1], Rsv2, false), continuation([0x62, 1]), text([0x63, 1], Rsv2), text([0x64, 1], Rsv2))
@@ -189,7 +196,7 @@ describe("receiving", () => {
       assert.deepStrictEqual(wire(frames), [[1, 0, 0x63]])
     }))
 
-  it.effect("decodes no more at a time than the mark allows", () =>
+  it.effect("decodes no more frames at a time than the high-water mark allows", () =>
     Effect.gen(function*() {
       let decoded = 0
       const inflate: Extension.Session = {
@@ -202,7 +209,7 @@ describe("receiving", () => {
       const { connection, peer } = yield* makeRaw({
         role: "server",
         inboundHighWaterMark: 4000,
-        negotiated: [agreed(inflate, Rsv2)]
+        negotiated: [negotiate(inflate, Rsv2)]
       })
       peer.send(...Array.from({ length: 20 }, () => new Frame.Frame(Frame.Opcode.Binary, Uint8Array.of(1), true, Rsv2)))
       yield* settle
@@ -212,10 +219,10 @@ describe("receiving", () => {
       assert.isAtMost(decoded, 5)
     }))
 
-  it.effect("loses nothing when a receive is interrupted while a frame is being decoded", () =>
+  it.effect("loses no message if it is interrupted while an extension decodes a frame", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
-        const slow = agreed(slowly(stamp(1, Rsv2), Effect.yieldNow), Rsv2)
+        const slow = negotiate(delayed(stamp(1, Rsv2), Effect.yieldNow), Rsv2)
         const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [slow] })
         const got: Array<unknown> = []
         return {
@@ -233,9 +240,9 @@ describe("receiving", () => {
       assert.isAbove(points, 5)
     }))
 
-  it.effect("gives each of several fibers messages of its own", () =>
+  it.effect("returns a different message to each of several fibers", () =>
     Effect.gen(function*() {
-      const slow = agreed(slowly(stamp(1, Rsv2), Effect.yieldNow), Rsv2)
+      const slow = negotiate(delayed(stamp(1, Rsv2), Effect.yieldNow), Rsv2)
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [slow] })
       const fibers = yield* Effect.replicateEffect(Effect.forkChild(connection.receive, { startImmediately: true }), 3)
       peer.send(text([0x61, 1], Rsv2), text([0x62, 1], Rsv2), text([0x63, 1], Rsv2))
@@ -244,14 +251,16 @@ describe("receiving", () => {
     }))
 })
 
-describe("what cannot be decoded", () => {
+describe("invalid data", () => {
   const table: ReadonlyArray<
     readonly [what: string, frames: ReadonlyArray<Frame.Frame>, tag: string, code: number, facts: object]
   > = [
-    ["data that makes no sense", [text([0x61], Rsv2)], "InvalidExtensionData", 1007, { problem: "byte 1 is missing" }],
-    ["a message over the limit", [text([1, 2, 3, 4, 5, 1], Rsv2)], "MessageTooLarge", 1009, { size: 5, limit: 4 }],
+    ["data that the extension rejects", [text([0x61], Rsv2)], "InvalidExtensionData", 1007, {
+      problem: "byte 1 is missing"
+    }],
+    ["a message above the limit", [text([1, 2, 3, 4, 5, 1], Rsv2)], "MessageTooLarge", 1009, { size: 5, limit: 4 }],
     [
-      "a message over the limit with its second fragment",
+      "a message whose second fragment exceeds the limit",
       [text([0x61, 0x62, 1], Rsv2, false), continuation([0x61, 0x62, 0x63, 1])],
       "MessageTooLarge",
       1009,
@@ -259,23 +268,23 @@ describe("what cannot be decoded", () => {
     ],
     ["text that is not UTF-8 (§8.1)", [text([0x61, 0xff, 1], Rsv2)], "InvalidUtf8", 1007, { offset: 1 }],
     [
-      "text that ends in the middle of a code point",
+      "text that ends inside a code point",
       [text([0xc3, 1], Rsv2, false), continuation([1])],
       "InvalidUtf8",
       1007,
       { offset: 1 }
     ]
   ]
-  for (const mode of ["at once", "in time"]) {
-    const session = mode === "at once" ? stamp(1, Rsv2) : slowly(stamp(1, Rsv2), Effect.yieldNow)
+  for (const when of ["at once", "after a wait"]) {
+    const session = when === "at once" ? stamp(1, Rsv2) : delayed(stamp(1, Rsv2), Effect.yieldNow)
     for (const [what, frames, tag, code, facts] of table) {
-      it.effect(`fails the connection with ${code} for ${what}, found ${mode}`, () =>
+      it.effect(`fails the connection with ${code} for ${what}, found ${when}`, () =>
         Effect.gen(function*() {
           const { connection, peer } = yield* makeRaw({
             role: "server",
             maxMessageSize: 8,
             negotiated: [
-              agreed({ ...session, decode: (frame, room) => session.decode(frame, { ...room, limit: 4 }) }, Rsv2)
+              negotiate({ ...session, decode: (frame, room) => session.decode(frame, { ...room, limit: 4 }) }, Rsv2)
             ]
           })
           peer.send(...frames)
@@ -288,15 +297,15 @@ describe("what cannot be decoded", () => {
     }
   }
 
-  it.effect("does not take encoded text for text", () =>
+  it.effect("checks that a text is UTF-8 after decoding, not before", () =>
     Effect.gen(function*() {
-      const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [agreed(stamp(0xff, Rsv2), Rsv2)] })
+      const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [negotiate(stamp(0xff, Rsv2), Rsv2)] })
       peer.send(text([0x61, 0xff], Rsv2), text([0xc3, 0xff], Rsv2, false), continuation([0xa9, 0xff]))
       const got = yield* Effect.replicateEffect(connection.receive, 2)
       assert.deepStrictEqual(got.map(contentOf), ["a", "é"])
     }))
 
-  it.effect("is told to whoever reads it after the connection ended well", () =>
+  it.effect("fails a receive after a clean close with the cause", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [one] })
       peer.send(text([0x61, 1], Rsv2), text([0x62], Rsv2), Frame.close(1000))
@@ -306,7 +315,7 @@ describe("what cannot be decoded", () => {
       assert.strictEqual(ended.cause?._tag, "InvalidExtensionData")
     }))
 
-  it.effect("is the program's defect when the extension throws, and not the end of the process", () =>
+  it.effect("an extension that throws kills the fiber that sends or receives, not the process", () =>
     Effect.gen(function*() {
       const broken: Extension.Session = {
         encode: () => {
@@ -316,7 +325,7 @@ describe("what cannot be decoded", () => {
           throw new Error("cannot decode")
         }
       }
-      const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [agreed(broken, Rsv2)] })
+      const { connection, peer } = yield* makeRaw({ role: "server", negotiated: [negotiate(broken, Rsv2)] })
       peer.send(text([0x61], Rsv2))
       yield* settle
       assert.isTrue(Exit.hasDies(yield* Effect.exit(connection.receive)))
@@ -326,27 +335,27 @@ describe("what cannot be decoded", () => {
     }))
 })
 
-describe("a session's Scope", () => {
-  it.effect("is closed after the connection", () =>
+describe("the Scope of a session", () => {
+  it.effect("closes after the connection", () =>
     Effect.gen(function*() {
-      const told: Array<string> = []
+      const events: Array<string> = []
       const [left, right] = yield* Transport.makePair()
       yield* Connection.make(right, { role: "client" })
       const scope = yield* Scope.make()
       const open = Effect.as(
         Effect.acquireRelease(
-          Effect.sync(() => told.push("opened")),
-          () => Effect.sync(() => told.push("released"))
+          Effect.sync(() => events.push("opened")),
+          () => Effect.sync(() => events.push("released"))
         ),
         stamp(1, Rsv2)
       )
       const connection = yield* Connection.make(left, { role: "server", negotiated: [{ ...one, open }] }).pipe(
         Scope.provide(scope)
       )
-      yield* Effect.forkChild(Effect.map(connection.closed, () => told.push("closed")), { startImmediately: true })
+      yield* Effect.forkChild(Effect.map(connection.closed, () => events.push("closed")), { startImmediately: true })
       yield* Scope.close(scope, Exit.void)
       yield* settle
-      assert.deepStrictEqual(told, ["opened", "closed", "released"])
+      assert.deepStrictEqual(events, ["opened", "closed", "released"])
     }))
 })
 
@@ -363,7 +372,7 @@ describe("over the network", () => {
   })
   const confirming = stamped(() => Effect.succeed(stamp(9, Rsv2)))
 
-  it.live("is agreed on in the handshake, and used", () =>
+  it.live("negotiates an extension in the handshake, and uses it", () =>
     Effect.gen(function*() {
       const released: Array<string> = []
       yield* Effect.scoped(Effect.gen(function*() {
@@ -386,7 +395,7 @@ describe("over the network", () => {
       assert.deepStrictEqual(released, ["server"])
     }))
 
-  it.live("ends the socket when it cannot begin, and lets go of what had begun", () =>
+  it.live("ends the socket if a session fails to open, and closes its Scope", () =>
     Effect.gen(function*() {
       const released: Array<string> = []
       const broken: Extension.Extension = {
@@ -395,7 +404,7 @@ describe("over the network", () => {
           parameters,
           open: Effect.andThen(
             Effect.addFinalizer(() => Effect.sync(() => released.push("server"))),
-            Effect.die("it cannot begin")
+            Effect.die("the session failed to open")
           )
         })
       }
@@ -406,7 +415,7 @@ describe("over the network", () => {
       assert.deepStrictEqual(yield* server.connections, [])
     }))
 
-  it.effect("that takes too long to begin ends the socket with handshakeTimeout: no handler waits for it", () =>
+  it.effect("ends the socket after handshakeTimeout if a session does not open, and runs no handler", () =>
     Effect.gen(function*() {
       const slow: Extension.Extension = {
         ...stamped(() => "unused"),
@@ -423,13 +432,13 @@ describe("over the network", () => {
       assert.isUndefined(waiting.pollUnsafe())
       yield* TestClock.adjust("1 second")
       assert.isFalse((yield* Fiber.join(waiting)).clean)
-      // Its place is somebody else's.
+      // It does not count as a connection any more.
       const plain = yield* WebSocketClient.connect(server.url)
       assert.strictEqual((yield* plain.closed).code, 1000)
       assert.strictEqual(handled, 1)
     }))
 
-  it.live("is refused by a client that did not mean it so", () =>
+  it.live("fails connect with ExtensionMismatch if the client rejects the accepted parameters", () =>
     Effect.gen(function*() {
       const server = yield* serve(Effect.flatMap(Connection.Connection, ({ closed }) => closed), {
         serve: { extensions: [confirming] }
@@ -444,8 +453,8 @@ describe("over the network", () => {
     }))
 })
 
-describe("messages", () => {
-  it("are checked as text only where they are text", () => {
+describe("Message.Validator", () => {
+  it("checks a text for UTF-8 only if no extension encoded it", () => {
     const validator = new Message.Validator({}, (reserved) => reserved !== 0)
     const invalid = Uint8Array.of(0xff)
     assert.isUndefined(validator.check(new Frame.Frame(Frame.Opcode.Text, invalid, true, Rsv2)))
