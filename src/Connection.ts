@@ -506,7 +506,8 @@ export interface MakeOptions extends Options {
 export const make: (
   transport: Transport,
   options: MakeOptions
-) => Effect.Effect<Connection, never, Scope.Scope> = (transport, options) => internal.makeScoped(transport, options)
+) => Effect.Effect<Connection, never, Scope.Scope> = (transport, options) =>
+  Effect.orDie(internal.makeScoped(transport, options))
 
 /**
  * Options of `broadcast`.

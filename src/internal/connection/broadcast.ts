@@ -8,7 +8,7 @@ import type * as Message from "../../Message.ts"
 import { broadcastTarget, hooksOf } from "./hooks.ts"
 import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
 import { atLeast } from "../runtime/optionChecks.ts"
-import { beyondMark } from "./sendQueue.ts"
+import { aboveMarkToken } from "./sendQueue.ts"
 import { nextTurn } from "../runtime/turns.ts"
 import { sliceSize } from "../deflate/zlibStream.ts"
 
@@ -28,7 +28,7 @@ export const broadcast = (
     if (problem !== undefined) return Effect.die(problem)
     const sendables = sendablesOf(messages)
     if (sendables instanceof InvalidInput) return failInvalid(sendables)
-    const sender = slowConsumer === "wait" ? undefined : beyondMark
+    const sender = slowConsumer === "wait" ? undefined : aboveMarkToken
     let bytes: Uint8Array | undefined
     const pace = new Pace(() => Math.ceil(sliceSize / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
     const waiting: Array<Effect.Effect<void>> = []
@@ -39,10 +39,10 @@ export const broadcast = (
           ignoreClosed(Effect.andThen(pace.turn, sendWith(connection, messages, options, maxBufferedAmount)))
         )
       } else if (slowConsumer !== "wait" && target.isBehind(maxBufferedAmount)) {
-        if (slowConsumer === "close") target.closeSlow()
+        if (slowConsumer === "close") target.closeSlowConsumer()
         else target.skip(sendables.length)
       } else if (!target.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, sender)) {
-        waiting.push(ignoreClosed(target.sendInTurn(sendables, options, sender, pace.turn)))
+        waiting.push(ignoreClosed(target.sendFrames(sendables, options, sender, pace.turn)))
       }
     }
     return waiting.length === 0

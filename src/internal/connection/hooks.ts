@@ -9,7 +9,7 @@ import type { Connection } from "../../Connection.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type { SendOptions } from "../../Extension.ts"
 import type { Sendable } from "./input.ts"
-import type { beyondMark } from "./sendQueue.ts"
+import type { aboveMarkToken } from "./sendQueue.ts"
 
 /** Ends all reads at once, before it is known how the connection ends. */
 export const stopReceiving: unique symbol = Symbol.for("effect-ws/Connection/stopReceiving")
@@ -22,17 +22,17 @@ export interface BroadcastTarget {
   /** Whether the peer is a slow consumer: more than so many bytes of broadcasts wait for it. */
   readonly isBehind: (maxBufferedAmount: number) => boolean
   /** Closes the connection with the cause `SlowConsumer`. */
-  readonly closeSlow: () => void
+  readonly closeSlowConsumer: () => void
   /** Counts messages that a broadcast did not send. */
   readonly skip: (messages: number) => void
   /** Writes frames as a server without extensions encodes them. Returns false if that is not possible at once. */
-  readonly writeEncoded: (bytes: Uint8Array, messages: number, sender: typeof beyondMark | undefined) => boolean
-  /** Sends messages before what is sent later, once `begin` has succeeded. */
-  readonly sendInTurn: (
+  readonly writeEncoded: (bytes: Uint8Array, messages: number, sender: typeof aboveMarkToken | undefined) => boolean
+  /** Reserves the turn of the connection, and sends messages once `ready` has succeeded. */
+  readonly sendFrames: (
     messages: ReadonlyArray<Sendable>,
     options: SendOptions | undefined,
-    sender: typeof beyondMark | undefined,
-    begin: Effect.Effect<void>
+    sender: typeof aboveMarkToken | undefined,
+    ready: Effect.Effect<void>
   ) => Effect.Effect<void, ConnectionClosed>
 }
 

@@ -1,29 +1,29 @@
 /**
- * Verdicts about a peer that does nothing. A deadline alone would also condemn
- * peers that did all they should while this process was busy: their bytes are
- * in the kernel, and nobody has read them. So a watch looks several times, each
- * time after the event loop had its turn, and reads once more before it judges.
+ * Timeouts for peers that do nothing. A plain deadline would also time out peers
+ * whose data is still unread because the event loop was blocked. So a watch takes
+ * several samples, each in a turn of its own, and reads once more before it calls
+ * `onTimeout`.
  */
 import type { Timer, Timers } from "../runtime/timers.ts"
 import { nextTurn } from "../runtime/turns.ts"
 
-/** How often a watch looks. However long this process was blocked meanwhile, that counts as one look. */
+/** The number of samples. However long the event loop is blocked between two of them, that counts as one. */
 const samples = 4
 
 export interface InactivityCallbacks {
-  /** Whether nothing has happened yet. */
+  /** Whether nothing has happened since the watch began. */
   readonly isInactive: () => boolean
-  /** Nothing has happened, all the time. */
+  /** Called when `isInactive` held in all samples. */
   readonly onTimeout: () => void
-  /** Something has happened. Found out when it is looked at, not before. */
+  /** Called by the first sample that finds activity, not when it happens. */
   readonly onActivity: () => void
 }
 
-/** Watches for `millis` at least, and a quarter more at most. Answers how to stop. */
+/** Watches for `millis`, or up to a quarter longer. Returns a function that stops the watch. */
 export const watchInactivity = (
   timers: Timers,
   millis: number,
-  { onActivity, onTimeout, isInactive }: InactivityCallbacks
+  { isInactive, onActivity, onTimeout }: InactivityCallbacks
 ): () => void => {
   let timer: Timer | undefined
   let stopped = false
@@ -36,7 +36,7 @@ export const watchInactivity = (
   const sample = () => {
     if (!isInactive()) onActivity()
     else if (--remaining > 0) timer = timers.schedule(millis / samples, sample)
-    // What has come by now is read in the turn of the event loop that begins after this.
+    // The next turn of the event loop reads what has arrived by now.
     else nextTurn(finalCheck)
   }
   timer = timers.schedule(millis / samples, sample)

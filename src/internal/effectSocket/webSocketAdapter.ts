@@ -15,7 +15,7 @@ import type * as Connection from "../../Connection.ts"
 import { InvalidInput } from "../../ConnectionError.ts"
 import type { ConnectError } from "../../HandshakeError.ts"
 import type * as Message from "../../Message.ts"
-import { closeProblem } from "../connection/connection.ts"
+import { checkClose } from "../connection/sendRules.ts"
 import { copyOf, sendableOf } from "../connection/input.ts"
 
 type EventName = "open" | "message" | "error" | "close"
@@ -67,7 +67,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
 
   /** Closes, behind what was sent. Throws where it cannot be closed with this, as every WebSocket of this kind. */
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
-    const problem = closeProblem(code, reason)
+    const problem = checkClose(code, reason)
     if (problem !== undefined) throw problem
     if (this.readyState >= states.closing) return
     this.readyState = states.closing

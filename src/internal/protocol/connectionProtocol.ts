@@ -43,7 +43,7 @@ export class Received {
 export type State = "Open" | "Closing" | "Closed"
 
 export class Protocol {
-  private readonly role: Frame.Role
+  readonly role: Frame.Role
   private readonly autoPong: boolean
   private readonly autoClose: boolean
   private readonly decoder: Frame.Decoder

@@ -19,9 +19,9 @@ export const annotateRequest = ({ key, path, remoteAddress }: Request) =>
 
 /** Annotates records with the request, the span and the close code. A connection that is open closes with 1011 when its handler fails. */
 const annotateConnection = (connection: ConnectionImpl) => {
-  const { closingCode = CloseCode.InternalError, request, span } = connection
+  const { closing: { code = CloseCode.InternalError }, request, span } = connection
   const annotate = Effect.annotateLogs({
-    "websocket.close.code": closingCode,
+    "websocket.close.code": code,
     ...span === undefined ? {} : { "trace.id": span.traceId, "span.id": span.spanId }
   })
   return (log: Effect.Effect<void>) => annotate(annotateRequest(request)(log))
@@ -36,7 +36,7 @@ export const logHandlerFailure = (connection: ConnectionImpl, cause: Cause.Cause
   const errors = cause.reasons.flatMap((reason) =>
     reason._tag === "Interrupt" ? [] : [reason._tag === "Die" ? reason.defect : reason.error]
   )
-  const unexpected = errors.some((error) => !connection.isExpectedEnd(error))
+  const unexpected = errors.some((error) => !connection.closing.isExpectedEnd(error))
   // If no error is unexpected, each of them says how the connection ended.
   const invalid = unexpected
     ? undefined

@@ -7,7 +7,8 @@ import type { Extension } from "../../Extension.ts"
 import type * as Handshake from "../../Handshake.ts"
 import { InvalidOption } from "../../HandshakeError.ts"
 import type { ServeOptions } from "../../WebSocketServer.ts"
-import { closeProblem, defaultCloseTimeout } from "../connection/connection.ts"
+import { defaultCloseTimeout } from "../connection/closing.ts"
+import { checkClose } from "../connection/sendRules.ts"
 import { checkConnection } from "../connection/options.ts"
 import { parse } from "../protocol/url.ts"
 import { atLeast, type Checked, invalidOption, nonNegativeDuration, positiveDuration } from "../runtime/optionChecks.ts"
@@ -82,7 +83,7 @@ const checkOrigin = (policy: Handshake.OriginPolicy | undefined): Checked => {
 
 const checkShutdownClose = (close: ServeOptions["shutdownClose"]): Checked => {
   if (close === undefined) return undefined
-  const problem = closeProblem(close.code, close.reason ?? "")
+  const problem = checkClose(close.code, close.reason ?? "")
   return problem === undefined
     ? undefined
     : new InvalidOption({ option: "shutdownClose", problem: problem.message })

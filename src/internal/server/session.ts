@@ -117,7 +117,7 @@ export class Session implements Node<Session> {
   /** Closes the connection; without one, rejects the request with 503. */
   shutdown(close: SessionSettings["shutdownClose"]): void {
     if (this.connection === undefined) this.overrideDecision(serviceUnavailable())
-    else this.connection.sendClose(close)
+    else this.connection.closing.close(close)
   }
 
   private awaitDecision(request: Handshake.Request, fiber: Fiber.Fiber<Handshake.Decision, Handshake.Reject>): void {
@@ -238,7 +238,7 @@ export class Session implements Node<Session> {
       Context.add(Connection, connection),
       Context.add(Scope.Scope, scope)
     )
-    const closed = Scope.addFinalizerExit(scope, (exit) => connection.closeOnExit(exit))
+    const closed = Scope.addFinalizerExit(scope, (exit) => connection.closing.closeOnExit(exit))
     this.fiber = fiber = Effect.runForkWith(handlerContext)(
       Effect.onExit(Effect.andThen(closed, host.handler), (exit) => {
         const closing = Effect.catchCause(Scope.close(scope, exit), (cause) => logFinalizerDefect(connection, cause))

@@ -79,7 +79,7 @@ export class Sessions<in Services> implements SessionHost {
   /** The connections that are open. */
   get connections(): Array<Connection> {
     return Array.from(this.all).flatMap(({ connection }) =>
-      connection === undefined || connection.ended !== undefined ? [] : [connection]
+      connection === undefined || connection.closing.closed !== undefined ? [] : [connection]
     )
   }
 

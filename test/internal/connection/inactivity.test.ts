@@ -7,74 +7,74 @@ import { turn } from "../../support/memory.ts"
 
 const begin = Effect.gen(function*() {
   const timers = Timers.of(yield* Effect.context<never>())
-  const state = { quiet: true, verdict: "none" }
+  const state = { isInactive: true, called: "nothing" }
   const stop = watchInactivity(timers, 4000, {
-    isInactive: () => state.quiet,
+    isInactive: () => state.isInactive,
     onTimeout: () => {
-      state.verdict = "condemned"
+      state.called = "onTimeout"
     },
     onActivity: () => {
-      state.verdict = "acquitted"
+      state.called = "onActivity"
     }
   })
   return { state, stop }
 })
 
-describe("watch", () => {
-  it.effect("condemns who was quiet all the time", () =>
+describe("watchInactivity", () => {
+  it.effect("calls onTimeout when the peer stays inactive", () =>
     Effect.gen(function*() {
       const { state } = yield* begin
       yield* TestClock.adjust("3999 millis")
-      assert.strictEqual(state.verdict, "none")
+      assert.strictEqual(state.called, "nothing")
       yield* TestClock.adjust("1 millis")
       yield* turn
-      assert.strictEqual(state.verdict, "condemned")
+      assert.strictEqual(state.called, "onTimeout")
     }))
 
-  it.effect("acquits who was not, when it looks", () =>
+  it.effect("calls onActivity with the first sample that finds activity", () =>
     Effect.gen(function*() {
       const { state } = yield* begin
-      state.quiet = false
+      state.isInactive = false
       yield* TestClock.adjust("999 millis")
-      assert.strictEqual(state.verdict, "none")
+      assert.strictEqual(state.called, "nothing")
       yield* TestClock.adjust("1 millis")
-      assert.strictEqual(state.verdict, "acquitted")
+      assert.strictEqual(state.called, "onActivity")
     }))
 
-  /** Does something between the last look and the verdict, when what waits in the kernel is read. */
-  const atLast = (then: (watched: Effect.Success<typeof begin>) => void) =>
+  /** Does something between the last sample and the final check, when data from the kernel is read. */
+  const atLast = (then: (watch: Effect.Success<typeof begin>) => void) =>
     Effect.gen(function*() {
-      const watched = yield* begin
-      const { state } = watched
+      const watch = yield* begin
+      const { state } = watch
       yield* TestClock.adjust("3 seconds")
-      let quiet = true
-      Object.defineProperty(state, "quiet", {
+      let isInactive = true
+      Object.defineProperty(state, "isInactive", {
         set: (value: boolean) => {
-          quiet = value
+          isInactive = value
         },
         get: () => {
           // After the timers of this turn of the event loop.
-          setImmediate(() => then(watched))
-          return quiet
+          setImmediate(() => then(watch))
+          return isInactive
         }
       })
       yield* TestClock.adjust("1 second")
       yield* turn
-      return state.verdict
+      return state.called
     })
 
-  it.effect("acquits who is heard at the last moment", () =>
+  it.effect("calls onActivity for data that arrives before the final check", () =>
     Effect.gen(function*() {
-      assert.strictEqual(yield* atLast(({ state }) => (state.quiet = false)), "acquitted")
+      assert.strictEqual(yield* atLast(({ state }) => (state.isInactive = false)), "onActivity")
     }))
 
-  it.effect("says nothing once it is stopped, be it at the last moment", () =>
+  it.effect("calls nothing once it is stopped, even before the final check", () =>
     Effect.gen(function*() {
-      assert.strictEqual(yield* atLast(({ stop }) => stop()), "none")
+      assert.strictEqual(yield* atLast(({ stop }) => stop()), "nothing")
       const { state, stop } = yield* begin
       stop()
       yield* TestClock.adjust("10 seconds")
       yield* turn
-      assert.strictEqual(state.verdict, "none")
+      assert.strictEqual(state.called, "nothing")
     }))
 })

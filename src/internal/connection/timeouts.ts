@@ -1,0 +1,135 @@
+/** The timeouts of an open connection: peers that read nothing or too slowly, and connections without messages. */
+import * as Duration from "effect/Duration"
+import * as CloseCode from "../../CloseCode.ts"
+import type * as Connection from "../../Connection.ts"
+import { IdleTimeout, SlowConsumer, WriteTimeout } from "../../ConnectionError.ts"
+import type { Timers } from "../runtime/timers.ts"
+import type { Closing } from "./closing.ts"
+import { watchInactivity } from "./inactivity.ts"
+import type { SendQueue } from "./sendQueue.ts"
+
+const defaultSlowConsumerTimeout = Duration.seconds(10)
+const defaultWriteTimeout = Duration.seconds(30)
+
+interface Progress {
+  /** Whether there is a reason to watch. */
+  readonly applies: () => boolean
+  /** A number that changes with each progress. */
+  readonly current: () => number
+  readonly onTimeout: () => void
+}
+
+/** Calls `onTimeout` when there is no progress for `millis`. It watches again after progress, and does not restart once it was stopped. */
+class ProgressWatch {
+  private readonly timers: Timers
+  private readonly millis: number
+  private readonly progress: Progress
+  private stopWatch: (() => void) | undefined
+
+  constructor(timers: Timers, millis: number, progress: Progress) {
+    this.timers = timers
+    this.millis = millis
+    this.progress = progress
+  }
+
+  start(): void {
+    if (this.stopWatch === undefined) this.watch()
+  }
+
+  stop(): void {
+    this.stopWatch?.()
+  }
+
+  private watch(): void {
+    const { applies, current, onTimeout } = this.progress
+    const before = current()
+    this.stopWatch = watchInactivity(this.timers, this.millis, {
+      isInactive: () => applies() && current() === before,
+      onTimeout,
+      onActivity: () => {
+        this.stopWatch = undefined
+        if (applies()) this.watch()
+      }
+    })
+  }
+}
+
+/** Watches are made when they are first needed, because most connections are idle. */
+export class Timeouts {
+  private readonly sendQueue: SendQueue
+  private readonly closing: Closing
+  private readonly timers: Timers
+  private readonly writeTimeout: Duration.Input
+  /** Undefined if senders wait for slow consumers. */
+  private readonly slowConsumerTimeout: Duration.Input | undefined
+  private writeWatch: ProgressWatch | undefined
+  private slowConsumerWatch: ProgressWatch | undefined
+  private idleWatch: ProgressWatch | undefined
+
+  constructor(sendQueue: SendQueue, closing: Closing, timers: Timers, options: Connection.Options) {
+    this.sendQueue = sendQueue
+    this.closing = closing
+    this.timers = timers
+    this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
+    this.slowConsumerTimeout = options.slowConsumer === "close"
+      ? options.slowConsumerTimeout ?? defaultSlowConsumerTimeout
+      : undefined
+  }
+
+  /** Cuts the connection off when the peer reads nothing for `writeTimeout`, as long as the transport is above its mark. */
+  onHighWaterMark(): void {
+    if (this.sendQueue.closed !== undefined) return
+    this.writeWatch ??= this.makeWriteWatch(Duration.fromInputUnsafe(this.writeTimeout))
+    this.writeWatch.start()
+  }
+
+  private makeWriteWatch(duration: Duration.Duration): ProgressWatch {
+    const { sendQueue } = this
+    return new ProgressWatch(this.timers, Duration.toMillis(duration), {
+      applies: () => sendQueue.overHighWaterMark,
+      current: () => sendQueue.bytesFlushed,
+      onTimeout: () => {
+        const timeout = new WriteTimeout({ bufferedAmount: sendQueue.bufferedAmount, duration })
+        this.closing.cutOff(CloseCode.PolicyViolation, timeout)
+      }
+    })
+  }
+
+  /** Closes the connection when the transport does not drain for `slowConsumerTimeout` while a sender waits. */
+  onBlocked(): void {
+    if (this.slowConsumerTimeout === undefined) return
+    this.slowConsumerWatch ??= this.makeSlowConsumerWatch(this.slowConsumerTimeout)
+    this.slowConsumerWatch.start()
+  }
+
+  private makeSlowConsumerWatch(duration: Duration.Input): ProgressWatch {
+    const { sendQueue } = this
+    return new ProgressWatch(this.timers, Duration.toMillis(duration), {
+      applies: () => sendQueue.overHighWaterMark,
+      current: () => sendQueue.congestions,
+      onTimeout: () => this.closeSlowConsumer()
+    })
+  }
+
+  /** Closes the connection because the peer reads too slowly. */
+  closeSlowConsumer(cause = new SlowConsumer({ bufferedAmount: this.sendQueue.bufferedAmount })): void {
+    this.closing.fail(CloseCode.PolicyViolation, cause)
+  }
+
+  /** Closes the connection when `messageBytes` does not change for `duration`. */
+  watchIdle(duration: Duration.Duration, messageBytes: () => number): void {
+    this.idleWatch = new ProgressWatch(this.timers, Duration.toMillis(duration), {
+      applies: () => true,
+      current: messageBytes,
+      onTimeout: () => this.closing.fail(CloseCode.GoingAway, new IdleTimeout({ duration }))
+    })
+    this.idleWatch.start()
+  }
+
+  /** Closing has begun, which has a timeout of its own. */
+  stop(): void {
+    this.writeWatch?.stop()
+    this.slowConsumerWatch?.stop()
+    this.idleWatch?.stop()
+  }
+}

@@ -1,0 +1,91 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import { Frame } from "effect-ws"
+import { controlToken } from "../../../src/internal/connection/sendQueue.ts"
+import { makeSendQueue } from "../../support/sendQueue.ts"
+
+const microtask = Effect.promise(() => Promise.resolve())
+
+describe("WriteBuffer", () => {
+  for (const role of ["server", "client"] as const) {
+    it.effect(`writes frames of any size in the form of a ${role}`, () =>
+      Effect.gen(function*() {
+        const { network, send, sendQueue, wire } = makeSendQueue({ role, highWaterMark: 1_000_000 })
+        const texts = ["", "a", "b".repeat(4096), "c".repeat(4097), "d".repeat(70_000), "e"]
+        for (const text of texts) yield* send(text)
+        assert.deepStrictEqual(wire(), texts)
+        assert.deepStrictEqual([sendQueue.framesOut, sendQueue.bytesOut], [
+          texts.length,
+          Buffer.concat(network.writes).length
+        ])
+      }))
+
+    it(`encodes short strings of any script in the form of a ${role}`, () => {
+      const { sendQueue, wire } = makeSendQueue({ role, highWaterMark: 1_000_000 })
+      // The header of the third and the fourth is longer than that of an ASCII string of the same length.
+      const texts = ["", "é", "é".repeat(63), "世".repeat(42), "😀".repeat(20), "a".repeat(1365), "世".repeat(1365)]
+      for (const text of texts) sendQueue.writeMessage(text)
+      assert.deepStrictEqual(wire(), texts)
+    })
+  }
+
+  it.effect("flushes the frames of one turn in one write", () =>
+    Effect.gen(function*() {
+      const { network, send, sendQueue, wire } = makeSendQueue({ coalesce: true })
+      yield* send("a")
+      yield* send("b")
+      assert.deepStrictEqual([network.writes.length, sendQueue.bufferedAmount], [0, 6])
+      yield* microtask
+      assert.deepStrictEqual([network.writes.length, wire()], [1, ["a", "b"]])
+    }))
+
+  it.effect("collects frames while it is corked, across microtasks", () =>
+    Effect.gen(function*() {
+      const { network, send, sendQueue, wire } = makeSendQueue({ coalesce: true })
+      sendQueue.cork()
+      yield* send("a", controlToken)
+      yield* microtask
+      assert.strictEqual(network.writes.length, 0)
+      sendQueue.uncork()
+      assert.deepStrictEqual([network.writes.length, wire()], [1, ["a"]])
+    }))
+
+  it("flushes at once above 64 KiB, even if it is corked", () => {
+    const { network, sendQueue } = makeSendQueue({ coalesce: true, highWaterMark: 1_000_000 })
+    sendQueue.cork()
+    for (let sent = 0; sent < 64 * 1024; sent += 1000) {
+      assert.strictEqual(network.writes.length, 0)
+      sendQueue.write(Frame.binary(new Uint8Array(1000)))
+    }
+    assert.strictEqual(network.writes.length, 1)
+  })
+
+  it.effect("keeps the frames of two connections apart that write in the same turn", () =>
+    Effect.gen(function*() {
+      const one = makeSendQueue({ coalesce: true, highWaterMark: 1000 })
+      const two = makeSendQueue({ coalesce: true, highWaterMark: 1000 })
+      yield* one.send("a")
+      yield* two.send("x")
+      yield* one.send("b")
+      yield* microtask
+      assert.deepStrictEqual([one.wire(), two.wire()], [["a", "b"], ["x"]])
+    }))
+
+  it("keeps frames whole where a slab ends", () => {
+    const { sendQueue, wire } = makeSendQueue({ coalesce: true, highWaterMark: 1_000_000 })
+    const texts = Array.from({ length: 100 }, (_, i) => String(i).repeat(500))
+    for (const text of texts) sendQueue.writeMessage(text)
+    sendQueue.flush()
+    assert.deepStrictEqual(wire(), texts)
+  })
+
+  it.effect("shares one buffer among connections that append the same chunks in a turn", () =>
+    Effect.gen(function*() {
+      const made = [1, 2, 3].map(() => makeSendQueue({ coalesce: true, highWaterMark: 1000 }))
+      const chunks = ["a", "b"].map((text) => Buffer.concat([Uint8Array.of(0x81, 1), Buffer.from(text)]))
+      for (const chunk of chunks) for (const { sendQueue } of made) sendQueue.writeEncoded(chunk, 1, undefined)
+      made[1].sendQueue.writeMessage("own")
+      yield* microtask
+      assert.deepStrictEqual(made.map(({ wire }) => wire()), [["a", "b"], ["a", "b", "own"], ["a", "b"]])
+    }))
+})
