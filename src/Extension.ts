@@ -82,8 +82,8 @@ export interface Extension {
    * The reserved bits that it uses, as in `Frame.Reserved`. Of several extensions
    * with the same bit, at most one is negotiated.
    *
-   * An extension with bits decodes only the messages whose first frame has one of
-   * them set. An extension without bits decodes all messages.
+   * An extension with bits decodes only messages with one of them set on the first
+   * frame. An extension without bits decodes all messages.
    */
   readonly reservedBits: number
   /** The parameters of each offer of a client, in order of preference. */

@@ -66,7 +66,7 @@ describe("data that is not DEFLATE (RFC 7692 §7.2.2)", () => {
     }))
 
   it.effect.prop(
-    "of any kind never throws",
+    "never throws, with any bytes",
     { payloads: Arbitrary.array(anyPayload), fins: Arbitrary.array(anyBoolean) },
     ({ fins, payloads }) =>
       Effect.gen(function*() {

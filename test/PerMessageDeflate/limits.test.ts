@@ -19,7 +19,7 @@ import { makeRaw, settle } from "../support/memory.ts"
 import { countTurns } from "../support/turns.ts"
 
 describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
-  it.effect("of 2 GiB in 2 MiB fails with MessageTooLarge at the limit", () =>
+  it.effect("fails with MessageTooLarge at the limit, with 2 GiB in 2 MiB", () =>
     Effect.gen(function*() {
       const limit = 4 * 2 ** 20
       const session = yield* openServer(PerMessageDeflate.make())
@@ -39,7 +39,7 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
       [200_000, 100_000]
     ]
   ) {
-    it.effect(`fails if it exceeds a limit of ${limit} by one byte after ${used}, and passes at the limit`, () =>
+    it.effect(`passes at a limit of ${limit} after ${used} bytes, and fails one byte above it`, () =>
       Effect.gen(function*() {
         const remaining = limit - used
         for (const size of [remaining, remaining + 1]) {
@@ -59,7 +59,7 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
       }))
   }
 
-  it.effect("in many fragments fails at the limit", () =>
+  it.effect("fails at the limit in many fragments", () =>
     Effect.gen(function*() {
       const session = yield* openServer(PerMessageDeflate.make())
       let used = 0
@@ -76,7 +76,7 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
       assert.strictEqual(used, 4 * 2 ** 20)
     }))
 
-  it.effect("with invalid data behind the limit fails once, with MessageTooLarge (CVE-2026-85024)", () =>
+  it.effect("fails once, with MessageTooLarge, if invalid data follows the limit (CVE-2026-85024)", () =>
     Effect.gen(function*() {
       const session = yield* openServer(PerMessageDeflate.make())
       const bomb = Uint8Array.from(Buffer.concat([zeros(4), fromHex("07 ff ff ff")]))
@@ -94,7 +94,7 @@ describe("a bomb (CVE-2026-1526, CVE-2018-1000518, CVE-2026-39804)", () => {
       ["final blocks", "f3 48 cd c9 c9 07 00", true]
     ] as const
   ) {
-    it.effect(`of ${name} leaves turns to the event loop`, () =>
+    it.effect(`leaves turns to the event loop with many ${name}`, () =>
       Effect.gen(function*() {
         const session = yield* openServer(PerMessageDeflate.make())
         const { length } = fromHex(block)
@@ -128,7 +128,7 @@ describe("a message of exactly maxMessageSize", () => {
     ["in stored blocks of 5 bytes", (data) => stored(data, 5)]
   ]
   for (const [how, encodeWith] of encodings) {
-    it.effect(`is received if compression makes it longer, encoded ${how}; one byte more is rejected`, () =>
+    it.effect(`passes if compression makes it longer, encoded ${how}, and fails with one byte more`, () =>
       Effect.gen(function*() {
         for (const frames of [1, 7]) {
           for (const size of [maxMessageSize, maxMessageSize + 1]) {

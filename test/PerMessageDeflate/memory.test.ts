@@ -34,7 +34,7 @@ const deflaterSize = (128 + 64 + 8 + 8) * 1024
 const message = (i: number, size = 10): Sent => ({ payload: tick(i, size), cuts: [], compress: true })
 
 describe("zlib's streams", () => {
-  it.effect("exist only from the first message to the end of the last connection", () =>
+  it.effect("streams exist only from the first message to the end of the last connection", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make()
       const client = yield* openClient(PerMessageDeflate.make())
@@ -54,7 +54,7 @@ describe("zlib's streams", () => {
       assert.strictEqual(stats.sent.uncompressed, stats.received.uncompressed)
     }))
 
-  it.effect("are released when they are idle, and the windows of decompressors are kept (ws issues 804, 1202)", () =>
+  it.effect("an idle connection releases its streams, and keeps the window of its decompressor (ws issues 804, 1202)", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ releaseAfter: "1 minute" })
       const peers = PerMessageDeflate.make({ releaseAfter: "1 day" })
@@ -85,7 +85,7 @@ describe("zlib's streams", () => {
       assert.deepStrictEqual(yield* statsOf(extension), { deflaters: 3, inflaters: 3, windows: 0 })
     }))
 
-  it.effect("are kept as long as they are used", () =>
+  it.effect("a connection keeps its streams as long as it uses them", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ releaseAfter: "1 minute" })
       const { client } = { client: yield* openClient(extension) }
@@ -105,7 +105,7 @@ describe("zlib's streams", () => {
       assert.strictEqual(frame.payload.length, sizes[0])
     }))
 
-  it.effect("are released above memoryLimit, the least recently used first", () =>
+  it.effect("streams are released above memoryLimit, the least recently used first", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ memoryLimit: 3 * deflaterSize })
       const peers = PerMessageDeflate.make()
@@ -126,7 +126,7 @@ describe("zlib's streams", () => {
       assert.strictEqual((yield* extension.stats).deflaters, 3)
     }))
 
-  it.effect("are not released in the middle of an inbound message", () =>
+  it.effect("a decompressor is not released in the middle of a message", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ memoryLimit: 0, releaseAfter: "1 second" })
       const one = yield* openServer(extension)
@@ -142,7 +142,7 @@ describe("zlib's streams", () => {
       assert.strictEqual(hex(Buffer.concat([start.payload, end.payload])), hex(tick(1, 50)))
     }))
 
-  it.effect("are released without a window after a final block that ended a message", () =>
+  it.effect("no window is kept after a final block that ended a message", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ releaseAfter: "1 second" })
       const session = yield* openServer(extension)
@@ -155,7 +155,7 @@ describe("zlib's streams", () => {
       }
     }))
 
-  it.effect("lose their window at a final block, and at the end of their connection", () =>
+  it.effect("a window is dropped at a final block, and at the end of its connection", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ releaseAfter: "1 second" })
       // Keeps the pool open, and so its idle streams.
@@ -180,7 +180,7 @@ describe("zlib's streams", () => {
       assert.strictEqual((yield* Effect.flip(decode(next, helloAgain)))._tag, "InvalidExtensionData")
     }))
 
-  it.effect("are not released in the middle of a large outbound message", () =>
+  it.effect("a compressor is not released in the middle of a large message", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ memoryLimit: 0, releaseAfter: "1 second" })
       const one = yield* openServer(extension)
@@ -196,7 +196,7 @@ describe("zlib's streams", () => {
       assert.strictEqual(hex(decoded), hex(payload))
     }))
 
-  it.effect("are shared by connections without context takeover", () =>
+  it.effect("connections without context takeover share their streams", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ serverNoContextTakeover: true, clientNoContextTakeover: true })
       const client = yield* openClient(
@@ -212,7 +212,7 @@ describe("zlib's streams", () => {
     }))
 
   it.effect.prop(
-    "deliver the same messages, however often they are released",
+    "messages arrive unchanged, however often streams are released",
     { options: anyOptions, messages: Arbitrary.array(Arbitrary.all([anySent, anySent])) },
     ({ messages, options }) =>
       Effect.gen(function*() {
@@ -229,7 +229,7 @@ describe("zlib's streams", () => {
       }).pipe(Effect.scoped)
   )
 
-  it.effect("reveal no other connection's data to a peer whose message ends within a block", () =>
+  it.effect("a message that ends within a block reveals no data of another connection", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ memoryLimit: 0 })
       const victim = yield* openServer(extension)
@@ -245,7 +245,7 @@ describe("zlib's streams", () => {
       }
     }))
 
-  it.effect("are released by later sweeps, each at its own time", () =>
+  it.effect("each stream is released at its own time, and new streams are released again", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make({ releaseAfter: "1 minute" })
       const sessions: Array<Extension.Session> = []
@@ -266,7 +266,7 @@ describe("zlib's streams", () => {
 })
 
 describe("the end of a connection", () => {
-  it.effect("closes its streams also in the middle of a message (ws issue 1617)", () =>
+  it.effect("closes its streams in the middle of a message (ws issue 1617)", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make()
       const other = yield* openServer(extension)

@@ -80,7 +80,7 @@ describe("a message", () => {
       }
     }))
 
-  it.effect("is sent uncompressed below the threshold, and leaves the window as it was", () =>
+  it.effect("stays uncompressed below the threshold, and leaves the window as it was", () =>
     Effect.gen(function*() {
       const { client, server } = yield* openBoth({ threshold: 100 })
       const sizes: Array<number> = []
@@ -93,7 +93,7 @@ describe("a message", () => {
       assert.isBelow(sizes[6], sizes[3] / 2)
     }))
 
-  it.effect("is sent uncompressed with compress: false, in all its fragments", () =>
+  it.effect("stays uncompressed with compress: false, in all its fragments", () =>
     Effect.gen(function*() {
       const { client, server } = yield* openBoth()
       for (const compress of [true, false, true, false]) {
@@ -102,7 +102,7 @@ describe("a message", () => {
       }
     }))
 
-  it.effect("is sent uncompressed if compression does not shorten it and there is no context takeover", () =>
+  it.effect("stays uncompressed if compression does not shorten it and there is no context takeover", () =>
     Effect.gen(function*() {
       const payload = Uint8Array.from(randomBytes(2000))
       for (const clientNoContextTakeover of [true, false]) {
@@ -139,7 +139,7 @@ describe("a message", () => {
       }))
   }
 
-  it.effect("that is large leaves turns to the event loop, in both directions", () =>
+  it.effect("leaves turns to the event loop if it is large, in both directions", () =>
     Effect.gen(function*() {
       const { client, server } = yield* openBoth()
       const payload = new Uint8Array(2 ** 22)
@@ -150,7 +150,7 @@ describe("a message", () => {
       assertSameBytes(decoded.payload, payload)
     }))
 
-  it.effect("of 1 KiB is encoded and decoded without an Effect", () =>
+  it.effect("takes no Effect with 1 KiB, in both directions", () =>
     Effect.gen(function*() {
       const { client, server } = yield* openBoth()
       const frame = client.encode(Frame.binary(tick(1, 10)), {})

@@ -31,7 +31,7 @@ export class Extensions {
   // The message that is being decoded.
   /** The reserved bits of its first frame. */
   private reserved = 0
-  /** Whether an extension encoded a text, whose decoded bytes must be UTF-8. */
+  /** Whether an extension encoded it as text: its decoded bytes must be UTF-8. */
   private isEncodedText = false
   /** Made for the first fragment. */
   private text: TextValidator | undefined
@@ -44,7 +44,7 @@ export class Extensions {
     this.acceptPieces = opened.every(({ session }) => session.acceptsPieces === true)
   }
 
-  /** Whether an extension encoded the message whose first frame has these reserved bits. */
+  /** Whether an extension encoded a message with these reserved bits on its first frame. */
   isEncoded(reserved: number): boolean {
     for (let i = 0; i < this.opened.length; i++) {
       if (isFor(this.opened[i], reserved)) return true

@@ -79,7 +79,7 @@ export class ZlibPool {
     return this.lease(this.kind("deflaters", windowBits))
   }
 
-  /** Leases a busy decompressor whose window is `window`, or empty. */
+  /** Leases a busy decompressor with the given window, or an empty one. */
   leaseInflater(windowBits: number, window: Uint8Array | undefined): Lease {
     const kind = this.kind("inflaters", windowBits)
     return window === undefined ? this.lease(kind) : this.add(kind, makeInflate(windowBits, window))
@@ -92,7 +92,7 @@ export class ZlibPool {
     lease.holder = holder
   }
 
-  /** Takes back a stream that is in order, and whose window no connection needs, for the next connection. */
+  /** Takes back a stream that is in order, for the next connection. Its window is lost. */
   release(lease: Lease): void {
     const { kind, stream } = lease
     if (stream.hasDictionary || kind.idle.length === maxIdle) return this.discard(lease)
