@@ -26,7 +26,7 @@ const networks = {
       }).pipe(Effect.provide(network)))
 }
 
-/** So long that it takes some turns to inflate. */
+/** Long enough that inflating it takes several turns. */
 const long = new Uint8Array(12 * 2 ** 20)
 
 for (const [where, connect] of Object.entries(networks)) {
@@ -52,8 +52,8 @@ for (const [where, connect] of Object.entries(networks)) {
         return [here.closedBy, there.closedBy]
       })
 
-    for (const who of ["who sends", "who receives"]) {
-      it.live(`by ${who}, in the middle of it`, () =>
+    for (const closer of ["the sender", "the receiver"]) {
+      it.live(`delivers all messages before the end, closed by ${closer} during the transfer`, () =>
         Effect.gen(function*() {
           const { client, server } = yield* open
           let accepted = 0
@@ -68,23 +68,23 @@ for (const [where, connect] of Object.entries(networks)) {
             Effect.exit(Stream.runForEach(client.messages, () => Effect.sync(() => received++)))
           )
           yield* eventually(() => received >= 500)
-          const closing = who === "who sends" ? server : client
+          const closing = closer === "the sender" ? server : client
           const end = yield* closing.close(1000, "enough")
           assert.strictEqual(end, yield* closing.closed)
           assert.deepStrictEqual(
             yield* sameAtBothEnds(client, server),
-            who === "who sends" ? ["remote", "local"] : ["local", "remote"]
+            closer === "the sender" ? ["remote", "local"] : ["local", "remote"]
           )
-          // It is told at once, whether the other end has answered yet or not.
+          // A sender fails at once, whether or not the other end has replied.
           assert.deepStrictEqual((yield* Fiber.join(sending)).sent, (yield* server.closed).sent)
           yield* Fiber.join(receiving)
-          // Who has closed keeps no more than what it has room for.
-          if (who === "who sends") assert.strictEqual(received, accepted)
+          // The end that closes keeps no more than its receive queue holds.
+          if (closer === "the sender") assert.strictEqual(received, accepted)
           else assert.isAtMost(received, accepted)
         }))
     }
 
-    it.live("in the middle of inflating: the message is taken whole, and then there are no more", () =>
+    it.live("delivers the message that is being inflated, and then no more", () =>
       Effect.gen(function*() {
         const { client, inflating, server } = yield* open
         yield* server.send(long)
@@ -99,7 +99,7 @@ for (const [where, connect] of Object.entries(networks)) {
         assert.strictEqual(yield* Effect.flip(client.receive), yield* client.closed)
       }))
 
-    it.live("behind what is still being inflated", () =>
+    it.live("receives the close frame behind a message that is being inflated", () =>
       Effect.gen(function*() {
         const { client, inflating, server } = yield* open
         yield* server.send(long)

@@ -1,24 +1,20 @@
-/** Servers and clients whose options come from the configuration. */
+/** Servers and clients with options from the configuration. */
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Layer, Schema, Scope, Stream } from "effect"
-import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Config, ConfigProvider, Effect, Layer, Schema, Scope } from "effect"
+import { WebSocketClient, WebSocketServer } from "effect-ws"
 import { readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { contentOf } from "../support/memory.ts"
 import { rawConnect } from "../support/net.ts"
+import { echo } from "../support/serving.ts"
 
 const certificate = (name: string) => readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
 
 const environment = (variables: Readonly<Record<string, string>>) =>
   ConfigProvider.layer(ConfigProvider.fromUnknown(variables))
 
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
-
-/** All options that say where a server listens. */
+/** All options of listening. */
 const listening: Config.Wrap<WebSocketServer.ListenOptions> = {
   port: Config.Port("PORT").pipe(Config.withDefault(0)),
   host: Config.String("HOST").pipe(Config.withDefault("127.0.0.1")),
@@ -35,7 +31,7 @@ const listening: Config.Wrap<WebSocketServer.ListenOptions> = {
   maxHeaderSize: Config.Int("MAX_HEADER_SIZE").pipe(Config.withDefault(undefined))
 }
 
-/** What may be said of how connections are served, as numbers and durations. */
+/** Options of serving that are numbers and durations. */
 const serving = Config.unwrap<WebSocketServer.ServeOptions>({
   protocols: Config.Array(Schema.String, "PROTOCOLS").pipe(Config.withDefault(undefined)),
   origin: Config.Array(Schema.String, "ORIGINS").pipe(Config.withDefault(undefined)),
@@ -46,7 +42,7 @@ const serving = Config.unwrap<WebSocketServer.ServeOptions>({
   shutdownTimeout: Config.Duration("SHUTDOWN_TIMEOUT").pipe(Config.withDefault(undefined))
 })
 
-/** Starts a server as the variables say. */
+/** Starts a server with options from environment variables. */
 const start = (variables: Readonly<Record<string, string>>) =>
   Effect.gen(function*() {
     const layer = Layer.provideMerge(
@@ -60,8 +56,8 @@ const start = (variables: Readonly<Record<string, string>>) =>
 const open = (server: WebSocketServer.WebSocketServer, options?: WebSocketClient.ConnectOptions) =>
   WebSocketClient.connect(server.url, options)
 
-describe("a server", () => {
-  it.live("without variables has its defaults", () =>
+describe("a server with options from environment variables", () => {
+  it.live("uses the defaults without variables", () =>
     Effect.gen(function*() {
       const server = yield* start({})
       const connection = yield* open(server)
@@ -69,7 +65,7 @@ describe("a server", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "hello")
     }))
 
-  it.live("has its path, TLS and client certificates from variables", () =>
+  it.live("reads path, TLS and client certificates", () =>
     Effect.gen(function*() {
       const key = certificate("localhost.key")
       const ca = certificate("authority.crt")
@@ -93,7 +89,7 @@ describe("a server", () => {
       assert.deepInclude(error, { _tag: "HandshakeRejected", status: 404 })
     }))
 
-  it.live("has its Unix socket from a variable", () =>
+  it.live("reads the path of a Unix socket", () =>
     Effect.gen(function*() {
       const socketPath = join(tmpdir(), `effect-ws-${process.pid}-config.sock`)
       const server = yield* start({ SOCKET: socketPath })
@@ -102,7 +98,7 @@ describe("a server", () => {
       assert.isTrue((yield* connection.close()).clean)
     }))
 
-  it.live("has its limits and deadlines from variables", () =>
+  it.live("reads limits and timeouts", () =>
     Effect.gen(function*() {
       const server = yield* start({
         MAX_HEADER_SIZE: "2000",
@@ -130,7 +126,7 @@ describe("a server", () => {
       assert.match((yield* slow.ended).toString("latin1"), /^HTTP\/1.1 408 /)
     }))
 
-  it.live("closes with the code of a variable when it stops", () =>
+  it.live("reads the close code of a shutdown", () =>
     Effect.gen(function*() {
       const outer = yield* Effect.scope
       const connection = yield* Effect.scoped(Effect.gen(function*() {
@@ -148,7 +144,7 @@ describe("a server", () => {
       SHUTDOWN_TIMEOUT: "later"
     })
   ) {
-    it.live(`says what is wrong with ${name}`, () =>
+    it.live(`fails with a ConfigError that names ${name}`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(start({ [name]: value }))
         assert.strictEqual(error._tag, "ConfigError")

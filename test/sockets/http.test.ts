@@ -1,8 +1,8 @@
-/** What HTTP asks of a server besides RFC 6455, on a server of its own and on routes of an application. */
+/** Rules of HTTP beyond RFC 6455, on servers of this library and on routes of an application. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
-import { Connection, Handshake, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Handshake, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
 import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -10,9 +10,7 @@ import * as Tls from "node:tls"
 import { application } from "../support/application.ts"
 import { rawConnect, rawSocket, requestText, serve, splitHead } from "../support/net.ts"
 import { ways } from "../support/serverKinds.ts"
-
-/** Stays until its connection is gone. */
-const idle = Effect.flatMap(Connection.Connection, (connection) => connection.closed)
+import { idle } from "../support/serving.ts"
 
 const certificates = new URL("../support/certificates/", import.meta.url)
 const tls = {
@@ -20,11 +18,11 @@ const tls = {
   cert: readFileSync(new URL("localhost.crt", certificates), "utf8")
 }
 
-/** The status lines of all responses that came. */
+/** The statuses of all received responses. */
 const statuses = (received: Buffer): ReadonlyArray<number> =>
   Array.from(received.toString("latin1").matchAll(/HTTP\/1\.1 (\d{3}) /g), ([, status]) => Number(status))
 
-/** Sends a request, and answers the statuses that came until the condition holds for them, or the connection ended. */
+/** Sends a request, and returns the statuses of `count` responses, or of those before the end of the connection. */
 const exchange = (port: number, request: string, count = 1) =>
   Effect.scoped(Effect.gen(function*() {
     const peer = yield* rawConnect(port)
@@ -53,7 +51,7 @@ const offers = [
   "Connection: upgrade\r\nUpgrade: websockets"
 ]
 
-/** Answers what it read, as `METHOD url body`. */
+/** Responds with the request as `METHOD url body`. */
 const onRequest: Http.RequestListener = (request, response) => {
   let body = ""
   request.setEncoding("utf8").on("data", (chunk: string) => body += chunk)
@@ -62,7 +60,7 @@ const onRequest: Http.RequestListener = (request, response) => {
 
 describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
   for (const offer of offers) {
-    it.live(`is ignored by onRequest, on a socket that stays usable: ${/Upgrade: (.*)$/m.exec(offer)![1]}`, () =>
+    it.live(`is an ordinary request to onRequest, on a socket that stays usable: ${/Upgrade: (.*)$/m.exec(offer)![1]}`, () =>
       Effect.gen(function*() {
         const { port } = yield* serve(idle, { onRequest })
         const peer = yield* rawConnect(port)
@@ -80,7 +78,7 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
         )
       }))
 
-    it.live(`gets 426 where there is no onRequest: ${/Upgrade: (.*)$/m.exec(offer)![1]}`, () =>
+    it.live(`gets 426 without onRequest: ${/Upgrade: (.*)$/m.exec(offer)![1]}`, () =>
       Effect.gen(function*() {
         const { port } = yield* serve(idle)
         const peer = yield* rawConnect(port)
@@ -91,7 +89,7 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
       }))
   }
 
-  it.live("is ignored over TLS", () =>
+  it.live("does not change a request over TLS", () =>
     Effect.gen(function*() {
       const { port } = yield* serve(idle, { tls, onRequest })
       const peer = yield* tlsConnect(port)
@@ -99,7 +97,7 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
       yield* peer.until((received) => received.includes("<GET /health >"))
     }))
 
-  it.live("does not hide the one of WebSocket beside it", () =>
+  it.live("does not hide an offer of WebSocket beside it", () =>
     Effect.gen(function*() {
       for (const make of Object.values(ways)) {
         const port = yield* make(idle)
@@ -132,7 +130,7 @@ describe("an offer of another protocol than WebSocket (RFC 9110 §7.8)", () => {
       }
     }))
 
-  it.live("in a CONNECT request is no reason to answer it", () =>
+  it.live("gets no response in a CONNECT request", () =>
     Effect.gen(function*() {
       const { port } = yield* serve(idle, { onRequest })
       assert.deepStrictEqual(yield* exchange(port, offering(h2c, "", "CONNECT a:1 HTTP/1.1")), [])
@@ -149,7 +147,7 @@ describe("a page of the same host", () => {
     }))
 
   for (const secure of [true, false]) {
-    it.live(`may ${secure ? "not " : ""}be http where the server has ${secure ? "" : "no "}TLS`, () =>
+    it.live(`may ${secure ? "not " : ""}use http if the server has ${secure ? "" : "no "}TLS`, () =>
       Effect.gen(function*() {
         const own = yield* serve(idle, { tls: secure ? tls : undefined })
         const route = yield* application(
@@ -170,7 +168,7 @@ describe("several Set-Cookie headers of a decision", () => {
   const sorted = (raw: Handshake.RawHeaders) => Handshake.headerValues(raw, "set-cookie").toSorted()
 
   for (const [name, make] of Object.entries(ways)) {
-    it.live(`${name} sends each, when it accepts and when it rejects`, () =>
+    it.live(`${name} sends each header, with 101 and with a rejection`, () =>
       Effect.gen(function*() {
         const accepting = yield* make(idle, { decide: () => Effect.succeed(Handshake.accept({ headers })) })
         const connection = yield* WebSocketClient.connect(`ws://127.0.0.1:${accepting}/`)
@@ -195,7 +193,7 @@ describe("Expect: 100-continue on a handshake (RFC 9110 §7.8)", () => {
         }
       }))
 
-    it.live(`${name} sends a refusal alone`, () =>
+    it.live(`${name} sends only the rejection`, () =>
       Effect.gen(function*() {
         const port = yield* make(idle)
         const peer = yield* rawConnect(port)
@@ -204,7 +202,7 @@ describe("Expect: 100-continue on a handshake (RFC 9110 §7.8)", () => {
       }))
   }
 
-  it.live("is no obstacle between this client and this server", () =>
+  it.live("does not disturb this client and this server", () =>
     Effect.gen(function*() {
       const { url } = yield* serve(idle)
       const connection = yield* WebSocketClient.connect(url, { headers: { Expect: "100-continue" } })
@@ -219,7 +217,7 @@ describe("a request with many header lines", () => {
   }
 
   for (const [name, make] of Object.entries(ways)) {
-    it.live(`${name} accepts 1,000`, () =>
+    it.live(`${name} accepts 1,000 lines`, () =>
       Effect.gen(function*() {
         const port = yield* make(idle)
         assert.deepStrictEqual(yield* exchange(port, withLines(1000, requestText())), [101])
@@ -227,7 +225,7 @@ describe("a request with many header lines", () => {
 
     // The handshake's own headers are the last ones, so Node drops these.
     for (const lines of [1001, 1002, 1023, 1024, 1500]) {
-      it.live(`${name} answers ${lines} with 431`, () =>
+      it.live(`${name} rejects ${lines} lines with 431`, () =>
         Effect.gen(function*() {
           const port = yield* make(idle)
           assert.deepStrictEqual(yield* exchange(port, withLines(lines, requestText())), [431])
@@ -235,7 +233,7 @@ describe("a request with many header lines", () => {
     }
   }
 
-  it.live("does not reach onRequest without those that Node drops", () =>
+  it.live("never reaches onRequest without the lines that Node drops", () =>
     Effect.gen(function*() {
       const { port } = yield* serve(idle, { onRequest })
       const plain = "GET / HTTP/1.1\r\nHost: a\r\n"
@@ -249,7 +247,7 @@ describe("a request with many header lines", () => {
       }
     }))
 
-  it.live("does not reach a route without those that the maxHeadersCount of its server drops", () =>
+  it.live("never reaches a route without the lines that maxHeadersCount drops", () =>
     Effect.gen(function*() {
       const { port } = yield* application(HttpRouter.add("GET", "/", WebSocketServer.upgrade(idle)), () => {
         const server = Http.createServer()
@@ -262,7 +260,7 @@ describe("a request with many header lines", () => {
       }
     }))
 
-  it.live("may have any number where the server of a route has no limit", () =>
+  it.live("can have any number of lines if the server of a route has no limit", () =>
     Effect.gen(function*() {
       const { port } = yield* application(HttpRouter.add("GET", "/", WebSocketServer.upgrade(idle)), () => {
         const server = Http.createServer()

@@ -1,19 +1,18 @@
-/** How long handlers live, and what a request acquires: in middleware, in `decide` and in the handler. */
+/** Lifetimes of handlers, and of resources that middleware, `decide` and handlers acquire. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, type Duration, Effect, Exit, Fiber, Latch, Layer, Scope, Stream } from "effect"
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
 import { HttpRouter, HttpServer } from "effect/http"
-import { Connection, type Extension, Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Connection, type Extension, Frame, Handshake, WebSocketServer } from "effect-ws"
 import { application, serveApplication } from "../support/application.ts"
 import { contentOf, turn } from "../support/memory.ts"
 import { rawConnect, rawHandshake, requestText, serve } from "../support/net.ts"
 import { eventually } from "../support/resources.ts"
 import { ways } from "../support/serverKinds.ts"
+import { connect, idle } from "../support/serving.ts"
 
-const connect = (url: string) => WebSocketClient.connect(url, { keepalive: false })
-
-/** A diary of what is acquired and released, in order. */
+/** Records acquisitions and releases in order. */
 const makeDiary = () => {
   const lines: Array<string> = []
   const acquire = (name: string, releasing: Effect.Effect<unknown> = Effect.void) =>
@@ -24,13 +23,11 @@ const makeDiary = () => {
   return { acquire, lines, until: (line: string) => eventually(() => lines.includes(line)) }
 }
 
-const idle = Effect.flatMap(Connection.Connection, (connection) => connection.closed)
-
 const statusOf = (response: Buffer) => Number(response.toString("latin1").split(" ")[1])
 
 for (const [way, serveBy] of Object.entries(ways)) {
-  describe(`${way}: what decide acquires`, () => {
-    it.live("lives until the connection and its handler have ended, and is released after the handler's", () =>
+  describe(`${way}: resources of decide`, () => {
+    it.live("live until the connection and its handler have ended, and outlive those of the handler", () =>
       Effect.gen(function*() {
         const diary = makeDiary()
         const goOn = Latch.makeUnsafe()
@@ -59,7 +56,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         ])
       }))
 
-    it.live("is released with how the handler ended", () =>
+    it.live("get the exit of the handler", () =>
       Effect.gen(function*() {
         const exit = yield* Deferred.make<Exit.Exit<unknown, unknown>>()
         const port = yield* serveBy(Effect.die("lost"), {
@@ -77,7 +74,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
       "handshakeTimeout": [503, Effect.never]
     }
     for (const [name, [status, decision]] of Object.entries(refusals)) {
-      it.effect(`is released after ${name}, and the response does not wait for that`, () =>
+      it.effect(`close after ${name}, and do not delay the response`, () =>
         Effect.gen(function*() {
           const diary = makeDiary()
           const goOn = Latch.makeUnsafe()
@@ -95,7 +92,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         }))
     }
 
-    it.live("is released when the client is reset while the decision is made", () =>
+    it.live("close when the client is reset during the decision", () =>
       Effect.gen(function*() {
         const diary = makeDiary()
         const port = yield* serveBy(idle, {
@@ -108,7 +105,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         yield* diary.until("release decide's")
       }))
 
-    it.live("keeps the place of a refused request until it is released", () =>
+    it.live("keep a rejected request counted toward maxConnections until they are released", () =>
       Effect.gen(function*() {
         const diary = makeDiary()
         const goOn = Latch.makeUnsafe()
@@ -128,7 +125,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         yield* Effect.repeat(ask, { until: (status) => status === 401 })
       }))
 
-    it.live("has been released when the server has stopped", () =>
+    it.live("close before the server has stopped", () =>
       Effect.gen(function*() {
         const diary = makeDiary()
         const scope = yield* Scope.make()
@@ -141,7 +138,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.deepStrictEqual(diary.lines, ["acquire decide's", "release decide's"])
       }))
 
-    it.live("may be a connection to another server: its rejection, too, is the client's response", () =>
+    it.live("can include a connection to another server, which forwards its rejection to the client", () =>
       Effect.gen(function*() {
         class Upstream extends Context.Service<Upstream, Connection.Connection>()("test/Upstream") {}
         const ended = yield* Deferred.make<number>()
@@ -214,7 +211,7 @@ const inspecting = Effect.gen(function*() {
   yield* Stream.runForEach(connection.messages, () => connection.send(resource.isOpen() ? "open" : "released"))
 })
 
-describe("what the middleware of a route acquires", () => {
+describe("resources of a route's middleware", () => {
   const applications: Record<
     string,
     (
@@ -251,7 +248,7 @@ describe("what the middleware of a route acquires", () => {
     )
 
   for (const [name, serveApp] of Object.entries(applications)) {
-    it.live(`${name} lives until the connection has ended, though logs have seen the 101`, () =>
+    it.live(`live until the connection has ended, although the application has logged the 101: ${name}`, () =>
       Effect.gen(function*() {
         const resource = makeResource()
         const seen: Array<number> = []
@@ -267,7 +264,7 @@ describe("what the middleware of a route acquires", () => {
         yield* eventually(() => !resource.isOpen())
       }))
 
-    it.live(`${name} is released when the application's server has closed`, () =>
+    it.live(`close before the application's server has closed: ${name}`, () =>
       Effect.gen(function*() {
         const resource = makeResource()
         const app = yield* serveApp(resource.acquire, () => {})
@@ -276,7 +273,7 @@ describe("what the middleware of a route acquires", () => {
         assert.isFalse(resource.isOpen())
       }))
 
-    it.live(`${name} is released with the response to what is no handshake`, () =>
+    it.live(`close with the response to an invalid handshake: ${name}`, () =>
       Effect.gen(function*() {
         const resource = makeResource()
         const { url } = yield* serveApp(resource.acquire, () => {})
@@ -286,7 +283,7 @@ describe("what the middleware of a route acquires", () => {
       }))
   }
 
-  it.live("is released after what decide acquired", () =>
+  it.live("outlive the resources of decide", () =>
     Effect.gen(function*() {
       const diary = makeDiary()
       const middleware = HttpRouter.middleware((route) => Effect.andThen(diary.acquire("middleware's"), route))
@@ -308,7 +305,7 @@ describe("what the middleware of a route acquires", () => {
       ])
     }))
 
-  it.live("is released when the handler has ended before the application has the response", () =>
+  it.live("close if the handler ends before the application has the response", () =>
     Effect.gen(function*() {
       const diary = makeDiary()
       const middleware = HttpRouter.middleware((route) =>
@@ -326,7 +323,7 @@ describe("what the middleware of a route acquires", () => {
       yield* diary.until("release middleware's")
     }))
 
-  it.live("may fail after the 101: what it acquired still lives as long as the connection", () =>
+  it.live("live as long as the connection even if the middleware fails after the 101", () =>
     Effect.gen(function*() {
       const resource = makeResource()
       const middleware = HttpRouter.middleware<{ provides: Resource }>()(
@@ -344,7 +341,7 @@ describe("what the middleware of a route acquires", () => {
       yield* eventually(() => !resource.isOpen())
     }))
 
-  it.live("is not mistaken for the Scope of the application, which a route may have in its context", () =>
+  it.live("differ from those in the Scope of the application, which a route may have in its context", () =>
     Effect.gen(function*() {
       const diary = makeDiary()
       const routes = HttpRouter.use((router) =>
@@ -362,7 +359,7 @@ describe("what the middleware of a route acquires", () => {
     }))
 })
 
-/** What a handler may do until its connection ends, and is then told how it ended. */
+/** Operations after which a handler has used its connection. */
 const uses: Record<string, (connection: Connection.Connection) => Effect.Effect<unknown, unknown>> = {
   "receives": (connection) => connection.receive,
   "reads messages": (connection) => Stream.runDrain(connection.messages),
@@ -383,7 +380,7 @@ const ends: Record<string, (peer: Effect.Success<ReturnType<typeof rawHandshake>
 for (const [way, serveBy] of Object.entries(ways)) {
   describe(`${way}: a handler`, () => {
     for (const [how, end] of Object.entries(ends)) {
-      it.effect(`that has read nothing ends at once when the client ${how}, without any time`, () =>
+      it.effect(`ends immediately when the client ${how}, if it has read nothing`, () =>
         Effect.gen(function*() {
           const diary = makeDiary()
           const port = yield* serveBy(
@@ -401,7 +398,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         }))
     }
 
-    it.effect("that never ends does not hold up the end of the server", () =>
+    it.effect("does not delay the end of the server if it never ends", () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
         const port = yield* Scope.provide(serveBy(Effect.never), scope)
@@ -414,7 +411,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         yield* Fiber.join(closing)
       }))
 
-    it.effect("that begins to read late gets all that was received before the end", () =>
+    it.effect("receives all messages that arrived before the end, even if it starts to read late", () =>
       Effect.gen(function*() {
         const begin = Latch.makeUnsafe()
         const ended = yield* Deferred.make<void>()
@@ -437,7 +434,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
 
 describe("a handler", () => {
   for (const [name, use] of Object.entries(uses)) {
-    it.effect(`that ${name} is told how its connection ended, and may finish its work`, () =>
+    it.effect(`observes the end of its connection and can finish its work: it ${name}`, () =>
       Effect.gen(function*() {
         const told = yield* Deferred.make<void>()
         const begin = Latch.makeUnsafe()
@@ -491,7 +488,7 @@ describe("a handler", () => {
       return { taken, exits }
     })
 
-  it.effect("that takes its time over what was received has handlerTimeout from the last message on", () =>
+  it.effect("keeps handlerTimeout from the last message that it reads", () =>
     Effect.gen(function*() {
       const { exits, taken } = yield* unfinished("25 seconds")
       yield* TestClock.adjust("20 seconds")
@@ -503,13 +500,13 @@ describe("a handler", () => {
       assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
     }))
 
-  it.effect("ends with its connection where handlerTimeout is 0, whatever it has read", () =>
+  it.effect("ends with its connection if handlerTimeout is 0, even if it has read", () =>
     Effect.gen(function*() {
       const { exits } = yield* unfinished(0)
       assert.isTrue(Exit.hasInterrupts(yield* Deferred.await(exits)))
     }))
 
-  it.effect("that never ends does not hold up a test in memory", () =>
+  it.effect("does not delay the end of a test in memory if it never ends", () =>
     Effect.gen(function*() {
       const diary = makeDiary()
       const handler = Effect.andThen(diary.acquire("its own"), Effect.never)
@@ -521,7 +518,7 @@ describe("a handler", () => {
       assert.strictEqual(diary.lines.filter((line) => line === "release its own").length, 2)
     }))
 
-  it.effect("whose client was reset while extensions began ends at once, too", () =>
+  it.effect("ends immediately if its client was reset during the start of extensions", () =>
     Effect.gen(function*() {
       const goOn = Latch.makeUnsafe()
       const diary = makeDiary()

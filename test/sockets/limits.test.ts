@@ -1,4 +1,4 @@
-/** Limits and deadlines hold in the same way on a server of its own and on routes of an application. */
+/** Limits and timeouts, which are the same on servers of this library and on routes of an application. */
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Fiber } from "effect"
 import { Connection, type ConnectionError, type Extension, Frame, Handshake } from "effect-ws"
@@ -7,7 +7,7 @@ import * as Net from "node:net"
 import { headEnd, rawHandshake, rawSocket, requestText } from "../support/net.ts"
 import { type Options, ways } from "../support/serverKinds.ts"
 
-/** Asks for an upgrade from an address of this machine. */
+/** Requests an upgrade from an address of this machine. */
 const request = (port: number, localAddress = "127.0.0.1", headers?: Readonly<Record<string, string>>) =>
   Effect.map(
     Effect.acquireRelease(
@@ -30,7 +30,7 @@ const ask = (port: number, localAddress?: string) =>
     return { ...peer, head, status: statusOf(head) }
   })
 
-/** Says that it is there, does something, and stays until its connection has ended. */
+/** A handler that sends a message, runs `during`, and ends with its connection. */
 const watched = (during: (connection: Connection.Connection) => Effect.Effect<unknown, unknown>) =>
   Effect.map(Deferred.make<ConnectionError.ConnectionClosed>(), (ended) => ({
     ended: Deferred.await(ended),
@@ -44,12 +44,12 @@ const watched = (during: (connection: Connection.Connection) => Effect.Effect<un
 
 const passive = watched(() => Effect.void)
 
-/** Opens a connection, up to the message that it is there. */
+/** Opens a connection, and waits for the first message of its handler. */
 const open = (port: number) => Effect.tap(rawHandshake(port), (peer) => peer.untilFrames(1))
 
 const codeOf = ({ payload }: Frame.Frame) => Frame.readClose(payload)
 
-/** A header that declares so many bytes, and none of them. */
+/** A frame header that declares a payload of `length` bytes, without the payload. */
 const declared = (length: number) => {
   const header = Buffer.alloc(14)
   Frame.encodeHeader(header, 0, { opcode: Frame.Opcode.Binary, fin: true, reserved: 0 }, length, 7)
@@ -97,7 +97,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
     }
 
     it.live(
-      "inboundHighWaterMark: what is unread stays below it, and one read of the socket",
+      "inboundHighWaterMark: unread data stays below it plus one read of the socket",
       () =>
         Effect.gen(function*() {
           const total = 4000
@@ -128,7 +128,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
       20_000
     )
 
-    it.live("discard: behind any amount of data, pings and the close frame are answered", () =>
+    it.live("discard: replies to pings and to the close frame after any amount of data", () =>
       Effect.gen(function*() {
         const ended = yield* Deferred.make<ConnectionError.ConnectionClosed>()
         const handler = Effect.gen(function*() {
@@ -145,7 +145,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.isTrue((yield* Deferred.await(ended)).clean)
       }))
 
-    it.live("slowConsumer: a peer that reads nothing is closed on", () =>
+    it.live("slowConsumer: closes the connection of a peer that reads nothing", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched((connection) =>
           Effect.forever(connection.send(new Uint8Array(64 * 1024)))
@@ -162,7 +162,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.deepStrictEqual([cause?._tag, sent?.code], ["SlowConsumer", 1008])
       }))
 
-    it.effect("writeTimeout", () =>
+    it.effect("writeTimeout: ends the connection of a peer that reads nothing", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched((connection) =>
           Effect.forever(connection.send(new Uint8Array(1024 * 1024)))
@@ -170,7 +170,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         const peer = yield* open(yield* serveBy(handler, { writeTimeout: "8 seconds", keepalive: false }))
         peer.socket.pause()
         const waiting = yield* Effect.forkChild(ended)
-        // Until the kernel takes no more, time passes to no effect.
+        // Time has no effect until the kernel accepts no more data.
         while (waiting.pollUnsafe() === undefined) {
           yield* Effect.promise(() => new Promise(setImmediate))
           yield* TestClock.adjust("1 second")
@@ -179,7 +179,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.strictEqual((yield* Fiber.join(waiting)).cause?._tag, "WriteTimeout")
       }))
 
-    it.effect("keepalive, without being asked for", () =>
+    it.effect("keepalive: is enabled by default", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* passive
         const peer = yield* open(yield* serveBy(handler))
@@ -191,7 +191,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.strictEqual((yield* Fiber.join(waiting)).cause?._tag, "KeepaliveTimeout")
       }))
 
-    it.effect("idleTimeout", () =>
+    it.effect("idleTimeout: closes a connection without messages", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* passive
         const peer = yield* open(yield* serveBy(handler, { idleTimeout: "8 seconds", keepalive: false }))
@@ -202,7 +202,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.strictEqual((yield* ended).cause?._tag, "IdleTimeout")
       }))
 
-    it.effect("closeTimeout", () =>
+    it.effect("closeTimeout: ends a closing handshake without a reply", () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched((connection) => connection.close(4000))
         const peer = yield* open(yield* serveBy(handler, { keepalive: false }))
@@ -212,27 +212,27 @@ for (const [way, serveBy] of Object.entries(ways)) {
         yield* peer.ended
       }))
 
-    it.effect("handlerTimeout", () =>
+    it.effect("handlerTimeout: interrupts a handler after the end of its connection", () =>
       Effect.gen(function*() {
-        const over = yield* Deferred.make<void>()
+        const ended = yield* Deferred.make<void>()
         const interrupted = yield* Deferred.make<void>()
         const handler = Effect.gen(function*() {
           const connection = yield* Connection.Connection
           yield* connection.send("ready")
           yield* connection.closed
-          yield* Deferred.succeed(over, undefined)
+          yield* Deferred.succeed(ended, undefined)
           return yield* Effect.never
         }).pipe(Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined)))
         const peer = yield* open(yield* serveBy(handler, { handlerTimeout: "5 seconds" }))
         peer.socket.resetAndDestroy()
-        yield* Deferred.await(over)
+        yield* Deferred.await(ended)
         yield* TestClock.adjust("4 seconds")
         assert.isFalse(yield* Deferred.isDone(interrupted))
         yield* TestClock.adjust("1 second")
         yield* Deferred.await(interrupted)
       }))
 
-    it.live("maxConnections: those that are decided about count, and places come back", () =>
+    it.live("maxConnections: counts undecided requests, and connections until they end", () =>
       Effect.gen(function*() {
         const asked = yield* Deferred.make<void>()
         const go = yield* Deferred.make<void>()
@@ -259,7 +259,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         yield* Effect.repeat(Effect.scoped(ask(port)), { until: ({ status }) => status === 101 })
       }))
 
-    it.live("maxConnections: who goes before it is decided, or is rejected, takes no place", () =>
+    it.live("maxConnections: stops counting clients that leave before the decision or are rejected", () =>
       Effect.gen(function*() {
         const asked = yield* Deferred.make<void>()
         const interrupted = yield* Deferred.make<void>()
@@ -291,7 +291,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.strictEqual(yield* statusWhenFree, 101)
       }))
 
-    it.live("maxConnectionsPerAddress", () =>
+    it.live("maxConnectionsPerAddress: limits each address on its own", () =>
       Effect.gen(function*() {
         const port = yield* serveBy(Effect.flatMap(Connection.Connection, ({ closed }) => closed), {
           maxConnectionsPerAddress: 2
@@ -302,7 +302,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
       }))
 
     for (const [seconds, handshakeTimeout] of [[10, undefined], [3, "3 seconds"]] as const) {
-      it.effect(`handshakeTimeout: a decision has ${seconds} seconds`, () =>
+      it.effect(`handshakeTimeout: interrupts a decision after ${seconds} seconds`, () =>
         Effect.gen(function*() {
           const asked = yield* Deferred.make<void>()
           const port = yield* serveBy(Effect.void, {
@@ -318,7 +318,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
         }))
     }
 
-    it.effect("handshakeTimeout: the start of extensions has what the decision has left of it", () =>
+    it.effect("handshakeTimeout: includes the start of extensions after the decision", () =>
       Effect.gen(function*() {
         const asked = yield* Deferred.make<void>()
         const begun = yield* Deferred.make<void>()

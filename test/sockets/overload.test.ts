@@ -1,4 +1,4 @@
-/** More than there is room for, and what the others notice of it. */
+/** Overload: limits on connections and handshakes, and their effect on other connections. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger, Stream } from "effect"
 import { Connection, Frame, Handshake, WebSocketClient } from "effect-ws"
@@ -8,11 +8,7 @@ import * as Net from "node:net"
 import { headEnd, rawConnect, rawHandshake, rawSocket, requestText, serve } from "../support/net.ts"
 import { runProgram } from "../support/process.ts"
 import { eventually, memoryInUse, openSockets } from "../support/resources.ts"
-
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+import { echo } from "../support/serving.ts"
 
 const certificates = new URL("../support/certificates/", import.meta.url)
 const tls = {
@@ -20,7 +16,7 @@ const tls = {
   cert: readFileSync(new URL("localhost.crt", certificates), "utf8")
 }
 
-/** Asks for an upgrade from an address of this machine, and answers the response's head. */
+/** Requests an upgrade from an address of this machine, and returns the head of the response. */
 const ask = (port: number, localAddress = "127.0.0.1") =>
   Effect.gen(function*() {
     const socket = yield* Effect.acquireRelease(
@@ -35,8 +31,8 @@ const ask = (port: number, localAddress = "127.0.0.1") =>
 
 const retryAfter = /\r\nRetry-After: ([5-9]|1[0-5])\r\n/
 
-describe("more connections than there is room for", () => {
-  it.live("maxConnections: get 503 and when to come again, before anybody decides; those that are there stay", () =>
+describe("limits on connections and handshakes", () => {
+  it.live("maxConnections: rejects with 503 and Retry-After before decide, and keeps open connections", () =>
     Effect.gen(function*() {
       let decisions = 0
       const server = yield* serve(echo, {
@@ -62,14 +58,14 @@ describe("more connections than there is room for", () => {
       assert.strictEqual((yield* ask(server.port)).status, 101)
     }))
 
-  it.live("maxConnections: a client is told as a type", () =>
+  it.live("maxConnections: a client fails with HandshakeRejected", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { serve: { maxConnections: 0 } })
       const error = yield* Effect.flip(WebSocketClient.connect(server.url))
       assert.deepInclude(error, { _tag: "HandshakeRejected", status: 503 })
     }))
 
-  it.live("maxConnectionsPerAddress: one address cannot take the places of others", () =>
+  it.live("maxConnectionsPerAddress: one address cannot use up the connections of others", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { serve: { maxConnectionsPerAddress: 2 } })
       const statuses = ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2", "127.0.0.2", "127.0.0.2"]
@@ -78,7 +74,7 @@ describe("more connections than there is room for", () => {
     }))
 
   for (const secure of [false, true]) {
-    it.live(`maxPendingHandshakes: the oldest socket that says nothing makes room${secure ? ", over TLS" : ""}`, () =>
+    it.live(`maxPendingHandshakes: closes the oldest socket that has sent nothing${secure ? ", over TLS" : ""}`, () =>
       Effect.gen(function*() {
         const server = yield* serve(echo, { maxPendingHandshakes: 10, ...secure ? { tls } : {} })
         const silent: Array<Net.Socket> = []
@@ -92,7 +88,7 @@ describe("more connections than there is room for", () => {
         }
         yield* eventually(() => cut >= 40)
         assert.isTrue(silent.slice(40).every((socket) => !socket.destroyed))
-        // Whoever asks is no longer one of them, and stays while others come and say nothing.
+        // A socket that has sent a request is not pending, and stays open while others connect and send nothing.
         const client = yield* WebSocketClient.connect(server.url.replace("127.0.0.1", "localhost"), {
           tls: { ca: tls.cert }
         })
@@ -103,11 +99,11 @@ describe("more connections than there is room for", () => {
       }))
   }
 
-  it.live("maxPendingHandshakes: 1,024 by default", () =>
+  it.live("maxPendingHandshakes: is 1,024 by default", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { handshakeTimeout: "1 hour" })
       const silent = yield* Effect.replicateEffect(rawConnect(server.port), 1023)
-      // It was one of them, and is none any more.
+      // It was pending, and is not any more.
       yield* rawHandshake(server.port)
       assert.isTrue(silent.every(({ socket }) => socket.readable))
       for (let i = 0; i < 2; i++) yield* rawConnect(server.port)
@@ -115,7 +111,7 @@ describe("more connections than there is room for", () => {
       assert.isTrue(silent.slice(1).every(({ socket }) => socket.readable))
     }), 20_000)
 
-  it.live("maxHeaderSize: 16 KiB by default", () =>
+  it.live("maxHeaderSize: is 16 KiB by default", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       const statusWith = (size: number) =>
@@ -129,7 +125,7 @@ describe("more connections than there is room for", () => {
     }))
 
   for (const secure of [false, true]) {
-    it.effect(`handshakes that do not go on end with handshakeTimeout${secure ? ", over TLS" : ""}`, () =>
+    it.effect(`handshakeTimeout: closes the sockets of handshakes that make no progress${secure ? ", over TLS" : ""}`, () =>
       Effect.gen(function*() {
         const server = yield* serve(echo, secure ? { tls } : {})
         const connect = Effect.gen(function*() {
@@ -157,7 +153,7 @@ describe("more connections than there is room for", () => {
       }))
   }
 
-  it.live("hundreds of slow handshakes do not keep others waiting", () =>
+  it.live("hundreds of slow handshakes do not delay others", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       const slow = yield* Effect.replicateEffect(rawConnect(server.port), 300)
@@ -174,8 +170,8 @@ describe("more connections than there is room for", () => {
     }), 20_000)
 })
 
-describe("one connection and the others", () => {
-  it.live("a flood does not starve the rest, and the rest is served evenly", () =>
+describe("isolation of connections", () => {
+  it.live("a flood does not starve other connections, which are served evenly", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       const flood = yield* rawHandshake(server.port)
@@ -204,12 +200,12 @@ describe("one connection and the others", () => {
         })
       ))
       assert.strictEqual(counts[first], goal)
-      // Nobody is far behind whoever was first.
+      // No connection is far behind the first.
       assert.isAbove(Math.min(...counts), goal / 2, String(counts))
       yield* Effect.forEach(clients, (client) => client.close(), { concurrency: others })
     }), 20_000)
 
-  it.live("a handler that fails or dies is closed with 1011, and no other notices", () =>
+  it.live("a handler that fails or dies closes only its own connection, with 1011", () =>
     Effect.gen(function*() {
       const server = yield* serve(Effect.gen(function*() {
         const connection = yield* Connection.Connection
@@ -238,7 +234,7 @@ describe("one connection and the others", () => {
       assert.strictEqual((yield* server.connections).length, 5)
     }).pipe(Effect.provide(Logger.layer([]))))
 
-  it.live("memory and sockets are as before after many connections have come and gone", () =>
+  it.live("memory and sockets return to their level after many connections", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { serve: { closeTimeout: "100 millis" } })
       const sockets = openSockets()
@@ -262,7 +258,7 @@ describe("one connection and the others", () => {
     }), 60_000)
 
   it.live(
-    "without file descriptors, the server says so, serves those who are there, and others later (EMFILE)",
+    "without file descriptors, the server logs an error, serves open connections, and later accepts new ones (EMFILE)",
     () =>
       Effect.gen(function*() {
         const server = new URL("../../build/examples/echo-server.js", import.meta.url).pathname

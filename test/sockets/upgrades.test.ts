@@ -1,10 +1,10 @@
-/** The sockets of upgrade requests, from the request until they are gone, on servers of our own and on routes. */
+/** Sockets of upgrade requests, from the request until they are closed, on servers of this library and on routes. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Layer, Logger, Ref, Schema, Scope, Stream } from "effect"
+import { Deferred, Effect, Layer, Logger, Ref, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
-import { Connection, Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
 import { readdirSync, readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
@@ -26,13 +26,7 @@ import {
 } from "../support/net.ts"
 import { eventually, openSockets } from "../support/resources.ts"
 import { type Options, ways } from "../support/serverKinds.ts"
-
-const idle = Effect.flatMap(Connection.Connection, (connection) => connection.closed)
-
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+import { echo, idle } from "../support/serving.ts"
 
 // -- servers that answer upgrade requests in every way --------------------------
 
@@ -113,7 +107,7 @@ const goes: Readonly<Record<string, (socket: Net.Socket) => void>> = {
   "reads the response to its end": () => {}
 }
 
-/** Asks for an upgrade; sends some more bytes after a while, or none; and goes. Waits until its socket is gone. */
+/** Requests an upgrade, sends `more` bytes after a while, and leaves. Suspends until the socket is closed. */
 const visit = (port: number, more: number, go: (socket: Net.Socket) => void) =>
   new Promise<void>((resolve) => {
     const socket = Net.connect({ port, host: "127.0.0.1" })
@@ -129,7 +123,7 @@ const visit = (port: number, more: number, go: (socket: Net.Socket) => void) =>
 
 const descriptors = () => process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0
 
-describe("a refused upgrade leaves no socket", () => {
+describe("a rejected upgrade leaves no socket", () => {
   for (const [name, answering] of Object.entries(refusals)) {
     it.live(name, () =>
       Effect.gen(function*() {
@@ -147,7 +141,7 @@ describe("a refused upgrade leaves no socket", () => {
       }), 15_000)
   }
 
-  it.live("of a client that stays, within closeTimeout", () =>
+  it.live("closes the socket of a client that stays, after closeTimeout", () =>
     Effect.gen(function*() {
       for (const [name, way] of Object.entries(ways)) {
         const port = yield* way(idle, { decide: rejectingLate, closeTimeout: 50 })
@@ -184,7 +178,7 @@ for (const [name, way] of Object.entries(ways)) {
 
     for (const more of [0, 1, 100, 100_000, 200_000]) {
       for (const how of ["ends its side", "is reset"]) {
-        it.live(`is interrupted when the client ${how} behind ${more} bytes`, () =>
+        it.live(`stops when the client ${how} after ${more} bytes`, () =>
           Effect.gen(function*() {
             const { handled, interrupted, peer } = yield* pending
             peer.write(Buffer.alloc(more))
@@ -196,7 +190,7 @@ for (const [name, way] of Object.entries(ways)) {
       }
     }
 
-    it.live("keeps what the client sends meanwhile, and it comes before what the client sends later", () =>
+    it.live("keeps data that the client sends meanwhile, and delivers it before later data", () =>
       Effect.gen(function*() {
         const { answer, peer } = yield* pending
         const texts = Array.from({ length: 100 }, (_, i) => `${i} `.padEnd(1000, "early "))
@@ -210,7 +204,7 @@ for (const [name, way] of Object.entries(ways)) {
         assert.deepStrictEqual(frames.map(({ payload }) => Buffer.from(payload).toString()), [...texts, "later"])
       }))
 
-    it.live("is interrupted, and the client cut, when the client sends more than 256 KiB", () =>
+    it.live("stops, and the socket is destroyed, when the client sends more than 256 KiB", () =>
       Effect.gen(function*() {
         const { handled, interrupted, peer } = yield* pending
         peer.write(Buffer.alloc(300 * 1024))
@@ -221,7 +215,7 @@ for (const [name, way] of Object.entries(ways)) {
   })
 }
 
-it.live("a decision of a route is answered with 503 at once when the application closes", () =>
+it.live("a request to a route without a decision gets 503 when the application closes", () =>
   Effect.gen(function*() {
     const asked = yield* Deferred.make<void>()
     const decide = () => Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
@@ -237,7 +231,7 @@ it.live("a decision of a route is answered with 503 at once when the application
 
 // -- after a request was refused ---------------------------------------------------------
 
-describe("a long refusal", () => {
+describe("a long rejection", () => {
   const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
     readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
   )
@@ -251,7 +245,7 @@ describe("a long refusal", () => {
     )
   }
   for (const [name, answering] of Object.entries(secure)) {
-    it.live(`of ${name} reaches a client that reads slowly and goes on writing`, () =>
+    it.live(`reaches a client that reads slowly and keeps writing: ${name}`, () =>
       Effect.gen(function*() {
         const { port } = yield* answering
         const read = yield* Effect.callback<number>((resume) => {
@@ -279,7 +273,7 @@ describe("a long refusal", () => {
 
 // -- requests that do not come --------------------------------------------------------------
 
-describe("a request that does not end is cut after handshakeTimeout", () => {
+describe("an incomplete request is closed after handshakeTimeout", () => {
   const tls = {
     key: readFileSync(new URL("../support/certificates/localhost.key", import.meta.url), "utf8"),
     cert: readFileSync(new URL("../support/certificates/localhost.crt", import.meta.url), "utf8")
@@ -341,7 +335,7 @@ describe("a request that does not end is cut after handshakeTimeout", () => {
       yield* isCut(peer)
     }))
 
-  it.effect("behind one that was answered", () =>
+  it.effect("after a request with a response", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { onRequest: (_, response) => response.end("plain") })
       const peer = yield* rawConnect(server.port)
@@ -360,12 +354,12 @@ describe("a request that does not end is cut after handshakeTimeout", () => {
 const block = (millis: number) =>
   Effect.sync(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis))
 
-describe("the time in which the process was blocked", () => {
+describe("time during which the process was blocked", () => {
   const accepting = { decide: () => Effect.delay(Effect.succeed(Handshake.accept()), 1) }
   const status = (peer: RawSocket) =>
     Effect.map(peer.until((received) => received.includes(headEnd)), (received) => received.toString().split(" ")[1])
 
-  it.live("does not count for a request that waited in the kernel", () =>
+  it.live("does not count toward the timeout of a request that waited in the kernel", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle, { handshakeTimeout: 200, serve: accepting })
       const peer = yield* rawConnect(server.port)
@@ -376,7 +370,7 @@ describe("the time in which the process was blocked", () => {
       assert.strictEqual(yield* status(peer), "101")
     }))
 
-  it.live("does not count for a request on a socket that has had one", () =>
+  it.live("does not count toward the timeout of a second request on a socket", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle, {
         handshakeTimeout: 200,
@@ -391,7 +385,7 @@ describe("the time in which the process was blocked", () => {
       yield* peer.until((received) => received.includes("HTTP/1.1 101 "))
     }))
 
-  it.live("does not count for a client that is in the middle of TLS", () =>
+  it.live("does not count toward the timeout of a client in a TLS handshake", () =>
     Effect.gen(function*() {
       const tls = {
         key: readFileSync(new URL("../support/certificates/localhost.key", import.meta.url), "utf8"),
@@ -408,7 +402,7 @@ describe("the time in which the process was blocked", () => {
       assert.strictEqual(yield* status(peer), "101")
     }))
 
-  it.live("does not count for a decision", () =>
+  it.live("does not count toward the timeout of a decision", () =>
     Effect.gen(function*() {
       for (const [name, way] of Object.entries(ways)) {
         const asked = yield* Deferred.make<void>()

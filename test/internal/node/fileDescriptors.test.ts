@@ -18,7 +18,7 @@ const makeLog = () => {
 }
 
 describe("FileDescriptors", () => {
-  it.effect("says once that there are none, and once that there are some again", () =>
+  it.effect("logs once when descriptors are exhausted, and once when there are some again", () =>
     Effect.gen(function*() {
       const timers = Timers.of(yield* Effect.context<never>())
       let missing: Error | undefined
@@ -47,7 +47,7 @@ describe("FileDescriptors", () => {
       assert.deepStrictEqual([probes, logs], [5, 2])
     }))
 
-  it.effect("logs an error while there are none, and that there are some again", () =>
+  it.effect("logs an error with its cause, and later an info", () =>
     Effect.gen(function*() {
       const { logged, run } = makeLog()
       let missing: Error | undefined = new Error("EMFILE")
@@ -81,7 +81,7 @@ describe("FileDescriptors", () => {
         })
     )
 
-  it.effect("opens a file by itself, and closes it", () =>
+  it.effect("probes by opening a file, and closes it", () =>
     Effect.gen(function*() {
       const { logged, run } = makeLog()
       const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), run)
@@ -102,7 +102,7 @@ describe("FileDescriptors", () => {
       assert.deepStrictEqual(logged, [])
     }))
 
-  it.effect("logs why it cannot open a file", () =>
+  it.effect("logs why no file can be opened", () =>
     Effect.gen(function*() {
       const { logged, run } = makeLog()
       const descriptors = new FileDescriptors(Timers.of(yield* Effect.context<never>()), run)

@@ -1,4 +1,4 @@
-/** WebSocketServer.upgrade and prepare, in applications on NodeHttpServer. */
+/** WebSocketServer.upgrade, leave and prepareServer in applications on NodeHttpServer. */
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Deferred, Effect, Fiber, Layer, Option, Ref, Schema, Stream, Tracer } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
@@ -22,16 +22,9 @@ import { application } from "../../support/application.ts"
 import { contentOf } from "../../support/memory.ts"
 import { headEnd, rawConnect, requestText, splitHead } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
+import { connect, echo, idle } from "../../support/serving.ts"
 
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
-
-/** Stays until its connection is gone. */
-const idle = Effect.flatMap(Connection.Connection, (connection) => connection.closed)
-
-/** Answers how each connection ended, first come first. */
+/** A handler, and how its first connection ended. */
 const watched = Effect.map(Deferred.make<ConnectionError.ConnectionClosed>(), (ended) => ({
   ended: Deferred.await(ended),
   handler: Effect.gen(function*() {
@@ -43,9 +36,6 @@ const watched = Effect.map(Deferred.make<ConnectionError.ConnectionClosed>(), (e
 
 const ws = <R>(handler: Effect.Effect<unknown, unknown, R>, options?: WebSocketServer.ServeOptions) =>
   HttpRouter.add("GET", "/ws", WebSocketServer.upgrade(handler, options))
-
-const connect = (url: string, options?: WebSocketClient.ConnectOptions) =>
-  WebSocketClient.connect(url, { keepalive: false, ...options })
 
 const refused = (url: string, options?: WebSocketClient.ConnectOptions) =>
   Effect.scoped(Effect.map(
@@ -66,7 +56,7 @@ const get = (port: number, path: string) =>
 class User extends Context.Service<User, { readonly name: string }>()("test/User") {}
 
 describe("a route", () => {
-  it.live("has a connection, beside the routes of the application", () =>
+  it.live("serves connections beside other routes of the application", () =>
     Effect.gen(function*() {
       const { port, url } = yield* application(Layer.mergeAll(
         ws(echo, { protocols: ["v2"], extensions: [PerMessageDeflate.make()] }),
@@ -85,7 +75,7 @@ describe("a route", () => {
       assert.isTrue((yield* connection.close()).clean)
     }))
 
-  it.live("has its path parameters, and what middleware provides", () =>
+  it.live("provides path parameters and the services of middleware to the handler", () =>
     Effect.gen(function*() {
       const handler = Effect.gen(function*() {
         const connection = yield* Connection.Connection
@@ -111,7 +101,7 @@ describe("a route", () => {
       assert.deepStrictEqual([rejection.status, rejection.body], [401, "who are you?"])
     }))
 
-  it.live("may decide in its own code before, and by decide", () =>
+  it.live("can decide in its own code before the upgrade, and with decide", () =>
     Effect.gen(function*() {
       const named = Effect.gen(function*() {
         yield* (yield* Connection.Connection).send((yield* User).name)
@@ -144,7 +134,7 @@ describe("a route", () => {
       assert.match(head, /connection: close\r\n/i)
     }))
 
-  it.live("says what is wrong with a request", () =>
+  it.live("responds with what is wrong with a request", () =>
     Effect.gen(function*() {
       const { port, url } = yield* application(ws(echo))
       const plain = yield* get(port, "/ws")
@@ -159,7 +149,7 @@ describe("a route", () => {
       yield* peer.ended
     }))
 
-  it.live("in an HttpApi, as a raw handler", () =>
+  it.live("works in an HttpApi as a raw handler", () =>
     Effect.gen(function*() {
       const Api = HttpApi.make("api").add(
         HttpApiGroup.make("live").add(
@@ -180,7 +170,7 @@ describe("a route", () => {
       assert.strictEqual((yield* connection.closed).code, 1001)
     }))
 
-  it.live("middleware of the application sees 101", () =>
+  it.live("shows a 101 response to the middleware of the application", () =>
     Effect.gen(function*() {
       const seen = yield* Deferred.make<number>()
       const middleware = HttpRouter.middleware(
@@ -192,7 +182,7 @@ describe("a route", () => {
       assert.strictEqual(yield* Deferred.await(seen), 101)
     }))
 
-  it.live("handlers are within the span of their connection, and that is within the one of the request", () =>
+  it.live("runs the handler in the span of the connection, a child of the request's span", () =>
     Effect.gen(function*() {
       const spans: Array<Tracer.Span> = []
       const tracer = Tracer.make({
@@ -217,7 +207,7 @@ describe("a route", () => {
       assert.strictEqual(span.attributes.get("http.response.status_code"), 101)
     }))
 
-  it.live("says so to a client that comes by HTTP/2", () =>
+  it.live("rejects a client over HTTP/2 with an explanation", () =>
     Effect.gen(function*() {
       const { port } = yield* application(ws(echo), () => Http2.createServer() as unknown as Http.Server)
       const status = yield* Effect.callback<number>((resume) => {
@@ -232,7 +222,7 @@ describe("a route", () => {
       assert.strictEqual(status, 505)
     }))
 
-  it.live("over TLS", () =>
+  it.live("works over TLS", () =>
     Effect.gen(function*() {
       const certificates = new URL("../../support/certificates/", import.meta.url)
       const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
@@ -246,7 +236,7 @@ describe("a route", () => {
       assert.strictEqual((yield* connection.closed).code, 1001)
     }))
 
-  it.live("dies with an explanation on a platform that has no sockets", () =>
+  it.live("dies with an explanation on a platform without sockets", () =>
     Effect.gen(function*() {
       const { dispose, handler } = HttpRouter.toWebHandler(ws(echo), { disableLogger: true })
       const response = yield* Effect.promise(() => handler(new Request("http://localhost/ws")))
@@ -255,7 +245,7 @@ describe("a route", () => {
     }))
 })
 
-describe("what comes right behind the request", () => {
+describe("data right after the request", () => {
   const early = (prepared: boolean) =>
     Effect.gen(function*() {
       const { port } = yield* application(
@@ -272,7 +262,7 @@ describe("what comes right behind the request", () => {
       return splitHead(yield* peer.until((received) => received.includes("later"))).rest
     })
 
-  it.live("is taken on a server that was prepared", () =>
+  it.live("reaches the handler on a prepared server", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(
         yield* early(true),
@@ -280,12 +270,12 @@ describe("what comes right behind the request", () => {
       )
     }))
 
-  it.live("is lost otherwise", () =>
+  it.live("gets lost on a server that is not prepared", () =>
     Effect.gen(function*() {
       assert.deepStrictEqual(yield* early(false), Buffer.from([0x81, 5, ...Buffer.from("later")]))
     }))
 
-  it.live("a prepared server cuts an upgrade behind a request that waits for its response", () =>
+  it.live("a prepared server closes the socket of an upgrade behind a pending response", () =>
     Effect.gen(function*() {
       const { port } = yield* application(Layer.merge(HttpRouter.add("GET", "/never", Effect.never), ws(echo)))
       const peer = yield* rawConnect(port)
@@ -293,7 +283,7 @@ describe("what comes right behind the request", () => {
       assert.strictEqual((yield* peer.ended).length, 0)
     }))
 
-  it.live("a prepared server answers 503 when nobody serves, and is prepared once", () =>
+  it.live("a prepared server rejects with 503 while no application serves, and can be prepared twice", () =>
     Effect.gen(function*() {
       const server = WebSocketServer.prepareServer(WebSocketServer.prepareServer(Http.createServer()))
       assert.strictEqual(server.listenerCount("upgrade"), 1)
@@ -310,7 +300,7 @@ describe("what comes right behind the request", () => {
 })
 
 describe("a client that is reset", () => {
-  it.live("before the decision, interrupts it", () =>
+  it.live("interrupts the decision", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const interrupted = yield* Deferred.make<void>()
@@ -336,7 +326,7 @@ describe("a client that is reset", () => {
       yield* connect(`${url}/ws`)
     }))
 
-  it.live("or has ended its side, in the meantime gets no connection", () =>
+  it.live("gets no connection, nor does a client that has ended its side", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<Net.Socket>()
       const decided = yield* Deferred.make<void>()
@@ -358,7 +348,7 @@ describe("a client that is reset", () => {
       assert.strictEqual(yield* Ref.get(opened), 0)
     }))
 
-  it.live("in the route's own code, gets no connection", () =>
+  it.live("gets no connection if it is reset in the route's own code", () =>
     Effect.gen(function*() {
       const { handler } = yield* watched
       const opened = yield* Ref.make(0)
@@ -374,7 +364,7 @@ describe("a client that is reset", () => {
       assert.strictEqual(yield* Ref.get(opened), 1)
     }))
 
-  it.live("after any part of the request and a message, harms nobody, and leaves no handler behind", () =>
+  it.live("affects no other connection and leaves no handler, after any part of the request and a message", () =>
     Effect.gen(function*() {
       const begun = yield* Ref.make(0)
       const ends = yield* Ref.make<ReadonlyArray<string | undefined>>([])
@@ -408,7 +398,7 @@ describe("a client that is reset", () => {
     }))
 
   for (const sent of [0, 1, 50]) {
-    it.live(`${sent} bytes after the 101, ends in a typed close`, () =>
+    it.live(`ends its connection with a typed error, ${sent} bytes after the 101`, () =>
       Effect.gen(function*() {
         const { ended, handler } = yield* watched
         const { port } = yield* application(ws(handler))
@@ -442,7 +432,7 @@ describe("another upgrade listener of the server", () => {
   })
 
   for (const order of ["before", "after"]) {
-    it.live(`that was added ${order} the application has the sockets that a route leaves to it`, () =>
+    it.live(`gets the sockets that a route leaves to it, if it was added ${order} the application`, () =>
       Effect.gen(function*() {
         const server = WebSocketServer.prepareServer(Http.createServer())
         if (order === "before") listenAt("/hmr", server)
@@ -463,7 +453,7 @@ describe("another upgrade listener of the server", () => {
 })
 
 describe("an application that closes", () => {
-  it.live("closes its connections with 1001 at once, and waits for their handlers", () =>
+  it.live("closes its connections with 1001 immediately, and waits for their handlers", () =>
     Effect.gen(function*() {
       const finished = yield* Ref.make(0)
       const { close, url } = yield* application(
@@ -479,7 +469,7 @@ describe("an application that closes", () => {
       assert.isBelow(took, 2000)
     }))
 
-  it.live("with what shutdownClose says, and cuts what is not over within shutdownTimeout", () =>
+  it.live("closes with shutdownClose, and destroys sockets after shutdownTimeout", () =>
     Effect.gen(function*() {
       const { close, port } = yield* application(
         ws(Effect.never, { shutdownClose: { code: 4000, reason: "bye" }, shutdownTimeout: 50 })
@@ -494,7 +484,7 @@ describe("an application that closes", () => {
       assert.isBelow(took, 5000)
     }))
 
-  it.live("while a decision is made: it is refused", () =>
+  it.live("rejects a request without a decision", () =>
     Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const go = yield* Deferred.make<void>()

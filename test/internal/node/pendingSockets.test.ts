@@ -8,8 +8,8 @@ import { settle } from "../../support/memory.ts"
 import { rawSocket, socketPair } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
 
-describe("Newcomers", () => {
-  it.live("cuts each that sends nothing, however little later than others it has come", () =>
+describe("PendingSockets", () => {
+  it.live("closes each socket that sends nothing, however soon it connected after others", () =>
     Effect.gen(function*() {
       const newcomers = new PendingSockets(1000, 20, Timers.of(yield* Effect.context<never>()), "")
       yield* Effect.addFinalizer(() => Effect.sync(() => newcomers.stop()))
@@ -21,7 +21,7 @@ describe("Newcomers", () => {
       yield* eventually(() => sockets.every(({ destroyed }) => destroyed))
     }))
 
-  it.live("cuts who is there when it stops, and who comes after, but nobody whose request has come", () =>
+  it.live("destroys pending sockets when it stops, and later ones, but none that has sent its request", () =>
     Effect.gen(function*() {
       const newcomers = new PendingSockets(10, 60_000, Timers.of(yield* Effect.context<never>()), "")
       const [there] = yield* socketPair
@@ -35,7 +35,7 @@ describe("Newcomers", () => {
       assert.deepStrictEqual([there, asked, late].map((socket) => socket.destroyed), [true, false, true])
     }))
 
-  it.live("one more than there may be cuts the oldest whose request has not come", () =>
+  it.live("closes the oldest pending socket above max", () =>
     Effect.gen(function*() {
       const newcomers = new PendingSockets(2, 60_000, Timers.of(yield* Effect.context<never>()), "")
       const sockets = (yield* Effect.replicateEffect(socketPair, 5)).map(([, accepted]) => accepted)
@@ -54,7 +54,7 @@ describe("Newcomers", () => {
       newcomers.stop()
     }))
 
-  it.live("says a farewell to a socket before it is cut, where there is one to say", () =>
+  it.live("writes the timeout response, if there is one, before it closes a socket", () =>
     Effect.gen(function*() {
       const newcomers = new PendingSockets(0, 60_000, Timers.of(yield* Effect.context<never>()), "too many")
       const [other, socket] = yield* socketPair
@@ -64,7 +64,7 @@ describe("Newcomers", () => {
       newcomers.stop()
     }))
 
-  it.effect("cuts each when it has had its time, the oldest first", () =>
+  it.effect("closes each socket after its timeout, the oldest first", () =>
     Effect.gen(function*() {
       const newcomers = new PendingSockets(10, 1000, Timers.of(yield* Effect.context<never>()), "")
       const sockets = (yield* Effect.replicateEffect(socketPair, 3)).map(([, accepted]) => accepted)

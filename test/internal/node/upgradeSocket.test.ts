@@ -7,7 +7,7 @@ import { closeAfterResponse, limitResponse, readEarly } from "../../../src/inter
 import { socketPair } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
 
-/** A stream whose peer takes a byte of what was written each time that it is told to. */
+/** A stream that completes one write for each call of `takeWrite`. */
 class Slow extends Duplex {
   private taken: (() => void) | undefined
   constructor() {
@@ -27,11 +27,11 @@ const timers = Effect.map(Effect.context<never>(), Timers.of)
 const turns = Effect.repeat(Effect.callback<void>((resume) => void setImmediate(() => resume(Effect.void))), {
   times: 3
 })
-/** Advances the clock, and lets what is due be judged. */
+/** Advances the clock, and runs the timers that are due. */
 const pass = (millis: number) => Effect.andThen(TestClock.adjust(millis), turns)
 
 describe("limitResponse", () => {
-  it.effect("counts anew whenever a part of the response has left, and from when all of it has", () =>
+  it.effect("restarts the timeout whenever a part of the response has left, and when all of it has", () =>
     Effect.gen(function*() {
       const socket = new Slow()
       limitResponse(socket, yield* timers, 1000)
@@ -52,7 +52,7 @@ describe("limitResponse", () => {
       assert.isTrue(socket.destroyed)
     }))
 
-  it.effect("destroys a socket whose client takes nothing of the response", () =>
+  it.effect("destroys the socket of a client that reads nothing of the response", () =>
     Effect.gen(function*() {
       const socket = new Slow()
       socket.write("x")
@@ -63,7 +63,7 @@ describe("limitResponse", () => {
       assert.isTrue(socket.destroyed)
     }))
 
-  it.effect("leaves a socket alone that a program reads, or that it is stopped for", () =>
+  it.effect("leaves a socket alone if a program reads it, or if the limit was stopped", () =>
     Effect.gen(function*() {
       const read = new Slow()
       read.on("data", () => {})
@@ -85,7 +85,7 @@ describe("closeAfterResponse", () => {
       return { client, socket }
     })
 
-  it.effect("destroys a socket that was ended, when its client has ended, whatever it has sent", () =>
+  it.effect("destroys an ended socket when its client ends, even if the client has sent data", () =>
     Effect.gen(function*() {
       const { client, socket } = yield* settled()
       client.write("unread")
@@ -94,21 +94,21 @@ describe("closeAfterResponse", () => {
       yield* eventually(() => socket.destroyed)
     }))
 
-  it.effect("destroys the socket of a client that ends its side and has no response yet", () =>
+  it.effect("destroys the socket of a client that ends its side before the response", () =>
     Effect.gen(function*() {
       const { client, socket } = yield* settled()
       client.end()
       yield* eventually(() => socket.destroyed)
     }))
 
-  it.effect("destroys a socket that was ended, when the server closes", () =>
+  it.effect("destroys an ended socket when the server closes", () =>
     Effect.gen(function*() {
       const { socket } = yield* settled(true)
       socket.end("response")
       yield* eventually(() => socket.destroyed)
     }))
 
-  it.effect("leaves a socket to the program that reads it, which may end either side first", () =>
+  it.effect("leaves a socket to the program that reads it, whichever side ends first", () =>
     Effect.gen(function*() {
       const { client, socket } = yield* settled(true)
       let received = ""
@@ -124,7 +124,7 @@ describe("closeAfterResponse", () => {
 })
 
 describe("readEarly", () => {
-  it.effect("cuts a client when all together have sent more than 64 MiB", () =>
+  it.effect("destroys the sockets of clients that together send more than 64 MiB", () =>
     Effect.gen(function*() {
       const sockets = Array.from({ length: 300 }, () => new Slow())
       const stops = sockets.map(readEarly)
@@ -134,7 +134,7 @@ describe("readEarly", () => {
       const kept = sockets.filter(({ destroyed }) => !destroyed).length
       assert.strictEqual(kept, 64 * 4)
       for (const stop of stops) stop()
-      // There is room again.
+      // The stopped readers no longer count.
       const next = new Slow()
       const stop = readEarly(next)
       next.push(Buffer.from("early"))

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { addressKey, ConnectionLimiter } from "../../../src/internal/server/connectionLimiter.ts"
 
 describe("ConnectionLimiter", () => {
-  it("has so many places, in all and for each source, and takes them back", () => {
+  it("enforces the total and the per-address limit, and counts releases", () => {
     const admission = new ConnectionLimiter()
     const places = { max: 3, maxPerAddress: 2 }
     const entered = ["a", "a", "a", "b", "b"].map((source) => admission.tryAcquire(source, places))
@@ -11,7 +11,7 @@ describe("ConnectionLimiter", () => {
     assert.deepStrictEqual(["a", "b"].map((source) => admission.tryAcquire(source, places)), [true, false])
   })
 
-  it("has 65,536 places, and 16,384 for each source, unless somebody says otherwise", () => {
+  it("allows 65,536 connections and 16,384 per address by default", () => {
     const admission = new ConnectionLimiter()
     const enter = (source: string, count: number) => {
       for (let i = 0; i < count; i++) assert.isTrue(admission.tryAcquire(source, {}))
@@ -23,13 +23,13 @@ describe("ConnectionLimiter", () => {
     assert.isFalse(admission.tryAcquire("d", {}))
   })
 
-  it("does not count those of no address as one", () => {
+  it("applies no per-address limit to connections without an address", () => {
     const admission = new ConnectionLimiter()
     const entered = ["", "", "", ""].map((source) => admission.tryAcquire(source, { max: 3, maxPerAddress: 1 }))
     assert.deepStrictEqual(entered, [true, true, true, false])
   })
 
-  it("makes one place free at an address for each connection that leaves", () => {
+  it("allows one more connection from an address for each that is released", () => {
     const limiter = new ConnectionLimiter()
     const limits = { maxPerAddress: 3 }
     const enter = () => limiter.tryAcquire("a", limits)
@@ -41,7 +41,7 @@ describe("ConnectionLimiter", () => {
     assert.deepStrictEqual([enter(), enter(), enter()], [true, true, false])
   })
 
-  it("forgets an address when its last connection leaves, and not before", () => {
+  it("removes an address when its last connection is released, and not before", () => {
     const limiter = new ConnectionLimiter()
     for (const source of ["a", "b", "b"]) assert.isTrue(limiter.tryAcquire(source, {}))
     for (const source of ["a", "b"]) limiter.release(source)
@@ -67,6 +67,6 @@ describe("addressKey", () => {
     ["fe80::1%eth0", "fe80:0:0:0::/64"]
   ]
   for (const [address, source] of cases) {
-    it(`of ${address} is ${source}`, () => assert.strictEqual(addressKey(address), source))
+    it(`maps ${address} to ${source}`, () => assert.strictEqual(addressKey(address), source))
   }
 })
