@@ -1,0 +1,139 @@
+/** The failures of a reconnecting client: which are final, and what their types say. */
+import { assert, describe, it } from "@effect/vitest"
+import { Data, Duration, Effect, Fiber, Schedule } from "effect"
+import { ConnectionError, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { collect, everySecond, network, refused, rejected, second } from "../support/reconnecting.ts"
+
+describe("invalid options", () => {
+  for (
+    const [option, options] of [
+      ["resetAfter", { resetAfter: -1 }],
+      ["resetAfter", { resetAfter: "soon" as Duration.Input }],
+      ["maxRetryAfter", { maxRetryAfter: -1 }],
+      ["whileDisconnected.buffer", { whileDisconnected: { buffer: Number.NaN } }],
+      ["whileDisconnected.buffer", { whileDisconnected: { buffer: -1 } }]
+    ] as const
+  ) {
+    it.effect(`fails with InvalidOption before the first attempt: ${JSON.stringify(options)}`, () =>
+      Effect.gen(function*() {
+        const { attempts, layer } = yield* network()
+        const client = yield* Effect.provide(WebSocketClient.reconnecting("ws://there/", options), layer)
+        assert.deepInclude(yield* Effect.flip(client.closed), { _tag: "InvalidOption", option })
+        assert.deepInclude((yield* Effect.flip(client.send("x"))).cause, { _tag: "InvalidOption", option })
+        assert.strictEqual(attempts(), 0)
+      }))
+  }
+})
+
+describe("the errors of a client's own effects", () => {
+  class NoToken extends Data.TaggedError("NoToken")<{}> {}
+
+  it.effect("the type leaves out the errors that every client has", () =>
+    Effect.gen(function*() {
+      const { layer } = yield* network()
+      yield* Effect.gen(function*() {
+        // That these compile is the test: the type of the state is invariant.
+        const sends: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+          onOpen: (connection) => connection.send("subscribe")
+        })
+        const receives: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting("ws://there/", {
+          onOpen: (connection) => Effect.andThen(connection.send("login"), connection.receive)
+        })
+        const asks: Reconnecting.Reconnecting = yield* WebSocketClient.reconnecting(
+          Effect.as(WebSocketClient.connect("ws://tickets/"), "ws://there/"),
+          { headers: Effect.as(Effect.scoped(WebSocketClient.connect("ws://tickets/")), {}) }
+        )
+        const fails: Reconnecting.Reconnecting<NoToken> = yield* WebSocketClient.reconnecting("ws://there/", {
+          headers: Effect.fail(new NoToken()),
+          onOpen: (connection) => connection.send("subscribe")
+        })
+        for (const client of [sends, receives, asks, fails]) assert.isDefined(client.state)
+      }).pipe(Effect.provide(layer))
+    }))
+})
+
+describe("isFinal", () => {
+  const normalClosure = (closedBy: "local" | "remote", code: number) =>
+    new ConnectionError.ConnectionClosed({
+      sent: { code, reason: "" },
+      received: { code, reason: "" },
+      closedBy,
+      cause: undefined
+    })
+  const cutOff = new ConnectionError.ConnectionClosed({
+    sent: undefined,
+    received: undefined,
+    closedBy: undefined,
+    cause: new ConnectionError.UnexpectedEof()
+  })
+  const cases: ReadonlyArray<readonly [name: string, failure: Reconnecting.Failure, final: boolean]> = [
+    ...[200, 302, 400, 401, 403, 404, 407, 426].map((status) => [`status ${status}`, rejected(status), true] as const),
+    ...[408, 425, 429, 500, 502, 503, 504].map((status) => [`status ${status}`, rejected(status), false] as const),
+    ["ConnectFailed", refused, false],
+    ["InvalidUrl", new HandshakeError.InvalidUrl({ url: "x", problem: "" }), true],
+    ["InvalidAccept", new HandshakeError.InvalidAccept({ expected: "a", actual: "b" }), true],
+    ["RedirectRefused", new HandshakeError.RedirectRefused({ location: "x", problem: "" }), true],
+    ["the peer's 1000", normalClosure("remote", 1000), true],
+    ["the peer's close without a code", normalClosure("remote", 1005), true],
+    ...[1001, 1008, 1011, 1012, 4000].map((code) =>
+      [`the peer's ${code}`, normalClosure("remote", code), false] as const
+    ),
+    ["a close by the client", normalClosure("local", 1000), false],
+    ["a lost connection", cutOff, false]
+  ]
+  for (const [name, failure, final] of cases) {
+    it(`isFinal(${name}) is ${final}`, () => {
+      assert.strictEqual(Reconnecting.isFinal(failure), final)
+    })
+  }
+
+  it("isFinal is false for an error of the program", () => {
+    assert.isFalse(Reconnecting.isFinal("no token"))
+    assert.isFalse(Reconnecting.isFinal(new Error("no token")))
+  })
+
+  it.effect("a 401 ends the client, and all operations fail with the reason", () =>
+    Effect.gen(function*() {
+      const { attempts, layer } = yield* network(refused, rejected(401))
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const { fiber } = yield* collect(client)
+      const sending = yield* Effect.forkChild(Effect.flip(client.send("x")))
+      const waiting = yield* Effect.forkChild(Effect.flip(client.connection))
+      yield* second
+      assert.strictEqual(yield* Effect.flip(Fiber.join(fiber)), yield* Effect.flip(client.closed))
+      assert.deepInclude(yield* Effect.flip(client.closed), { _tag: "HandshakeRejected", status: 401 })
+      for (
+        const error of [yield* Fiber.join(sending), yield* Fiber.join(waiting), yield* Effect.flip(client.send("y"))]
+      ) {
+        assert.deepInclude(error, { _tag: "NotConnected", final: true })
+        assert.match(error.message, /will be none: the server rejected the handshake with status 401/)
+      }
+      yield* TestClock.adjust("1 hour")
+      assert.strictEqual(attempts(), 2)
+    }))
+
+  it.effect("isFinal of the options replaces the default", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network(rejected(401))
+      const client = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        isFinal: (failure) => failure instanceof ConnectionError.ConnectionClosed && failure.code === 4001
+      }).pipe(Effect.provide(layer))
+      const { fiber } = yield* collect(client)
+      yield* second
+      yield* servers[0].connection.close(4001, "banned")
+      assert.deepInclude(yield* Effect.flip(Fiber.join(fiber)), { _tag: "ConnectionClosed", code: 4001 })
+    }))
+
+  it.effect("the last failure is final once the schedule ends", () =>
+    Effect.gen(function*() {
+      const { attempts, layer } = yield* network(refused, refused, refused, refused)
+      const schedule = Schedule.recurs(2)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule }).pipe(Effect.provide(layer))
+      assert.strictEqual(yield* Effect.flip(client.closed), refused)
+      assert.strictEqual(attempts(), 3)
+    }))
+})
