@@ -319,7 +319,7 @@ const table = [...requestErrors.map(([error, , message]) => [error, message] as 
 
 describe("each error", () => {
   for (const [error, message] of table) {
-    it(`says: ${message.slice(0, 100)}`, () => {
+    it(`${error._tag} says: ${message.slice(0, 100)}`, () => {
       assert.strictEqual(error.message, message)
       assert.strictEqual(error.name, error._tag)
       assert.strictEqual(String(error), `${error._tag}: ${message}`)
@@ -327,12 +327,12 @@ describe("each error", () => {
     })
   }
 
-  it("is in this table", () => {
+  it("every error is in this table", () => {
     const tags = [...new Set<string>(table.map(([error]) => error._tag))]
     assert.deepStrictEqual(tags.toSorted(), Object.keys(HandshakeError).toSorted())
   })
 
-  it("keeps Node's error as its cause where there was no HTTP exchange", () => {
+  it("ConnectFailed has the error of Node as its cause", () => {
     const cause = new Error("getaddrinfo ENOTFOUND nowhere")
     assert.strictEqual(
       new HandshakeError.ConnectFailed({ ...notReached, url: "ws://nowhere/", code: "ENOTFOUND", cause }).cause,
@@ -341,9 +341,9 @@ describe("each error", () => {
   })
 })
 
-describe("the status that refuses a request (RFC 6455 §4.2.2, RFC 9110 §15)", () => {
+describe("the status of a rejection (RFC 6455 §4.2.2, RFC 9110 §15)", () => {
   for (const [error, status, message] of requestErrors) {
-    it(`is ${status} for ${error._tag}: ${message.slice(0, 60)}`, () => {
+    it(`the status of ${error._tag} is ${status}: ${message.slice(0, 60)}`, () => {
       assert.strictEqual(error.status, status)
     })
   }
