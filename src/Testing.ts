@@ -1,10 +1,10 @@
 /**
- * What tests of WebSocket programs need: a server and its clients without a
- * network, a network that fails when it is told to, and a peer that says what it
- * is told to, be it wrong. Nothing here waits for real time: under `TestClock`
- * latencies, keepalives and deadlines pass when the test says so.
+ * Tools for tests of WebSocket programs: a server and its clients without a
+ * network, a network with faults, and a peer that sends what it is told to, valid
+ * or not. Nothing here waits for real time: under `TestClock`, latencies,
+ * keepalives and deadlines pass when the test adjusts the clock.
  *
- * It is not part of `effect-ws` itself: import it from `effect-ws/Testing`.
+ * This module is not part of the index: import it from `effect-ws/Testing`.
  *
  * **Example** (A handler and a client's program, without a network)
  *
@@ -28,23 +28,19 @@
  * @since 0.1.0
  */
 import * as Context from "effect/Context"
-import * as Deferred from "effect/Deferred"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { constVoid } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { Buffer } from "node:buffer"
-import { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
-import { TransportError } from "./ConnectionError.ts"
-import * as Frame from "./Frame.ts"
-import { checkFaults } from "./internal/options.ts"
+import type * as Frame from "./Frame.ts"
+import { MemoryLink } from "./internal/memory/link.ts"
+import { MemoryPeer } from "./internal/memory/peer.ts"
 import { makeServer } from "./internal/node/listen.ts"
-import { assertValid } from "./internal/runtime/optionChecks.ts"
+import { transportDuplex } from "./internal/node/transportDuplex.ts"
 import { Timers } from "./internal/runtime/timers.ts"
 import { nextTurn } from "./internal/runtime/turns.ts"
-import * as Transport from "./Transport.ts"
+import type * as Transport from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
 
@@ -53,9 +49,10 @@ import * as WebSocketServer from "./WebSocketServer.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * Lets everything happen that can happen without time passing: what was written
- * is delivered, and whoever it wakes has run. For assertions that something did
- * not happen; where something is to happen, wait for that.
+ * Suspends until everything has happened that can happen without time passing:
+ * bytes are delivered, and the fibers that they wake have run. Use it before an
+ * assertion that something did not happen. If something is expected to happen,
+ * wait for that instead.
  *
  * @category time
  * @since 0.1.0
@@ -71,25 +68,25 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
 // -----------------------------------------------------------------------------
 
 /**
- * What a network does to the bytes that go one way.
+ * The conditions of a network, in one direction.
  *
  * @category options
  * @since 0.1.0
  */
-export interface Faults {
-  /** How long they take. Default none. 0 or more, or Infinity. */
+export interface Conditions {
+  /** The time that bytes take. Default 0. 0 or more, or Infinity. */
   readonly latency?: Duration.Input | undefined
   /**
-   * The most bytes that arrive at a time, so that what was written at once is read in pieces. Default: as it was written.
-   * 1 or more, or Infinity.
+   * The largest chunk that arrives at a time, in bytes, so that one write is read
+   * in pieces. Default Infinity. 1 or more, or Infinity.
    */
   readonly chunkSize?: number | undefined
   /**
-   * The network breaks after so many bytes, in the middle of a frame if that is
-   * where it is: whoever receives them reads them, and then the end; whoever
-   * sends them is reset. Default: never. 0 or more, or Infinity.
+   * Breaks the network after this number of bytes, also in the middle of a frame:
+   * the receiver reads them and then the end, and the sender is reset. Default
+   * Infinity. 0 or more, or Infinity.
    */
-  readonly breakAfter?: number | undefined
+  readonly resetAfterBytes?: number | undefined
 }
 
 /**
@@ -99,197 +96,68 @@ export interface Faults {
  * @since 0.1.0
  */
 export interface LinkOptions extends Transport.PairOptions {
-  /** What happens to what the client sends. Default nothing. */
-  readonly toServer?: Faults | undefined
-  /** What happens to what the server sends. Default nothing. */
-  readonly toClient?: Faults | undefined
+  /** The conditions for the bytes that the client sends. */
+  readonly toServer?: Conditions | undefined
+  /** The conditions for the bytes that the server sends. */
+  readonly toClient?: Conditions | undefined
 }
 
 /**
- * A TCP connection of a network that does what it is told to.
+ * A TCP connection over a network whose conditions the test controls.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Link {
-  /** The client's end, and the server's. */
+  /** The end of the client. */
   readonly client: Transport.Transport
+  /** The end of the server. */
   readonly server: Transport.Transport
-  /** Breaks it: both ends are reset at once. */
-  readonly cut: Effect.Effect<void>
+  /** Resets both ends at once. */
+  readonly reset: Effect.Effect<void>
   /**
-   * From now on all bytes vanish, and neither end is told of what the other one
-   * does: somebody has pulled the plug, or a router forgot about the connection.
-   * When the Scope of the connections over it closes, it is cut.
+   * Drops all bytes from now on, without a notice to either end, as after a lost
+   * power supply or a router that forgot the connection. When the Scope of the
+   * connections closes, the link is reset.
    */
-  readonly silence: Effect.Effect<void>
+  readonly blackhole: Effect.Effect<void>
 }
 
 /**
- * A link, by itself.
+ * Makes a link without connections.
  *
  * @category constructors
  * @since 0.1.0
  */
-export const makeLink = (options?: LinkOptions): Effect.Effect<Link> =>
-  Effect.map(openLink(options), ({ link }) => link)
+export const makeLink = (options?: LinkOptions): Effect.Effect<Link> => Effect.map(openLink(options), linkOf)
 
-/** A link, and what is to be done before its ends are closed. */
-const openLink = (
-  options: LinkOptions = {}
-): Effect.Effect<{ readonly link: Link; readonly release: Effect.Effect<void> }> =>
-  Effect.gen(function*() {
-    const [client, nearClient] = yield* Transport.makePair(options)
-    const [server, nearServer] = yield* Transport.makePair(options)
-    const timers = Timers.of(yield* Effect.context<never>())
-    const clientEnd = new LinkEnd(client, () => toClient.drained())
-    const serverEnd = new LinkEnd(server, () => toServer.drained())
-    const toServer = new Direction(timers, nearServer, options.toServer, () => clientEnd.reset())
-    const toClient = new Direction(timers, nearClient, options.toClient, () => serverEnd.reset())
-    nearClient.start(toServer.receiver(toClient, nearClient))
-    nearServer.start(toClient.receiver(toServer, nearServer))
-    let silent = false
-    const silence = () => {
-      silent = true
-      toServer.broken = true
-      toClient.broken = true
-    }
-    const cut = () => {
-      silence()
-      clientEnd.reset()
-      serverEnd.reset()
-    }
-    return {
-      link: {
-        client: clientEnd.transport,
-        server: serverEnd.transport,
-        cut: Effect.sync(cut),
-        silence: Effect.sync(silence)
-      },
-      // A closing handshake over a silent link would wait for time that nobody lets pass any more.
-      release: Effect.sync(() => {
-        if (silent) cut()
-      })
-    }
-  })
+const openLink = (options: LinkOptions = {}): Effect.Effect<MemoryLink> =>
+  Effect.map(Effect.context<never>(), (context) => new MemoryLink(Timers.of(context), options))
 
-/** An end of a link: that of an in-memory pair, which can be reset. */
-class LinkEnd {
-  private readonly inner: Transport.Transport
-  private error: TransportError | undefined
-  readonly transport: Transport.Transport
+const linkOf = (link: MemoryLink): Link => ({
+  client: link.client,
+  server: link.server,
+  reset: Effect.sync(() => link.reset()),
+  blackhole: Effect.sync(() => link.blackhole())
+})
 
-  /** What was not read when it is destroyed does not hold up what comes behind it. */
-  constructor(inner: Transport.Transport, onDestroy: () => void) {
-    this.inner = inner
-    this.transport = {
-      ...inner,
-      destroy: () => {
-        inner.destroy()
-        onDestroy()
-      },
-      start: (receiver) => {
-        inner.start({
-          onData: (chunk) => receiver.onData(chunk),
-          onDrain: () => receiver.onDrain(),
-          onEnd: () => receiver.onEnd(),
-          onClose: (error) => receiver.onClose(this.error ?? error)
-        })
-      }
-    }
-  }
-
-  reset(): void {
-    this.error ??= new TransportError({ code: "ECONNRESET", cause: new Error("read ECONNRESET") })
-    this.inner.destroy()
-  }
-}
-
-/** One way of a link. */
-class Direction {
-  private readonly timers: Timers
-  private readonly to: Transport.Transport
-  private readonly latency: number
-  private readonly chunkSize: number
-  private left: number
-  private readonly reset: () => void
-  /** Nothing gets through any more. */
-  broken = false
-  /** Whether the next hop has no room. */
-  full = false
-  /** What is under way, the first first. */
-  private readonly underWay: Array<{ readonly at: number; readonly arrive: () => void }> = []
-
-  constructor(timers: Timers, to: Transport.Transport, faults: Faults = {}, reset: () => void) {
-    assertValid(checkFaults(faults))
-    this.timers = timers
-    this.to = to
-    this.latency = Duration.toMillis(faults.latency ?? 0)
-    this.chunkSize = faults.chunkSize ?? Number.POSITIVE_INFINITY
-    this.left = faults.breakAfter ?? Number.POSITIVE_INFINITY
-    this.reset = reset
-  }
-
-  /** Takes what comes from `from`. Its drain is that of the way back. */
-  receiver(back: Direction, from: Transport.Transport): Transport.Receiver {
-    this.from = from
-    return {
-      onData: (chunk) => {
-        const copy = Uint8Array.from(chunk)
-        this.travel(() => this.forward(copy))
-      },
-      onDrain: () => back.drained(),
-      onEnd: () => this.travel(() => this.to.end()),
-      onClose: () => this.travel(() => this.to.destroy())
-    }
-  }
-
-  private from: Transport.Transport | undefined
-
-  drained(): void {
-    this.full = false
-    this.from!.resume()
-  }
-
-  private travel(arrive: () => void): void {
-    if (this.latency === 0) return this.arrive(arrive)
-    this.underWay.push({ at: this.timers.now() + this.latency, arrive })
-    if (this.underWay.length === 1) this.wait()
-  }
-
-  private wait(): void {
-    this.timers.schedule(this.underWay[0].at - this.timers.now(), () => {
-      this.arrive(this.underWay.shift()!.arrive)
-      if (this.underWay.length > 0) this.wait()
+/** Resets a blackhole when the Scope closes: nothing would advance the clock to the deadline of a closing handshake. */
+const releaseLink = (link: MemoryLink): Effect.Effect<void, never, Scope.Scope> =>
+  Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      if (link.isBlackhole) link.reset()
     })
-  }
-
-  private arrive(arrive: () => void): void {
-    if (!this.broken) arrive()
-  }
-
-  private forward(chunk: Uint8Array): void {
-    const bytes = chunk.subarray(0, this.left)
-    this.left -= bytes.length
-    for (let at = 0; at < bytes.length; at += this.chunkSize) {
-      this.full = !this.to.write([bytes.subarray(at, at + this.chunkSize)])
-    }
-    if (this.left === 0) {
-      this.broken = true
-      this.to.end()
-      this.reset()
-    } else if (this.full) this.from!.pause()
-  }
-}
+  )
 
 // -----------------------------------------------------------------------------
 // Connections
 // -----------------------------------------------------------------------------
 
 /**
- * A client and a server that are connected to each other, without a handshake.
+ * Makes a client and a server that are connected to each other, without a
+ * handshake. Their Scope closes them.
  *
- * **Example** (What a plug that is pulled comes to)
+ * **Example** (A network that drops everything)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -298,7 +166,7 @@ class Direction {
  *
  * const test = Effect.gen(function*() {
  *   const { link, server } = yield* Testing.makePair()
- *   yield* link.silence
+ *   yield* link.blackhole
  *   yield* TestClock.adjust("1 minute")
  *   return (yield* server.closed).cause // KeepaliveTimeout
  * }).pipe(Effect.scoped)
@@ -321,11 +189,11 @@ export const makePair = (options: {
   Scope.Scope
 > =>
   Effect.gen(function*() {
-    const { link, release } = yield* openLink(options.link)
+    const link = yield* openLink(options.link)
     const client = yield* Connection.make(link.client, { ...options.client, role: "client" })
     const server = yield* Connection.make(link.server, { ...options.server, role: "server" })
-    yield* Effect.addFinalizer(() => release)
-    return { client, server, link }
+    yield* releaseLink(link)
+    return { client, server, link: linkOf(link) }
   })
 
 // -----------------------------------------------------------------------------
@@ -333,100 +201,65 @@ export const makePair = (options: {
 // -----------------------------------------------------------------------------
 
 /**
- * The other end of a connection, as bytes and frames. It does what it is told
- * to and nothing else: it answers no ping and no close frame, and checks nothing.
+ * The other end of a connection, as frames and bytes. It sends what it is told to
+ * send, answers no ping and no close frame, and checks nothing.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Peer {
-  /** Writes frames as the peer's role demands: masked where it is a client. */
+  /** Sends frames as the role of the peer requires: those of a client are masked. */
   readonly send: (...frames: ReadonlyArray<Frame.Frame>) => Effect.Effect<void>
-  /** Writes bytes, be they frames or not. */
+  /** Sends bytes, whether they are frames or not. */
   readonly sendBytes: (bytes: Uint8Array) => Effect.Effect<void>
-  /** Waits for the next frame that has not been taken yet. When the connection is gone, waits forever. */
+  /** Returns the next frame. Suspends until there is one, also after the end of the connection. */
   readonly receive: Effect.Effect<Frame.Frame>
-  /** All frames that have come. */
+  /** Returns all frames that were received. */
   readonly received: Effect.Effect<ReadonlyArray<Frame.Frame>>
-  /** All that has come, as it came: each read as its bytes. */
+  /** Returns the bytes of each read. */
   readonly reads: Effect.Effect<ReadonlyArray<Uint8Array>>
-  /** Reads no more, so that what the connection sends piles up. */
+  /** Stops reading, so that backpressure reaches the connection. */
   readonly pause: Effect.Effect<void>
+  /** Resumes reading. */
   readonly resume: Effect.Effect<void>
-  /** Ends this side, and goes on reading: the connection is half open. */
+  /** Ends this side and continues to read: the TCP connection is half open. */
   readonly end: Effect.Effect<void>
-  /** Cuts the transport, without a word. */
-  readonly cut: Effect.Effect<void>
-  /** Whether the connection has ended its side. */
-  readonly sawEnd: Effect.Effect<boolean>
-  /** Waits until the transport is gone. */
-  readonly gone: Effect.Effect<void>
+  /** Destroys the transport, without a close frame. */
+  readonly destroy: Effect.Effect<void>
+  /** Returns whether the connection has ended its side. */
+  readonly receivedEof: Effect.Effect<boolean>
+  /** Waits until the transport is closed. */
+  readonly closed: Effect.Effect<void>
 }
 
 /**
- * A peer at an end of a link, or of any other transport. The `role` is its own.
+ * Makes a peer at an end of a link, or at any other transport. `role` is the role
+ * of the peer.
  *
  * @category constructors
  * @since 0.1.0
  */
 export const makePeer = (transport: Transport.Transport, role: Frame.Role): Effect.Effect<Peer> =>
   Effect.sync(() => {
-    const decoder = Frame.makeDecoder({ role, maxFrameSize: Number.MAX_SAFE_INTEGER, reservedBits: 7 })
-    const received: Array<Frame.Frame> = []
-    const reads: Array<Uint8Array> = []
-    const waiting: Array<() => void> = []
-    const gone = Deferred.makeUnsafe<void>()
-    let taken = 0
-    let ended = false
-    transport.start({
-      onData: (chunk) => {
-        reads.push(Uint8Array.from(chunk))
-        received.push(...decoder.decode(chunk).frames)
-        for (const wake of waiting.splice(0)) wake()
-      },
-      onDrain: constVoid,
-      onEnd: () => {
-        ended = true
-      },
-      onClose: () => Deferred.doneUnsafe(gone, Effect.void)
-    })
-    const receive: Effect.Effect<Frame.Frame> = Effect.suspend(() =>
-      taken < received.length ? Effect.sync(() => received[taken++]) : Effect.andThen(more, receive)
-    )
-    const more = Effect.callback<void>((resume) => {
-      const wake = () => resume(Effect.void)
-      waiting.push(wake)
-      return Effect.sync(() => {
-        const index = waiting.indexOf(wake)
-        if (index >= 0) waiting.splice(index, 1)
-      })
-    })
-    const write = (bytes: Uint8Array) => {
-      transport.write([bytes])
-    }
+    const peer = new MemoryPeer(transport, role)
     return {
-      send: (...frames) =>
-        Effect.sync(() =>
-          write(Buffer.concat(frames.map((frame) => Frame.encode(frame, role === "client" ? maskKey : undefined))))
-        ),
-      sendBytes: (bytes) => Effect.sync(() => write(bytes)),
-      receive,
-      received: Effect.sync(() => [...received]),
-      reads: Effect.sync(() => [...reads]),
+      send: (...frames) => Effect.sync(() => peer.send(...frames)),
+      sendBytes: (bytes) => Effect.sync(() => peer.sendBytes(bytes)),
+      receive: peer.receive,
+      received: Effect.sync(() => [...peer.received]),
+      reads: Effect.sync(() => [...peer.reads]),
       pause: Effect.sync(() => transport.pause()),
       resume: Effect.sync(() => transport.resume()),
       end: Effect.sync(() => transport.end()),
-      cut: Effect.sync(() => transport.destroy()),
-      sawEnd: Effect.sync(() => ended),
-      gone: Deferred.await(gone)
+      destroy: Effect.sync(() => transport.destroy()),
+      receivedEof: Effect.sync(() => peer.receivedEof),
+      closed: peer.closed
     }
   })
 
-const maskKey = 0x3d21fa37
-
 /**
- * A connection, and a peer at its other end. The peer is cut off with the
- * Scope, before the connection would wait for its close frame.
+ * Makes a connection with a peer at its other end. When the Scope closes, the peer
+ * destroys its transport, so that the connection does not wait for a close frame.
  *
  * **Example** (A text that is not UTF-8)
  *
@@ -457,7 +290,7 @@ export const makeConnection = (
     const isServer = options.role === "server"
     const peer = yield* makePeer(isServer ? link.client : link.server, isServer ? "client" : "server")
     const connection = yield* Connection.make(isServer ? link.server : link.client, options)
-    yield* Effect.addFinalizer(() => peer.cut)
+    yield* Effect.addFinalizer(() => peer.destroy)
     return { connection, peer, link }
   })
 
@@ -466,13 +299,13 @@ export const makeConnection = (
 // -----------------------------------------------------------------------------
 
 /**
- * The network between a server and its clients.
+ * The network between the server of `layer` and its clients.
  *
  * @category services
  * @since 0.1.0
  */
 export interface Network {
-  /** The links of all connections so far, in the order in which clients began them. */
+  /** Returns the links of all connections so far, in the order in which clients opened them. */
   readonly links: Effect.Effect<ReadonlyArray<Link>>
 }
 
@@ -493,15 +326,15 @@ export const Network: Context.Service<Network, Network> = Context.Service<Networ
 export interface LayerOptions
   extends Pick<WebSocketServer.MakeOptions, "path" | "handshakeTimeout" | "maxHeaderSize" | "onRequest">
 {
-  /** What the network does to each connection. */
+  /** The options of the link of each connection. */
   readonly link?: LinkOptions | undefined
 }
 
 /**
- * A server and a client that need no network: what `WebSocketClient.connect`
- * connects to, whatever the URL, is this server. Handshakes are done as always,
- * so that paths, origins, subprotocols, extensions and decisions are tested too.
- * For a wss URL, both ends are told that there is TLS, and there is none.
+ * Provides a server, and a client that connects to it without a network, whatever
+ * the URL. Handshakes are done in full, so that paths, origins, subprotocols,
+ * extensions and decisions are tested as well. For a wss URL, both ends take the
+ * stream for an encrypted one, without TLS.
  *
  * @category layers
  * @since 0.1.0
@@ -510,50 +343,53 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
   Layer.effectContext(Effect.gen(function*() {
     const server = yield* Effect.orDie(makeServer(
       options,
-      // An address that is nobody's (RFC 5737), for those who want one: `Socket.layerServer` does.
+      // An address for documentation (RFC 5737), because `Socket.layerServer` needs one.
       () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
     ))
     const links: Array<Link> = []
-    const overNode = WebSocketClient.WebSocketClient.defaultValue()
     return Context.make(WebSocketServer.WebSocketServer, server).pipe(
       Context.add(Network, { links: Effect.sync(() => [...links]) }),
-      Context.add(WebSocketClient.WebSocketClient, {
-        connect: (url, connectOptions) =>
-          Effect.suspend(() => {
-            let release: Effect.Effect<void> = Effect.void
-            // Each request has a link of its own: there may be redirects.
-            const duplex = ({ protocol }: URL) =>
-              Effect.flatMap(openLink(options.link), (opened) => {
-                const { client, server: there } = opened.link
-                links.push(opened.link)
-                release = opened.release
-                // For wss, both ends take it for a socket with TLS.
-                const tls = protocol === "wss:" ? { encrypted: true } : {}
-                return Effect.as(
-                  server.accept(Object.assign(toDuplex(there), tls)),
-                  Object.assign(toDuplex(client), tls)
-                )
-              })
-            return Effect.tap(
-              overNode.connect(url, {
-                ...connectOptions,
-                agent: undefined,
-                proxy: undefined,
-                socketPath: undefined,
-                duplex
-              }),
-              () => Effect.addFinalizer(() => release)
-            )
-          })
-      })
+      Context.add(
+        WebSocketClient.WebSocketClient,
+        memoryClient(server, Effect.tap(openLink(options.link), (link) => Effect.sync(() => links.push(linkOf(link)))))
+      )
     )
   }))
 
+/** A client that connects to a server over links. */
+const memoryClient = (
+  server: WebSocketServer.WebSocketServer,
+  open: Effect.Effect<MemoryLink>
+): WebSocketClient.WebSocketClient => {
+  const nodeClient = WebSocketClient.WebSocketClient.defaultValue()
+  return {
+    connect: (url, options) =>
+      Effect.suspend(() => {
+        let last: MemoryLink | undefined
+        // A redirect leads to a second request, which has a link of its own.
+        const duplex = ({ protocol }: URL) =>
+          Effect.flatMap(open, (link) => {
+            last = link
+            // With this property, a stream counts as a TLS socket.
+            const tls = protocol === "wss:" ? { encrypted: true } : {}
+            return Effect.as(
+              server.accept(Object.assign(transportDuplex(link.server), tls)),
+              Object.assign(transportDuplex(link.client), tls)
+            )
+          })
+        return Effect.tap(
+          nodeClient.connect(url, { ...options, agent: undefined, proxy: undefined, socketPath: undefined, duplex }),
+          () => last === undefined ? Effect.void : releaseLink(last)
+        )
+      })
+  }
+}
+
 /**
- * A client whose servers are peers: each connection has one at its other end,
- * which does what the script says. There is no handshake.
+ * Provides a client whose connections each have a peer as their server, which
+ * runs `script`. There is no handshake.
  *
- * **Example** (A server that says hello and dies)
+ * **Example** (A server that sends hello and disappears)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -566,7 +402,7 @@ export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.W
  *   return yield* connection.closed
  * }).pipe(
  *   Effect.scoped,
- *   Effect.provide(Testing.layerPeer((peer) => Effect.andThen(peer.send(Frame.text("hello")), peer.cut)))
+ *   Effect.provide(Testing.layerPeer((peer) => Effect.andThen(peer.send(Frame.text("hello")), peer.destroy)))
  * )
  * ```
  *
@@ -585,35 +421,3 @@ export const layerPeer = (
         return made.connection
       })
   })
-
-/** A transport as a Node stream, for HTTP to be spoken over. */
-const toDuplex = (transport: Transport.Transport): Duplex => {
-  let drained: () => void = constVoid
-  const duplex = new Duplex({
-    read: () => transport.resume(),
-    write: (chunk: Uint8Array, _encoding, callback) => {
-      if (transport.write([chunk])) callback()
-      else drained = callback
-    },
-    final: (callback) => {
-      transport.end()
-      callback()
-    },
-    destroy: (error, callback) => {
-      transport.destroy()
-      callback(error)
-    }
-  })
-  transport.start({
-    onData: (chunk) => {
-      if (!duplex.push(Uint8Array.from(chunk))) transport.pause()
-    },
-    onDrain: () => drained(),
-    onEnd: () => duplex.push(null),
-    onClose: (error) => {
-      if (error === undefined) duplex.destroy()
-      else duplex.destroy(Object.assign(new Error(error.cause.message), { code: error.code }))
-    }
-  })
-  return duplex
-}

@@ -115,7 +115,7 @@ describe("a server and its clients", () => {
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/")
       const [link] = yield* Effect.flatMap(Testing.Network, (network) => network.links)
-      yield* link.cut
+      yield* link.reset
       const end = yield* connection.closed
       assert.deepInclude(end.cause, { _tag: "TransportError", code: "ECONNRESET" })
       assert.deepInclude(yield* Effect.flip(connection.send("x")), { _tag: "ConnectionClosed" })
@@ -173,7 +173,7 @@ describe("a link", () => {
 
   it.effect("breaks in the middle of a frame", () =>
     Effect.gen(function*() {
-      const { client, server } = yield* Testing.makePair({ link: { toServer: { breakAfter: 20 } } })
+      const { client, server } = yield* Testing.makePair({ link: { toServer: { resetAfterBytes: 20 } } })
       yield* client.sendAll(["12345", "12345"])
       assert.deepInclude((yield* server.closed).cause, { _tag: "UnexpectedEof" })
       assert.deepInclude((yield* client.closed).cause, { _tag: "TransportError", code: "ECONNRESET" })
@@ -184,7 +184,7 @@ describe("a link", () => {
   it.effect("that is silent says nothing, not even that it is", () =>
     Effect.gen(function*() {
       const { client, link, server } = yield* Testing.makePair()
-      yield* link.silence
+      yield* link.blackhole
       yield* client.send("x")
       const closing = yield* Effect.forkChild(client.close())
       yield* Testing.settle
@@ -199,7 +199,7 @@ describe("a link", () => {
     Effect.gen(function*() {
       const ends = yield* Effect.scoped(Effect.gen(function*() {
         const { client, link, server } = yield* Testing.makePair()
-        yield* link.silence
+        yield* link.blackhole
         return [client.closed, server.closed]
       }))
       for (const end of ends) assert.deepInclude((yield* end).cause, { _tag: "TransportError", code: "ECONNRESET" })
@@ -233,7 +233,7 @@ describe("a peer", () => {
       assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1002, reason: "UnmaskedFrame" })
       assert.deepInclude((yield* connection.closed).cause, { _tag: "UnmaskedFrame" })
       yield* Testing.settle
-      assert.isTrue(yield* peer.sawEnd)
+      assert.isTrue(yield* peer.receivedEof)
     }))
 
   it.effect("can be slow, half open, and gone", () =>
@@ -251,8 +251,8 @@ describe("a peer", () => {
       for (let i = 0; i < 20; i++) assert.strictEqual((yield* peer.receive).payload.length, 10_000)
       yield* peer.end
       assert.deepInclude((yield* connection.closed).cause, { _tag: "UnexpectedEof" })
-      yield* peer.cut
-      yield* peer.gone
+      yield* peer.destroy
+      yield* peer.closed
     }))
 
   it.effect("that reads nothing does not keep the Scope open", () =>
@@ -286,7 +286,7 @@ describe("a peer", () => {
           const { payload } = yield* peer.receive
           yield* Deferred.succeed(heard, `${url} ${Buffer.from(payload)}`)
           yield* peer.send(Frame.text("welcome"))
-          yield* peer.cut
+          yield* peer.destroy
         })
       yield* Effect.gen(function*() {
         const connection = yield* WebSocketClient.connect("ws://anywhere/")

@@ -352,7 +352,7 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
   Testing: {
     latency: [duration, linked],
     chunkSize: [atLeast1, linked],
-    breakAfter: [atLeast0, linked]
+    resetAfterBytes: [atLeast0, linked]
   },
   Frame: {
     maxFrameSize: [

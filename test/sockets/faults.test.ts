@@ -168,9 +168,9 @@ describe("a conversation in memory", () => {
       Effect.gen(function*() {
         const whole = yield* outcomes({})
         assert.isTrue(whole.here.clean && whole.there.clean)
-        for (let breakAfter = 0; breakAfter < whole[way]; breakAfter++) {
-          const { here, there } = yield* outcomes({ [way]: { breakAfter } })
-          const where = `${breakAfter}: ${here.message}; ${there.message}`
+        for (let resetAfterBytes = 0; resetAfterBytes < whole[way]; resetAfterBytes++) {
+          const { here, there } = yield* outcomes({ [way]: { resetAfterBytes } })
+          const where = `${resetAfterBytes}: ${here.message}; ${there.message}`
           assert.isFalse(here.clean && there.clean, where)
         }
       }))

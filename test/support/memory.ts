@@ -1,8 +1,8 @@
 /** Connections without a network: over the in-memory pair, against another connection or a peer that writes raw bytes. */
 import { Effect, type Scope } from "effect"
 import { Connection, type Frame, type Transport } from "effect-ws"
-import * as Testing from "effect-ws/Testing"
 import * as Transports from "effect-ws/Transport"
+import { MemoryPeer } from "../../src/internal/memory/peer.ts"
 
 /** A turn of the event loop, after all microtasks: what was written in memory has been delivered. */
 export const turn: Effect.Effect<void> = Effect.promise(() => new Promise((resolve) => setImmediate(resolve)))
@@ -24,20 +24,19 @@ export const makePair = (options?: {
     return { client, server }
   })
 
-/** The other end of a connection, as bytes and frames. */
-export interface RawPeer {
-  /** Writes frames as the peer's role demands. */
-  readonly send: (...frames: ReadonlyArray<Frame.Frame>) => void
-  readonly sendBytes: (bytes: Uint8Array) => void
-  /** The frames that came, decoded. */
-  readonly received: ReadonlyArray<Frame.Frame>
-  /** Each write that came, as its bytes. */
-  readonly writes: ReadonlyArray<Uint8Array>
-  readonly transport: Transport.Transport
-  /** Whether the connection has ended its side. */
-  readonly sawEnd: () => boolean
-  /** Whether the transport is gone. */
-  readonly gone: () => boolean
+/** A peer that is used synchronously, such as by `interruptAtEachStep` between two steps. */
+export class RawPeer extends MemoryPeer {
+  get writes(): ReadonlyArray<Uint8Array> {
+    return this.reads
+  }
+
+  sawEnd(): boolean {
+    return this.receivedEof
+  }
+
+  gone(): boolean {
+    return this.isClosed
+  }
 }
 
 /** A connection of the given role, and a raw peer at its other end. */
@@ -48,36 +47,11 @@ export const makeRaw = (
 ): Effect.Effect<{ readonly connection: Shape; readonly peer: RawPeer }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const [ours, theirs] = yield* Transports.makePair(transport)
-    const peer = yield* Testing.makePeer(theirs, options.role === "server" ? "client" : "server")
+    const peer = new RawPeer(theirs, options.role === "server" ? "client" : "server")
     const connection = yield* make(ours, { keepalive: false, ...options })
-    let gone = false
-    yield* Effect.forkDetach(
-      Effect.andThen(
-        peer.gone,
-        Effect.sync(() => {
-          gone = true
-        })
-      ),
-      { startImmediately: true }
-    )
-    // The connection's Scope waits for the closing handshake; this peer has no answer to give.
-    yield* Effect.addFinalizer(() => peer.cut)
-    return {
-      connection,
-      peer: {
-        send: (...frames) => Effect.runSync(peer.send(...frames)),
-        sendBytes: (bytes) => Effect.runSync(peer.sendBytes(bytes)),
-        get received() {
-          return Effect.runSync(peer.received)
-        },
-        get writes() {
-          return Effect.runSync(peer.reads)
-        },
-        transport: theirs,
-        sawEnd: () => Effect.runSync(peer.sawEnd),
-        gone: () => gone
-      }
-    }
+    // The Scope of the connection waits for the closing handshake, which this peer does not answer.
+    yield* Effect.addFinalizer(() => Effect.sync(() => theirs.destroy()))
+    return { connection, peer }
   })
 
 /** What a message holds: its text, or its bytes as an array. */

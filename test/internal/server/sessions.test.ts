@@ -123,7 +123,7 @@ describe("Sessions.stop", () => {
       const close = yield* peer.receive
       assert.deepStrictEqual(Frame.readClose(close.payload), { code: 1001, reason: "" })
       yield* peer.send(close)
-      yield* peer.cut
+      yield* peer.destroy
       yield* eventually(() => undecided.upgrade.calls.length > 0)
       assert.deepStrictEqual([undecided.upgrade.calls, state.interrupted], [[503], true])
       assert.isUndefined(stopping.pollUnsafe())
