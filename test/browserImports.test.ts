@@ -10,9 +10,11 @@ const root = fileURLToPath(new URL("..", import.meta.url))
 const portable = [
   "CloseCode",
 
+  "Connection",
   "ConnectionError",
   "Extension",
   "Frame",
+  "Handshake",
   "Handshake",
   "HandshakeError",
   "Message",

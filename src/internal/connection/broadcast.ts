@@ -1,6 +1,6 @@
-/** One message to many connections, encoded once for all that can take it as it is. */
+/** Sends a message to many connections, encoded once for all that can share the encoding. */
 import * as Effect from "effect/Effect"
-import { Buffer } from "node:buffer"
+import { allocatePooled } from "#platform"
 import type { BroadcastOptions, Connection } from "../../Connection.ts"
 import { type ConnectionClosed, InvalidInput, SlowConsumer } from "../../ConnectionError.ts"
 import * as Frame from "../../Frame.ts"
@@ -10,11 +10,13 @@ import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
 import { atLeast } from "../runtime/optionChecks.ts"
 import { aboveMarkToken } from "./sendQueue.ts"
 import { nextTurn } from "../runtime/turns.ts"
-import { sliceSize } from "../deflate/zlibStream.ts"
 
 const defaultMaxBufferedAmount = 1024 * 1024
 
-/** What it costs to send a message to one more connection, beside its bytes, in bytes that could be compressed meanwhile. */
+/** The number of bytes that a turn encodes for connections which cannot share an encoding. */
+const bytesPerTurn = 64 * 1024
+
+/** The cost of one more connection beside the bytes of the message, as a number of bytes to encode. */
 const costOfConnection = 2 * 1024
 
 export const broadcast = (
@@ -30,7 +32,7 @@ export const broadcast = (
     if (sendables instanceof InvalidInput) return failInvalid(sendables)
     const sender = slowConsumer === "wait" ? undefined : aboveMarkToken
     let bytes: Uint8Array | undefined
-    const pace = new Pace(() => Math.ceil(sliceSize / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
+    const pace = new Pace(() => Math.ceil(bytesPerTurn / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
       const target = hooksOf(connection)[broadcastTarget]
@@ -106,7 +108,7 @@ class Pace {
 const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
   const frames = messages.map(toFrame)
   const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
-  const bytes = Buffer.allocUnsafe(sizes.reduce((sum, size) => sum + size, 0))
+  const bytes = allocatePooled(sizes.reduce((sum, size) => sum + size, 0))
   let at = 0
   for (const frame of frames) at = Frame.encodeInto(bytes, at, frame)
   return bytes

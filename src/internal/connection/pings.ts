@@ -6,7 +6,7 @@
  */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { Buffer } from "node:buffer"
+import { equalBytes } from "#platform"
 import { type ConnectionClosed, ControlPayloadTooLong, InvalidInput, TooManyPings } from "../../ConnectionError.ts"
 import * as Frame from "../../Frame.ts"
 import { failInvalid, pingPayloadOf } from "./input.ts"
@@ -119,7 +119,7 @@ export class Pings {
   /** A pong replies to its ping and to all pings before that one, because a peer may reply only to the newest. */
   onPong(payload: Uint8Array): void {
     if (this.pending === undefined) return
-    const index = this.pending.findIndex((ping) => Buffer.compare(ping.payload, payload) === 0)
+    const index = this.pending.findIndex((ping) => equalBytes(ping.payload, payload))
     if (index < 0) return
     const { offset, sentAt } = this.pending[index]
     this.host.metrics.pong(this.host.timers.now() - sentAt)

@@ -1,5 +1,5 @@
 /** The rules of RFC 6455 that a program could break with what it sends. */
-import { Buffer } from "node:buffer"
+import { utf8Length } from "#platform"
 import * as CloseCode from "../../CloseCode.ts"
 import { CloseReasonTooLong, ControlPayloadTooLong, InvalidFrame, type InvalidInput } from "../../ConnectionError.ts"
 import { type Frame, Opcode, readClose } from "../../Frame.ts"
@@ -9,13 +9,12 @@ import { closeProblemOf } from "./input.ts"
 /** The bytes of a close frame behind its code (§5.5.1). */
 const maxReasonLength = 123
 
+const encoder = new TextEncoder()
+
 /** Cuts a text to the length of a close reason, between two characters. */
 export const fitReason = (text: string): string => {
-  const bytes = Buffer.from(text)
-  if (bytes.length <= maxReasonLength) return text
-  let end = maxReasonLength
-  while ((bytes[end] & 0xc0) === 0x80) end--
-  return bytes.toString("utf8", 0, end)
+  const { read } = encoder.encodeInto(text, new Uint8Array(maxReasonLength))
+  return text.slice(0, read)
 }
 
 /** Returns why a program cannot close with this code and reason (§7.4). */
@@ -26,7 +25,7 @@ export const checkClose = (
   const invalid = closeProblemOf(code, reason)
   if (invalid !== undefined) return invalid
   if (!CloseCode.isSendable(code)) return new InvalidCloseCode({ code })
-  const length = Buffer.byteLength(reason)
+  const length = utf8Length(reason)
   return length > maxReasonLength ? new CloseReasonTooLong({ length }) : undefined
 }
 

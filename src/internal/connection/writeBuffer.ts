@@ -5,7 +5,7 @@
  * What connections share for that is module state which only `WriteBuffer`
  * touches: the slab, the flush schedule and the chunk cache.
  */
-import { Buffer } from "node:buffer"
+import { allocatePooled, allocateTextBuffer, concatBytes } from "#platform"
 import { encodeHeader, encodeInto, type Frame, headerSize, Opcode } from "../../Frame.ts"
 import type { Transport } from "../../Transport.ts"
 import { maskInPlace } from "../protocol/masking.ts"
@@ -41,7 +41,7 @@ const noChunks: Array<Uint8Array> = []
  * byte is copied twice.
  */
 class Slab {
-  bytes = Buffer.allocUnsafeSlow(slabSize)
+  bytes = allocateTextBuffer(slabSize)
   /** Where the next frame begins. */
   end = 0
   private start = 0
@@ -53,7 +53,7 @@ class Slab {
     if (this.writer !== undefined) this.seal(this.writer)
     this.writer = writer
     if (this.end + size <= slabSize) return
-    this.bytes = Buffer.allocUnsafeSlow(slabSize)
+    this.bytes = allocateTextBuffer(slabSize)
     this.start = 0
     this.end = 0
   }
@@ -85,7 +85,7 @@ class FlushSchedule {
 /** The last results, because a broadcast asks for the same ones for each of its connections. */
 class ChunkCache {
   private chunks = noChunks
-  private chunk: Uint8Array = Buffer.alloc(0)
+  private chunk: Uint8Array = new Uint8Array()
   private appended = noChunks
   private parts = noChunks
   private coalesced = noChunks
@@ -105,7 +105,7 @@ class ChunkCache {
     const { parts: cached } = this
     if (parts !== cached && (parts.length !== cached.length || parts.some((part, i) => part !== cached[i]))) {
       this.parts = parts
-      this.coalesced = [Buffer.concat(parts)]
+      this.coalesced = [concatBytes(parts)]
     }
     return this.coalesced
   }
@@ -197,7 +197,7 @@ export class WriteBuffer {
       this.pushChunk(payload)
       this.isBorrowed = true
     } else {
-      const bytes = Buffer.allocUnsafe(size)
+      const bytes = allocatePooled(size)
       encodeInto(bytes, 0, frame, maskKey)
       this.pushChunk(bytes)
     }
