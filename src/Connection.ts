@@ -2,9 +2,10 @@
  * An open WebSocket connection (RFC 6455 §5 to §7), of either role, over any
  * transport.
  *
- * Programs get one from `WebSocketServer` or `WebSocketClient`; `make` puts one
- * over a transport of the caller's. It lives in a Scope: when that closes, the
- * connection is closed with the closing handshake, within a deadline.
+ * Programs get a connection from `WebSocketServer` or `WebSocketClient`, or make
+ * one over a transport of their own with `make`. A connection lives in a Scope:
+ * when the Scope closes, the connection is closed with the closing handshake,
+ * within `closeTimeout`.
  *
  * **Example** (An echo)
  *
@@ -41,6 +42,7 @@ import type {
 import type * as Extension from "./Extension.ts"
 import type * as Frame from "./Frame.ts"
 import type * as Handshake from "./Handshake.ts"
+import type { InvalidOption } from "./HandshakeError.ts"
 import { broadcast as broadcastAll } from "./internal/connection/broadcast.ts"
 import * as internal from "./internal/connection/connection.ts"
 import * as decorations from "./internal/connection/decorate.ts"
@@ -54,7 +56,7 @@ import { Transport } from "./Transport.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * What a connection has carried so far.
+ * The counters of a connection.
  *
  * @category models
  * @since 0.1.0
@@ -68,18 +70,19 @@ export interface Stats {
   readonly framesOut: number
   readonly messagesIn: number
   readonly messagesOut: number
-  /** Messages that broadcasts left out, because the peer read too slowly (`slowConsumer: "skip"`). */
+  /** Messages that broadcasts left out because the peer reads too slowly (`slowConsumer: "skip"`). */
   readonly messagesSkipped: number
-  /** Bytes that were sent and have not left this process yet. */
+  /** Bytes that were sent and have not left this process. */
   readonly bufferedAmount: number
-  /** Bytes that were received and not taken yet, with an overhead of 64 a frame. */
+  /** Bytes that were received and not read, with an overhead of 64 for each frame. */
   readonly unreadAmount: number
 }
 
 /**
- * A message that is read in fragments, as they come. Read them to the end
- * before asking the connection for anything else: what is left of the message
- * is skipped then, and the stream fails with `MessageSkipped`.
+ * A message that is read in fragments, as they arrive.
+ *
+ * Read all fragments before you receive anything else. Otherwise the rest of
+ * the message is skipped, and the stream fails with `MessageSkipped`.
  *
  * @category models
  * @since 0.1.0
@@ -91,41 +94,46 @@ export type Fragments =
 /**
  * An open connection.
  *
- * Any of its effects can be interrupted at any point. An interrupted `receive`
- * has taken nothing; an interrupted `send` that was still waiting has sent
- * nothing; no frame is ever left half written, and the connection stays usable.
+ * Its effects can be interrupted at any point. An interrupted `receive` removes
+ * no message. An interrupted `send` that was still waiting has sent nothing.
+ * Frames are never left incomplete, and the connection stays usable.
  *
  * @category models
  * @since 0.1.0
  */
 export interface Connection extends MessageConnection {
-  /** Which end this is. */
+  /** The role of this end. */
   readonly role: Frame.Role
-  /** The request of the opening handshake. */
+  /**
+   * The request of the opening handshake. A connection that was made without
+   * one has the request of `noHandshake`.
+   */
   readonly request: Handshake.Request
-  /** The headers of the response to it. */
+  /** The headers of the response to the request. */
   readonly responseHeaders: Handshake.Headers
-  /** The same as on the wire: repeated headers, such as Set-Cookie, stand apart. */
+  /** The headers as they were sent: repeated ones, such as Set-Cookie, are separate. */
   readonly rawResponseHeaders: Handshake.RawHeaders
-  /** The subprotocol that was agreed on, if one was. */
+  /** The negotiated subprotocol, if any. */
   readonly subprotocol: string | undefined
-  /** The extensions that were agreed on, in the order in which they encode. */
+  /** The negotiated extensions, in the order in which they encode. */
   readonly extensions: ReadonlyArray<Extension.HeaderEntry>
 
   /**
-   * The next message. When there is none and will be none, fails with how the
-   * connection ended, be it normally. Several fibers may wait; each gets
-   * messages of its own.
+   * Receives the next message. Several fibers may receive at the same time;
+   * each gets other messages.
+   *
+   * Fails with `ConnectionClosed` once the connection is closed, including
+   * after a normal closure.
    */
   readonly receive: Effect.Effect<Message.Message, ConnectionClosed>
   /**
-   * The messages. Ends when the connection ends normally (1000, 1001 or no
-   * code), and fails otherwise.
+   * The messages. The stream ends when the connection ends normally (1000, 1001
+   * or no code), and fails otherwise.
    *
-   * A run takes messages in batches, all that have come since the last one:
-   * `Stream.runForEachArray` gives them to you as they are. As with any Stream,
-   * what a run has taken is gone with it when it ends early, by `Stream.take`
-   * or an interruption. To take some messages and leave the rest, use `receive`.
+   * A run takes messages in batches of all that have arrived:
+   * `Stream.runForEachArray` passes the batches on. If a run ends early, by
+   * `Stream.take` or an interruption, the rest of its batch is lost. To read
+   * some messages and leave the others, use `receive`.
    */
   readonly messages: Stream.Stream<Message.Message, ConnectionClosed>
   /**
@@ -166,19 +174,21 @@ export interface Connection extends MessageConnection {
    */
   readonly receiveFragments: Effect.Effect<Fragments, ConnectionClosed>
   /**
-   * The data frames, as they were fragmented and as the extensions decode them,
-   * and those control frames that are left to the
-   * program: pings with `autoPong: false`, the close frame with `autoClose:
-   * false`. Frames and messages come from the same queue; what one takes the
-   * other does not see.
+   * The data frames, as the peer has fragmented them and the extensions decode
+   * them, and the control frames that the options leave to the program: pings
+   * with `autoPong: false`, the close frame with `autoClose: false`.
+   *
+   * Frames and messages come from one queue: a frame that one stream reads is
+   * missing from the other.
    */
   readonly frames: Stream.Stream<Frame.Frame, ConnectionClosed>
   /**
-   * Drops all data from now on, and returns how the connection ended, once that
-   * is known. For a program that only sends: with `closed` instead, what the
-   * peer sends fills the inbox, and behind it neither pongs nor the close frame
-   * are seen. Other fibers that read receive nothing more. Interrupting it does
-   * not take it back.
+   * Drops all data from now on, and returns how the connection ended.
+   * Interrupting it does not undo that.
+   *
+   * Use it in programs that only send. If they wait for `closed` instead,
+   * unread data fills the receive queue, and the pongs and the close frame
+   * behind that data are not read. Other fibers that read receive nothing more.
    *
    * **Example** (A handler that only sends)
    *
@@ -196,11 +206,11 @@ export interface Connection extends MessageConnection {
   readonly discard: Effect.Effect<ConnectionClosed>
 
   /**
-   * Suspends while the transport is above its high-water mark. For a program
-   * that chooses what to send only when it can be sent. Fails when nothing can
+   * Suspends while the transport is above its high-water mark, for programs
+   * that choose what to send only when it can be sent. Fails once nothing can
    * be sent any more.
    *
-   * **Example** (The newest price, and not all of them)
+   * **Example** (Send the newest price, and skip the prices before it)
    *
    * ```ts
    * import { Effect, SubscriptionRef } from "effect"
@@ -219,50 +229,52 @@ export interface Connection extends MessageConnection {
 
   /**
    * Sends a message: a string as text, bytes as binary. Suspends while the
-   * transport is above its high-water mark; succeeds once the whole message is
-   * queued. Bytes must not be changed until they have left; a buffer that is
-   * transferred or resized after `send` does not cut the frame.
+   * transport is above its high-water mark, and succeeds once the message is
+   * queued. Do not modify the bytes until they have left. A buffer may be
+   * transferred or resized after `send` has returned.
    *
-   * A value of another type, or bytes whose buffer is detached, fails with
-   * `InvalidInput`, and nothing is sent. This holds for all that sends.
+   * Fails with `InvalidInput`, and sends nothing, if the value is of another
+   * type or its buffer is detached. This applies to all functions that send.
    *
-   * If the peer closes while a `send` waits, the reply to its close frame goes
-   * behind what that `send` sends.
+   * If the peer closes while a `send` waits, the message is sent before the
+   * reply to the close frame.
    */
   readonly send: (
     message: Message.Input,
     options?: Extension.SendOptions
   ) => Effect.Effect<void, ConnectionClosed>
-  /** Sends many messages in one write, none between them. */
+  /** Sends messages in one write, without other messages between them. */
   readonly sendAll: (
     messages: ReadonlyArray<Message.Input>,
     options?: Extension.SendOptions
   ) => Effect.Effect<void, ConnectionClosed>
   /**
-   * Sends a stream as one message, each of its elements a fragment that leaves
-   * when it comes: text when the first is a string, binary when it is bytes. An
-   * empty stream sends nothing. Other messages wait for the end of this one.
+   * Sends a stream as one message. Each element is a fragment and is sent when
+   * it arrives: as text if the first element is a string, as binary if it is
+   * bytes. An empty stream sends nothing. Other messages wait for the end of
+   * this one.
    *
-   * The stream is pulled once before an element is sent. If it ends at once, the
-   * element is the last frame; if it ends later, an empty frame ends the message.
+   * The stream is pulled again before an element is sent. If the stream ends at
+   * once, the element is the last frame; if it ends later, an empty frame ends
+   * the message.
    *
-   * The protocol cannot take back fragments that were sent. When the stream
-   * fails or is interrupted after its first element, the connection is closed
-   * with 1011 and the cause `MessageAborted`.
+   * Fragments cannot be taken back. If the stream fails or is interrupted after
+   * its first element, the connection is closed with 1011 and the cause
+   * `MessageAborted`.
    */
   readonly sendFragments: <E, R>(
     fragments: Stream.Stream<string, E, R> | Stream.Stream<Uint8Array, E, R>,
     options?: Extension.SendOptions
   ) => Effect.Effect<void, E | ConnectionClosed | UnexpectedFragment, R>
   /**
-   * Sends a frame, in the form that `frames` gives: data frames pass through the
-   * extensions, and are compressed as messages are. A frame with `fin: false`
-   * begins a message: others wait until its last frame is sent. A close frame
+   * Sends a frame in the form that `frames` has. Data frames pass through the
+   * extensions, which compress them like messages. A frame with `fin: false`
+   * begins a message, and other messages wait for its last frame. A close frame
    * begins the closing handshake, and nothing follows it.
    *
-   * Fails with the rule that a frame breaks, and sends nothing: reserved bits,
-   * control frames that are fragmented or too long, close codes that must not be
-   * sent (RFC 6455 §5.2, §5.5, §7.4), continuations without a beginning. Text is
+   * Fails, and sends nothing, if the frame breaks a rule: reserved bits, a
+   * control frame that is fragmented or too long, a close code that must not be
+   * sent (RFC 6455 §5.2, §5.5, §7.4), a continuation outside a message. Text is
    * not checked for UTF-8.
    */
   readonly sendFrame: (
@@ -273,9 +285,10 @@ export interface Connection extends MessageConnection {
     ConnectionClosed | ControlPayloadTooLong | InvalidCloseCode | InvalidFrame | UnexpectedFragment
   >
   /**
-   * Sends a ping, waits for the pong, and answers how long that took. The
-   * payload, at most 125 bytes, is made up where it is not given. Fails with
-   * `TooManyPings`, and sends nothing, where `maxUnansweredPings` others wait.
+   * Sends a ping, waits for the pong, and returns the round-trip time. The
+   * payload takes at most 125 bytes; by default it is unique in the connection.
+   * Fails with `TooManyPings`, and sends nothing, if `maxUnansweredPings`
+   * others wait.
    */
   readonly ping: {
     (): Effect.Effect<Duration.Duration, ConnectionClosed | TooManyPings>
@@ -285,10 +298,10 @@ export interface Connection extends MessageConnection {
   }
 
   /**
-   * Closes the connection (RFC 6455 §7): sends a close frame, waits for the
-   * peer's and for the end of the transport, at most `closeTimeout`, and
-   * answers how the connection ended. The code defaults to 1000; a reason takes
-   * at most 123 bytes. Once begun, closing goes on even if this is interrupted.
+   * Closes the connection (RFC 6455 §7), and returns how it ended: sends a
+   * close frame, and waits at most `closeTimeout` for the peer's and for the
+   * end of the transport. The code defaults to 1000. A reason takes at most 123
+   * bytes. Interrupting it does not stop closing.
    */
   readonly close: (
     code?: number,
@@ -301,14 +314,16 @@ export interface Connection extends MessageConnection {
    */
   readonly fail: (cause: InvalidMessage | SlowConsumer) => Effect.Effect<ConnectionClosed>
   /**
-   * Waits until it is known how the connection ended, and answers it: when both
-   * ends have sent a close frame, or when it was cut off. It reads nothing: a
-   * program that only waits for this uses `discard`. A handler's own finalizers
-   * run before its connection is closed, and must not wait for this.
+   * Waits until the connection has ended, and returns how. It has ended when
+   * both ends have sent a close frame, or when it was cut off.
+   *
+   * It reads nothing: to wait for the end without reading, use `discard`. A
+   * connection is closed after the finalizers of its handler, which therefore
+   * must not wait for this.
    */
   readonly closed: Effect.Effect<ConnectionClosed>
 
-  /** What the connection has carried so far. */
+  /** The counters at this moment. */
   readonly stats: Effect.Effect<Stats>
 }
 
@@ -321,8 +336,8 @@ export interface Connection extends MessageConnection {
 export const Connection: Context.Service<Connection, Connection> = Context.Service<Connection>("effect-ws/Connection")
 
 /**
- * Whether a value has all members of a connection. It need not be one that this
- * package has made.
+ * Whether a value has all members of a connection. Connections of other
+ * implementations count.
  *
  * @category guards
  * @since 0.1.0
@@ -331,10 +346,12 @@ export const isConnection: (value: unknown) => value is Connection = decorations
 
 /**
  * Returns a connection with the members of another one, except those that are
- * given. Members are independent: `sendAll` and `messages`, for example, do not
- * use an overridden `send` or `receive`. A broadcast calls `sendAll` of a
- * connection whose `send` or `sendAll` is overridden. A spread, `{ ...connection,
- * send }`, copies only connections that were made by `decorate`.
+ * given.
+ *
+ * Members are independent: `sendAll` and `messages`, for example, do not use an
+ * overridden `send` or `receive`. A broadcast calls `sendAll` if `send` or
+ * `sendAll` is overridden. A spread, `{ ...connection, send }`, copies only
+ * connections made by `decorate`.
  *
  * **Example** (A connection that logs what it sends)
  *
@@ -358,96 +375,99 @@ export const decorate: (connection: Connection, overrides: Partial<Connection>) 
 // -----------------------------------------------------------------------------
 
 /**
- * How a connection behaves. All options have defaults that are safe.
+ * The behaviour of a connection.
  *
  * @category options
  * @since 0.1.0
  */
 export interface Options {
   /**
-   * The most bytes that a message may hold, over all its fragments, once it is
-   * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
-   * many and 1 KiB, because what does not compress becomes larger. A message
-   * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
-   * 0 or more, or Infinity.
+   * The maximum size of a message in bytes, over all its fragments, after
+   * decoding. On the wire, a compressed message may take twice as many and 1
+   * KiB, because incompressible data grows. Messages that are received whole
+   * are also bounded by V8: text 512 MiB, binary 4 GiB. Default 16 MiB. 0 or
+   * more, or Infinity.
    */
   readonly maxMessageSize?: number | undefined
-  /** The most fragments that a message may come in. Default 131,072. 1 or more, or Infinity. */
+  /** The maximum number of fragments in a message. Default 131,072. 1 or more, or Infinity. */
   readonly maxFragments?: number | undefined
-  /** How many bytes may be unread before the peer is held back. Default 64 KiB. 1 or more, or Infinity. */
+  /**
+   * The number of unread bytes above which the transport is paused, which holds
+   * back the peer. Default 64 KiB. 1 or more, or Infinity.
+   */
   readonly inboundHighWaterMark?: number | undefined
   /**
-   * How many `ping` calls may wait for their pongs, so that a program that pings
-   * does not grow with a peer that never answers. Default 100. The pings of the
-   * keepalive are not among them, of which there is one at a time.
-   * 0 or more, or Infinity.
+   * The maximum number of `ping` calls that wait, which bounds memory if the
+   * peer never replies. The keepalive, which has one ping at a time, does not
+   * count. Default 100. 0 or more, or Infinity.
    */
   readonly maxUnansweredPings?: number | undefined
   /**
-   * How long the closing handshake may take, the end of the transport included.
-   * A client that a server rejects has as long to read the response and to end its
-   * side, counted anew whenever a part of the response has left. Default 10 seconds.
-   * 0 or more, or Infinity.
+   * The timeout of the closing handshake, including the end of the transport.
+   * It also limits the time in which a rejected client reads the response and
+   * ends its side; there it restarts whenever a part of the response has left.
+   * Default 10 seconds. 0 or more, or Infinity.
    */
   readonly closeTimeout?: Duration.Input | undefined
   /**
-   * Pings that find out whether the peer is still there: one each `interval`,
-   * the first somewhat earlier, not with those of all other connections. The
-   * connection is closed when nothing at all has come `timeout` after one, or up
-   * to a quarter later. A ping that stands behind bytes which the peer may not
-   * have read yet has a second more for each 8 KiB of them, at most 35 minutes:
-   * a peer that reads steadily, 8 KiB a second or more, is never closed on. Time
-   * in which this process was blocked, or reads nothing itself, does not count
-   * against the peer. Default 20 seconds each. More than 0, or
-   * Infinity; `false` sends none.
+   * Pings that find dead peers. `false` sends none.
+   *
+   * A ping is sent each `interval`, the first one earlier, so that connections
+   * do not ping together. The connection is closed if the peer sends nothing
+   * within `timeout` after a ping, or up to a quarter longer. If bytes before
+   * the ping may be unread, the timeout grows by a second for each 8 KiB of
+   * them, at most by 35 minutes: a peer that reads 8 KiB per second or more is
+   * not closed. Time in which the event loop is blocked, or this end does not
+   * read, does not count. Default 20 seconds each. More than 0, or Infinity.
    */
   readonly keepalive?: false | {
     readonly interval?: Duration.Input | undefined
     readonly timeout?: Duration.Input | undefined
   } | undefined
   /**
-   * How long the peer may take nothing while data waits for it, before it is
-   * cut off with the cause `WriteTimeout`. Up to a quarter more, because it is
-   * only looked at now and then. Default 30 seconds. More than 0, or Infinity.
+   * How long the peer may accept no data while data is queued. After that, or
+   * up to a quarter later, the connection is cut off with the cause
+   * `WriteTimeout`. Default 30 seconds. More than 0, or Infinity.
    */
   readonly writeTimeout?: Duration.Input | undefined
   /**
-   * What happens to a slow consumer, a peer that reads more slowly than it is
-   * sent to. "wait": each `send` waits for room; with
-   * `Effect.timeoutOption(connection.send(message), "1 second")` no longer than
-   * you like, and nothing was sent if it is given up. "close": the connection is
-   * closed with 1008 and the cause `SlowConsumer` when a `send` has waited and
-   * there was no room for `slowConsumerTimeout`. Default "wait".
+   * What to do when `send` would block because the peer reads too slowly.
+   * "wait": `send` suspends. To bound it, use
+   * `Effect.timeoutOption(connection.send(message), "1 second")`, which sends
+   * nothing after that time. "close": the connection is closed with 1008 and
+   * the cause `SlowConsumer` when a `send` has waited for
+   * `slowConsumerTimeout`. Default "wait".
    */
   readonly slowConsumer?: "wait" | "close" | undefined
   /**
-   * How long the peer may take to make room for a `send` that waits, with
-   * `slowConsumer: "close"`; up to a quarter more. In contrast to `writeTimeout`,
-   * bytes may leave meanwhile: there is room when all that was sent before has
-   * left. Default 10 seconds. More than 0, or Infinity.
+   * With `slowConsumer: "close"`, how long a `send` may wait until the
+   * transport drains; up to a quarter longer. In contrast to `writeTimeout`,
+   * the time also runs while the peer accepts some data: the transport has
+   * drained when all queued data has left. Default 10 seconds. More than 0, or
+   * Infinity.
    */
   readonly slowConsumerTimeout?: Duration.Input | undefined
   /**
-   * How long the connection may carry no message, in either direction, before it
-   * is closed with 1001 and the cause `IdleTimeout`; up to a quarter more.
-   * Pings and pongs do not count. Default: for ever, as long as the keepalive is
-   * content. More than 0, or Infinity.
+   * How long the connection may be without messages in either direction. After
+   * that, or up to a quarter later, it is closed with 1001 and the cause
+   * `IdleTimeout`. Pings and pongs do not count. Disabled by default; the
+   * keepalive detects dead peers. More than 0, or Infinity.
    */
   readonly idleTimeout?: Duration.Input | undefined
-  /** Whether pings are answered with pongs. When not, they are among the `frames`. Default true. */
+  /** Whether to send a pong for each ping. If false, pings are among the `frames`. Default true. */
   readonly autoPong?: boolean | undefined
   /**
-   * Whether a close frame is answered with one. If not, the close frame is the
-   * last of the `frames`, which end behind it, and the program calls `close`
-   * within `closeTimeout`. Default true.
+   * Whether to reply to the peer's close frame. If false, the close frame is
+   * the last one of the `frames`, and the program calls `close` within
+   * `closeTimeout`. Default true.
    */
   readonly autoClose?: boolean | undefined
-  /** Whether what is sent in one turn of the event loop leaves in one write. Default true. */
+  /** Whether messages that are sent in one turn of the event loop leave in one write. Default true. */
   readonly coalesceWrites?: boolean | undefined
 }
 
 /**
- * What was agreed on in the opening handshake.
+ * The request and the response of the opening handshake.
  *
  * @category options
  * @since 0.1.0
@@ -460,17 +480,26 @@ export interface HandshakeInfo {
 }
 
 /**
+ * The handshake of a connection that was made without one: an empty request, with
+ * the path "/" and without host and key, and an empty response.
+ *
+ * @category options
+ * @since 0.1.0
+ */
+export const noHandshake: HandshakeInfo = internal.noHandshake
+
+/**
  * Options of `make`.
  *
  * @category options
  * @since 0.1.0
  */
 export interface MakeOptions extends Options {
-  /** Which end of the connection this is. */
+  /** The role of this end. */
   readonly role: Frame.Role
-  /** What was agreed on in the opening handshake, if there was one. */
+  /** The opening handshake. Default `noHandshake`. */
   readonly handshake?: HandshakeInfo | undefined
-  /** The extensions that were agreed on, to be put to work. Default none. */
+  /** The negotiated extensions. Default none. */
   readonly negotiated?: ReadonlyArray<Extension.Negotiated> | undefined
 }
 
@@ -479,12 +508,14 @@ export interface MakeOptions extends Options {
 // -----------------------------------------------------------------------------
 
 /**
- * Puts a connection over a transport on which the opening handshake is over, or
- * was never needed. Closing the Scope closes the connection: with 1000 after a
- * success, 1001 after an interruption, 1011 after a failure. Options with values
- * that cannot be are a defect, `InvalidOption`.
+ * Makes a connection over a transport that has completed the opening handshake,
+ * or needs none.
  *
- * **Example** (Two connections, no network)
+ * Closing the Scope closes the connection: with 1000 after a success, 1001
+ * after an interruption, 1011 after a failure. Fails with `InvalidOption` if an
+ * option is invalid.
+ *
+ * **Example** (Two connections without a network)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -506,8 +537,8 @@ export interface MakeOptions extends Options {
 export const make: (
   transport: Transport,
   options: MakeOptions
-) => Effect.Effect<Connection, never, Scope.Scope> = (transport, options) =>
-  Effect.orDie(internal.makeScoped(transport, options))
+) => Effect.Effect<Connection, InvalidOption, Scope.Scope> = (transport, options) =>
+  internal.makeScoped(transport, options)
 
 /**
  * Options of `broadcast`.
@@ -517,34 +548,37 @@ export const make: (
  */
 export interface BroadcastOptions extends Extension.SendOptions {
   /**
-   * What happens to slow consumers, whose peers read more slowly than they are
-   * sent to. "wait" waits for them, and so for the slowest. "skip" and "close"
-   * do not: a connection that has no room takes up to `maxBufferedAmount` more.
-   * Beyond it, "skip" leaves it out this time, which `stats` counts, and "close"
-   * closes it with 1008 and the cause `SlowConsumer`. Default "wait".
+   * What to do for peers that read too slowly. "wait" waits for them, and so
+   * for the slowest. "skip" and "close" do not wait: above its high-water mark,
+   * a connection buffers up to `maxBufferedAmount` more. Above that, "skip"
+   * leaves out the connection for this broadcast, and counts it in `stats`;
+   * "close" closes it with 1008 and the cause `SlowConsumer`. Default "wait".
    */
   readonly slowConsumer?: "wait" | "skip" | "close" | undefined
   /**
-   * With "skip" and "close": how many bytes of broadcasts may wait for a peer,
-   * behind what was sent to it before. What is sent within one turn of the event
-   * loop is taken in any case. Default 1 MiB. 0 or more, or Infinity.
+   * With "skip" and "close": how many bytes of broadcasts a connection may
+   * buffer above its high-water mark. Bytes of the current turn of the event
+   * loop do not count. Default 1 MiB. 0 or more, or Infinity.
    */
   readonly maxBufferedAmount?: number | undefined
 }
 
 /**
- * Sends one message, or several, to many connections. What a server sends
- * without extensions is encoded once for all of them. Connections that have
- * ended, or end meanwhile, are passed over. A connection in the middle of a
- * message in fragments, or one that an extension encodes, is waited for. What is
- * encoded for each connection is spread over turns of the event loop; each
- * connection sends it before what it is given later.
+ * Sends one message, or several, to many connections.
  *
- * A connection of another implementation, or one with an overridden `send` or
- * `sendAll` (`decorate`), is sent to with `sendAll`, which is waited for. It is a
- * slow consumer if the `bufferedAmount` of its `stats` is above `maxBufferedAmount`.
+ * Messages are encoded once for all connections of servers without extensions.
+ * For other connections, encoding is spread over turns of the event loop, and
+ * each connection sends them before later messages. The broadcast waits for
+ * connections that are sending a message in fragments, and for extensions. It
+ * ignores connections that have ended, or end meanwhile. An invalid option is a
+ * defect, `InvalidOption`.
  *
- * **Example** (To everybody else)
+ * To a connection of another implementation, or one with an overridden `send`
+ * or `sendAll` (`decorate`), it sends with `sendAll`, and waits for that. Such
+ * a connection is a slow consumer if the `bufferedAmount` of its `stats` is
+ * above `maxBufferedAmount`.
+ *
+ * **Example** (Send to the other connections)
  *
  * ```ts
  * import { Effect, Stream } from "effect"
@@ -570,10 +604,11 @@ export const broadcast = (
 ): Effect.Effect<void> => broadcastAll(connections, Array.isArray(messages) ? messages : [messages], options)
 
 /**
- * Provides a connection over the transport in the context.
+ * Provides a connection over the transport in the context. Fails with
+ * `InvalidOption` if an option is invalid.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: MakeOptions): Layer.Layer<Connection, never, Transport> =>
+export const layer = (options: MakeOptions): Layer.Layer<Connection, InvalidOption, Transport> =>
   Layer.effect(Connection)(Effect.flatMap(Transport, (transport) => make(transport, options)))

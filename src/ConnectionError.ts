@@ -1,23 +1,23 @@
 /**
- * How a connection ends, and why.
+ * How connections end, and why something cannot be sent or received.
  *
  * ```text
- * ConnectionClosed        the one way in which every connection ends, cleanly or not
- * └─ cause                what cut it off, where no closing handshake ended it:
+ * ConnectionClosed        how a connection ended, cleanly or not
+ * └─ cause                what cut it off, if the closing handshake did not end it:
  *    ├─ any ProtocolError        the peer broke a rule
  *    ├─ TransportError           the network failed
- *    ├─ UnexpectedEof           the peer went without a close frame
+ *    ├─ UnexpectedEof            the peer ended the transport without a close frame
  *    ├─ CloseTimeout             the peer did not finish the closing handshake in time
- *    ├─ KeepaliveTimeout         the peer did not answer a ping in time
- *    ├─ WriteTimeout             the peer took nothing of what waited for it
- *    ├─ IdleTimeout              no message was sent or received for too long
- *    ├─ InvalidMessage           a message is not what was agreed on
- *    ├─ MessageAborted           a message of several fragments could not be finished
- *    └─ SlowConsumer             the peer reads more slowly than it is sent to
- * InvalidMessage          the same, where it does not end the connection
- * NotConnected            a reconnecting client has no connection to send over
- * MessageSkipped          the rest of a message that was read in fragments was passed over
- * SendError               what was to be sent cannot be
+ *    ├─ KeepaliveTimeout         the peer did not reply to a ping in time
+ *    ├─ WriteTimeout             the peer accepted no data in time
+ *    ├─ IdleTimeout              no message was sent or received in time
+ *    ├─ InvalidMessage           a message cannot be decoded
+ *    ├─ MessageAborted           a message in fragments was not completed
+ *    └─ SlowConsumer             the peer reads too slowly
+ * InvalidMessage          a message cannot be decoded, and the connection stays open
+ * NotConnected            a reconnecting client has no connection
+ * MessageSkipped          the rest of a message that was read in fragments was skipped
+ * SendError               a value that cannot be sent
  * ├─ ControlPayloadTooLong
  * ├─ TooManyPings
  * ├─ InvalidCloseCode
@@ -28,9 +28,9 @@
  * └─ InvalidInput
  * ```
  *
- * Each has a `message` that says what happened and what to change.
+ * The `message` of each says what happened and what to change.
  *
- * **Example** (Who ended it, and why)
+ * **Example** (Find out which end closed, and why)
  *
  * ```ts
  * import { Effect } from "effect"
@@ -50,6 +50,7 @@
  */
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
+import * as Predicate from "effect/Predicate"
 import * as CloseCode from "./CloseCode.ts"
 import type { CloseFrame, Opcode } from "./Frame.ts"
 import type { ConnectError } from "./HandshakeError.ts"
@@ -67,7 +68,7 @@ import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
  * @since 0.1.0
  */
 export class TransportError extends Data.TaggedError("TransportError")<{
-  /** The system's name for it, such as ECONNRESET or EPIPE. */
+  /** The error code of the system, such as ECONNRESET or EPIPE. */
   readonly code: string | undefined
   readonly cause: Error
 }> {
@@ -78,7 +79,7 @@ export class TransportError extends Data.TaggedError("TransportError")<{
 
 /**
  * The peer ended the transport without a close frame: its process died, its
- * page was discarded, or a proxy in between gave up on an idle connection.
+ * page was discarded, or a proxy closed an idle connection.
  *
  * @category causes
  * @since 0.1.0
@@ -90,7 +91,7 @@ export class UnexpectedEof extends Data.TaggedError("UnexpectedEof")<{}> {
 }
 
 /**
- * The closing handshake was begun, but the peer did not finish it in time.
+ * The peer did not finish the closing handshake within `closeTimeout`.
  *
  * @category causes
  * @since 0.1.0
@@ -118,20 +119,20 @@ export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
 }
 
 /**
- * Data waited for the peer, and for so long it took nothing of it.
+ * The peer accepted no data for `writeTimeout` while data was queued.
  *
  * @category causes
  * @since 0.1.0
  */
 export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
-  /** What had not left this process yet, in bytes. */
+  /** The bytes that had not left this process. */
   readonly bufferedAmount: number
   readonly duration: Duration.Duration
 }> {
   override get message(): string {
-    return `the peer took nothing for ${
+    return `the peer accepted no data for ${
       Duration.format(this.duration)
-    } while ${this.bufferedAmount} bytes waited for it`
+    } while ${this.bufferedAmount} bytes were queued`
   }
 }
 
@@ -150,70 +151,68 @@ export class IdleTimeout extends Data.TaggedError("IdleTimeout")<{
 }
 
 /**
- * A message that was being sent in fragments failed or was interrupted between
- * two of them. The protocol has no way to take back the ones that were sent, so
- * the connection had to be closed.
+ * Sending a message in fragments failed or was interrupted after its first
+ * fragment. Fragments cannot be taken back, so the connection was closed.
  *
  * @category causes
  * @since 0.1.0
  */
 export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
   override get message(): string {
-    return "a message sent in fragments was given up after its first fragment"
+    return "a message in fragments failed or was interrupted after its first fragment"
   }
 }
 
 /**
- * The peer reads more slowly than it is sent to, and `slowConsumer: "close"`
- * says to close the connection then: a `send` found no room for
- * `slowConsumerTimeout`, or more than `maxBufferedAmount` of what was broadcast
- * waited for it.
+ * The peer reads too slowly, and the connection is closed for that
+ * (`slowConsumer: "close"`): a `send` has waited for `slowConsumerTimeout`, or
+ * a broadcast found more than `maxBufferedAmount` bytes buffered.
  *
  * @category causes
  * @since 0.1.0
  */
 export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
-  /** What had not left this process yet, in bytes. */
+  /** The bytes that had not left this process. */
   readonly bufferedAmount: number
 }> {
   override get message(): string {
-    return `the peer reads more slowly than it is sent to: ${this.bufferedAmount} bytes wait for it`
+    return `the peer reads too slowly: ${this.bufferedAmount} bytes are buffered`
   }
 }
 
 /**
- * The peer sent a message that is not what a `TypedConnection` was to receive:
- * binary where it should be text or the other way round, text that is no JSON,
- * a value that the schema does not allow.
+ * The peer sent a message that a `TypedConnection` cannot decode: binary
+ * instead of text or the reverse, text that is not JSON, a value that does not
+ * match the schema.
  *
  * @category causes
  * @since 0.1.0
  */
 export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
-  /** What was wrong: the kind of message, its encoding, or the value that was encoded. */
+  /** What is invalid: the kind of the message, its encoding, or the decoded value. */
   readonly reason: "Type" | "Encoding" | "Value"
   /**
-   * What was expected, and where, such as `Expected number at ["a"]`, without any
-   * value that was received. If the connection is closed, it is the reason, as far
-   * as a close frame has room for it.
+   * What was expected and where, such as `Expected number at ["a"]`, without
+   * received values. If the connection is closed, the close reason is as much
+   * of it as a close frame can hold.
    */
   readonly problem: string
-  /** The message, as it came. */
+  /** The message as it was received. */
   readonly received: Message
-  /** What the decoder or the schema said. */
+  /** The error of the decoder or the schema. */
   readonly cause: unknown
 }> {
   /**
-   * The code that such a connection is closed with, where it is: 1003 for a kind
-   * of message that this end does not accept, 1007 for one whose contents are not
-   * what they should be (RFC 6455 §7.4.1).
+   * The close code, if the connection is closed (RFC 6455 §7.4.1): 1003 for a
+   * kind of message that this end does not accept, 1007 for contents that do
+   * not match the expected type.
    */
   get closeCode(): number {
     return this.reason === "Type" ? CloseCode.UnsupportedData : CloseCode.InvalidPayloadData
   }
 
   override get message(): string {
-    return `the peer sent a message that is not what was agreed on: ${this.problem}`
+    return `the peer sent an invalid message: ${this.problem}`
   }
 }
 
@@ -240,49 +239,55 @@ export type ClosedCause =
 // -----------------------------------------------------------------------------
 
 /**
- * How a connection ended: the close frame that came, the one that went, which
- * was first, and what cut the connection off if it was not these. It is the
- * value of `closed`, and the error of whatever cannot be done any more.
+ * How a connection ended: the close frames of both ends, which came first, and
+ * what cut the connection off. It is the value of `closed`, and the error of
+ * operations that need an open connection.
  *
  * @category models
  * @since 0.1.0
  */
 export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
-  /** The close frame that this end sent. */
+  /** The close frame of this end. */
   readonly sent: CloseFrame | undefined
-  /** The close frame that the peer sent. */
+  /** The close frame of the peer. */
   readonly received: CloseFrame | undefined
-  /** Whose close frame was first; undefined where there was none. */
+  /** Which end sent the first close frame; undefined without one. */
   readonly closedBy: "local" | "remote" | undefined
-  /** What cut the connection off, or made this end close it. */
+  /** The error that cut the connection off, or made this end close it. */
   readonly cause: ClosedCause | undefined
 }> {
   constructor(
     end: Pick<ConnectionClosed, "sent" | "received" | "closedBy" | "cause">
   ) {
-    // Every connection ends in one, and where it is made says nothing: a stack would cost more than all else here.
+    // Every connection makes one. The place says nothing, and a stack would cost more than the rest.
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
     super(end)
     Error.stackTraceLimit = stackTraceLimit
   }
 
-  /** The code of the close frame that came first; 1006 where there was none. */
+  /** The code of the first close frame; 1006 without one. */
   get code(): number {
     return this.deciding?.code ?? CloseCode.AbnormalClosure
   }
 
-  /** The reason in the close frame that came first; "" where there was none. */
+  /** The reason of the first close frame; "" without one. */
   get reason(): string {
     return this.deciding?.reason ?? ""
   }
 
-  /** Whether the closing handshake was completed: both ends sent a close frame. */
+  /**
+   * Whether the closing handshake was completed: both ends sent a close frame,
+   * and no error closed the connection.
+   */
   get clean(): boolean {
     return this.sent !== undefined && this.received !== undefined && this.cause === undefined
   }
 
-  /** Whether it ended as it was meant to: cleanly, with 1000, 1001, or no code. Streams end normally on such. */
+  /**
+   * Whether the connection ended cleanly with 1000, 1001 or no code. Streams of
+   * messages end without an error then.
+   */
   get normal(): boolean {
     return this.clean && CloseCode.isNormal(this.code)
   }
@@ -302,23 +307,32 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
 }
 
 /**
- * A reconnecting client has no connection, and was not to wait for one or never
- * gets one again.
+ * Whether a value is a `ConnectionClosed`, of any copy of this package.
+ *
+ * @category guards
+ * @since 0.1.0
+ */
+export const isConnectionClosed = (value: unknown): value is ConnectionClosed =>
+  Predicate.isTagged(value, "ConnectionClosed") && value instanceof Error
+
+/**
+ * A reconnecting client has no connection, and does not wait for one
+ * (`whileDisconnected`), or has stopped reconnecting.
  *
  * @category send errors
  * @since 0.1.0
  */
 export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
-  /** Whether it is for good: the client has given up, or its Scope is closed. */
+  /** Whether the client has stopped reconnecting, because it has given up or its Scope is closed. */
   readonly final: boolean
-  /** Why the last one was lost, or not to be had; undefined before that. */
+  /** Why the last connection was lost or the last attempt failed; undefined before the first attempt. */
   readonly cause: unknown
 }> {
   declare readonly cause: ConnectError | ConnectionClosed | E | undefined
 
   override get message(): string {
     const why = this.cause instanceof Error ? `: ${this.cause.message}` : ""
-    return `there is no connection${this.final ? ", and will be none" : " at the moment"}${why}`
+    return `not connected${this.final ? ", and the client has stopped reconnecting" : " at the moment"}${why}`
   }
 }
 
@@ -327,15 +341,15 @@ export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
 // -----------------------------------------------------------------------------
 
 /**
- * The rest of a message that was being read in fragments is gone, because the
- * connection was asked for what comes after it.
+ * The rest of a message that was read in fragments was skipped, because the
+ * program received the next message or frame.
  *
  * @category receive errors
  * @since 0.1.0
  */
 export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
   override get message(): string {
-    return "the rest of this message was skipped: read its fragments to the end before you receive anything else"
+    return "the rest of this message was skipped; read all its fragments before you receive anything else"
   }
 }
 
@@ -344,8 +358,7 @@ export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
 // -----------------------------------------------------------------------------
 
 /**
- * A ping, pong or close frame with more payload than a control frame may carry
- * (RFC 6455 §5.5).
+ * A control frame has more payload than RFC 6455 §5.5 allows.
  *
  * @category send errors
  * @since 0.1.0
@@ -360,8 +373,8 @@ export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLo
 }
 
 /**
- * As many pings wait for their pongs as may: the peer answers more slowly than
- * it is asked, or not at all. Nothing was sent.
+ * `maxUnansweredPings` pings await their pongs: the peer replies too slowly, or
+ * not at all. Nothing was sent.
  *
  * @category send errors
  * @since 0.1.0
@@ -370,14 +383,12 @@ export class TooManyPings extends Data.TaggedError("TooManyPings")<{
   readonly limit: number
 }> {
   override get message(): string {
-    return `${this.limit} pings wait for their pongs; wait for one before the next, or no longer than makes sense, ` +
-      "with Effect.timeout"
+    return `expected at most ${this.limit} pings to await pongs, got one more; await each ping, or bound it with Effect.timeout`
   }
 }
 
 /**
- * A close reason that takes more bytes than a close frame has room for (RFC
- * 6455 §5.5.1).
+ * A close reason is longer than a close frame can hold (RFC 6455 §5.5.1).
  *
  * @category send errors
  * @since 0.1.0
@@ -386,13 +397,13 @@ export class CloseReasonTooLong extends Data.TaggedError("CloseReasonTooLong")<{
   readonly length: number
 }> {
   override get message(): string {
-    return `a close reason takes at most 123 bytes in UTF-8, not ${this.length}`
+    return `close reason: expected at most 123 bytes of UTF-8, got ${this.length}`
   }
 }
 
 /**
- * A fragment that does not fit the message being sent: a continuation of none,
- * a new message inside another, or text among binary.
+ * A fragment does not fit the message that is being sent: a continuation
+ * outside a message, a new message inside another one, or text among binary.
  *
  * @category send errors
  * @since 0.1.0
@@ -401,12 +412,12 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
   readonly problem: string
 }> {
   override get message(): string {
-    return `this fragment cannot be sent here: ${this.problem}`
+    return `fragment: ${this.problem}`
   }
 }
 
 /**
- * A frame that breaks a rule of RFC 6455, so that every peer would fail the
+ * A frame breaks a rule of RFC 6455, for which every peer would fail the
  * connection. Nothing was sent.
  *
  * @category send errors
@@ -414,7 +425,7 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
  */
 export class InvalidFrame extends Data.TaggedError("InvalidFrame")<{
   readonly opcode: Opcode
-  /** The tag of the `ProtocolError` that the peer would see. */
+  /** The tag of the `ProtocolError` at the peer. */
   readonly rule: "ReservedBits" | "FragmentedControlFrame" | "CloseFrameTooShort" | "InvalidUtf8"
 }> {
   override get message(): string {
@@ -433,15 +444,15 @@ const nameOfOpcode = (opcode: Opcode): string =>
   ({ 0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong" })[opcode]
 
 /**
- * A value that a `TypedConnection` cannot send, because its schema does not
- * allow it or its encoding cannot take it. Nothing was sent.
+ * A `TypedConnection` cannot encode a value: it does not match the schema, or
+ * its encoding cannot represent it. Nothing was sent.
  *
  * @category send errors
  * @since 0.1.0
  */
 export class InvalidValue extends Data.TaggedError("InvalidValue")<{
   readonly value: unknown
-  /** What the encoder or the schema said. */
+  /** The error of the encoder or the schema. */
   readonly cause: unknown
 }> {
   override get message(): string {
@@ -451,12 +462,13 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
 }
 
 /**
- * A value that is nothing that can be sent: an array, a number, an ArrayBuffer
- * or a view of another type, or bytes whose buffer was transferred. Nothing was
- * sent, and the connection stays usable.
+ * A value cannot be sent: an array, a number, an ArrayBuffer, a view of another
+ * type, or bytes with a detached buffer. Nothing was sent, and the connection
+ * stays usable.
  *
- * The types of `send` and its kind do not mention it, because values of the
- * types do not lead to it; `Effect.catch` and `Effect.exit` see it.
+ * The types of `send` and the other functions do not include it, because values
+ * of their parameter types do not lead to it. `Effect.catch` and `Effect.exit`
+ * see it.
  *
  * @category send errors
  * @since 0.1.0
@@ -471,7 +483,7 @@ export class InvalidInput extends Data.TaggedError("InvalidInput")<{
     | "close code"
     | "close reason"
   readonly expected: string
-  /** What the value is, in words. */
+  /** A description of the value. */
   readonly received: string
 }> {
   override get message(): string {
@@ -480,7 +492,7 @@ export class InvalidInput extends Data.TaggedError("InvalidInput")<{
 }
 
 /**
- * Why something cannot be sent, other than that the connection is closed.
+ * Why a value cannot be sent on an open connection.
  *
  * @category models
  * @since 0.1.0

@@ -34,6 +34,7 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Connection from "./Connection.ts"
 import type * as Frame from "./Frame.ts"
+import type { InvalidOption } from "./HandshakeError.ts"
 import { MemoryLink } from "./internal/memory/link.ts"
 import { MemoryPeer } from "./internal/memory/peer.ts"
 import { makeServer } from "./internal/node/listen.ts"
@@ -185,7 +186,7 @@ export const makePair = (options: {
     readonly server: Connection.Connection
     readonly link: Link
   },
-  never,
+  InvalidOption,
   Scope.Scope
 > =>
   Effect.gen(function*() {
@@ -282,7 +283,7 @@ export const makeConnection = (
   options: Connection.MakeOptions & { readonly link?: LinkOptions | undefined }
 ): Effect.Effect<
   { readonly connection: Connection.Connection; readonly peer: Peer; readonly link: Link },
-  never,
+  InvalidOption,
   Scope.Scope
 > =>
   Effect.gen(function*() {

@@ -16,15 +16,15 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     "the peer did not finish the closing handshake within 3s"
   ],
   [new ConnectionError.KeepaliveTimeout({ duration }), "the peer sent nothing for 3s after a keepalive ping"],
-  [new ConnectionError.MessageAborted(), "a message sent in fragments was given up after its first fragment"],
+  [new ConnectionError.MessageAborted(), "a message in fragments failed or was interrupted after its first fragment"],
   [
     new ConnectionError.MessageSkipped(),
-    "the rest of this message was skipped: read its fragments to the end before you receive anything else"
+    "the rest of this message was skipped; read all its fragments before you receive anything else"
   ],
-  [new ConnectionError.NotConnected({ final: false, cause: undefined }), "there is no connection at the moment"],
+  [new ConnectionError.NotConnected({ final: false, cause: undefined }), "not connected at the moment"],
   [
     new ConnectionError.NotConnected({ final: true, cause: new ConnectionError.UnexpectedEof() }),
-    "there is no connection, and will be none: the peer ended the connection without a close frame"
+    "not connected, and the client has stopped reconnecting: the peer ended the connection without a close frame"
   ],
   [
     new ConnectionError.ControlPayloadTooLong({ opcode: 8, length: 126 }),
@@ -40,19 +40,19 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
   ],
   [
     new ConnectionError.TooManyPings({ limit: 100 }),
-    "100 pings wait for their pongs; wait for one before the next, or no longer than makes sense, with Effect.timeout"
+    "expected at most 100 pings to await pongs, got one more; await each ping, or bound it with Effect.timeout"
   ],
   [
     new ConnectionError.CloseReasonTooLong({ length: 124 }),
-    "a close reason takes at most 123 bytes in UTF-8, not 124"
+    "close reason: expected at most 123 bytes of UTF-8, got 124"
   ],
   [
-    new ConnectionError.UnexpectedFragment({ problem: "it continues no message" }),
-    "this fragment cannot be sent here: it continues no message"
+    new ConnectionError.UnexpectedFragment({ problem: "expected the beginning of a message, got a continuation" }),
+    "fragment: expected the beginning of a message, got a continuation"
   ]
 ]
 
-describe("messages", () => {
+describe("The message of an error", () => {
   for (const [error, message] of messages) {
     it(`${error.name}: ${message}`, () => assert.strictEqual(error.message, message))
   }
@@ -77,7 +77,7 @@ describe("ConnectionClosed", () => {
       ...facts
     })
 
-  it("tells of the close frame that came first", () => {
+  it("has the code and the reason of the first close frame", () => {
     const local = closed({ sent: frame(4000, "mine"), received: frame(4001, "theirs"), closedBy: "local" })
     assert.deepStrictEqual([local.code, local.reason, local.clean, local.normal], [4000, "mine", true, false])
     assert.strictEqual(local.message, "the connection was closed by this end with 4000 (Application), \"mine\"")
@@ -86,7 +86,7 @@ describe("ConnectionClosed", () => {
     assert.strictEqual(remote.message, "the connection was closed by the peer with 1000 (NormalClosure)")
   })
 
-  it("tells of what cut the connection off", () => {
+  it("has the code 1006 and the cause if it was cut off", () => {
     const cut = closed({ cause: new ConnectionError.UnexpectedEof() })
     assert.deepStrictEqual([cut.code, cut.reason, cut.clean, cut.normal], [1006, "", false, false])
     assert.strictEqual(
@@ -102,7 +102,13 @@ describe("ConnectionClosed", () => {
     assert.deepStrictEqual([late.clean, late.normal], [false, false])
   })
 
-  it("is not clean with one close frame", () => {
+  it("is recognized by isConnectionClosed, of any copy of the package", () => {
+    const copy = Object.assign(new Error("closed"), { _tag: "ConnectionClosed" })
+    const values = [closed({}), copy, new ConnectionError.UnexpectedEof(), { _tag: "ConnectionClosed" }, undefined, 1]
+    assert.deepStrictEqual(values.map(ConnectionError.isConnectionClosed), [true, true, false, false, false, false])
+  })
+
+  it("is not clean with a close frame of one end only", () => {
     assert.isFalse(closed({ sent: frame(1000), closedBy: "local" }).clean)
     assert.isFalse(closed({ received: frame(1000), closedBy: "remote" }).clean)
   })

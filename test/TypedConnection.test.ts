@@ -188,7 +188,7 @@ describe("an invalid message", () => {
           assert.instanceOf(cause, InvalidMessage)
           assert.strictEqual(cause.reason, reason)
           assert.deepStrictEqual(Buffer.from(cause.received.bytes), Buffer.from(frame.payload))
-          assert.strictEqual(cause.message, `the peer sent a message that is not what was agreed on: ${problem}`)
+          assert.strictEqual(cause.message, `the peer sent an invalid message: ${problem}`)
           assert.include(error.message, cause.message)
           const close = peer.received.at(-1)!
           assert.deepStrictEqual(Frame.readClose(close.payload), { code, reason: problem })

@@ -109,7 +109,7 @@ describe("isFinal", () => {
         const error of [yield* Fiber.join(sending), yield* Fiber.join(waiting), yield* Effect.flip(client.send("y"))]
       ) {
         assert.deepInclude(error, { _tag: "NotConnected", final: true })
-        assert.match(error.message, /will be none: the server rejected the handshake with status 401/)
+        assert.match(error.message, /stopped reconnecting: the server rejected the handshake with status 401/)
       }
       yield* TestClock.adjust("1 hour")
       assert.strictEqual(attempts(), 2)

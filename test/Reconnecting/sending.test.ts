@@ -65,7 +65,7 @@ describe("sending while the client is not connected", () => {
       }).pipe(Effect.provide(layer))
       const first = yield* Effect.flip(client.send("a"))
       assert.deepInclude(first, { _tag: "NotConnected", final: false, cause: undefined })
-      assert.strictEqual(first.message, "there is no connection at the moment")
+      assert.strictEqual(first.message, "not connected at the moment")
       yield* settle
       assert.strictEqual((yield* Effect.flip(client.send("b"))).cause, refused)
       yield* second

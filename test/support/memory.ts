@@ -19,8 +19,8 @@ export const makePair = (options?: {
 }): Effect.Effect<{ readonly client: Shape; readonly server: Shape }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const [left, right] = yield* Transports.makePair(options?.transport)
-    const client = yield* Connection.make(left, { keepalive: false, ...options?.client, role: "client" })
-    const server = yield* Connection.make(right, { keepalive: false, ...options?.server, role: "server" })
+    const client = yield* Effect.orDie(Connection.make(left, { keepalive: false, ...options?.client, role: "client" }))
+    const server = yield* Effect.orDie(Connection.make(right, { keepalive: false, ...options?.server, role: "server" }))
     return { client, server }
   })
 
@@ -48,7 +48,7 @@ export const makeRaw = (
   Effect.gen(function*() {
     const [ours, theirs] = yield* Transports.makePair(transport)
     const peer = new RawPeer(theirs, options.role === "server" ? "client" : "server")
-    const connection = yield* make(ours, { keepalive: false, ...options })
+    const connection = yield* Effect.orDie(make(ours, { keepalive: false, ...options }))
     // The Scope of the connection waits for the closing handshake, which this peer does not answer.
     yield* Effect.addFinalizer(() => Effect.sync(() => theirs.destroy()))
     return { connection, peer }

@@ -220,7 +220,9 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     // The connection itself stands for the message that the program sends frame by frame.
     const inMessage = this.sendQueue.isMessageOf(this)
     if (inMessage !== (frame.opcode === Frame.Opcode.Continuation)) {
-      const problem = inMessage ? "the message before it is unfinished" : "it continues no message"
+      const problem = inMessage
+        ? "expected a continuation of the unfinished message, got the beginning of another" :
+        "expected the beginning of a message, got a continuation"
       return Effect.fail(new UnexpectedFragment({ problem }))
     }
     return sendMessageFrame(this.sendQueue, this, frame, options, inMessage ? this : undefined)

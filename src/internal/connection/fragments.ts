@@ -37,7 +37,9 @@ export class FragmentEncoder {
     const kind = typeof fragment === "string" ? Opcode.Text : Opcode.Binary
     const opcode = this.opcode === undefined ? kind : Opcode.Continuation
     this.opcode ??= kind
-    if (kind !== this.opcode) return new UnexpectedFragment({ problem: "text and binary are mixed in one message" })
+    if (kind !== this.opcode) {
+      return new UnexpectedFragment({ problem: "expected fragments of one kind, got text and binary" })
+    }
     this.final = fin
     return new Frame(opcode, typeof fragment === "string" ? this.encode(fragment, fin) : fragment, fin)
   }
