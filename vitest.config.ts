@@ -4,7 +4,8 @@ import { defineConfig } from "vitest/config"
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /** The layers without I/O: tests take each of their branches. */
-const pure = "src/{Frame,Message,CloseCode,Handshake,Extension,ProtocolError,internal/{protocol/*,runtime/buffers}}.ts"
+const pure =
+  "src/{Frame,Message,CloseCode,Handshake,Extension,ProtocolError,internal/{protocol/*,handshake/*,runtime/buffers}}.ts"
 
 /** A project has the tests of one kind. `npm test` runs the first two, `npm run test:all` all but the peers. */
 const project = (name: string, include: string, options: object = {}) => ({
