@@ -303,7 +303,7 @@ describe("a proxy that opens no tunnel", () => {
       }))
   }
 
-  it.live("is final for a reconnecting client as the same status of a server is", () =>
+  it.live("ProxyRejected is final for the same statuses as HandshakeRejected", () =>
     Effect.sync(() => {
       const reject = (status: number) => ({ status, url: "ws://host/", headers: {}, rawHeaders: [] })
       assert.deepStrictEqual(
