@@ -5,12 +5,13 @@ import { Buffer } from "node:buffer"
 import * as Http from "node:http"
 import { type Duplex, finished } from "node:stream"
 import type * as Handshake from "../../Handshake.ts"
-import { fromDuplex, type Transport } from "../../Transport.ts"
+import type { Transport } from "../../Transport.ts"
 import { listIncludes } from "../protocol/headerSyntax.ts"
 import { emptyBytes } from "../runtime/buffers.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { serviceUnavailable } from "../server/responses.ts"
 import type { RequestHead, Upgrade } from "../server/upgrade.ts"
+import { DuplexTransport } from "./duplexTransport.ts"
 import { isEncrypted, isTruncated, serverOf, toHeaderPairs } from "./httpMessage.ts"
 import { limitResponse, readEarly } from "./upgradeSocket.ts"
 
@@ -98,7 +99,7 @@ export class Http1Upgrade implements Upgrade {
     // RFC 9110 §7.8: a request that expects 100 gets it before 101.
     if (listIncludes(headers["expect"], "100-continue")) socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
     writeResponse(socket, response)
-    return fromDuplex(socket, early)
+    return new DuplexTransport(socket, early)
   }
 
   reject(response: Handshake.HttpResponse, timers: Timers, timeout: number): void {

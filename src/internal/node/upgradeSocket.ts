@@ -5,10 +5,10 @@
  */
 import { constVoid } from "effect/Function"
 import type { Duplex } from "node:stream"
-import { fromDuplex } from "../../Transport.ts"
 import { ByteBuilder } from "../runtime/buffers.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { watchInactivity } from "../connection/inactivity.ts"
+import { DuplexTransport } from "./duplexTransport.ts"
 
 /**
  * How many bytes a client may send before its request is decided. A client should
@@ -53,7 +53,7 @@ const isRead = (socket: Duplex): boolean => socket.listenerCount("data") + socke
  * the socket, the limit ends. Returns a function that ends it.
  */
 export const limitResponse = (socket: Duplex, timers: Timers, millis: number): () => void => {
-  const transport = fromDuplex(socket)
+  const transport = new DuplexTransport(socket, undefined)
   let stopWatching = constVoid
   const watch = () => {
     const unsent = transport.bufferedAmount()
