@@ -40,7 +40,8 @@ const readDocstring = (comment) => {
   return { text: text.replaceAll(/^@\w+.*\n?/gm, "").trim(), tags }
 }
 
-const readModule = (name) => {
+/** Reads the exports of a module, or only those in `names`: what a public module exports from an internal one. */
+const readModule = (name, names) => {
   const source = readFileSync(join(root, "src", `${name}.ts`), "utf8")
   const { comments, errors, program } = parseSync(`${name}.ts`, source)
   if (errors.length > 0) throw new Error(`${name}: ${errors[0].message}`)
@@ -102,9 +103,16 @@ const readModule = (name) => {
     if (statement.type === "ImportDeclaration" && from !== undefined) {
       for (const { imported: original, local } of statement.specifiers) imported.set(local.name, [from, original?.name])
     }
-    if (statement.type !== "ExportNamedDeclaration" || statement.declaration === null) continue
+    if (statement.type !== "ExportNamedDeclaration") continue
+    const internal = /^\.\/(internal\/.+)\.ts$/.exec(statement.source?.value ?? "")?.[1]
+    if (internal !== undefined) {
+      const reexported = statement.specifiers.map(({ local }) => local.name)
+      for (const [entry, read] of readModule(internal, reexported).entries) entries.set(entry, read)
+    }
+    if (statement.declaration === null) continue
     const comment = docstringOf(statement)
     for (const [entry, signature] of signaturesOf(statement.declaration)) {
+      if (names !== undefined && !names.includes(entry)) continue
       const same = entries.get(entry)
       // Overloads share the docstring of the first. The implementation of a function with overloads is not listed.
       if (same !== undefined && comment === undefined) {

@@ -1,9 +1,9 @@
 /**
- * Frames, the units of the WebSocket protocol (RFC 6455 §5): what they are, how
- * they are written, and a decoder that takes bytes as they come.
+ * Frames, the units of the WebSocket protocol (RFC 6455 §5): models, an encoder,
+ * and a decoder for bytes that arrive in chunks.
  *
- * This module does no I/O and keeps no clock. A `Connection` is built on it,
- * and it can be used alone, wherever frames have to be read or written.
+ * This module does no I/O and has no clock. `Connection` is built on it. Use it
+ * alone to read or write frames without a connection.
  *
  * **Example** (Frames to bytes and back)
  *
@@ -22,126 +22,26 @@
  */
 import * as Context from "effect/Context"
 import * as Layer from "effect/Layer"
-import { allocatePooled, fillRandom, isUint8Array } from "#platform"
+import { allocatePooled, isUint8Array } from "#platform"
 import * as CloseCode from "./CloseCode.ts"
 import { InvalidInput } from "./ConnectionError.ts"
-import { allocate, emptyBytes, ensureCapacity, maxBytes } from "./internal/runtime/buffers.ts"
-import { maskInto } from "./internal/protocol/masking.ts"
+import { defaultMaxFrameSize, Frame, maxControlPayload, Opcode, type Role } from "./internal/protocol/frame.ts"
+import { FrameDecoder } from "./internal/protocol/frameDecoder.ts"
+import * as header from "./internal/protocol/frameHeader.ts"
+import { maskInto, randomMaskKey } from "./internal/protocol/masking.ts"
+import { findInvalid } from "./internal/protocol/utf8.ts"
+import { emptyBytes } from "./internal/runtime/buffers.ts"
 import { assertValid, atLeast, integerBetween } from "./internal/runtime/optionChecks.ts"
-import { Utf8Validator } from "./internal/protocol/utf8.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
 // Models
 // -----------------------------------------------------------------------------
 
-/**
- * Which end of a connection this is. A client masks what it sends; a server
- * does not (RFC 6455 §5.1).
- *
- * @category models
- * @since 0.1.0
- */
-export type Role = "client" | "server"
+export { defaultMaxFrameSize, Frame, isControl, Opcode, Piece, Reserved, type Role } from "./internal/protocol/frame.ts"
 
 /**
- * The opcodes of RFC 6455 §5.2.
- *
- * @category models
- * @since 0.1.0
- */
-export const Opcode = {
-  Continuation: 0x0,
-  Text: 0x1,
-  Binary: 0x2,
-  Close: 0x8,
-  Ping: 0x9,
-  Pong: 0xa
-} as const
-
-/**
- * One of the opcodes of RFC 6455 §5.2.
- *
- * @category models
- * @since 0.1.0
- */
-export type Opcode = typeof Opcode[keyof typeof Opcode]
-
-/**
- * The reserved bits of RFC 6455 §5.2, which extensions may use; several are
- * joined with `|`.
- *
- * @category models
- * @since 0.1.0
- */
-export const Reserved = {
-  Rsv1: 4,
-  Rsv2: 2,
-  Rsv3: 1
-} as const
-
-/**
- * A frame, its payload unmasked.
- *
- * @category models
- * @since 0.1.0
- */
-export class Frame {
-  readonly opcode: Opcode
-  /** The application data, unmasked. Bytes of a received frame are yours to keep. */
-  readonly payload: Uint8Array
-  /** Whether this is the last fragment of its message; control frames always are. */
-  readonly fin: boolean
-  /** The reserved bits that are set, as in `Reserved`. */
-  readonly reserved: number
-
-  constructor(opcode: Opcode, payload: Uint8Array, fin = true, reserved = 0) {
-    this.opcode = opcode
-    this.payload = payload
-    this.fin = fin
-    this.reserved = reserved
-  }
-}
-
-/**
- * Part of a data frame that is longer than `DecoderOptions.pieceSize`.
- *
- * The pieces of a frame look like fragments of a message: the first one has the
- * opcode and the reserved bits of the frame, the others are continuations, and
- * only the last one has the frame's `fin`.
- *
- * @category models
- * @since 0.1.0
- */
-export class Piece extends Frame {
-  /** The number of payload bytes of the same frame before this piece. */
-  readonly offset: number
-  /** The number of payload bytes of the same frame after this piece, as sent by the peer. */
-  readonly remaining: number
-
-  constructor(
-    opcode: Opcode,
-    payload: Uint8Array,
-    fin: boolean,
-    reserved: number,
-    position: { readonly offset: number; readonly remaining: number }
-  ) {
-    super(opcode, payload, fin, reserved)
-    this.offset = position.offset
-    this.remaining = position.remaining
-  }
-}
-
-/** @internal */
-export const withPayload = (frame: Frame, payload: Uint8Array): Frame => {
-  const { fin, opcode, reserved } = frame
-  return frame instanceof Piece
-    ? new Piece(opcode, payload, fin, reserved, frame)
-    : new Frame(opcode, payload, fin, reserved)
-}
-
-/**
- * What a close frame says (RFC 6455 §5.5.1). An empty close frame is read as
+ * The content of a close frame (RFC 6455 §5.5.1). An empty close frame is read as
  * code 1005 without a reason.
  *
  * @category models
@@ -152,26 +52,18 @@ export interface CloseFrame {
   readonly reason: string
 }
 
-/**
- * Whether a frame is a control frame: close, ping or pong (RFC 6455 §5.5).
- *
- * @category predicates
- * @since 0.1.0
- */
-export const isControl = (frame: Frame): boolean => frame.opcode >= Opcode.Close
-
 // -----------------------------------------------------------------------------
 // Constructors
 // -----------------------------------------------------------------------------
 
 /**
- * Options of a data frame. `fin: false` makes it a fragment that others follow.
+ * Options of a data frame. With `fin: false` it is a fragment that others follow.
  *
  * @category options
  * @since 0.1.0
  */
 export interface DataOptions {
-  /** Whether it is the last fragment of its message. Default true. */
+  /** Whether the frame is the last fragment of its message. Default true. */
   readonly fin?: boolean | undefined
 }
 
@@ -180,7 +72,7 @@ const bytesOf = (payload: string | Uint8Array): Uint8Array =>
   typeof payload === "string" ? utf8.encode(payload) : payload
 
 /**
- * A text frame. Bytes must be UTF-8.
+ * Makes a text frame. Bytes must be UTF-8.
  *
  * @category constructors
  * @since 0.1.0
@@ -189,7 +81,7 @@ export const text = (payload: string | Uint8Array, options?: DataOptions): Frame
   new Frame(Opcode.Text, bytesOf(payload), options?.fin ?? true)
 
 /**
- * A binary frame.
+ * Makes a binary frame.
  *
  * @category constructors
  * @since 0.1.0
@@ -198,7 +90,7 @@ export const binary = (payload: Uint8Array, options?: DataOptions): Frame =>
   new Frame(Opcode.Binary, payload, options?.fin ?? true)
 
 /**
- * A continuation frame: a fragment of a message after the first.
+ * Makes a continuation frame: a fragment of a message after the first.
  *
  * @category constructors
  * @since 0.1.0
@@ -207,7 +99,7 @@ export const continuation = (payload: string | Uint8Array, options?: DataOptions
   new Frame(Opcode.Continuation, bytesOf(payload), options?.fin ?? true)
 
 /**
- * A ping (RFC 6455 §5.5.2). At most 125 bytes.
+ * Makes a ping (RFC 6455 §5.5.2), with at most 125 bytes.
  *
  * @category constructors
  * @since 0.1.0
@@ -215,7 +107,7 @@ export const continuation = (payload: string | Uint8Array, options?: DataOptions
 export const ping = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcode.Ping, payload)
 
 /**
- * A pong (RFC 6455 §5.5.3). At most 125 bytes, those of the ping it answers.
+ * Makes a pong (RFC 6455 §5.5.3), with the bytes of the ping that it answers.
  *
  * @category constructors
  * @since 0.1.0
@@ -223,9 +115,10 @@ export const ping = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcod
 export const pong = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcode.Pong, payload)
 
 /**
- * A close frame (RFC 6455 §5.5.1); without a code, or with 1005, an empty one.
- * The reason is cut, between two code points, where it would take more than the
- * 123 bytes that a close frame has room for.
+ * Makes a close frame (RFC 6455 §5.5.1). Without a code, or with 1005, it is empty.
+ *
+ * A reason of more than 123 bytes does not fit. It is shortened, between two code
+ * points.
  *
  * @category constructors
  * @since 0.1.0
@@ -242,9 +135,10 @@ export const close = (code: number = CloseCode.NoStatusReceived, reason = ""): F
 const utf8Decoder = new TextDecoder("utf-8", { ignoreBOM: true })
 
 /**
- * Reads the payload of a close frame (RFC 6455 §5.5.1, §7.4).
+ * Reads the payload of a close frame (RFC 6455 §5.5.1, §7.4). Returns an error if
+ * the payload breaks a rule.
  *
- * **Example** (What it says, or what is wrong with it)
+ * **Example** (The content of a close frame, or its error)
  *
  * ```ts
  * import { Frame } from "effect-ws"
@@ -265,83 +159,60 @@ export const readClose = (payload: Uint8Array): CloseFrame | ProtocolError.Close
   const code = payload[0] << 8 | payload[1]
   if (!CloseCode.isSendable(code)) return new ProtocolError.InvalidCloseCode({ code })
   const reason = payload.subarray(2)
-  const validator = new Utf8Validator()
-  const invalidAt = validator.push(reason)
-  if (invalidAt >= 0 || !validator.complete) {
-    const offset = invalidAt >= 0 ? invalidAt : reason.length
-    return new ProtocolError.InvalidUtf8({ where: "close reason", offset })
-  }
-  return { code, reason: utf8Decoder.decode(reason) }
+  const offset = findInvalid(reason)
+  return offset < 0
+    ? { code, reason: utf8Decoder.decode(reason) }
+    : new ProtocolError.InvalidUtf8({ where: "close reason", offset })
 }
 
 // -----------------------------------------------------------------------------
 // Encoding
 // -----------------------------------------------------------------------------
 
-const maxControlPayload = 125
-
 /**
- * The size of the header of a frame with so many bytes of payload: 2, 4 or 10
- * bytes, and 4 more with a mask.
+ * Returns the size of the header of a frame, given the length of its payload: 2, 4
+ * or 10 bytes, and 4 more if the frame is masked.
  *
  * @category encoding
  * @since 0.1.0
  */
-export const headerSize = (length: number, masked: boolean): number =>
-  (length < 126 ? 2 : length < 65536 ? 4 : 10) + (masked ? 4 : 0)
+export const headerSize: (length: number, masked: boolean) => number = header.headerSize
 
 /**
- * Writes a frame's header to `target` at `at`, and answers where it ends. Needs
- * `headerSize` bytes of room. With a mask key, the header says that the payload
- * is masked; masking it is the caller's.
+ * Writes a frame's header to `target` at `at`, and returns the offset behind it.
+ *
+ * `target` needs `headerSize` bytes of room. With a mask key, the header says that
+ * the payload is masked; the caller masks it.
  *
  * @category encoding
  * @since 0.1.0
  */
-export const encodeHeader = (
+export const encodeHeader: (
   target: Uint8Array,
   at: number,
   frame: { readonly opcode: Opcode; readonly fin: boolean; readonly reserved: number },
   length: number,
   maskKey: number | undefined
-): number => {
-  const mask = maskKey === undefined ? 0 : 0x80
-  target[at++] = (frame.fin ? 0x80 : 0) | frame.reserved << 4 | frame.opcode
-  if (length < 126) {
-    target[at++] = mask | length
-  } else if (length < 65536) {
-    target[at++] = mask | 126
-    target[at++] = length >>> 8
-    target[at++] = length
-  } else {
-    target[at++] = mask | 127
-    const high = Math.floor(length / 0x1_0000_0000)
-    for (let shift = 24; shift >= 0; shift -= 8) target[at++] = high >>> shift
-    for (let shift = 24; shift >= 0; shift -= 8) target[at++] = length >>> shift
-  }
-  if (maskKey !== undefined) {
-    for (let shift = 0; shift <= 24; shift += 8) target[at++] = maskKey >>> shift
-  }
-  return at
-}
+) => number = header.encodeHeader
 
-/** What is no bytes would be written as garbage. */
+/** Checks the type of the payload: any other value would be written as zeros. */
 const payloadOf = ({ payload }: Frame): Uint8Array => {
   if (isUint8Array(payload)) return payload
   throw new InvalidInput({ what: "frame", expected: "a payload that is a Uint8Array", received: `a ${typeof payload}` })
 }
 
 /**
- * Writes a whole frame to `target` at `at`, and answers where it ends. The
- * payload is copied, and masked on the way when there is a key; the frame's own
- * bytes are left alone. Throws `InvalidInput` if the payload is not a Uint8Array.
+ * Writes a frame to `target` at `at`, and returns the offset behind it. With a mask
+ * key, the copy of the payload is masked.
+ *
+ * Throws `InvalidInput` if the payload is not a Uint8Array.
  *
  * @category encoding
  * @since 0.1.0
  */
 export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey?: number): number => {
   const payload = payloadOf(frame)
-  // Another thread may let it grow meanwhile.
+  // Another thread may resize the payload's buffer meanwhile.
   const { length } = payload
   at = encodeHeader(target, at, frame, length, maskKey)
   if (maskKey === undefined) target.set(payload, at)
@@ -350,11 +221,12 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
 }
 
 /**
- * A frame as bytes (RFC 6455 §5.2): header, and a copy of the payload. The mask
- * key is an int32 whose low byte is the first octet on the wire; without one
- * the frame is not masked, as a server's must be.
+ * Returns a frame as bytes (RFC 6455 §5.2): the header, and a copy of the payload.
  *
- * **Example** (A server's, and a client's: the RFC's own, §5.7)
+ * The mask key is an int32 whose low byte is the first octet on the wire. Pass a
+ * key for the frames of a client, and none for those of a server.
+ *
+ * **Example** (Frames of RFC 6455 §5.7, by a server and by a client)
  *
  * ```ts
  * import { Frame } from "effect-ws"
@@ -386,14 +258,14 @@ export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
  * @since 0.1.0
  */
 export interface DecoderOptions {
-  /** The end that reads: a server demands masks, a client refuses them (RFC 6455 §5.1). */
+  /** The end that reads. A server requires masked frames, a client rejects them (RFC 6455 §5.1). */
   readonly role: Role
   /**
-   * The most bytes that a data frame may declare. Default 16 MiB, at most 4 GiB, which is what one array can hold.
-   * With NaN or less than 0, no data frame passes.
+   * The maximum length of a data frame, in bytes. Default 16 MiB, at most 4 GiB, the maximum size of one array. NaN or
+   * a negative number rejects all data frames.
    */
   readonly maxFrameSize?: number | undefined
-  /** The reserved bits that negotiated extensions use, as in `Reserved`. Default 0. 0 to 7. */
+  /** The reserved bits that negotiated extensions use, as in `Reserved`. 0 to 7. Default 0. */
   readonly reservedBits?: number | undefined
   /**
    * The size of a `Piece`, in bytes. The decoder returns the payload of a longer data frame in pieces while it arrives,
@@ -403,15 +275,7 @@ export interface DecoderOptions {
 }
 
 /**
- * The default of `maxFrameSize`: 16 MiB.
- *
- * @category options
- * @since 0.1.0
- */
-export const defaultMaxFrameSize = 16 * 1024 * 1024
-
-/**
- * The frame whose payload has not all come yet.
+ * A frame whose payload has not arrived completely.
  *
  * @category models
  * @since 0.1.0
@@ -420,7 +284,7 @@ export interface PartialFrame {
   readonly opcode: Opcode
   readonly fin: boolean
   readonly reserved: number
-  /** The declared length of the payload, in bytes. */
+  /** The length of the payload, in bytes. */
   readonly length: number
   /** The number of payload bytes received so far. */
   readonly received: number
@@ -429,7 +293,7 @@ export interface PartialFrame {
 }
 
 /**
- * What a chunk of bytes brought.
+ * The result of decoding a chunk of bytes.
  *
  * @category models
  * @since 0.1.0
@@ -437,14 +301,11 @@ export interface PartialFrame {
 export interface Decoded {
   /** The frames, or pieces, that this chunk completed, in order. The caller owns the array. */
   readonly frames: Array<Frame>
-  /** The frame that this chunk left unfinished, if it got past its header. */
+  /** The frame that the next chunk continues, if its header is complete. */
   readonly partial: PartialFrame | undefined
-  /** The least number of bytes that the next frame still needs; 0 after an error. */
+  /** The minimum number of bytes that the next frame still needs; 0 after an error. */
   readonly needed: number
-  /**
-   * The first rule that the bytes broke, after `frames`. The decoder takes
-   * nothing more after this.
-   */
+  /** The first rule that the bytes broke, after `frames`. The decoder ignores all further bytes. */
   readonly error: ProtocolError.FrameError | undefined
 }
 
@@ -455,243 +316,15 @@ export interface Decoded {
  * @since 0.1.0
  */
 export interface Decoder {
-  /**
-   * Decodes the next bytes. The chunk is left as it is, and nothing that comes
-   * out is a view of it: it may be used again.
-   */
+  /** Decodes the next bytes. The results share no memory with the chunk, which the caller may overwrite. */
   readonly decode: (chunk: Uint8Array) => Decoded
 }
 
-const maxHeaderSize = 14
-
-class DecoderImpl implements Decoder {
-  private readonly masked: boolean
-  private readonly maxFrameSize: number
-  private readonly reservedBits: number
-  private readonly pieceSize: number
-
-  // The header being read, and where its bytes are kept while it is cut in two.
-  private opcode: Opcode = Opcode.Continuation
-  private fin = true
-  private reserved = 0
-  private length = 0
-  private maskKey = 0
-  private header: Uint8Array | undefined
-  private headerHave = 0
-  private headerNeeds = 2
-
-  // The payload being read, if it continues after the end of a chunk: all of it, or its current piece.
-  private payload: Uint8Array | undefined
-  private received = 0
-  private pieceStart = 0
-  private pieceEnd = 0
-
-  private error: ProtocolError.FrameError | undefined
-
-  constructor(options: DecoderOptions) {
-    this.masked = options.role === "server"
-    this.maxFrameSize = Math.min(options.maxFrameSize ?? defaultMaxFrameSize, maxBytes)
-    this.reservedBits = options.reservedBits ?? 0
-    this.pieceSize = options.pieceSize ?? Number.POSITIVE_INFINITY
-  }
-
-  decode(chunk: Uint8Array): Decoded {
-    // Most reads bring one frame, and an array that is made with it is an eighth of one that it is pushed into.
-    let frames: Array<Frame> | undefined
-    const end = chunk.length
-    let at = 0
-    let latest = emptyBytes
-    while (this.error === undefined) {
-      if (this.payload !== undefined) {
-        const size = Math.min(this.pieceEnd - this.received, end - at)
-        latest = this.takePart(this.payload, chunk, at, size)
-        at += size
-        if (this.received < this.pieceEnd) break
-        const frame = this.endPiece(this.payload)
-        if (frames === undefined) frames = [frame]
-        else frames.push(frame)
-      } else {
-        const payloadAt = this.headerHave === 0 ? this.readHeader(chunk, at, end) : this.resumeHeader(chunk, at)
-        if (payloadAt < 0) break
-        at = payloadAt
-        if (end - at >= this.length) {
-          const frame = this.frameOf(chunk, at)
-          if (frames === undefined) frames = [frame]
-          else frames.push(frame)
-          at += this.length
-        } else {
-          this.received = 0
-          this.beginPiece()
-        }
-      }
-    }
-    return {
-      frames: frames ?? [],
-      partial: this.payload === undefined ? undefined : {
-        opcode: this.opcode,
-        fin: this.fin,
-        reserved: this.reserved,
-        length: this.length,
-        received: this.received,
-        latest
-      },
-      needed: this.error !== undefined
-        ? 0
-        : this.payload === undefined
-        ? this.headerNeeds - this.headerHave
-        : this.length - this.received,
-      error: this.error
-    }
-  }
-
-  /** A frame whose payload lies whole in `chunk` at `at`. */
-  private frameOf(chunk: Uint8Array, at: number): Frame {
-    const payload = this.length === 0 ? emptyBytes : allocate(this.length)
-    this.copy(payload, 0, chunk, at, this.length, 0)
-    return new Frame(this.opcode, payload, this.fin, this.reserved)
-  }
-
-  private beginPiece(): void {
-    this.payload = emptyBytes
-    this.pieceStart = this.received
-    this.pieceEnd = Math.min(this.length, this.received + (this.opcode < Opcode.Close ? this.pieceSize : this.length))
-  }
-
-  /** Returns the frame, or the piece of it, whose last byte has arrived. */
-  private endPiece(payload: Uint8Array): Frame {
-    this.payload = undefined
-    if (this.pieceStart === 0 && this.pieceEnd === this.length) {
-      return new Frame(this.opcode, payload, this.fin, this.reserved)
-    }
-    const offset = this.pieceStart
-    const remaining = this.length - this.pieceEnd
-    const position = { offset, remaining }
-    if (remaining > 0) this.beginPiece()
-    const fin = this.fin && remaining === 0
-    return offset === 0
-      ? new Piece(this.opcode, payload, fin, this.reserved, position)
-      : new Piece(Opcode.Continuation, payload, fin, 0, position)
-  }
-
-  /** Appends the next bytes to the payload, and returns a view of them. */
-  private takePart(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
-    const from = this.received - this.pieceStart
-    const end = from + size
-    this.payload = ensureCapacity(payload, from, end, this.pieceEnd - this.pieceStart)
-    this.copy(this.payload, from, chunk, at, size, this.received)
-    this.received += size
-    return this.payload.subarray(from, end)
-  }
-
-  /** Copies bytes of a payload, unmasked. The first of them is byte `offset` of the frame's payload. */
-  private copy(payload: Uint8Array, to: number, chunk: Uint8Array, at: number, size: number, offset: number): void {
-    if (this.masked) maskInto(payload, to, chunk, at, at + size, this.maskKey, offset)
-    else payload.set(size === chunk.length ? chunk : chunk.subarray(at, at + size), to)
-  }
-
-  /**
-   * Reads the header in `bytes[at, end)`. Answers where the payload begins, or
-   * -1 when the header is refused (`error`) or not all here (`headerNeeds`, and
-   * what has come is kept).
-   */
-  private readHeader(bytes: Uint8Array, at: number, end: number): number {
-    const size = this.parseHeader(bytes, at, end)
-    if (size > 0) return at + size
-    if (size === 0 && at < end) {
-      this.header ??= new Uint8Array(maxHeaderSize)
-      this.header.set(bytes.subarray(at, end))
-      this.headerHave = end - at
-    }
-    return -1
-  }
-
-  /** Goes on with a header whose first bytes came in an earlier chunk. */
-  private resumeHeader(chunk: Uint8Array, at: number): number {
-    const header = this.header!
-    const before = this.headerHave
-    const taken = chunk.subarray(at, at + maxHeaderSize - before)
-    header.set(taken, before)
-    this.headerHave = 0
-    const size = this.readHeader(header, 0, before + taken.length)
-    return size < 0 ? -1 : at + size - before
-  }
-
-  /** RFC 6455 §5.2. Answers the header's size, 0 when it is not all here, or -1 when it is refused. */
-  private parseHeader(bytes: Uint8Array, at: number, end: number): number {
-    const available = end - at
-    if (available < 2) return this.incomplete(2)
-    const first = bytes[at]
-    const second = bytes[at + 1]
-    const reserved = first >>> 4 & 0x7
-    const opcode = first & 0xf
-    const masked = second >= 0x80
-    this.fin = first >= 0x80
-    this.reserved = reserved
-    let length = second & 0x7f
-
-    if ((reserved & ~this.reservedBits) !== 0) {
-      return this.refuse(new ProtocolError.ReservedBits({ reserved, allowed: this.reservedBits }))
-    }
-    if (opcode > Opcode.Pong || (opcode > Opcode.Binary && opcode < Opcode.Close)) {
-      return this.refuse(new ProtocolError.ReservedOpcode({ opcode }))
-    }
-    this.opcode = opcode as Opcode
-    if (masked !== this.masked) {
-      return this.refuse(masked ? new ProtocolError.MaskedFrame() : new ProtocolError.UnmaskedFrame())
-    }
-    if (opcode >= Opcode.Close) {
-      if (!this.fin) return this.refuse(new ProtocolError.FragmentedControlFrame({ opcode }))
-      if (length > maxControlPayload) return this.refuse(new ProtocolError.ControlFrameTooLong({ opcode }))
-    }
-
-    let size = 2
-    if (length === 126) {
-      if (available < 4) return this.incomplete(masked ? 8 : 4)
-      length = bytes[at + 2] << 8 | bytes[at + 3]
-      if (length < 126) return this.refuse(new ProtocolError.NonMinimalLength({ length, bits: 16 }))
-      size = 4
-    } else if (length === 127) {
-      if (available < 10) return this.incomplete(masked ? 14 : 10)
-      const high = readUint32(bytes, at + 2)
-      const low = readUint32(bytes, at + 6)
-      if (high > 0x1f_ffff) {
-        return this.refuse(new ProtocolError.LengthOutOfRange({ length: BigInt(high) << 32n | BigInt(low) }))
-      }
-      length = high * 0x1_0000_0000 + low
-      if (length < 65536) return this.refuse(new ProtocolError.NonMinimalLength({ length, bits: 64 }))
-      size = 10
-    }
-    if (opcode < Opcode.Close && !(length <= this.maxFrameSize)) {
-      return this.refuse(new ProtocolError.FrameTooLarge({ length, limit: this.maxFrameSize }))
-    }
-    this.length = length
-    if (masked) {
-      size += 4
-      if (available < size) return this.incomplete(size)
-      this.maskKey = bytes[at + size - 4] | bytes[at + size - 3] << 8 | bytes[at + size - 2] << 16 |
-        bytes[at + size - 1] << 24
-    }
-    return size
-  }
-
-  private incomplete(needs: number): 0 {
-    this.headerNeeds = needs
-    return 0
-  }
-
-  private refuse(error: ProtocolError.FrameError): -1 {
-    this.error = error
-    return -1
-  }
-}
-
-const readUint32 = (bytes: Uint8Array, at: number): number =>
-  (bytes[at] << 24 | bytes[at + 1] << 16 | bytes[at + 2] << 8 | bytes[at + 3]) >>> 0
-
 /**
- * A decoder, at the beginning of a frame.
+ * Makes a decoder, at the beginning of a frame. Throws `InvalidOption` if an option
+ * is invalid.
  *
- * **Example** (Bytes in pieces)
+ * **Example** (Bytes in chunks)
  *
  * ```ts
  * import { Frame } from "effect-ws"
@@ -708,8 +341,10 @@ const readUint32 = (bytes: Uint8Array, at: number): number =>
  * @since 0.1.0
  */
 export const makeDecoder = (options: DecoderOptions): Decoder => {
-  assertValid(integerBetween(0, 7, "reservedBits", options.reservedBits) ?? atLeast(1, "pieceSize", options.pieceSize))
-  return new DecoderImpl(options)
+  assertValid(
+    integerBetween(0, 7, "reservedBits", options.reservedBits) ?? atLeast(1, "pieceSize", options.pieceSize)
+  )
+  return new FrameDecoder(options)
 }
 
 // -----------------------------------------------------------------------------
@@ -717,19 +352,19 @@ export const makeDecoder = (options: DecoderOptions): Decoder => {
 // -----------------------------------------------------------------------------
 
 /**
- * How the connections of a program read and write frames.
+ * Writes and reads the frames of a program's connections.
  *
  * @category codec
  * @since 0.1.0
  */
 export interface FrameCodec {
-  /** A fresh mask key for each frame that a client sends, as an int32 (RFC 6455 §5.3). */
+  /** Returns a new mask key for each frame that a client sends, as an int32 (RFC 6455 §5.3). */
   readonly maskKey: () => number
-  /** The most bytes that a received frame may declare, whatever a connection's own limits are. */
+  /** The maximum length of a received frame, in bytes. It applies in addition to the limits of each connection. */
   readonly maxFrameSize: number
-  /** A frame as bytes, masked with a fresh key when a client sends it. */
+  /** Returns a frame as bytes, masked with a new key if a client sends it. */
   readonly encode: (frame: Frame, role: Role) => Uint8Array
-  /** A decoder whose `maxFrameSize` is at most the codec's. */
+  /** Makes a decoder with a `maxFrameSize` of at most the codec's. */
   readonly decoder: (options: DecoderOptions) => Decoder
 }
 
@@ -740,12 +375,11 @@ export interface FrameCodec {
  * @since 0.1.0
  */
 export interface CodecOptions {
-  /** Where mask keys come from. Default: the system's cryptographic source. */
+  /** Returns mask keys. Default: the system's cryptographic random numbers. */
   readonly maskKey?: (() => number) | undefined
   /**
-   * The most bytes that a received frame may declare, whatever a connection's
-   * own limits are. Default: no more than those. With NaN or less than 0, no data
-   * frame passes.
+   * The maximum length of a received frame, in bytes, in addition to the limits of each connection. Default: only those
+   * limits apply. NaN or a negative number rejects all data frames.
    */
   readonly maxFrameSize?: number | undefined
 }
@@ -769,10 +403,9 @@ export const makeCodec = (options?: CodecOptions): FrameCodec => {
 }
 
 /**
- * The codec in use, looked up once a connection; `makeCodec()` unless a Layer
- * says otherwise.
+ * The codec of a program, which each new connection looks up. Default `makeCodec()`.
  *
- * **Example** (Mask keys that a test can foresee)
+ * **Example** (Predictable mask keys for a test)
  *
  * ```ts
  * import { Frame } from "effect-ws"
@@ -794,15 +427,3 @@ export const FrameCodec: Context.Reference<FrameCodec> = Context.Reference<Frame
  * @since 0.1.0
  */
 export const layerCodec = (options?: CodecOptions): Layer.Layer<never> => Layer.succeed(FrameCodec, makeCodec(options))
-
-// Mask keys must not be predictable (RFC 6455 §10.3); asking the system for many at a time makes them cheap.
-const keys = new Int32Array(2048)
-let keysUsed = keys.length
-
-const randomMaskKey = (): number => {
-  if (keysUsed === keys.length) {
-    fillRandom(keys)
-    keysUsed = 0
-  }
-  return keys[keysUsed++]
-}

@@ -1,86 +1,25 @@
 /**
- * Messages, what applications send and receive (RFC 6455 §5.4, §5.6): text or
- * binary, in one frame or in several.
+ * Messages, the data that applications send and receive (RFC 6455 §5.4, §5.6): text
+ * or binary, in one frame or in several.
  *
- * This module does no I/O. `makeCollector` makes messages of frames wherever
- * frames are read without a `Connection`.
+ * This module does no I/O. `makeCollector` joins frames into messages without a
+ * `Connection`.
  *
  * @since 0.1.0
  */
-import { constFalse, dual } from "effect/Function"
-import { ByteBuilder, maxBytes, maxTextBytes } from "./internal/runtime/buffers.ts"
-import { isWellFormed, Utf8Validator } from "./internal/protocol/utf8.ts"
-import { Frame, isControl, Opcode, type PartialFrame, Piece } from "./Frame.ts"
+import { dual } from "effect/Function"
+import type { Frame } from "./Frame.ts"
+import { isControl } from "./internal/protocol/frame.ts"
+import { Binary, decodeText, Text } from "./internal/protocol/message.ts"
+import { Assembler } from "./internal/protocol/messageAssembler.ts"
+import { Validator } from "./internal/protocol/messageValidator.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
 // Models
 // -----------------------------------------------------------------------------
 
-const encoder = new TextEncoder()
-const decoder = new TextDecoder("utf-8", { ignoreBOM: true })
-
-/**
- * A text message. It holds a string or UTF-8 bytes, whichever it was made of,
- * and makes the other when it is asked for: text that is only passed on is
- * never turned into a string.
- *
- * @category models
- * @since 0.1.0
- */
-export class Text {
-  readonly _tag = "Text"
-  private string: string | undefined
-  private utf8: Uint8Array | undefined
-
-  constructor(data: string | Uint8Array) {
-    if (typeof data === "string") {
-      this.string = data
-      this.utf8 = undefined
-    } else {
-      this.string = undefined
-      this.utf8 = data
-    }
-  }
-
-  get text(): string {
-    return this.string ??= decoder.decode(this.utf8)
-  }
-
-  get bytes(): Uint8Array {
-    if (this.string !== undefined) this.utf8 ??= encoder.encode(this.string)
-    return this.utf8!
-  }
-
-  /** The message in the form that it has at no cost. */
-  get data(): string | Uint8Array {
-    return this.utf8 ?? this.string!
-  }
-
-  toJSON(): unknown {
-    return { _tag: this._tag, text: this.text }
-  }
-}
-
-/**
- * A binary message. The bytes of a small one that was received lie in a buffer
- * beside others: that buffer cannot be transferred to another thread, a copy can.
- *
- * @category models
- * @since 0.1.0
- */
-export class Binary {
-  readonly _tag = "Binary"
-  readonly bytes: Uint8Array
-
-  constructor(bytes: Uint8Array) {
-    this.bytes = bytes
-  }
-
-  toJSON(): unknown {
-    return { _tag: this._tag, bytes: Array.from(this.bytes) }
-  }
-}
+export { Binary, Text } from "./internal/protocol/message.ts"
 
 /**
  * A message: text or binary, with its `_tag` and its `bytes`. A text message also
@@ -92,8 +31,8 @@ export class Binary {
 export type Message = Text | Binary
 
 /**
- * What can be sent as a message: a string goes as text, bytes go as binary, a
- * `Message` as what it is.
+ * A value that can be sent as a message: a string as text, bytes as binary, or a
+ * `Message`.
  *
  * @category models
  * @since 0.1.0
@@ -105,7 +44,7 @@ export type Input = string | Uint8Array | Message
 // -----------------------------------------------------------------------------
 
 /**
- * A text message. Bytes must be UTF-8; they are not checked.
+ * Makes a text message. Bytes must be UTF-8; they are not checked.
  *
  * @category constructors
  * @since 0.1.0
@@ -113,7 +52,7 @@ export type Input = string | Uint8Array | Message
 export const text = (data: string | Uint8Array): Text => new Text(data)
 
 /**
- * A binary message.
+ * Makes a binary message.
  *
  * @category constructors
  * @since 0.1.0
@@ -193,8 +132,7 @@ export const match: {
  * @category accessors
  * @since 0.1.0
  */
-export const toText = (message: Message): string =>
-  message._tag === "Text" ? message.text : decoder.decode(message.bytes)
+export const toText = (message: Message): string => message._tag === "Text" ? message.text : decodeText(message.bytes)
 
 // -----------------------------------------------------------------------------
 // From frames
@@ -208,254 +146,26 @@ export const toText = (message: Message): string =>
  */
 export interface Limits {
   /**
-   * The most bytes that a message may hold, over all its fragments, once it is
-   * decoded. Default 16 MiB. On the wire, a compressed message may take twice as
-   * many and 1 KiB, because what does not compress becomes larger. A message
-   * that is received whole holds at most what V8 can: text 512 MiB, binary 4 GiB.
-   * With NaN, no message passes.
+   * The maximum size of a message, in bytes, over all its fragments, after decoding. Default 16 MiB. NaN rejects all
+   * messages.
+   *
+   * On the wire, a compressed message may have twice as many bytes and 1 KiB, because compression enlarges some data. A
+   * message that is received whole has at most 512 MiB of text or 4 GiB of binary data, the limits of V8.
    */
   readonly maxMessageSize?: number | undefined
-  /** The most fragments that a message may come in. Default 131,072. With NaN, one. */
+  /** The maximum number of fragments of a message. Default 131,072. NaN allows one. */
   readonly maxFragments?: number | undefined
 }
 
+export { Assembler } from "./internal/protocol/messageAssembler.ts"
+export { defaultMaxFragments, defaultMaxMessageSize, Validator } from "./internal/protocol/messageValidator.ts"
+
 /**
- * The default of `maxMessageSize`: 16 MiB.
+ * Collects frames into messages. `push` returns the message that a frame completes,
+ * or the first rule that a frame broke.
  *
- * @category options
- * @since 0.1.0
- */
-export const defaultMaxMessageSize = 16 * 1024 * 1024
-
-/**
- * The default of `maxFragments`: 131,072.
- *
- * @category options
- * @since 0.1.0
- */
-export const defaultMaxFragments = 128 * 1024
-
-/** The most bytes that a message may take on the wire when an extension has encoded it. */
-const encodedLimit = (maxMessageSize: number): number => 2 * maxMessageSize + 1024
-
-/**
- * Checks data frames, in the order in which they come, against the rules for
- * messages: fragments in sequence (RFC 6455 §5.4), text in UTF-8 (§8.1), and
- * the limits. A part of a frame can be checked before the rest has come, so that
- * what cannot become a message is refused at once.
- *
- * @category checking
- * @since 0.1.0
- */
-export class Validator {
-  private readonly maxMessageSize: number
-  private readonly maxFragments: number
-  private readonly isEncoded: (reserved: number) => boolean
-
-  /** The kind of the unfinished message, if there is one. */
-  private message: typeof Opcode.Text | typeof Opcode.Binary | undefined
-  /** Whether what has come of it is text, and not what an extension made of text. */
-  private isText = false
-  /** The most bytes that it may take on the wire. */
-  private limit = 0
-  private size = 0
-  private fragments = 0
-  private readonly utf8 = new Utf8Validator()
-
-  /** How many bytes of the frame at hand were checked; -1 between frames. */
-  private checked = -1
-  /** Where the frame at hand begins in its message. */
-  private frameStart = 0
-
-  /** `isEncoded` tells by the reserved bits of its first frame whether a message is yet to be decoded. Default: none is. */
-  constructor(limits?: Limits, isEncoded: (reserved: number) => boolean = constFalse) {
-    this.maxMessageSize = limits?.maxMessageSize ?? defaultMaxMessageSize
-    this.maxFragments = limits?.maxFragments ?? defaultMaxFragments
-    this.isEncoded = isEncoded
-  }
-
-  /** Checks a whole data frame, or the next piece of one. Parts of it may have been checked before. */
-  check(frame: Frame): ProtocolError.MessageError | undefined {
-    if (this.message === undefined && frame.fin && frame.opcode !== Opcode.Continuation) {
-      return this.checkUnfragmented(frame)
-    }
-    return frame instanceof Piece
-      ? this.checkPiece(frame, frame.offset, frame.remaining)
-      : this.checkPiece(frame, 0, 0)
-  }
-
-  private checkPiece(frame: Frame, offset: number, remaining: number): ProtocolError.MessageError | undefined {
-    const { payload } = frame
-    if (this.checked < 0) {
-      const error = this.begin(frame, payload.length + remaining)
-      if (error !== undefined) return error
-    }
-    const error = this.checkText(this.checked === offset ? payload : payload.subarray(this.checked - offset))
-    if (error !== undefined || remaining > 0) return error
-    this.checked = -1
-    if (!frame.fin) return undefined
-    if (this.isText && !this.utf8.complete) return this.invalidUtf8(this.size)
-    this.message = undefined
-    return undefined
-  }
-
-  /** Checks the part of a data frame that has just come. */
-  checkPartial(frame: PartialFrame): ProtocolError.MessageError | undefined {
-    if (this.checked < 0) {
-      const error = this.begin(frame, frame.length)
-      if (error !== undefined) return error
-    }
-    return this.checkText(frame.latest)
-  }
-
-  /** The way of nearly all messages: one frame, all of it here. */
-  private checkUnfragmented(frame: Frame): ProtocolError.MessageError | undefined {
-    const { length } = frame.payload
-    if (!(length <= this.maxMessageSize)) {
-      const error = tooLarge(length, this.limitOf(frame.reserved))
-      if (error !== undefined) return error
-    }
-    if (frame.opcode === Opcode.Text && !isWellFormed(frame.payload) && !this.isEncoded(frame.reserved)) {
-      const at = this.utf8.push(frame.payload)
-      return this.invalidUtf8(at < 0 ? length : at)
-    }
-    return undefined
-  }
-
-  /** Takes up a frame by its header: is it in sequence, and within the limits? */
-  private begin(
-    { opcode, reserved }: { readonly opcode: Opcode; readonly reserved: number },
-    length: number
-  ): ProtocolError.MessageError | undefined {
-    if (opcode === Opcode.Continuation) {
-      if (this.message === undefined) return new ProtocolError.UnexpectedContinuation()
-      this.fragments++
-      if (!(this.fragments <= this.maxFragments)) {
-        return new ProtocolError.TooManyFragments({ limit: this.maxFragments })
-      }
-    } else {
-      if (this.message !== undefined) return new ProtocolError.UnfinishedMessage({ opcode })
-      this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
-      this.isText = opcode === Opcode.Text && !this.isEncoded(reserved)
-      this.limit = this.limitOf(reserved)
-      this.fragments = 1
-      this.size = 0
-    }
-    this.frameStart = this.size
-    this.checked = 0
-    this.size += length
-    return tooLarge(this.size, this.limit)
-  }
-
-  private limitOf(reserved: number): number {
-    return this.isEncoded(reserved) ? encodedLimit(this.maxMessageSize) : this.maxMessageSize
-  }
-
-  private checkText(bytes: Uint8Array): ProtocolError.MessageError | undefined {
-    if (this.isText) {
-      const at = this.utf8.push(bytes)
-      if (at >= 0) return this.invalidUtf8(this.frameStart + this.checked + at)
-    }
-    this.checked += bytes.length
-    return undefined
-  }
-
-  private invalidUtf8(offset: number): ProtocolError.InvalidUtf8 {
-    return new ProtocolError.InvalidUtf8({ where: "text message", offset })
-  }
-}
-
-const tooLarge = (size: number, limit: number): ProtocolError.MessageTooLarge | undefined =>
-  size <= limit ? undefined : new ProtocolError.MessageTooLarge({ size, limit })
-
-/**
- * Joins checked data frames into messages, as far as V8 can hold them.
- *
- * @category checking
- * @since 0.1.0
- */
-export class Assembler {
-  /** The opcode of the first collected frame, if there is one. */
-  opcode: Opcode | undefined
-  private reserved = 0
-  private builder: ByteBuilder | undefined
-  private withinFrame = false
-
-  /** Whether part of a message is collected. */
-  get unfinished(): boolean {
-    return this.builder !== undefined
-  }
-
-  /** Whether the collected bytes end within a frame. */
-  get isWithinFrame(): boolean {
-    return this.withinFrame
-  }
-
-  /**
-   * Adds the next frame, or the next piece of one. Returns the message that it
-   * completes, or an error if no value can hold the message. Ignores the rest of
-   * a message that did not begin here.
-   */
-  push(frame: Frame): Message | ProtocolError.MessageTooLarge | undefined {
-    if (this.opcode === Opcode.Continuation) this.clear()
-    if (this.builder === undefined) {
-      if (frame.opcode === Opcode.Continuation) return undefined
-      if (frame.fin) return fromPayload(frame.opcode, frame.payload)
-    }
-    const error = this.add(frame, this.opcode ?? frame.opcode)
-    if (error !== undefined || !frame.fin) return error
-    const { opcode, payload } = this.take(true)
-    return fromPayload(opcode, payload)
-  }
-
-  /** Adds the next piece of a frame. Returns the frame, if the piece completes it. */
-  pushPiece(piece: Piece): Frame | ProtocolError.MessageTooLarge | undefined {
-    const error = this.add(piece, Opcode.Binary)
-    return error !== undefined || this.withinFrame ? error : this.take(piece.fin)
-  }
-
-  /** Removes the collected bytes, and returns them as the beginning of a message in one frame. */
-  giveBack(): Frame | undefined {
-    return this.builder === undefined ? undefined : this.take(false)
-  }
-
-  private add(frame: Frame, kind: Opcode): ProtocolError.MessageTooLarge | undefined {
-    if (this.builder === undefined) {
-      this.opcode = frame.opcode
-      this.reserved = frame.reserved
-      this.builder = new ByteBuilder()
-    }
-    const error = tooLarge(this.builder.length + frame.payload.length, mostOf(kind))
-    if (error !== undefined) return error
-    this.builder.push(frame.payload)
-    this.withinFrame = frame instanceof Piece && frame.remaining > 0
-    return undefined
-  }
-
-  private take(fin: boolean): Frame {
-    const frame = new Frame(this.opcode!, this.builder!.concat(), fin, this.reserved)
-    this.clear()
-    return frame
-  }
-
-  /** Drops the collected bytes. */
-  clear(): void {
-    this.opcode = undefined
-    this.builder = undefined
-    this.withinFrame = false
-  }
-}
-
-/** The most bytes of a message that one value can hold. */
-const mostOf = (opcode: Opcode): number => opcode === Opcode.Text ? maxTextBytes : maxBytes
-
-const fromPayload = (opcode: Opcode, payload: Uint8Array): Message | ProtocolError.MessageTooLarge =>
-  tooLarge(payload.length, mostOf(opcode)) ?? (opcode === Opcode.Text ? new Text(payload) : new Binary(payload))
-
-/**
- * Takes frames, and answers each message as it is completed, or the first rule
- * that a frame broke; after that it takes nothing more. Control frames, which
- * may stand between the fragments of a message, are passed over.
+ * After an error, `push` returns that error for each frame. It ignores control
+ * frames, which may arrive between the fragments of a message.
  *
  * @category collecting
  * @since 0.1.0
@@ -465,7 +175,7 @@ export interface Collector {
 }
 
 /**
- * A collector, for frames that are read without a `Connection`.
+ * Makes a collector, for frames that are read without a `Connection`.
  *
  * **Example** (A message in two frames)
  *
