@@ -1,34 +1,30 @@
 /**
- * What a connection has received and nobody has taken yet: data frames that
- * were checked, and those control frames that the options leave to the program.
+ * The data that a connection has received and the program has not read: checked
+ * data frames, and the control frames that the options leave to the program.
  *
- * Only `Connection` touches this. Frames are decoded by the extensions, and
- * become messages, when they are taken, so that what is unread costs no more
- * than the mark allows, however long a message is or would become. And whatever
- * is taken is taken in the very last step of the effect that gives it out:
- * whoever is interrupted before that has taken nothing, and there is no after.
+ * Only `Connection` uses this. Extensions decode frames, and frames become
+ * messages, when the program reads them. So unread data takes no more memory than
+ * the high-water mark allows, however large a message is or will be.
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Effectable from "effect/Effectable"
-import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
 import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../../ConnectionError.ts"
-import { Frame, isControl, Opcode, Piece, withPayload } from "../protocol/frame.ts"
-import { Assembler, type Message } from "../../Message.ts"
+import type { Message } from "../../Message.ts"
 import { MessageTooLarge, type ProtocolError } from "../../ProtocolError.ts"
-import { detach } from "../runtime/buffers.ts"
-import type { Extensions } from "./extensionPipeline.ts"
+import { Frame, isControl, Opcode, Piece } from "../protocol/frame.ts"
+import { Assembler } from "../protocol/messageAssembler.ts"
 import { soon } from "../runtime/turns.ts"
+import type { Extensions } from "./extensionPipeline.ts"
+import { frameOverhead, FrameQueue } from "./frameQueue.ts"
+import { type OnEnd, type Readable, Reader, Readers, type ReadOperation } from "./reader.ts"
 
-/** What a frame costs beyond its payload, in bytes, so that empty ones are not free. */
-const frameOverhead = 64
+// Thrown by a read operation in place of its error, and caught right around it: an effect that fails takes a step more
+// than one that succeeds, and another fiber could run in between.
 
-// Thrown by a take that finds what it fails with, and never seen outside: to fail takes a step more than to take.
-
-/** A message which cannot be decoded. */
+/** The message cannot be decoded. */
 const undecodable = Symbol("undecodable")
-/** Fragments of a message that was skipped. */
+/** The message of these fragments was skipped. */
 const skipped = Symbol("skipped")
 
 /** Decodes a message. It may be called twice with the same one. */
@@ -37,152 +33,53 @@ type MessageDecoder<A, E> = (message: Message) => Result.Result<A, E>
 /** Runs in the step that removes the message which cannot be decoded. */
 type OnInvalid<E, E2> = (error: E) => Effect.Effect<never, E2>
 
-/** What taking comes to when there is nothing left to take. */
-type OnEnd<E> = (closed: ConnectionClosed) => Effect.Effect<never, E>
-
-/** What can be taken. */
-interface ReadOperation<A> {
-  readonly isReady: (inbox: ReceiveQueue) => boolean
-  /** Answers undefined when it is not ready any more. */
-  readonly next: (inbox: ReceiveQueue) => A | undefined
-}
-
-/**
- * An effect that waits until something is ready, and takes it in its last step,
- * or is `ended` when nothing is there and nothing will come.
- *
- * It also stands in the queue for the fiber that waits with it; and it can be
- * used again and again: what each wait made anew, and every object that a
- * message leads to, is dear where there are thousands of connections.
- */
-class Reader<A, E> extends Effectable.Class<A, E> {
-  private readonly inbox: ReceiveQueue
-  private readonly kind: ReadOperation<A>
-  private readonly onEnd: OnEnd<E>
-  /** The fiber that waits, and what wakes it. */
-  private fiber: Fiber.Fiber<unknown, unknown> | undefined = undefined
-  private resume: ((effect: Effect.Effect<A, E>) => void) | undefined = undefined
-  /** Who waits behind it. */
-  next: Reader<any, any> | undefined = undefined
-
-  /** Takes. A fiber that was made to yield since it looked may come late, and then it looks again. */
-  private readonly read: Effect.Effect<A, E> = Effect.catchDefect(
-    Effect.sync(() => {
-      const value = this.kind.next(this.inbox)
-      if (value === undefined) throw this
-      return value
-    }),
-    (defect) => defect === this ? this : Effect.die(defect)
-  )
-
-  /**
-   * An interruption undoes nothing of it, because to be ready for that costs
-   * each wait a sixteenth of all instructions of a message. To wake a fiber that
-   * was interrupted does nothing; when the next waits, it leaves the queue.
-   */
-  private readonly wait = Effect.callback<A, E>((resume) => {
-    // It may have been made to yield since it looked.
-    if (this.isReady) return resume(this)
-    this.inbox.removeCancelled()
-    // Another fiber waits with this one.
-    if (this.resume !== undefined) return resume(new Reader(this.inbox, this.kind, this.onEnd))
-    this.fiber = Fiber.getCurrent()
-    this.resume = resume
-    this.inbox.enqueue(this)
-  })
-
-  constructor(inbox: ReceiveQueue, kind: ReadOperation<A>, ended: OnEnd<E>) {
-    super()
-    inbox.isUsed = true
-    this.inbox = inbox
-    this.kind = kind
-    this.onEnd = ended
-  }
-
-  asEffect(): Effect.Effect<A, E> {
-    if (this.kind.isReady(this.inbox)) return this.read
-    if (this.inbox.hasToDecode) return Effect.andThen(this.inbox.decodeNext, this)
-    return this.inbox.isEnding ? this.onEnd(this.inbox.closed!) : this.wait
-  }
-
-  /** Whether there is something to do: to take, to decode what can be taken then, or to end. */
-  get isReady(): boolean {
-    return this.kind.isReady(this.inbox) || this.inbox.hasToDecode || this.inbox.isEnding
-  }
-
-  /** Whether the fiber that waited was interrupted, and has ended. */
-  get isCancelled(): boolean {
-    return this.fiber?.pollUnsafe() !== undefined
-  }
-
-  /** Wakes the fiber that waits, if one does. To wake it for nothing does no harm: it looks, and waits again. */
-  wake(): void {
-    const { resume } = this
-    this.fiber = undefined
-    this.resume = undefined
-    resume?.(this.inbox.closed === undefined ? this.read : this)
-  }
-}
-
-/** The first fragment of a message, with a token for those that follow. */
+/** The first fragment of a message, and a token to read the others with. */
 interface FirstFragment {
   readonly first: Frame
   readonly token: object
 }
 
-/** A queue with nothing in it. Nothing is ever put into this one: a new array takes its place. */
-const emptyQueue: Array<Frame> = []
-
-/** Where frames come from. */
+/** The connection that frames come from. */
 export interface Source {
-  /** The inbox was over its mark, and has room again. */
+  /** The queue was above its high-water mark, and has room again. */
   readonly resume: () => void
-  /** A frame or a message cannot be decoded: the connection fails. Answers how it ended, for those who wait for more. */
+  /** Fails the connection, because a frame or a message cannot be decoded. Returns how the connection ended. */
   readonly onDecodeError: (error: ProtocolError | InvalidMessage) => ConnectionClosed
 }
 
-/** How a connection ended, for who finds out only then that a frame cannot be decoded, and has to know that. */
+/** Adds a decode error that was found after the connection had ended. */
 export const failedWith = (closed: ConnectionClosed, cause: ProtocolError | InvalidMessage): ConnectionClosed =>
   closed.cause === undefined ? new ConnectionClosed({ ...closed, cause }) : closed
 
-export class ReceiveQueue {
+/**
+ * Frames pass through four stages, one at a time: the queue, the extensions
+ * (`decodedFrame`), the assembler, and a whole message (`ready`). Each read
+ * operation starts with the data that the last one left in a later stage. That is
+ * why the stages share one class, and its fields are more than twelve.
+ */
+export class ReceiveQueue implements Readable {
   private readonly highWaterMark: number
-  /** Nobody any more once the transport is gone: streams may keep this for a while, and must not keep all of it. */
+  /** Undefined once the transport is closed: a stream may retain this queue, which must not retain the connection. */
   private source: Source | undefined
   private readonly extensions: Extensions | undefined
+  readonly readers = new Readers()
 
-  private frames = emptyQueue
-  private head = 0
-  private bytes = 0
-
-  /** The next frame, decoded. */
+  private readonly queue = new FrameQueue()
   private decodedFrame: Frame | undefined
-  /** The decoding of the next frame, where that takes time. */
+  /** Decodes the next frame, if an extension suspends. */
   private pendingDecode: Effect.Effect<Frame, ProtocolError> | undefined
-  /** Whether a fiber does it. */
-  isDecoding = false
-
-  /** A message that is whole and not taken yet. */
-  private ready: Message | undefined
+  private isDecoding = false
   private readonly assembler = new Assembler()
-  /** Whether the program has asked for something that is here. */
-  isUsed = false
-  /** Whether the program wants no data any more. */
-  private discarding = false
-  /** The message that is being read in fragments, if there is one. */
-  private activeFragments: object | undefined
+  private ready: Message | undefined
 
-  /** How the connection has ended, or will; what is here can still be taken. */
+  /** Whether the program has asked for data. */
+  isUsed = false
+  /** Whether the program wants no more data. */
+  private discarding = false
+  /** The token of the message that is read in fragments. */
+  private activeFragments: object | undefined
+  /** How the connection has ended or will end. Data in the queue stays readable. */
   closed: ConnectionClosed | undefined
-  /**
-   * Whether somebody else looks for a fiber that seems to wait: it may have been
-   * interrupted, and not have ended. What others could want is not passed over
-   * then; the fiber looks itself, if it does wait.
-   */
-  private probing = false
-  /** What fibers wait with, first come first served. */
-  private first: Reader<any, any> | undefined
-  private last: Reader<any, any> | undefined
 
   constructor(highWaterMark: number, source: Source, extensions: Extensions | undefined) {
     this.highWaterMark = highWaterMark
@@ -192,45 +89,36 @@ export class ReceiveQueue {
 
   /** Whether the peer must be held back. */
   get full(): boolean {
-    return this.bytes >= this.highWaterMark
+    return this.queue.bytes >= this.highWaterMark
   }
 
-  /** What is here, in bytes, with an overhead for each frame. */
+  /** The size of the frames in the queue, in bytes, with an overhead for each. */
   get unreadAmount(): number {
-    return this.bytes
+    return this.queue.bytes
   }
 
-  /** Takes checked frames, and the array that they are in. */
+  /** Appends checked frames. The queue owns the array. */
   push(frames: Array<Frame>): void {
     if (this.discarding) return
-    if (this.head === this.frames.length) {
-      this.frames = frames
-      this.head = 0
-    } else {
-      for (let i = 0; i < frames.length; i++) this.frames.push(frames[i])
-    }
-    for (let i = 0; i < frames.length; i++) this.bytes += frames[i].payload.length + frameOverhead
-    this.wake()
-    // An unread frame may stay for a long time: it must not retain more memory than it is counted as.
-    for (let i = Math.max(this.head, this.frames.length - frames.length); i < this.frames.length; i++) {
-      this.frames[i] = withPayload(this.frames[i], detach(this.frames[i].payload))
-    }
+    this.queue.push(frames)
+    this.readers.wake()
+    this.queue.detachLast(frames.length)
   }
 
-  /** Nothing more will come. What is here can still be taken. */
+  /** Ends the queue: no more frames will be pushed. */
   close(closed: ConnectionClosed): void {
-    // The peer's close frame may have come long before it is known how the connection ends (`autoClose: false`).
+    // With `autoClose: false`, the peer's close frame may arrive long before this end answers it.
     if (this.closed !== undefined && (this.closed.sent ?? this.closed.cause) !== undefined) return
     this.closed = closed
-    this.wake()
+    this.readers.wake()
   }
 
-  /** The transport is gone. */
+  /** Releases the connection, after its transport was closed. */
   detach(): void {
     this.source = undefined
   }
 
-  /** Drops what is here, undecoded, and all data that comes from now on. */
+  /** Drops all data, undecoded, and all data that will be pushed. */
   discard(): void {
     this.discarding = true
     this.ready = undefined
@@ -238,38 +126,43 @@ export class ReceiveQueue {
     this.activeFragments = undefined
     this.assembler.clear()
     if (!this.isDecoding) this.pendingDecode = undefined
-    this.empty()
+    this.queue.clear()
     this.source?.resume()
     // A fiber may wait for the rest of a message in fragments.
-    this.wake()
+    this.readers.wake()
   }
 
-  // -- taking ----------------------------------------------------------------
+  // -- Read operations ---------------------------------------------------------
 
-  /** Takes the next message. */
-  readMessage<E>(ended: OnEnd<E>): Effect.Effect<Message, E> {
-    return new Reader(this, ReceiveQueue.message, ended)
+  private reader<A, E>(operation: ReadOperation<ReceiveQueue, A>, onEnd: OnEnd<E>): Effect.Effect<A, E> {
+    this.isUsed = true
+    return new Reader<ReceiveQueue, A, E>(this, operation, onEnd)
   }
 
-  private static readonly message: ReadOperation<Message> = {
-    isReady: (inbox) => inbox.hasMessage(),
-    next: (inbox) => inbox.nextMessage()
+  /** Reads the next message. */
+  readMessage<E>(onEnd: OnEnd<E>): Effect.Effect<Message, E> {
+    return this.reader(ReceiveQueue.message, onEnd)
   }
 
-  /** Takes the messages that are here, at least one. */
-  readMessages<E>(ended: OnEnd<E>): Effect.Effect<NonEmptyArray<Message>, E> {
-    return new Reader(this, ReceiveQueue.messages, ended)
+  private static readonly message: ReadOperation<ReceiveQueue, Message> = {
+    isReady: (queue) => queue.hasMessage(),
+    next: (queue) => queue.nextMessage()
   }
 
-  private static readonly messages: ReadOperation<NonEmptyArray<Message>> = {
+  /** Reads the messages that are here, at least one. */
+  readMessages<E>(onEnd: OnEnd<E>): Effect.Effect<NonEmptyArray<Message>, E> {
+    return this.reader(ReceiveQueue.messages, onEnd)
+  }
+
+  private static readonly messages: ReadOperation<ReceiveQueue, NonEmptyArray<Message>> = {
     isReady: ReceiveQueue.message.isReady,
-    next: (inbox) => {
-      const first = inbox.nextMessage()
+    next: (queue) => {
+      const first = queue.nextMessage()
       if (first === undefined) return undefined
       const messages: NonEmptyArray<Message> = [first]
       let size = first.bytes.length
-      while (inbox.batchHasRoom(size)) {
-        const message = inbox.nextMessage()
+      while (queue.batchHasRoom(size)) {
+        const message = queue.nextMessage()
         if (message === undefined) break
         messages.push(message)
         size += message.bytes.length
@@ -319,7 +212,7 @@ export class ReceiveQueue {
       return decoded
     }
     const read: Effect.Effect<B, E2 | E3> = Effect.catchDefect(
-      new Reader(this, {
+      this.reader({
         isReady: ReceiveQueue.message.isReady,
         next: () => {
           if (!this.hasMessage()) return undefined
@@ -342,21 +235,21 @@ export class ReceiveQueue {
     return read
   }
 
-  /** Takes the frames that are here, at least one. */
-  readFrames<E>(ended: OnEnd<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
-    return new Reader(this, ReceiveQueue.frames, ended)
+  /** Reads the frames that are here, at least one. */
+  readFrames<E>(onEnd: OnEnd<E>): Effect.Effect<NonEmptyArray<Frame>, E> {
+    return this.reader(ReceiveQueue.frames, onEnd)
   }
 
-  private static readonly frames: ReadOperation<NonEmptyArray<Frame>> = {
-    isReady: (inbox) => inbox.hasWholeFrame(),
-    next: (inbox) => {
-      inbox.skipFragments()
-      const first = inbox.nextWholeFrame()
+  private static readonly frames: ReadOperation<ReceiveQueue, NonEmptyArray<Frame>> = {
+    isReady: (queue) => queue.hasWholeFrame(),
+    next: (queue) => {
+      queue.skipFragments()
+      const first = queue.nextWholeFrame()
       if (first === undefined) return undefined
       const frames: NonEmptyArray<Frame> = [first]
       let size = first.payload.length
-      while (inbox.batchHasRoom(size)) {
-        const frame = inbox.nextWholeFrame()
+      while (queue.batchHasRoom(size)) {
+        const frame = queue.nextWholeFrame()
         if (frame === undefined) break
         frames.push(frame)
         size += frame.payload.length
@@ -365,27 +258,27 @@ export class ReceiveQueue {
     }
   }
 
-  /** Takes the first fragment of the next message, with a token for those that follow. */
-  readFirstFragment<E>(ended: OnEnd<E>): Effect.Effect<FirstFragment, E> {
-    return new Reader(this, ReceiveQueue.beginning, ended)
+  /** Reads the first fragment of the next message, with a token for `readFragment`. */
+  readFirstFragment<E>(onEnd: OnEnd<E>): Effect.Effect<FirstFragment, E> {
+    return this.reader(ReceiveQueue.firstFragment, onEnd)
   }
 
-  private static readonly beginning: ReadOperation<FirstFragment> = {
-    isReady: (inbox) => inbox.hasBeginning(),
-    next: (inbox) => {
-      const first = inbox.hasBeginning() ? inbox.nextFrame() : undefined
+  private static readonly firstFragment: ReadOperation<ReceiveQueue, FirstFragment> = {
+    isReady: (queue) => queue.hasBeginning(),
+    next: (queue) => {
+      const first = queue.hasBeginning() ? queue.nextFrame() : undefined
       if (first === undefined) return undefined
       const token = {}
-      if (!first.fin) inbox.activeFragments = token
+      if (!first.fin) queue.activeFragments = token
       return { first, token }
     }
   }
 
-  /** Takes the next fragment of the message whose beginning came with `token`. */
-  readFragment<E>(token: object, ended: OnEnd<E>): Effect.Effect<Frame, E | MessageSkipped> {
+  /** Reads the next fragment of the message whose first fragment was returned with `token`. */
+  readFragment<E>(token: object, onEnd: OnEnd<E>): Effect.Effect<Frame, E | MessageSkipped> {
     const isSkipped = () => this.activeFragments !== token
     return Effect.catchDefect(
-      new Reader(this, {
+      this.reader({
         isReady: () => isSkipped() || this.hasData(),
         next: () => {
           if (isSkipped()) throw skipped
@@ -393,82 +286,31 @@ export class ReceiveQueue {
           if (frame?.fin === true) this.activeFragments = undefined
           return frame
         }
-      }, ended),
+      }, onEnd),
       (defect) => defect === skipped ? Effect.fail(new MessageSkipped()) : Effect.die(defect)
     )
   }
 
   /**
-   * Whether a batch of this size goes on: it takes all that is here, except that
-   * what extensions decode may be much larger than what came; so much as the
-   * mark allows, then, at a time.
+   * Whether a batch of this size has room for more. Frames that extensions decode
+   * may become much larger, so the high-water mark limits a batch of them.
    */
   private batchHasRoom(size: number): boolean {
     return this.extensions === undefined || size < this.highWaterMark
   }
 
-  /** Nothing that is not here already will come, and nothing is being decoded. */
   get isEnding(): boolean {
     return this.closed !== undefined && !this.isDecoding
   }
 
-  /** A fiber waits with this take. */
-  enqueue(take: Reader<any, any>): void {
-    if (this.last === undefined) this.first = take
-    else this.last.next = take
-    this.last = take
-  }
+  // -- Messages and frames -----------------------------------------------------
 
-  /** Takes it out of the queue, if it is still there: to look whether it is due may have woken it. */
-  private dequeue(take: Reader<any, any>): void {
-    let before: Reader<any, any> | undefined
-    for (let at = this.first; at !== take; at = at.next) {
-      if (at === undefined) return
-      before = at
-    }
-    if (before === undefined) this.first = take.next
-    else before.next = take.next
-    if (this.last === take) this.last = before
-    take.next = undefined
-  }
-
-  /** Another is to wait: whose fibers were interrupted, and have ended, wait no more. */
-  removeCancelled(): void {
-    for (let take = this.first, next; take !== undefined; take = next) {
-      next = take.next
-      if (!take.isCancelled) continue
-      this.dequeue(take)
-      take.wake()
-    }
-  }
-
-  /** Wakes who has something to do, or may have. */
-  private wake(): void {
-    for (let take = this.first; take !== undefined;) {
-      if (take.isCancelled || this.probe(take)) {
-        this.dequeue(take)
-        take.wake()
-        // Much may have happened meanwhile.
-        take = this.first
-      } else take = take.next
-    }
-  }
-
-  private probe(take: Reader<any, any>): boolean {
-    this.probing = true
-    const due = take.isReady
-    this.probing = false
-    return due
-  }
-
-  // -- messages, frames ------------------------------------------------------
-
-  /** Whether a whole message is here; it is in `ready` then. */
+  /** Whether a whole message is here. If so, it is `ready`. */
   private hasMessage(): boolean {
     while (this.ready === undefined) {
       const frame = this.peek()
       if (frame === undefined) return false
-      if (this.probing && (isControl(frame) || this.activeFragments !== undefined)) return true
+      if (this.readers.isProbing && (isControl(frame) || this.activeFragments !== undefined)) return true
       this.shift()
       this.skipFragments()
       if (isControl(frame)) continue
@@ -485,18 +327,15 @@ export class ReceiveQueue {
     return message
   }
 
-  /** The opcode of the next frame, or of the next part of a frame; undefined if nothing is here. */
+  /** The opcode of the next frame, or of the next part of a frame; undefined if there is no data. */
   private get nextOpcode(): Opcode | undefined {
-    const { ready } = this
-    if (ready !== undefined) return ready._tag === "Text" ? Opcode.Text : Opcode.Binary
-    return this.assembler.opcode ?? this.peek()?.opcode
+    return this.ready === undefined ? this.assembler.opcode ?? this.peek()?.opcode : opcodeOf(this.ready)
   }
 
-  /** Whether a whole frame is next. Joins the pieces of a large frame. */
+  /** Whether a whole frame is here. Joins the pieces of a large frame. */
   private hasWholeFrame(): boolean {
-    if (this.ready !== undefined) return true
     const { assembler } = this
-    if (assembler.unfinished && !assembler.isWithinFrame) return true
+    if (this.ready !== undefined || (assembler.unfinished && !assembler.isWithinFrame)) return true
     for (let frame = this.peek(); frame !== undefined; frame = this.peek()) {
       if (!(frame instanceof Piece) || (frame.remaining === 0 && !assembler.isWithinFrame)) return true
       this.shift()
@@ -511,42 +350,41 @@ export class ReceiveQueue {
     return this.hasWholeFrame() ? this.nextFrame() : undefined
   }
 
-  /** Whether a data frame is next; control frames before it are passed over. */
+  /** Whether a data frame, or part of one, is next. Drops control frames before it. */
   private hasData(): boolean {
     for (let frame = this.peek(); frame !== undefined && isControl(frame); frame = this.peek()) {
-      if (this.probing) return true
+      if (this.readers.isProbing) return true
       this.shift()
     }
     return this.nextOpcode !== undefined
   }
 
-  /** Whether the beginning of a message is next; what is left of one before it is passed over. */
+  /** Whether the beginning of a message is next. Drops the rest of a message before it. */
   private hasBeginning(): boolean {
     while (this.hasData()) {
-      if (this.probing || this.nextOpcode !== Opcode.Continuation) return true
+      if (this.readers.isProbing || this.nextOpcode !== Opcode.Continuation) return true
       this.skipFragments()
       this.nextFrame()
     }
     return false
   }
 
+  /** Removes the data of the last stage that has any, as one frame. */
   private nextFrame(): Frame | undefined {
     const { ready } = this
-    if (ready !== undefined) {
-      this.ready = undefined
-      return new Frame(ready._tag === "Text" ? Opcode.Text : Opcode.Binary, ready.bytes)
-    }
-    return this.assembler.giveBack() ?? this.shift()
+    if (ready === undefined) return this.assembler.giveBack() ?? this.shift()
+    this.ready = undefined
+    return new Frame(opcodeOf(ready), ready.bytes)
   }
 
-  /** Whoever asks for something else leaves the message that is being read in fragments. */
+  /** Skips the message that is read in fragments, because the program reads something else. */
   private skipFragments(): void {
     if (this.activeFragments === undefined) return
     this.activeFragments = undefined
-    soon(() => this.wake())
+    soon(() => this.readers.wake())
   }
 
-  // -- the queue -------------------------------------------------------------
+  // -- Decoding ----------------------------------------------------------------
 
   private shift(): Frame | undefined {
     const frame = this.peek()
@@ -554,12 +392,12 @@ export class ReceiveQueue {
     return frame
   }
 
-  /** The next frame, decoded; undefined where there is none, or where decoding it takes time. */
+  /** The next frame, decoded; undefined if there is no frame, or if an extension suspends. */
   private peek(): Frame | undefined {
-    if (this.decodedFrame !== undefined || this.head === this.frames.length || this.pendingDecode !== undefined) {
+    if (this.decodedFrame !== undefined || this.queue.isEmpty || this.pendingDecode !== undefined) {
       return this.decodedFrame
     }
-    const frame = this.pop()
+    const frame = this.shiftEncoded()
     if (this.extensions === undefined || isControl(frame)) return this.decodedFrame = frame
     const decoded = this.extensions.decode(frame)
     if (decoded instanceof Frame) return this.decodedFrame = decoded
@@ -568,31 +406,23 @@ export class ReceiveQueue {
     return undefined
   }
 
-  private pop(): Frame {
-    const frame = this.frames[this.head++]
-    if (this.head === this.frames.length) {
-      this.frames = emptyQueue
-      this.head = 0
-    } else if (this.head === 1024) {
-      this.frames = this.frames.slice(this.head)
-      this.head = 0
-    }
-    const before = this.bytes
-    this.bytes -= frame.payload.length + frameOverhead
-    const mark = this.highWaterMark / 2
-    if (before > mark && this.bytes <= mark) this.source?.resume()
+  /** Removes the next frame from the queue. Resumes the source when the queue falls to its low-water mark. */
+  private shiftEncoded(): Frame {
+    const lowWaterMark = this.highWaterMark / 2
+    const wasAbove = this.queue.bytes > lowWaterMark
+    const frame = this.queue.shift()
+    if (wasAbove && this.queue.bytes <= lowWaterMark) this.source?.resume()
     return frame
   }
 
-  /** Whether the next frame has to be decoded before anything can be taken, and nobody does it yet. */
   get hasToDecode(): boolean {
     return this.pendingDecode !== undefined && !this.isDecoding
   }
 
-  /** Decodes the next frame. Once begun it is finished, because nobody could do it again. */
+  /** Decodes the next frame. Uninterruptible, because a frame cannot be decoded twice. */
   get decodeNext(): Effect.Effect<void> {
     return Effect.uninterruptible(Effect.suspend(() => {
-      // Another fiber may have come before.
+      // Another fiber may have begun.
       if (this.pendingDecode === undefined || this.isDecoding) return Effect.void
       this.isDecoding = true
       return this.pendingDecode.pipe(
@@ -605,23 +435,19 @@ export class ReceiveQueue {
         Effect.ensuring(Effect.sync(() => {
           this.pendingDecode = undefined
           this.isDecoding = false
-          this.wake()
+          this.readers.wake()
         }))
       )
     }))
   }
 
-  private empty(): void {
-    this.frames = emptyQueue
-    this.head = 0
-    this.bytes = 0
-  }
-
-  /** Fails the connection, and drops what is unread. Returns how the connection ended, with the error as the cause. */
+  /** Fails the connection, because data cannot be decoded. Returns how the connection ended. */
   fail(error: ProtocolError | InvalidMessage): ConnectionClosed {
-    this.empty()
+    this.queue.clear()
     const closed = this.closed = this.source?.onDecodeError(error) ?? failedWith(this.closed!, error)
-    this.wake()
+    this.readers.wake()
     return closed
   }
 }
+
+const opcodeOf = (message: Message): Opcode => message._tag === "Text" ? Opcode.Text : Opcode.Binary

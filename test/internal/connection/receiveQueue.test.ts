@@ -25,8 +25,8 @@ const message = (inbox: ReceiveQueue) => Effect.map(inbox.readMessage(Effect.fai
 const messages = (inbox: ReceiveQueue) => Effect.map(inbox.readMessages(Effect.fail), (all) => all.map(contentOf))
 const frames = (inbox: ReceiveQueue) => Effect.map(inbox.readFrames(Effect.fail), (all) => all.map(text))
 
-describe("Inbox", () => {
-  it.effect("gives out messages one at a time, or all that are here", () =>
+describe("ReceiveQueue", () => {
+  it.effect("returns messages one at a time, or all that are here", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       inbox.push([Frame.text("a"), Frame.text("b", { fin: false })])
@@ -36,9 +36,9 @@ describe("Inbox", () => {
       assert.strictEqual(inbox.unreadAmount, 0)
     }))
 
-  it.effect("fails with text that is too long for a string, and gives its fragments out", () =>
+  it.effect("fails with MessageTooLarge for text that is too long for a string, and returns its fragments", () =>
     Effect.gen(function*() {
-      // These bytes are not touched, and so take no memory.
+      // Untouched bytes read no memory.
       const half = new Uint8Array(2 ** 28)
       const failures: Array<string> = []
       const onDecodeError = (error: { readonly _tag: string }) => {
@@ -58,7 +58,7 @@ describe("Inbox", () => {
       assert.strictEqual(failures.length, 1)
     }))
 
-  it.effect("gives out what comes to several takers in turn, of which one takes again and again", () =>
+  it.effect("serves several readers in turn, one of which reads in a loop", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       const looped: Array<unknown> = []
@@ -69,7 +69,7 @@ describe("Inbox", () => {
       const once = yield* Effect.forkChild(message(inbox), { startImmediately: true })
       inbox.push([Frame.text("a"), Frame.text("b"), Frame.text("c")])
       yield* settle
-      // The first to wait takes all that is there, and waits behind the second then.
+      // The first reader reads all messages, and then waits behind the second.
       inbox.push([Frame.text("d")])
       yield* settle
       inbox.push([Frame.text("e")])
@@ -79,7 +79,7 @@ describe("Inbox", () => {
       assert.deepStrictEqual(yield* Effect.flip(Fiber.join(looping)), closed)
     }))
 
-  it.effect("can be emptied when the connection is gone, and says then what cannot be decoded", () =>
+  it.effect("is readable after the connection was detached, and returns a decode error then", () =>
     Effect.gen(function*() {
       const broken = new ProtocolError.MessageTooLarge({ size: 11, limit: 10 })
       const session = {
@@ -96,13 +96,13 @@ describe("Inbox", () => {
       assert.strictEqual(yield* Effect.flip(message(inbox)), failure)
     }))
 
-  it.effect("holds on to what is unread, and not to what others were sent meanwhile", () =>
+  it.effect("retains the unread bytes, and no bytes of other connections", () =>
     Effect.gen(function*() {
       const { inbox } = make(1_000_000)
       const sized = (size: number) => new Frame.Frame(Frame.Opcode.Binary, allocate(size).fill(size))
       for (let i = 0; i < 100; i++) {
         inbox.push(i % 2 === 0 ? [sized(100)] : [sized(1), sized(5000)])
-        // Others' messages, which go on to new blocks of memory.
+        // Messages of other connections, which use up the current block of memory.
         for (let j = 0; j < 2; j++) allocate(4000)
       }
       const all = yield* inbox.readFrames(Effect.fail)
@@ -113,18 +113,18 @@ describe("Inbox", () => {
       }
     }))
 
-  it.effect("gives out frames, and what is left of a message that was begun", () =>
+  it.effect("returns frames, the first with what an interrupted reader of messages had joined", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       inbox.push([Frame.text("a", { fin: false }), Frame.continuation("b", { fin: false })])
-      // It has looked for a whole message, and put its beginning together.
-      const taker = yield* Effect.forkChild(message(inbox), { startImmediately: true })
-      yield* Fiber.interrupt(taker)
+      // It has looked for a whole message, and joined its beginning.
+      const reader = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      yield* Fiber.interrupt(reader)
       inbox.push([Frame.continuation("c"), Frame.ping(), Frame.text("d")])
       assert.deepStrictEqual(yield* frames(inbox), ["ab", "c", "", "d"])
     }))
 
-  it.effect("says when it is full, and once when it has room again", () =>
+  it.effect("is full at its high-water mark, and resumes its source once at the low-water mark", () =>
     Effect.gen(function*() {
       const { inbox, resumed } = make(200)
       inbox.push([Frame.text("a".repeat(36)), Frame.text("b".repeat(36))])
@@ -135,7 +135,7 @@ describe("Inbox", () => {
       assert.strictEqual(resumed(), 1)
     }))
 
-  it.effect("keeps order over more frames than it holds in one block", () =>
+  it.effect("keeps the order of more frames than one block holds", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       const count = 3000
@@ -145,7 +145,7 @@ describe("Inbox", () => {
       assert.deepStrictEqual(yield* messages(inbox), [String(count - 1), "last"])
     }))
 
-  it.effect("gives out what is here after the end, and then the end", () =>
+  it.effect("returns its data after it was closed, then the end", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       const waiting = yield* Effect.forkChild(message(inbox), { startImmediately: true })
@@ -157,10 +157,10 @@ describe("Inbox", () => {
       assert.strictEqual(yield* Effect.flip(message(inbox)), closed)
     }))
 
-  describe("fragments", () => {
+  describe("ReceiveQueue.readFragment", () => {
     const begin = (inbox: ReceiveQueue) => inbox.readFirstFragment(Effect.fail)
 
-    it.effect("come one by one, control frames left out", () =>
+    it.effect("returns one fragment at a time, without control frames", () =>
       Effect.gen(function*() {
         const { inbox } = make()
         inbox.push([Frame.ping(), Frame.text("a", { fin: false }), Frame.ping(), Frame.continuation("b")])
@@ -169,7 +169,7 @@ describe("Inbox", () => {
         assert.deepStrictEqual([first, second].map(text), ["a", "b"])
       }))
 
-    it.effect("are skipped when something else is asked for", () =>
+    it.effect("fails with MessageSkipped after another read", () =>
       Effect.gen(function*() {
         const { inbox } = make()
         inbox.push([Frame.text("a", { fin: false })])
@@ -185,17 +185,17 @@ describe("Inbox", () => {
         assert.strictEqual(skipped._tag, "MessageSkipped")
       }))
 
-    it.effect("of a message that is whole already are one", () =>
+    it.effect("returns a message that another reader had joined as one fragment", () =>
       Effect.gen(function*() {
         const { inbox } = make()
         inbox.push([Frame.binary(Uint8Array.of(1), { fin: false }), Frame.continuation(Uint8Array.of(2))])
-        // It has looked, and left before it took the message.
+        // It has joined the message, and is interrupted before it reads it.
         const steps = new Steps()
-        const taker = yield* Effect.forkChild(Effect.provideService(message(inbox), Scheduler.Scheduler, steps), {
+        const reader = yield* Effect.forkChild(Effect.provideService(message(inbox), Scheduler.Scheduler, steps), {
           startImmediately: true
         })
         while (inbox.unreadAmount > 0) steps.step()
-        taker.interruptUnsafe()
+        reader.interruptUnsafe()
         const { first } = yield* begin(inbox)
         assert.deepStrictEqual([first.opcode, first.fin, Array.from(first.payload)], [Frame.Opcode.Binary, true, [
           1,
@@ -204,20 +204,20 @@ describe("Inbox", () => {
       }))
   })
 
-  /** Runs a take step by step, with an event before step `at`; answers how it ended, or undefined where it was over before. */
-  const withEventAt = <A, E>(take: Effect.Effect<A, E>, at: number, event: () => void): Exit.Exit<A, E> | undefined => {
+  /** Runs a reader step by step, with an event before step `at`. Returns its exit, or undefined if it ended before the event. */
+  const withEventAt = <A, E>(read: Effect.Effect<A, E>, at: number, event: () => void): Exit.Exit<A, E> | undefined => {
     const steps = new Steps()
-    const fiber = Effect.runFork(Effect.provideService(take, Scheduler.Scheduler, steps))
+    const fiber = Effect.runFork(Effect.provideService(read, Scheduler.Scheduler, steps))
     for (let count = 0; count < at; count++) steps.step()
     if (fiber.pollUnsafe() !== undefined) return undefined
     event()
     for (let count = 0; count < 1000; count++) steps.step()
     const exit = fiber.pollUnsafe()
-    assert.isDefined(exit, `it still waits, after an event at step ${at}`)
+    assert.isDefined(exit, `the reader still waits, after an event at step ${at}`)
     return exit
   }
 
-  it("wakes whoever looked, was made to yield, and is about to wait", () => {
+  it("wakes a reader that yielded between its check and its wait", () => {
     for (let at = 0; at < 10; at++) {
       const arriving = make()
       const arrived = withEventAt(message(arriving.inbox), at, () => arriving.inbox.push([Frame.text("a")]))
@@ -230,7 +230,7 @@ describe("Inbox", () => {
     }
   })
 
-  it("a taker that was made to yield takes no fragment from the middle of a message", () => {
+  it("a reader that yielded before its read returns no fragment from the middle of a message", () => {
     for (let at = 0;; at++) {
       const { inbox } = make()
       inbox.push([Frame.text("a", { fin: false }), Frame.continuation("b"), Frame.text("c", { fin: false })])
@@ -248,7 +248,7 @@ describe("Inbox", () => {
     }
   })
 
-  it.effect("whoever comes while the last message is decoded waits for it, and does not ask again and again", () =>
+  it.effect("a reader suspends while another fiber decodes the last message", () =>
     Effect.gen(function*() {
       const decoded = yield* Deferred.make<void>()
       const session = {
@@ -268,21 +268,21 @@ describe("Inbox", () => {
       assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("a"), Exit.fail(closed)])
     }))
 
-  it.effect("takers that were interrupted stay in nobody's way", () =>
+  it.effect("removes interrupted readers from the list", () =>
     Effect.gen(function*() {
       const { inbox } = make()
       const waiting = () => {
         let count = 0
-        for (let take = Reflect.get(inbox, "first"); take !== undefined; take = take.next) count++
+        for (let read = Reflect.get(inbox.readers, "first"); read !== undefined; read = read.next) count++
         return count
       }
-      // As a receive with a timeout does, in a loop, with one effect or a new one each time.
+      // Like a receive with a timeout in a loop, with the same effect or a new one each time.
       const again = message(inbox)
-      for (const take of [() => again, () => message(inbox)]) {
+      for (const read of [() => again, () => message(inbox)]) {
         for (let i = 0; i < 100; i++) {
-          const taker = yield* Effect.forkChild(take(), { startImmediately: true })
+          const reader = yield* Effect.forkChild(read(), { startImmediately: true })
           assert.strictEqual(waiting(), 1)
-          yield* Fiber.interrupt(taker)
+          yield* Fiber.interrupt(reader)
         }
       }
       const many = yield* Effect.forEach(Array.from({ length: 100 }), () =>
@@ -303,41 +303,41 @@ describe("Inbox", () => {
       assert.strictEqual(waiting(), 0)
     }))
 
-  it.effect("a taker that was interrupted, and has not ended, takes nothing from the next", () =>
+  it.effect("an interrupted reader that has not ended removes no message", () =>
     Effect.gen(function*() {
       const { inbox } = make()
-      const take = message(inbox)
-      const held = yield* Deferred.make<void>()
-      const taker = yield* Effect.forkChild(Effect.onInterrupt(take, () => Deferred.await(held)), {
+      const read = message(inbox)
+      const gate = yield* Deferred.make<void>()
+      const reader = yield* Effect.forkChild(Effect.onInterrupt(read, () => Deferred.await(gate)), {
         startImmediately: true
       })
-      taker.interruptUnsafe()
-      const next = yield* Effect.forkChild(take, { startImmediately: true })
+      reader.interruptUnsafe()
+      const next = yield* Effect.forkChild(read, { startImmediately: true })
       inbox.push([Frame.text("a")])
       assert.strictEqual(yield* Fiber.join(next), "a")
-      yield* Deferred.succeed(held, undefined)
-      yield* Fiber.await(taker)
+      yield* Deferred.succeed(gate, undefined)
+      yield* Fiber.await(reader)
       inbox.push([Frame.text("b")])
-      assert.strictEqual(yield* take, "b")
+      assert.strictEqual(yield* read, "b")
     }))
 
-  it.effect("takers that were interrupted, and have not ended, pass over nothing that others want", () =>
+  it.effect("interrupted readers that have not ended drop nothing that others could read", () =>
     Effect.gen(function*() {
       const { inbox } = make()
-      const held = yield* Deferred.make<void>()
+      const gate = yield* Deferred.make<void>()
       const begin = inbox.readFirstFragment(Effect.fail)
-      const takes: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
+      const reads: ReadonlyArray<Effect.Effect<unknown, unknown>> = [
         message(inbox),
         begin,
         inbox.readFragment({}, Effect.fail)
       ]
       const interrupted = () =>
-        Effect.forEach(takes, (take) =>
+        Effect.forEach(reads, (read) =>
           Effect.gen(function*() {
-            const taker = yield* Effect.forkChild(Effect.onInterrupt(take, () => Deferred.await(held)), {
+            const reader = yield* Effect.forkChild(Effect.onInterrupt(read, () => Deferred.await(gate)), {
               startImmediately: true
             })
-            taker.interruptUnsafe()
+            reader.interruptUnsafe()
           }))
       yield* interrupted()
       inbox.push([Frame.ping(), Frame.text("a", { fin: false })])
@@ -347,10 +347,35 @@ describe("Inbox", () => {
       yield* interrupted()
       inbox.push([Frame.continuation("d")])
       assert.strictEqual(text(yield* inbox.readFragment(token, Effect.fail)), "d")
-      yield* Deferred.succeed(held, undefined)
+      yield* Deferred.succeed(gate, undefined)
     }))
 
-  it("a taker that was woken, made to yield, and interrupted, leaves what is here to the next", () => {
+  it.effect("an interrupted reader of frames that has not ended leaves the pieces of a frame to others", () =>
+    Effect.gen(function*() {
+      const { inbox } = make()
+      const gate = yield* Deferred.make<void>()
+      const reader = yield* Effect.forkChild(Effect.onInterrupt(frames(inbox), () => Deferred.await(gate)), {
+        startImmediately: true
+      })
+      reader.interruptUnsafe()
+      const piece = (payload: string, offset: number, remaining: number) =>
+        new Frame.Piece(
+          offset === 0 ? Frame.Opcode.Text : Frame.Opcode.Continuation,
+          Buffer.from(payload),
+          remaining === 0,
+          0,
+          { offset, remaining }
+        )
+      inbox.push([piece("a", 0, 2)])
+      inbox.push([piece("b", 1, 1)])
+      const { first, token } = yield* inbox.readFirstFragment(Effect.fail)
+      inbox.push([piece("c", 2, 0)])
+      const last = yield* inbox.readFragment(token, Effect.fail)
+      assert.deepStrictEqual([first, last].map((frame) => [text(frame), frame.fin]), [["ab", false], ["c", true]])
+      yield* Deferred.succeed(gate, undefined)
+    }))
+
+  it("a reader that was woken, yielded and was interrupted leaves the message to the next", () => {
     const { inbox } = make()
     let armed = false
     const steps = new class extends Steps {
@@ -360,16 +385,16 @@ describe("Inbox", () => {
         return now
       }
     }()
-    const taker = Effect.runFork(Effect.provideService(message(inbox), Scheduler.Scheduler, steps))
+    const reader = Effect.runFork(Effect.provideService(message(inbox), Scheduler.Scheduler, steps))
     while (!steps.idle) steps.step()
     const next = Effect.runFork(message(inbox))
     armed = true
-    // Both are woken, and whoever comes first takes it.
+    // Both are woken, and the first to run reads the message.
     inbox.push([Frame.text("a")])
-    assert.deepStrictEqual([armed, taker.pollUnsafe(), next.pollUnsafe()], [false, undefined, Exit.succeed("a")])
+    assert.deepStrictEqual([armed, reader.pollUnsafe(), next.pollUnsafe()], [false, undefined, Exit.succeed("a")])
     const last = Effect.runFork(message(inbox))
     inbox.push([Frame.text("b")])
-    taker.interruptUnsafe()
+    reader.interruptUnsafe()
     while (!steps.idle) steps.step()
     assert.deepStrictEqual(last.pollUnsafe(), Exit.succeed("b"))
   })
