@@ -172,6 +172,17 @@ describe("confirm (RFC 7692 §7.1)", () => {
     })
   })
 
+  it("keeps no context while sending if the client or the server excludes it", () => {
+    const takeoverWith = (options: PerMessageDeflate.Options, response: string) => {
+      const confirmed = Negotiation.confirm(options, parameters(response))
+      return typeof confirmed === "string" ? confirmed : confirmed.sending.takeover
+    }
+    assert.isTrue(takeoverWith({}, ""))
+    assert.isTrue(takeoverWith({ clientNoContextTakeover: false }, ""))
+    assert.isFalse(takeoverWith({ clientNoContextTakeover: true }, ""))
+    assert.isFalse(takeoverWith({}, "client_no_context_takeover"))
+  })
+
   it("uses no larger window than its own limit, although the server allows one (§7.1.2.2)", () => {
     for (const response of ["", "client_max_window_bits=15"]) {
       const confirmed = Negotiation.confirm({ clientMaxWindowBits: 9 }, parameters(response))

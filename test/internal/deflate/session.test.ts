@@ -1,11 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { Frame } from "effect-ws"
+import { Frame, ProtocolError } from "effect-ws"
 import { Deflater, Inflater } from "../../../src/internal/deflate/codec.ts"
 import { DeflateSession, TrafficCounter } from "../../../src/internal/deflate/session.ts"
 import { ZlibPool } from "../../../src/internal/deflate/streamPool.ts"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
-import { compressed, fromHex, hello, noLimit, rsv1, tick } from "../../support/deflate.ts"
+import { compressed, continued, fromHex, hello, noLimit, rsv1, textOf, tick } from "../../support/deflate.ts"
 
 const { Rsv2 } = Frame.Reserved
 
@@ -24,6 +24,7 @@ const makeSession = (options: { readonly threshold?: number; readonly canSendUnc
       received
     })
     return {
+      pool,
       sent,
       received,
       encode: (frame: Frame.Frame, how = {}) => session.encode(frame, how) as Frame.Frame,
@@ -93,5 +94,40 @@ describe("DeflateSession", () => {
       session.decode(hello, noLimit)
       session.decode(compressed(fromHex("07")), noLimit)
       assert.deepStrictEqual(received.snapshot, { uncompressed: 5, compressed: hello.payload.length })
+    }))
+
+  it.effect("compresses a message that becomes shorter, although it may send it uncompressed", () =>
+    Effect.gen(function*() {
+      const { encode } = yield* makeSession({ canSendUncompressed: true })
+      const frame = encode(Frame.binary(tick(1, 10)))
+      assert.strictEqual(frame.reserved, rsv1)
+      assert.isBelow(frame.payload.length, tick(1, 10).length)
+    }))
+
+  it.effect("returns an error that it finds at once, and not an Effect that fails with it", () =>
+    Effect.gen(function*() {
+      const large = (yield* makeSession()).session.decode(hello, { used: 0, limit: 4 })
+      assert.instanceOf(large, ProtocolError.MessageTooLarge)
+      const invalid = (yield* makeSession()).session.decode(compressed(fromHex("07")), noLimit)
+      assert.instanceOf(invalid, ProtocolError.InvalidExtensionData)
+    }))
+
+  it.effect("decodes a frame in pieces, as fragments", () =>
+    Effect.gen(function*() {
+      const { session } = yield* makeSession()
+      assert.isTrue(session.acceptsPieces)
+      const pieces = [compressed(hello.payload.subarray(0, 3), false), continued(hello.payload.subarray(3), true)]
+      const decoded = pieces.map((piece) => session.decode(piece, noLimit) as Frame.Frame)
+      assert.strictEqual(decoded.map(textOf).join(""), "Hello")
+    }))
+
+  it.effect("closes both of its streams, in the middle of a message too", () =>
+    Effect.gen(function*() {
+      const { encode, pool, session } = yield* makeSession()
+      assert.isTrue(Effect.isEffect(encode(Frame.binary(new Uint8Array(2 ** 20)))))
+      session.decode(compressed(hello.payload.subarray(0, 3), false), noLimit)
+      assert.deepInclude(pool.usage, { deflaters: 1, inflaters: 1 })
+      session.close()
+      assert.deepStrictEqual(pool.usage, { deflaters: 0, inflaters: 0, memory: 0, windows: 0 })
     }))
 })
