@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Layer, Result, Schedule } from "effect"
+import { Cause, Duration, Effect, Exit, Layer, Schedule } from "effect"
 import { HttpRouter } from "effect/http"
 import {
   Connection,
@@ -97,26 +97,6 @@ describe("options that cannot be", () => {
           assert.deepInclude(made, { _tag: "InvalidOption", option })
         }
       }))
-  }
-
-  const deflate: ReadonlyArray<readonly [string, ReadonlyArray<unknown>, ReadonlyArray<unknown>]> = [
-    ["serverMaxWindowBits", [7, 16, 12.5, NaN], [8, 15]],
-    ["clientMaxWindowBits", [7, 16, 12.5, NaN], [8, 15]],
-    ["level", [-1, 10], [0, 9]],
-    ["memoryLevel", [0, 10], [1, 9]],
-    ["threshold", [-1, NaN], [0, Infinity]],
-    ["memoryLimit", [-1, NaN], [0, Infinity]],
-    ["releaseAfter", [0, -1], ["1 second", Infinity]]
-  ]
-  for (const [option, wrong, right] of deflate) {
-    it(`${option}: compression is not made with it`, () => {
-      const makeWith = (value: unknown) => PerMessageDeflate.make({ [option]: value })
-      for (const value of wrong) {
-        const thrown = Result.try(() => makeWith(value))
-        assert.deepInclude(Result.isFailure(thrown) ? thrown.failure : undefined, { _tag: "InvalidOption", option })
-      }
-      for (const value of right) assert.strictEqual(makeWith(value).name, "permessage-deflate")
-    })
   }
 
   const listening: ReadonlyArray<readonly [string, WebSocketServer.MakeOptions]> = [
