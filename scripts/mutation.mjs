@@ -51,7 +51,7 @@ const allowed = {
 }
 
 /** The projects unit and sockets of vitest.config.ts; the others are slow and not about one module. */
-const kinds = /^test\/([^/]+|[A-Z][^/]*\/[^/]+|internal\/.+|sockets\/[^/]+)\.test\.ts$/
+const kinds = /^test\/([^/]+|[A-Z][^/]*\/[^/]+|internal\/.+|sockets\/.+)\.test\.ts$/
 
 /**
  * Which tests hold a module's promises, beside the tests of its name: names of test files, by the last part of the
@@ -72,7 +72,7 @@ const testedBy = {
   extensionHeader: ["Handshake"],
   failures: ["Reconnecting"],
   handshake: ["WebSocketClient", "sockets/redirects"],
-  http1Upgrade: ["sockets/http", "WebSocketServer", "WebSocketClient", "sockets/attacks"],
+  http1Upgrade: ["sockets/http", "WebSocketServer", "WebSocketClient", "sockets/attacks/handshake"],
   httpRoute: ["sockets/lifetimes", "sockets/limits", "sockets/upgrades"],
   input: ["sending"],
   instrument: ["Telemetry", "Reconnecting"],
@@ -96,7 +96,7 @@ const testedBy = {
   streamPool: ["PerMessageDeflate"],
   tls: ["sockets/clientTls", "WebSocketServer"],
   tracing: ["Telemetry"],
-  upgradeSocket: ["sockets/upgrades", "WebSocketServer", "sockets/attacks"],
+  upgradeSocket: ["sockets/upgrades", "WebSocketServer", "sockets/attacks/handshake"],
   webSocketAdapter: ["Socket"],
   Connection: ["interruption"],
   WebSocketClient: ["Reconnecting", "sockets/clientOptions"],

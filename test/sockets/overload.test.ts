@@ -6,7 +6,6 @@ import { TestClock } from "effect/testing"
 import { readFileSync } from "node:fs"
 import * as Net from "node:net"
 import { headEnd, rawConnect, rawHandshake, rawSocket, requestText, serve } from "../support/net.ts"
-import { runProgram } from "../support/process.ts"
 import { eventually, memoryInUse, openSockets } from "../support/resources.ts"
 import { echo } from "../support/serving.ts"
 
@@ -256,35 +255,4 @@ describe("isolation of connections", () => {
       // Of each of 1,500, which take more than 5 KiB while they are there, not even one.
       assert.isBelow(after - before, 1_500 * 1024)
     }), 60_000)
-
-  it.live(
-    "without file descriptors, the server logs an error, serves open connections, and later accepts new ones (EMFILE)",
-    () =>
-      Effect.gen(function*() {
-        const server = new URL("../../build/examples/echo-server.js", import.meta.url).pathname
-        const program = yield* runProgram("sh", ["-c", `ulimit -n 300 && exec "$0" "$1"`, process.execPath, server], {
-          PORT: "0"
-        })
-        const port = Number((yield* program.printed(/LISTENING (\d+)/))[1])
-        const first = yield* rawHandshake(port)
-        yield* Effect.scoped(Effect.gen(function*() {
-          const many = yield* Effect.replicateEffect(rawConnect(port), 400)
-          for (const { socket } of many) socket.on("error", () => {})
-          yield* program.printed(/drops new connections.*EMFILE/s)
-          first.send(Frame.text("still here"))
-          yield* first.untilFrames(1)
-        }))
-        for (;;) {
-          const again = yield* rawConnect(port)
-          again.socket.on("error", () => {})
-          again.write(requestText())
-          const answer = yield* again.until((received) => received.includes(headEnd)).pipe(
-            Effect.raceFirst(again.ended)
-          )
-          if (answer.includes("101 Switching Protocols")) break
-        }
-        yield* program.printed(/accepts connections again/)
-      }),
-    30_000
-  )
 })

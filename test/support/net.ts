@@ -1,6 +1,6 @@
 /** Real sockets: servers to test against, and peers that write raw bytes. */
 import { Deferred, Effect, Layer, Scope } from "effect"
-import { Connection, Frame, type HandshakeError, WebSocketServer } from "effect-ws"
+import { Connection, Frame, Handshake, type HandshakeError, WebSocketServer } from "effect-ws"
 import * as Net from "node:net"
 
 /** Starts a server with a handler on a free port, for as long as the Scope lives. */
@@ -153,6 +153,13 @@ export const requestText = (
     `${name}: ${value}`
   )
   return [requestLine, ...lines, "", ""].join("\r\n")
+}
+
+/** The response that accepts a handshake request, with further header lines. */
+export const upgradeResponse = (request: Uint8Array, ...headers: ReadonlyArray<string>): string => {
+  const key = /Sec-WebSocket-Key: (\S+)/i.exec(Buffer.from(request).toString("latin1"))?.[1] ?? ""
+  const accept = `Sec-WebSocket-Accept: ${Handshake.acceptKey(key)}`
+  return ["HTTP/1.1 101 OK", "Upgrade: websocket", "Connection: Upgrade", accept, ...headers, "", ""].join("\r\n")
 }
 
 export const headEnd = "\r\n\r\n"
