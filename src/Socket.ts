@@ -1,9 +1,9 @@
 /**
- * What speaks `effect/socket`, over the WebSockets of this library: clients and
- * servers of `effect/rpc`, runners of `effect/cluster`, DevTools, and all that
- * takes a `Socket`, a `SocketServer` or a `WebSocketConstructor`.
+ * Implementations of `effect/socket` over the WebSockets of this library, for
+ * clients and servers of `effect/rpc`, runners of `effect/cluster`, DevTools, and
+ * other users of a `Socket`, a `SocketServer` or a `WebSocketConstructor`.
  *
- * **Example** (A client of RPCs)
+ * **Example** (An RPC client)
  *
  * ```ts
  * import { Layer } from "effect"
@@ -42,12 +42,14 @@ import * as WebSocketServer from "./WebSocketServer.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * A connection as a Socket, which can be read once. When its reader is released
- * the connection is closed, in the background.
+ * Makes a Socket of a connection. It can be read once. When its reader is
+ * released, the connection is closed in the background.
  *
- * Every end of the connection is a `SocketError` with a `SocketCloseError`, a
- * clean one too. Its `cause` is the `ConnectionClosed`, and a handler may fail
- * with it: a server logs that as the end of the connection, for debugging only.
+ * The end of the connection is a `SocketError` with a `SocketCloseError`, also
+ * after a normal closure. Its `cause` is the `ConnectionClosed`. If a handler fails
+ * with it, the server logs the end of the connection at debug level.
+ *
+ * Throws a TypeError if the value is not a connection.
  *
  * **Example** (In the handler of a server)
  *
@@ -73,9 +75,9 @@ export const fromConnection = (connection: Connection): EffectSocket.Socket => i
 // -----------------------------------------------------------------------------
 
 /**
- * A Socket that connects to a URL whenever its reader is acquired, and closes
- * the connection when that is released. What is written while there is no
- * connection waits for the next. `WebSocketClient` says what it connects with.
+ * Makes a Socket that connects to a URL when its reader is acquired, with the
+ * `WebSocketClient` of the context, and closes the connection when the reader is
+ * released. While there is no connection, writes suspend until the next one.
  *
  * @category clients
  * @since 0.1.0
@@ -113,10 +115,9 @@ export const layer = (
 ): Layer.Layer<EffectSocket.Socket> => Layer.effect(EffectSocket.Socket)(make(url, options))
 
 /**
- * Provides a constructor of objects like the WebSocket of browsers, for what
- * wants one: `Socket.layerWebSocket`, cluster runners over HTTP, DevTools. They
- * can be paused, so that their users can hold the peer back. They end with the
- * layer.
+ * Provides a constructor of objects like the WebSocket of browsers, for
+ * `Socket.layerWebSocket`, cluster runners over HTTP and DevTools. The objects can
+ * be paused, which applies backpressure to the peer. They are closed with the layer.
  *
  * @category clients
  * @since 0.1.0
@@ -151,7 +152,7 @@ export const layerWebSocketConstructor = (
  * Connections wait until a program runs the `SocketServer`. Fails with `InvalidOption`
  * if an option is invalid.
  *
- * **Example** (A server of RPCs)
+ * **Example** (An RPC server)
  *
  * ```ts
  * import { Layer } from "effect"
@@ -174,7 +175,7 @@ export const layerServer = <Services = never, RD = never>(
     const server = yield* WebSocketServer.WebSocketServer
     const runs: Array<(connection: Connection) => Effect.Effect<unknown, unknown, Scope.Scope>> = []
     const running = Latch.makeUnsafe(false)
-    // The last that was begun takes what comes.
+    // The latest `run` gets new connections.
     yield* server.serve(
       Effect.flatMap(
         Connection,
@@ -218,12 +219,11 @@ export const layerServer = <Services = never, RD = never>(
   }))
 
 /**
- * Runs an HTTP effect that asks its request for an upgrade, such as those of
- * `RpcServer.toHttpEffectWebsocket`, over a connection of this library: it gets
- * the `Socket` of a connection that was accepted. It is a route, as
- * `WebSocketServer.upgrade` is, with the same options.
+ * Makes a route of an HTTP effect that calls `upgrade` of its request, such as that
+ * of `RpcServer.toHttpEffectWebsocket`. The effect gets the `Socket` of an accepted
+ * connection. The options are those of `WebSocketServer.upgrade`.
  *
- * **Example** (RPCs at a route)
+ * **Example** (An RPC server at a route)
  *
  * ```ts
  * import { Effect, Schema } from "effect"

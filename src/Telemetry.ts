@@ -1,13 +1,12 @@
 /**
- * What can be seen of connections from outside: metrics, spans and trace
- * context. All of it is on, and costs next to nothing: metrics are read from
- * what connections count anyway, at the moment when somebody asks for them, and
- * spans are made only where a tracer was set up.
+ * Metrics, spans and trace context of connections. All are enabled, and cost
+ * little: a metric is computed from the counters of the connections when it is
+ * read, and spans are created only if there is a tracer.
  *
- * Each metric has the attribute `role`, which is "server" or "client"; further
- * attributes are named where the metric is.
+ * Each metric has the attribute `role`, which is "server" or "client". The
+ * docstring of a metric names its further attributes.
  *
- * **Example** (How many clients are connected)
+ * **Example** (The number of connected clients)
  *
  * ```ts
  * import { Effect, Metric } from "effect"
@@ -20,11 +19,10 @@
  * )
  * ```
  *
- * Spans are `websocket.handshake`, from the request to the answer, and, as a
- * child of it, `websocket.connection`, which lasts as long as the connection
- * does. There are none for messages. A server's handshake continues the trace
- * that the request names in its `traceparent` header; a client sends one.
- * `TraceContext` turns these two off.
+ * The span `websocket.handshake` lasts from the request to the response. Its child
+ * `websocket.connection` lasts as long as the connection. Messages have no spans.
+ * The handshake of a server continues the trace in the `traceparent` header of the
+ * request, and a client sends this header. `TraceContext` disables either.
  *
  * @since 0.1.0
  */
@@ -36,7 +34,7 @@ import * as Metric from "effect/Metric"
 // -----------------------------------------------------------------------------
 
 /**
- * The connections that are open now.
+ * The number of open connections.
  *
  * @category metrics
  * @since 0.1.0
@@ -46,10 +44,10 @@ export const connections: Metric.Gauge<number> = Metric.gauge("websocket_connect
 })
 
 /**
- * The opening handshakes that are over, by `result`: the status of the response,
- * 101 where there is a connection now; where there was no response, the name of
- * the error, such as "ConnectFailed", or "Interrupted" where it was given up, by
- * the program or by the peer.
+ * The number of completed opening handshakes, by `result`: the status of the
+ * response, which is 101 for an accepted handshake. Without a response, it is the
+ * name of the error, such as "ConnectFailed", or "Interrupted" if the program or
+ * the peer aborted the handshake.
  *
  * @category metrics
  * @since 0.1.0
@@ -60,7 +58,7 @@ export const handshakes: Metric.Counter<number> = Metric.counter("websocket_hand
 })
 
 /**
- * The messages, by `direction`: "in" or "out".
+ * The number of messages, by `direction`: "in" or "out".
  *
  * @category metrics
  * @since 0.1.0
@@ -71,8 +69,8 @@ export const messages: Metric.Counter<number> = Metric.counter("websocket_messag
 })
 
 /**
- * The bytes on the wire, those of frame headers and control frames among them,
- * by `direction`: "in" or "out".
+ * The number of bytes on the wire, including frame headers and control frames, by
+ * `direction`: "in" or "out".
  *
  * @category metrics
  * @since 0.1.0
@@ -83,9 +81,9 @@ export const bytes: Metric.Counter<number> = Metric.counter("websocket_bytes", {
 })
 
 /**
- * The connections that have ended, by `code`: what `ConnectionClosed.code` says,
- * 1005 and 1006 included. Of the codes from 3000 on, which are a program's own
- * and the peer may choose, only the thousand is told: "3xxx", "4xxx".
+ * The number of connections that have ended, by `code`: that of `ConnectionClosed`,
+ * including 1005 and 1006. Codes from 3000 on are grouped as "3xxx" and "4xxx",
+ * because the peer can choose any of them.
  *
  * @category metrics
  * @since 0.1.0
@@ -96,8 +94,7 @@ export const closes: Metric.Counter<number> = Metric.counter("websocket_closes",
 })
 
 /**
- * How long pongs took, in seconds: those that answer `ping`, and those that
- * answer the keepalive.
+ * The time from a ping to its pong, in seconds, for `ping` and for the keepalive.
  *
  * @category metrics
  * @since 0.1.0
@@ -109,8 +106,8 @@ export const pingLatency: Metric.Histogram<number> = Metric.histogram("websocket
 
 /**
  * The time that connections have spent in backpressure, in seconds, by
- * `direction`: "in" while the peer is held back, because the program does not
- * read; "out" while sends wait, because the peer does not.
+ * `direction`: "in" while reading is paused, because the program does not receive;
+ * "out" while sends are suspended, because the peer does not read.
  *
  * @category metrics
  * @since 0.1.0
@@ -125,25 +122,25 @@ export const backpressure: Metric.Counter<number> = Metric.counter("websocket_ba
 // -----------------------------------------------------------------------------
 
 /**
- * Whether traces cross the network. They do so in the `traceparent` header (W3C
- * Trace Context); from clients that send none, servers take the headers of B3.
+ * Whether traces cross the network, in the `traceparent` header (W3C Trace
+ * Context). If a request has none, a server reads the headers of B3.
  *
  * @category tracing
  * @since 0.1.0
  */
 export interface TracePropagation {
-  /** Whether a server's handshake continues the trace that the request names. */
+  /** Whether the handshake of a server continues the trace of the request. */
   readonly accept: boolean
-  /** Whether a client's request names the trace that it belongs to. */
+  /** Whether the request of a client carries its trace. */
   readonly send: boolean
 }
 
 /**
- * Whether traces cross the network. Default: they do, both ways. A server that
- * anybody may connect to can choose not to let them into its traces, and a
- * client that connects to others not to tell them.
+ * Whether traces cross the network. Default: they do, in both directions. A public
+ * server can disable `accept`, so that clients do not choose its trace ids. A client
+ * of another party's server can disable `send`.
  *
- * **Example** (A server on the open internet)
+ * **Example** (A public server)
  *
  * ```ts
  * import { Layer } from "effect"

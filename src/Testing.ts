@@ -104,7 +104,7 @@ export interface LinkOptions extends Transport.PairOptions {
 }
 
 /**
- * A TCP connection over a network whose conditions the test controls.
+ * A TCP connection over a network with conditions that the test controls.
  *
  * @category models
  * @since 0.1.0
@@ -387,8 +387,8 @@ const memoryClient = (
 }
 
 /**
- * Provides a client whose connections each have a peer as their server, which
- * runs `script`. There is no handshake.
+ * Provides a client that gives each of its connections a peer as the server, and
+ * runs `script` with that peer. There is no handshake.
  *
  * **Example** (A server that sends hello and disappears)
  *

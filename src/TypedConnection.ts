@@ -1,5 +1,5 @@
 /**
- * A connection whose messages are values of a schema, one schema for each
+ * A connection that sends and receives the values of schemas, one schema for each
  * direction.
  *
  * **Example** (The server of a chat)

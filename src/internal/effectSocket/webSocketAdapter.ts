@@ -1,6 +1,6 @@
 /**
- * A connection with the events and methods of a browser's WebSocket, as far as
- * `effect/socket` asks for them. It holds the peer back while it is paused.
+ * A connection with those events and methods of a browser's WebSocket that
+ * `effect/socket` uses. While it is paused, backpressure reaches the peer.
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
@@ -36,7 +36,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
   private connection: Connection.Connection | undefined
   private readonly run: Run
   private readonly fiber: Fiber.Fiber<unknown>
-  /** What was sent last: it leaves after all that was sent before it. */
+  /** The last send: it completes after those before it. */
   private lastSend: Fiber.Fiber<unknown> | undefined
 
   constructor(
@@ -44,7 +44,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
     run: Run
   ) {
     this.run = run
-    // In a later turn, when whoever made this listens.
+    // The caller adds its listeners before the next turn.
     this.fiber = run(this.deliverEvents(Effect.andThen(Effect.yieldNow, connect)))
   }
 
@@ -56,7 +56,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
     this.listeners[type].delete(listener)
   }
 
-  /** Sends a copy, now or when there is room, and does not tell when. Throws `InvalidInput` if it cannot be sent. */
+  /** Sends a copy once there is room, without a notice. Throws `InvalidInput` if the data is not a message. */
   send(data: string | Uint8Array<ArrayBuffer>): void {
     if (this.connection === undefined) throw new Error("the WebSocket is not open yet")
     const sendable = sendableOf(data)
@@ -65,7 +65,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
     this.lastSend = this.run(Effect.ignore(this.connection.send(copyOf(data))))
   }
 
-  /** Closes, behind what was sent. Throws where it cannot be closed with this, as every WebSocket of this kind. */
+  /** Closes the connection after what was sent. Throws if the code or the reason is invalid, as a WebSocket does. */
   close(code: number = CloseCode.NormalClosure, reason = ""): void {
     const problem = checkClose(code, reason)
     if (problem !== undefined) throw problem

@@ -1,4 +1,4 @@
-/** A TCP connection in memory whose network has the conditions that a test asks for. */
+/** A TCP connection in memory, over a network with the conditions that a test sets. */
 import * as Duration from "effect/Duration"
 import { TransportError } from "../../ConnectionError.ts"
 import type { Conditions, LinkOptions } from "../../Testing.ts"

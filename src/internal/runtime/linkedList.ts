@@ -1,19 +1,19 @@
 /**
- * Those who come and go in large numbers: sessions, connections. A Set would do,
- * but for V8: a table that a Set has outgrown goes on pointing to the next one
- * and to what was in it. Once such a table is old, all that follow are kept as
- * if they were in use, until the next full garbage collection; and with them
- * nearly every connection, however short, and what hangs from it.
+ * A doubly linked list, for members that are added and removed in large numbers:
+ * sessions, connections, readers. A Set has the same operations, but in V8 a table
+ * that a Set has outgrown still points to the next table and to its members. Once
+ * such a table is in the old generation, all that follow it are retained until the
+ * next full garbage collection, and with them most connections.
  */
 
-/** Is a member of one at most. */
+/** A member of at most one list. */
 export interface Node<A> {
   previous: A | undefined
   next: A | undefined
 }
 
 export class LinkedList<A extends Node<A>> {
-  private first: A | undefined
+  first: A | undefined
   private last: A | undefined
   size = 0
 
@@ -25,7 +25,7 @@ export class LinkedList<A extends Node<A>> {
     this.size++
   }
 
-  /** Answers whether it was one. */
+  /** Removes a member. Returns false if it is not in the list. */
   delete(member: A): boolean {
     const { previous, next } = member
     if (previous === undefined && this.first !== member) return false
@@ -33,14 +33,14 @@ export class LinkedList<A extends Node<A>> {
     else previous.next = next
     if (next === undefined) this.last = previous
     else next.previous = previous
-    // Whoever is gone must not keep those who are still there.
+    // A removed member must not retain the others.
     member.previous = undefined
     member.next = undefined
     this.size--
     return true
   }
 
-  /** Those who are there now, in the order in which they came. */
+  /** Iterates over the members that are in the list now, in insertion order, even if some are removed meanwhile. */
   [Symbol.iterator](): IterableIterator<A> {
     const all: Array<A> = []
     for (let member = this.first; member !== undefined; member = member.next) all.push(member)

@@ -1,8 +1,8 @@
 /**
- * Deadlines. Thousands of connections wait for thousands of moments, and nearly
- * always nothing has to be done when one comes: so that waiting costs a small
- * object and not a fiber, all that goes by one Clock shares one fiber, which
- * sleeps until the first moment, and is there only while something is waited for.
+ * Deadlines. Thousands of connections have deadlines, and most are cancelled. A
+ * deadline therefore costs a small object instead of a fiber: all timers of one
+ * Clock share a fiber, which sleeps until the earliest deadline, and exists only
+ * while there are timers.
  */
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
@@ -10,27 +10,27 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 
-/** The golden ratio's fraction: its multiples, without what is before the point, keep away from each other. */
+/** The fractional part of the golden ratio: the fractional parts of its multiples are evenly distributed. */
 const golden = 0.618033988749895
 
-/** A moment that is waited for. */
+/** A scheduled callback. */
 export class Timer {
-  /** In milliseconds of the Clock's monotonic time. */
+  /** In milliseconds of the monotonic time of the Clock. */
   readonly deadline: number
   readonly callback: () => void
-  /** Where it stands in the heap, or -1 once it has fired or was cancelled. */
+  /** The position in the heap, or -1 after the timer has fired or was cancelled. */
   index = -1
 
-  constructor(at: number, fire: () => void) {
-    this.deadline = at
-    this.callback = fire
+  constructor(deadline: number, callback: () => void) {
+    this.deadline = deadline
+    this.callback = callback
   }
 }
 
 export class Timers {
   private static readonly byClock = new WeakMap<Clock.Clock, Timers>()
 
-  /** The timers of the Clock in a context. */
+  /** Returns the timers of the Clock in a context. */
   static of(context: Context.Context<never>): Timers {
     const clock = Context.get(context, Clock.Clock)
     let timers = Timers.byClock.get(clock)
@@ -42,10 +42,10 @@ export class Timers {
   }
 
   readonly clock: Clock.Clock
-  /** A binary heap: the earliest is first. */
+  /** A binary heap by deadline. */
   private readonly heap: Array<Timer> = []
   private fiber: Fiber.Fiber<void> | undefined
-  /** Until when the fiber sleeps. That may be earlier than the first moment: when what it slept for was cancelled. */
+  /** The deadline that the fiber sleeps for. It is earlier than all timers if its own timer was cancelled. */
   private sleepsUntil = Number.POSITIVE_INFINITY
   private firing = false
   private phases = 0
@@ -54,9 +54,9 @@ export class Timers {
     this.clock = clock
   }
 
-  /** Calls `fire` after a duration, in milliseconds, unless it is cancelled before. */
-  schedule(millis: number, fire: () => void): Timer {
-    const timer = new Timer(this.now() + millis, fire)
+  /** Calls `callback` after a duration, in milliseconds, unless the timer is cancelled before. */
+  schedule(millis: number, callback: () => void): Timer {
+    const timer = new Timer(this.now() + millis, callback)
     if (millis === Number.POSITIVE_INFINITY) return timer
     timer.index = this.heap.length
     this.heap.push(timer)
@@ -71,12 +71,12 @@ export class Timers {
     if (this.heap.length === 0 && !this.firing) this.restart()
   }
 
-  /** In milliseconds of the Clock's monotonic time. */
+  /** Returns the monotonic time of the Clock in milliseconds. */
   now(): number {
     return Number(this.clock.monotonicTimeNanosUnsafe()) / 1_000_000
   }
 
-  /** Where in its interval a repetition begins, from 0 to 1, so that those that began together do not stay together. */
+  /** Returns a phase from 0 to 1, at which a repetition begins in its interval, so that repetitions are spread. */
   nextPhase(): number {
     return (++this.phases * golden) % 1
   }
@@ -89,7 +89,7 @@ export class Timers {
     this.fiber = this.heap.length === 0 ? undefined : Effect.runFork(this.loop)
   }
 
-  /** Fires nothing before it has slept: whoever schedules has to have the timer first. */
+  /** Sleeps before it fires anything: the caller of `schedule` must have the timer first. */
   private readonly loop: Effect.Effect<void> = Effect.suspend(() => {
     if (this.heap.length === 0) {
       this.fiber = undefined

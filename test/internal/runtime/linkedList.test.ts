@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { LinkedList, type Node } from "../../../src/internal/runtime/linkedList.ts"
 
-class Someone implements Node<Someone> {
+class Member implements Node<Member> {
   readonly name: string
-  previous: Someone | undefined = undefined
-  next: Someone | undefined = undefined
+  previous: Member | undefined = undefined
+  next: Member | undefined = undefined
 
   constructor(name: string) {
     this.name = name
@@ -12,14 +12,14 @@ class Someone implements Node<Someone> {
 }
 
 const make = (names: string) => {
-  const members = new LinkedList<Someone>()
-  const all = Object.fromEntries(Array.from(names, (name) => [name, new Someone(name)]))
-  for (const someone of Object.values(all)) members.add(someone)
+  const members = new LinkedList<Member>()
+  const all = Object.fromEntries(Array.from(names, (name) => [name, new Member(name)]))
+  for (const member of Object.values(all)) members.add(member)
   return { members, all, names: () => Array.from(members, ({ name }) => name).join("") }
 }
 
-describe("Members", () => {
-  it("are there in the order in which they came, whoever goes", () => {
+describe("LinkedList", () => {
+  it("iterates in insertion order after removals", () => {
     for (const leaving of ["a", "b", "d", "ab", "bc", "cd", "da", "dcba"]) {
       const { all, members, names } = make("abcd")
       for (const name of leaving) assert.isTrue(members.delete(all[name]))
@@ -30,26 +30,26 @@ describe("Members", () => {
     }
   })
 
-  it("go once, and only from where they are", () => {
+  it("deletes a member once, and no other value", () => {
     const { all, members } = make("ab")
     assert.deepStrictEqual([members.delete(all["a"]), members.delete(all["a"])], [true, false])
-    assert.isFalse(members.delete(new Someone("c")))
+    assert.isFalse(members.delete(new Member("c")))
     assert.isTrue(members.delete(all["b"]))
     assert.deepStrictEqual([members.delete(all["b"]), members.size], [false, 0])
   })
 
-  it("are told one after the other, whoever goes meanwhile", () => {
+  it("iterates over all members, even if some are deleted meanwhile", () => {
     const { all, members, names } = make("abcd")
-    const told: Array<string> = []
+    const visited: Array<string> = []
     for (const { name } of members) {
-      told.push(name)
+      visited.push(name)
       members.delete(all["b"])
       members.delete(all[name])
     }
-    assert.deepStrictEqual([told.join(""), names()], ["abcd", ""])
+    assert.deepStrictEqual([visited.join(""), names()], ["abcd", ""])
   })
 
-  it("do not lead to those who are still there once they are gone", () => {
+  it("a deleted member does not refer to the others", () => {
     const { all, members } = make("abc")
     members.delete(all["b"])
     assert.deepStrictEqual([all["b"].previous, all["b"].next], [undefined, undefined])

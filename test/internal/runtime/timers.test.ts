@@ -8,7 +8,7 @@ import { eventually } from "../../support/resources.ts"
 const timersOf = Effect.map(Effect.context<never>(), (context) => Timers.of(context))
 
 describe("Timers", () => {
-  it.effect("fires in order, each at its moment", () =>
+  it.effect("fires in the order of the deadlines, each at its deadline", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const fired: Array<string> = []
@@ -23,7 +23,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(fired, ["a", "b", "c"])
     }))
 
-  it.effect("fires nothing that was cancelled, and nothing twice", () =>
+  it.effect("fires no cancelled timer, and no timer twice", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const fired: Array<string> = []
@@ -39,7 +39,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(fired, ["b"])
     }))
 
-  it.live("fires what is due at once in a later turn, when its timer is known", () =>
+  it.live("fires a timer that is due at once in a later turn, after schedule has returned", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const fired: Array<number> = []
@@ -48,7 +48,7 @@ describe("Timers", () => {
       yield* eventually(() => fired.length === 10)
     }))
 
-  it.effect("goes on where the moment that it slept for was cancelled", () =>
+  it.effect("fires later timers after the timer that the fiber slept for was cancelled", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const fired: Array<string> = []
@@ -63,7 +63,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(fired, ["soon", "between", "late"])
     }))
 
-  it.effect("lets what fires schedule and cancel", () =>
+  it.effect("a callback can schedule and cancel timers", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const fired: Array<string> = []
@@ -77,7 +77,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(fired, ["at once", "next"])
     }))
 
-  it.effect("never fires what is to come after an infinite time", () =>
+  it.effect("never fires a timer with an infinite duration", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
       const timer = timers.schedule(Number.POSITIVE_INFINITY, () => assert.fail("it came"))
@@ -105,7 +105,7 @@ describe("Timers", () => {
     return { timers: new Timers(counting), sleeps }
   })
 
-  it.effect("sleeps once for all, and not at all once the last is cancelled", () =>
+  it.effect("sleeps once for all timers, and not after the last is cancelled", () =>
     Effect.gen(function*() {
       const { sleeps, timers } = yield* countingSleeps
       const all = [1000, 2000, 3000].map((millis) => timers.schedule(millis, () => assert.fail("it came")))
@@ -119,7 +119,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(sleeps, { begun: 1, now: 0 })
     }))
 
-  it.effect("sleeps once for all that is scheduled and cancelled while it fires", () =>
+  it.effect("sleeps once for all timers that callbacks schedule and cancel", () =>
     Effect.gen(function*() {
       const { sleeps, timers } = yield* countingSleeps
       timers.schedule(1000, () => {
@@ -137,7 +137,7 @@ describe("Timers", () => {
       assert.deepStrictEqual(sleeps, { begun: 4, now: 0 })
     }))
 
-  it.effect("spreads what repeats evenly over its interval, in the same way for each Clock", () =>
+  it.effect("nextPhase spreads repetitions evenly, with the same sequence for each Clock", () =>
     Effect.gen(function*() {
       const clock = yield* Clock.Clock
       const phases = (count: number) => {
@@ -153,7 +153,7 @@ describe("Timers", () => {
       }
     }))
 
-  it.effect("is one for each Clock", () =>
+  it.effect("Timers.of returns one instance per Clock", () =>
     Effect.gen(function*() {
       assert.strictEqual(yield* timersOf, yield* timersOf)
     }))

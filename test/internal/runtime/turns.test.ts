@@ -3,7 +3,7 @@ import { Connection, Transport } from "effect-ws"
 import { afterEach, assert, describe, it, vi } from "vitest"
 import { nextTurn, soon } from "../../../src/internal/runtime/turns.ts"
 
-/** All that vitest can replace in a worker; `nextTick` it cannot. */
+/** The functions that vitest can fake in a worker. It cannot fake `nextTick`. */
 const everything = {
   toFake: [
     "setTimeout",
@@ -23,13 +23,13 @@ describe("turns under fake timers", () => {
     vi.useRealTimers()
   })
 
-  it("soon and nextTurn run what they are given", async () => {
+  it("soon and nextTurn run their steps", async () => {
     vi.useFakeTimers({ toFake: [...everything.toFake] })
     await new Promise<void>(soon)
     await new Promise<void>(nextTurn)
   })
 
-  it("messages arrive, the first and later ones, in both directions", async () => {
+  it("connections exchange messages in both directions", async () => {
     vi.useFakeTimers({ toFake: [...everything.toFake] })
     const scope = Scope.makeUnsafe()
     const [left, right] = Effect.runSync(Transport.makePair())
