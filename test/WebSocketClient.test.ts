@@ -61,7 +61,7 @@ const extended = accepted({ "Sec-WebSocket-Extensions": "x-slow" })
 const failure = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Effect.flip(Effect.scoped(effect))
 
 describe("the request (RFC 6455 §4.1)", () => {
-  it.live("is what the RFC asks for, and what the program adds", () =>
+  it.live("sends the request of RFC 6455 §4.1, and the headers of the program", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted({ "Sec-WebSocket-Protocol": "v1" }))
       const connection = yield* connect(`ws://127.0.0.1:${server.port}/feed?since=3`, {
@@ -88,7 +88,7 @@ describe("the request (RFC 6455 §4.1)", () => {
       server.peers[0].socket.destroy()
     }))
 
-  it.live("has a fresh key each time", () =>
+  it.live("sends a new key with each request", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       const one = yield* WebSocketClient.connect(server.url)
@@ -97,7 +97,7 @@ describe("the request (RFC 6455 §4.1)", () => {
       assert.strictEqual(Buffer.from(one.request.key, "base64").length, 16)
     }))
 
-  it.live("that cannot be written fails before anything is", () =>
+  it.live("fails for an invalid request before it connects", () =>
     Effect.gen(function*() {
       const server = yield* rawServer(() => {})
       const url = `ws://127.0.0.1:${server.port}/`
@@ -125,8 +125,8 @@ describe("the request (RFC 6455 §4.1)", () => {
     }))
 })
 
-describe("the answer", () => {
-  it.live("that is not 101 is typed, with status, headers and body", () =>
+describe("the response", () => {
+  it.live("a status other than 101 fails with HandshakeRejected, with status, headers and body", () =>
     Effect.gen(function*() {
       const server = yield* answering(
         responseText("403 Forbidden", { "Content-Length": "8", "X-Reason": "quota" }, "no more 💧".slice(0, 8))
@@ -142,7 +142,7 @@ describe("the answer", () => {
   const withCookies = (text: string) =>
     text.replace("\r\n", `\r\n${cookies.map((cookie) => `set-cookie: ${cookie}\r\n`).join("")}`)
 
-  it.live("has its Set-Cookie headers apart, whether it accepts, redirects or rejects", () =>
+  it.live("keeps Set-Cookie headers separate in each response", () =>
     Effect.gen(function*() {
       const answers = [
         accepted(),
@@ -159,7 +159,7 @@ describe("the answer", () => {
       assert.deepStrictEqual(seen.map((raw) => Handshake.headerValues(raw, "Set-Cookie")), [cookies, cookies, cookies])
     }))
 
-  it.live("in HTTP/1.0 does not open a connection", () =>
+  it.live("a 101 in HTTP/1.0 fails with UnsupportedHttpVersion", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted().replace("HTTP/1.1", "HTTP/1.0"))
       const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
@@ -174,7 +174,7 @@ describe("the answer", () => {
       return answer.replace("\r\n", `\r\n${"x: 1\r\n".repeat(lines - own)}`)
     }
 
-    it.live(`that says ${status} may have 1,000 header lines`, () =>
+    it.live(`a response with ${status} may have 1,000 header lines`, () =>
       Effect.gen(function*() {
         const { port } = yield* answering(withLines(1000))
         const connected = yield* Effect.result(connect(`ws://127.0.0.1:${port}/`, { closeTimeout: 0 }))
@@ -185,7 +185,7 @@ describe("the answer", () => {
       }))
 
     for (const lines of [1001, 1002, 1500]) {
-      it.live(`that says ${status} with ${lines} header lines, of which Node drops some, is an error`, () =>
+      it.live(`a response with ${status} and ${lines} header lines, of which Node drops some, fails with ConnectFailed`, () =>
         Effect.gen(function*() {
           const server = yield* answering(withLines(lines))
           const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
@@ -195,7 +195,7 @@ describe("the answer", () => {
     }
   }
 
-  it.live("with a body that never ends is cut at 64 KiB", () =>
+  it.live("keeps 64 KiB of an endless body", () =>
     Effect.gen(function*() {
       const server = yield* answering(
         responseText("500 Internal Server Error", { "Transfer-Encoding": "chunked" }),
@@ -210,7 +210,7 @@ describe("the answer", () => {
       yield* server.peers[0].ended
     }))
 
-  it.live("whose body breaks off is reported as far as it came", () =>
+  it.live("HandshakeRejected has the received part of a truncated body", () =>
     Effect.gen(function*() {
       const server = yield* answering(
         responseText("503 Service Unavailable", { "Content-Length": "100" }, "half of it"),
@@ -220,7 +220,7 @@ describe("the answer", () => {
       assert.deepInclude(error, { _tag: "HandshakeRejected", status: 503, body: "half of it" })
     }))
 
-  it.effect("whose body does not end in time is reported as far as it came", () =>
+  it.effect("HandshakeRejected has the received part of a body that does not end in time", () =>
     Effect.gen(function*() {
       const answer = responseText("401 Unauthorized", { "Content-Length": "100" }, "no token")
       const server = yield* answering(answer)
@@ -234,7 +234,7 @@ describe("the answer", () => {
       yield* server.peers[0].ended
     }))
 
-  it.live("that redirects says where to", () =>
+  it.live("a redirect fails with HandshakeRedirected, with the location", () =>
     Effect.gen(function*() {
       const server = yield* answering(
         responseText("307 Temporary Redirect", { Location: "/new", "Content-Length": "0" })
@@ -247,7 +247,7 @@ describe("the answer", () => {
       })
     }))
 
-  it.live("that redirects is not waited for any longer", () =>
+  it.live("a redirect fails without waiting for its body", () =>
     Effect.gen(function*() {
       const server = yield* rawServer((peer) => {
         Effect.runFork(Effect.map(peer.until((received) => received.includes(headEnd)), (received) =>
@@ -264,7 +264,7 @@ describe("the answer", () => {
       yield* server.peers[1].ended
     }))
 
-  it.live("with a tab at the end of its Connection header is an upgrade if Node takes it for one", () =>
+  it.live("a tab at the end of the Connection header is an upgrade if it is one for Node", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted({ Connection: "Upgrade\t" }), (peer) => peer.socket.end())
       const outcome = yield* Effect.result(Effect.scoped(
@@ -284,10 +284,10 @@ describe("the answer", () => {
       accepted({ "Sec-WebSocket-Extensions": "permessage-deflate" }),
       "UnsolicitedExtension"
     ],
-    ["an extension header that is none", accepted({ "Sec-WebSocket-Extensions": "=" }), "InvalidExtensionHeader"]
+    ["an invalid extension header", accepted({ "Sec-WebSocket-Extensions": "=" }), "InvalidExtensionHeader"]
   ]
   for (const [name, answer, tag] of refused) {
-    it.live(`${name}: ${tag}, and the socket is gone`, () =>
+    it.live(`fails with ${tag} and destroys the socket for ${name}`, () =>
       Effect.gen(function*() {
         const server = yield* answering(answer)
         const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`, { protocols: ["v1"] }))
@@ -296,7 +296,7 @@ describe("the answer", () => {
       }))
   }
 
-  it.live("frames right behind it, in the same segment, are not lost", () =>
+  it.live("receives frames that arrive with the response", () =>
     Effect.gen(function*() {
       const server = yield* answering(
         Buffer.concat([Buffer.from(accepted()), Frame.encode(Frame.text("early")), Frame.encode(Frame.text("bird"))])
@@ -307,7 +307,7 @@ describe("the answer", () => {
       server.peers[0].socket.destroy()
     }))
 
-  it.live("that comes byte by byte is taken", () =>
+  it.live("accepts a response that arrives byte by byte", () =>
     Effect.gen(function*() {
       const server = yield* answering("", (peer) => {
         const characters = [...accepted()]
@@ -324,7 +324,7 @@ describe("the answer", () => {
     }))
 })
 
-describe("what can go wrong on the way", () => {
+describe("failures of connect", () => {
   const unusedPort = Effect.callback<number>((resume) => {
     const server = Net.createServer().listen(0, "127.0.0.1", () => {
       const { port } = server.address() as Net.AddressInfo
@@ -332,21 +332,21 @@ describe("what can go wrong on the way", () => {
     })
   })
 
-  it.live("nobody listens", () =>
+  it.live("fails with ECONNREFUSED if no server listens", () =>
     Effect.gen(function*() {
       const error = yield* failure(connect(`ws://127.0.0.1:${yield* unusedPort}/path`))
       assert.deepInclude(error, { _tag: "ConnectFailed", code: "ECONNREFUSED" })
       assert.match(error.message, /could not connect to ws:\/\/127\.0\.0\.1:\d+\/path/)
     }))
 
-  it.live("the name means nothing", () =>
+  it.live("fails with ENOTFOUND for an unknown host", () =>
     Effect.gen(function*() {
       const error = yield* failure(connect("ws://no-such-host.invalid/"))
       assert.strictEqual(error._tag, "ConnectFailed")
       assert.match((error as HandshakeError.ConnectFailed).code!, /ENOTFOUND|EAI_AGAIN/)
     }))
 
-  it.live("the certificate is not trusted, or for another name", () =>
+  it.live("fails for a certificate that is not trusted, or for another name", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { tls: { key: Redacted.make(key), cert } })
       const untrusted = yield* failure(connect(server.url))
@@ -357,7 +357,7 @@ describe("what can go wrong on the way", () => {
       yield* Effect.scoped(connect(server.url, { tls: { ca: [cert] } }))
     }))
 
-  it.live("the server wants a certificate of the client", () =>
+  it.live("fails if the server requires a client certificate", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo, { tls: { key, cert, requestCert: true, ca: cert } })
       const connection = yield* connect(server.url, { tls: { ca: cert, cert, key: Redacted.make(key) } })
@@ -368,7 +368,7 @@ describe("what can go wrong on the way", () => {
       assert.strictEqual(error._tag, "ConnectFailed")
     }))
 
-  it.live("what answers is not HTTP", () =>
+  it.live("fails if the response is not HTTP", () =>
     Effect.gen(function*() {
       const server = yield* rawServer((peer) => peer.write("220 smtp.example ESMTP ready\r\n"))
       const error = yield* failure(connect(`ws://127.0.0.1:${server.port}/`))
@@ -376,7 +376,7 @@ describe("what can go wrong on the way", () => {
       assert.match((error as HandshakeError.ConnectFailed).code!, /^HPE_/)
     }))
 
-  it.live("the server hangs up, before or in the middle of its answer", () =>
+  it.live("fails if the connection is lost before or within the response", () =>
     Effect.gen(function*() {
       for (const answer of ["", "HTTP/1.1 101 Switching Protocols\r\nUpgr"]) {
         const server = yield* answering(answer, (peer) => peer.socket.end())
@@ -385,7 +385,7 @@ describe("what can go wrong on the way", () => {
       }
     }))
 
-  it.effect("the server never answers: HandshakeTimeout, and the socket is gone", () =>
+  it.effect("fails with HandshakeTimeout and destroys the socket if the server does not respond", () =>
     Effect.gen(function*() {
       const server = yield* rawServer(() => {})
       const fiber = yield* Effect.forkChild(
@@ -399,7 +399,7 @@ describe("what can go wrong on the way", () => {
       yield* server.peers[0].ended
     }))
 
-  it.effect("an extension never begins: HandshakeTimeout, and the socket is gone", () =>
+  it.effect("fails with HandshakeTimeout and destroys the socket if an extension does not start", () =>
     Effect.gen(function*() {
       const server = yield* answering(extended)
       const begun = yield* Deferred.make<void>()
@@ -413,7 +413,7 @@ describe("what can go wrong on the way", () => {
       yield* server.peers[0].ended
     }))
 
-  it.live("an extension dies when it begins: so does connect, and the socket is gone", () =>
+  it.live("dies and destroys the socket if an extension dies when it starts", () =>
     Effect.gen(function*() {
       const server = yield* answering(extended)
       const extensions = [beginningWith(Effect.die("broken"))]
@@ -422,7 +422,7 @@ describe("what can go wrong on the way", () => {
       yield* server.peers[0].ended
     }))
 
-  it.live("the connection breaks right after the handshake", () =>
+  it.live("returns a connection that is lost right after the handshake", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted(), (peer) => peer.socket.resetAndDestroy())
       const result = yield* Effect.result(Effect.scoped(
@@ -433,7 +433,7 @@ describe("what can go wrong on the way", () => {
 })
 
 describe("connect interrupted", () => {
-  it.live("at each step leaves no socket behind", () =>
+  it.live("connect interrupted at each step leaves no socket behind", () =>
     Effect.gen(function*() {
       const server = yield* answering(accepted())
       yield* interruptAtEachStep(Effect.sync(() => {
@@ -452,7 +452,7 @@ describe("connect interrupted", () => {
       }))
     }), 30_000)
 
-  it.live("while an extension begins ends at once", () =>
+  it.live("connect interrupted while an extension starts ends at once", () =>
     Effect.gen(function*() {
       const server = yield* answering(extended)
       const begun = yield* Deferred.make<void>()
@@ -463,7 +463,7 @@ describe("connect interrupted", () => {
       yield* server.peers[0].ended
     }))
 
-  it.live("while it waits for the answer ends at once", () =>
+  it.live("connect interrupted while it waits for the response ends at once", () =>
     Effect.gen(function*() {
       const server = yield* rawServer(() => {})
       const fiber = yield* Effect.forkChild(Effect.scoped(connect(`ws://127.0.0.1:${server.port}/`)))
@@ -475,7 +475,7 @@ describe("connect interrupted", () => {
 })
 
 describe("the Scope", () => {
-  it.live("closes the connection with the closing handshake", () =>
+  it.live("closing the Scope closes the connection with the closing handshake", () =>
     Effect.gen(function*() {
       const server = yield* serve(echo)
       yield* Effect.scoped(Effect.gen(function*() {
@@ -489,7 +489,7 @@ describe("the Scope", () => {
 })
 
 describe("the service", () => {
-  it.effect("can be swapped, so that a program is tested without a network", () =>
+  it.effect("another client can be provided, to test a program without a network", () =>
     Effect.gen(function*() {
       const [left, right] = yield* Transport.makePair()
       const InMemory = Layer.succeed(WebSocketClient.WebSocketClient, {

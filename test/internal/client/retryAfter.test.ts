@@ -19,23 +19,23 @@ describe("readRetryAfter (RFC 9110 §10.2.3)", () => {
     assert.strictEqual(readRetryAfter("Thu, 29 Feb 1996 00:00:00 GMT", Date.UTC(1996, 1, 28)), 86_400_000)
   })
 
-  it("reads what Date writes, at any time", () => {
+  it("reads the dates that Date writes", () => {
     for (let at = 0; at < 4e12; at += 123_456_789_000) {
       assert.strictEqual(readRetryAfter(new Date(at + 5000).toUTCString(), at), 5000)
     }
   })
 
-  it("takes a leap second for the first of the next minute", () => {
+  it("reads a leap second as the first second of the next minute", () => {
     assert.strictEqual(readRetryAfter("Sat, 31 Dec 2016 23:59:60 GMT", Date.UTC(2016, 11, 31, 23, 59, 59)), 1000)
   })
 
-  it("takes a year of two digits that is more than 50 years ahead for one of the last century", () => {
+  it("reads a year of two digits as one of the last century if it is more than 50 years ahead", () => {
     assert.strictEqual(readRetryAfter("Friday, 01-Jan-44 00:00:00 GMT", Date.UTC(1994, 0, 1)), 0)
     assert.isAbove(readRetryAfter("Friday, 01-Jan-44 00:00:00 GMT", Date.UTC(2043, 0, 1))!, 0)
     assert.strictEqual(readRetryAfter("Friday, 01-Jan-94 00:00:00 GMT", Date.UTC(2030, 0, 1)), 0)
   })
 
-  it("does not wait for a date that has passed", () => {
+  it("returns 0 for a date in the past", () => {
     assert.strictEqual(readRetryAfter("Sun, 06 Nov 1994 08:49:06 GMT", now), 0)
   })
 
@@ -65,7 +65,7 @@ describe("readRetryAfter (RFC 9110 §10.2.3)", () => {
       "Sun Nov 06 1994 08:49:37 GMT"
     ]
   ) {
-    it(`answers undefined for ${JSON.stringify(value)}`, () => {
+    it(`returns undefined for ${JSON.stringify(value)}`, () => {
       assert.isUndefined(readRetryAfter(value, now))
     })
   }

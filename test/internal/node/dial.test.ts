@@ -73,7 +73,7 @@ const accepting = (address = "127.0.0.1", port = 0) =>
 const unusedPort = Effect.map(Effect.scoped(accepting()), ({ port }) => port)
 
 describe("a host with several addresses (RFC 8305 §5)", () => {
-  it.live("is reached at one that is slow, when the others refuse", () =>
+  it.live("connects to a slow address if the others refuse", () =>
     Effect.gen(function*() {
       const slow = yield* blocked
       const sockets = yield* madeSockets
@@ -85,7 +85,7 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       assert.strictEqual(sockets[0].remoteAddress, "127.0.0.1")
     }), 30_000)
 
-  it.live("is reached at another one, when the first does not answer, and the first is given up then", () =>
+  it.live("connects to another address if the first does not respond, and destroys the first socket", () =>
     Effect.gen(function*() {
       const silent = yield* blocked
       const server = yield* accepting("127.0.0.2", silent.port)
@@ -95,7 +95,7 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       assert.deepStrictEqual(sockets.map(({ destroyed }) => destroyed), [true, false])
     }))
 
-  it.live("is tried at one after the other, where each has failed before the delay is over", () =>
+  it.live("tries the next address at once if the last one has failed", () =>
     Effect.gen(function*() {
       const server = yield* accepting("127.0.0.3")
       const sockets = yield* madeSockets
@@ -106,7 +106,7 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       assert.deepStrictEqual(sockets.map(({ destroyed }) => destroyed), [true, true, false])
     }))
 
-  it.live("gets one connection, when several addresses answer at once", () =>
+  it.live("keeps one connection if several addresses respond at once", () =>
     Effect.gen(function*() {
       const first = yield* accepting()
       const second = yield* accepting("127.0.0.2", first.port)
@@ -119,7 +119,7 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       yield* eventually(() => [...first.peers, ...second.peers].filter(({ destroyed }) => !destroyed).length === 1)
     }))
 
-  it.live("fails with all addresses, in the order of RFC 8305 §4, and why each was not reached", () =>
+  it.live("fails with all addresses, in the order of RFC 8305 §4, and the error of each", () =>
     Effect.gen(function*() {
       const port = yield* unusedPort
       const error = yield* failure(connect(`ws://host:${port}/`, at("127.0.0.1", "127.0.0.2", "127.0.0.3", "::1")))
@@ -144,7 +144,7 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       ])
     }))
 
-  it.effect("fails in time with the addresses that have not answered, and those that have failed", () =>
+  it.effect("times out with the pending and the failed addresses", () =>
     Effect.gen(function*() {
       const { port } = yield* blocked
       const sockets = yield* madeSockets
@@ -163,30 +163,34 @@ describe("a host with several addresses (RFC 8305 §5)", () => {
       assert.isTrue(sockets[0].destroyed)
     }))
 
-  it.live("leaves no socket behind, interrupted at each step", () =>
-    Effect.gen(function*() {
-      const first = yield* accepting()
-      const second = yield* accepting("127.0.0.2", first.port)
-      const sockets = yield* madeSockets
-      yield* interruptAtEachStep(Effect.sync(() => ({
-        effect: Effect.scoped(connect(`ws://host:${first.port}/`, {
-          ...at("127.0.0.1", "127.0.0.2", "127.0.0.3"),
-          connectionAttemptDelay: 0
-        })),
-        events: [],
-        waits: true,
-        verify: () =>
-          Effect.andThen(
-            eventually(() => sockets.every(({ destroyed }) => destroyed)),
-            eventually(() => [...first.peers, ...second.peers].every(({ destroyed }) => destroyed))
-          )
-      })))
-      assert.isAbove(sockets.length, 50)
-    }), 60_000)
+  it.live(
+    "a host with several addresses, interrupted at each step, leaves no socket behind",
+    () =>
+      Effect.gen(function*() {
+        const first = yield* accepting()
+        const second = yield* accepting("127.0.0.2", first.port)
+        const sockets = yield* madeSockets
+        yield* interruptAtEachStep(Effect.sync(() => ({
+          effect: Effect.scoped(connect(`ws://host:${first.port}/`, {
+            ...at("127.0.0.1", "127.0.0.2", "127.0.0.3"),
+            connectionAttemptDelay: 0
+          })),
+          events: [],
+          waits: true,
+          verify: () =>
+            Effect.andThen(
+              eventually(() => sockets.every(({ destroyed }) => destroyed)),
+              eventually(() => [...first.peers, ...second.peers].every(({ destroyed }) => destroyed))
+            )
+        })))
+        assert.isAbove(sockets.length, 50)
+      }),
+    60_000
+  )
 })
 
-describe("a lookup", () => {
-  it.live("is made for names, and not for addresses", () =>
+describe("lookup", () => {
+  it.live("looks up names, but no addresses", () =>
     Effect.gen(function*() {
       const server = yield* accepting()
       const asked: Array<string> = []
@@ -202,7 +206,7 @@ describe("a lookup", () => {
       assert.deepStrictEqual(asked, ["some.example.", "xn--bcher-kva.example"])
     }))
 
-  it.live("that fails, or finds nothing that is an address, is why there is no connection", () =>
+  it.live("a lookup that fails or returns no address is the cause of ConnectFailed", () =>
     Effect.gen(function*() {
       const cause = Object.assign(new Error("no such name"), { code: "ENAME" })
       const failed = yield* failure(connect("ws://host/", { lookup: () => Effect.fail(cause) }))
@@ -215,7 +219,7 @@ describe("a lookup", () => {
       assert.include(name.message, "expected IP addresses, got \"localhost\"")
     }))
 
-  it.live("is Node's own, where there is no other, also one that a program has put in its place", () =>
+  it.live("the default lookup is the current dns.lookup of Node", () =>
     Effect.gen(function*() {
       const server = yield* accepting()
       yield* Effect.scoped(connect(`ws://localhost:${server.port}/`))
@@ -237,7 +241,7 @@ describe("a lookup", () => {
 
 describe("connectionAttemptDelay", () => {
   for (const connectionAttemptDelay of ["soon" as "1 second", -1]) {
-    it.live(`is no option with ${connectionAttemptDelay}`, () =>
+    it.live(`connectionAttemptDelay ${connectionAttemptDelay} fails with InvalidOption`, () =>
       Effect.gen(function*() {
         const error = yield* failure(connect("ws://127.0.0.1:1/", { connectionAttemptDelay }))
         assert.deepInclude(error, { _tag: "InvalidOption", option: "connectionAttemptDelay" })
@@ -245,7 +249,7 @@ describe("connectionAttemptDelay", () => {
   }
 })
 
-describe("a handshake that takes too long says what it waited for", () => {
+describe("the phase of HandshakeTimeout", () => {
   interface Waiting {
     readonly url: string
     readonly options: WebSocketClient.ConnectOptions
@@ -400,7 +404,7 @@ describe("a handshake that takes too long says what it waited for", () => {
     ]
   ]
   for (const [phase, about, make] of cases) {
-    it.effect(`${phase}: ${about}`, () =>
+    it.effect(`times out in the phase ${phase}: ${about}`, () =>
       Effect.gen(function*() {
         const { options, there, url } = yield* make
         const fiber = yield* Effect.forkChild(failure(connect(url, options)))
@@ -415,8 +419,8 @@ describe("a handshake that takes too long says what it waited for", () => {
   }
 })
 
-describe("a socket that is lost between two steps", () => {
-  it.live("is a failure, and nothing waits for it", () =>
+describe("a connection that is lost between two steps", () => {
+  it.live("a connection that is lost between two steps fails at once", () =>
     Effect.gen(function*() {
       const server = yield* rawServer(() => {})
       const lost = Net.connect(server.port, "127.0.0.1")
@@ -434,7 +438,7 @@ const key = readFileSync(new URL("../../support/certificates/localhost.key", imp
 const cert = readFileSync(new URL("../../support/certificates/signed.crt", import.meta.url), "utf8")
 
 describe("a request to a server whose certificate is not trusted", () => {
-  it.live("is not sent at all", () =>
+  it.live("sends no request to a server without a trusted certificate", () =>
     Effect.gen(function*() {
       const received: Array<Buffer> = []
       const over = yield* Deferred.make<void>()

@@ -77,7 +77,7 @@ const tlsInFrontOf = (port: number) =>
   ).pipe(Effect.map(({ server }) => (server.address() as Net.AddressInfo).port))
 
 describe("the proxy option", () => {
-  it.live("opens a tunnel for ws and for wss, in which the certificate is the server's", () =>
+  it.live("opens a tunnel for ws and wss, and verifies the certificate of the server", () =>
     Effect.gen(function*() {
       const { port, targets } = yield* httpProxy()
       const proxy = { url: `http://127.0.0.1:${port}` }
@@ -99,7 +99,7 @@ describe("the proxy option", () => {
       })
     }))
 
-  it.live("speaks TLS with the proxy, for an https URL, and with the server inside of it", () =>
+  it.live("uses TLS with the proxy for an https URL, and with the server inside of it", () =>
     Effect.gen(function*() {
       const { port } = yield* httpProxy()
       const url = `https://localhost:${yield* tlsInFrontOf(port)}`
@@ -113,7 +113,7 @@ describe("the proxy option", () => {
       assert.deepInclude(server, { _tag: "ConnectFailed", phase: "tls", code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" })
     }))
 
-  it.live("writes one CONNECT request, with the proxy's credentials and none of the server's", () =>
+  it.live("sends one CONNECT request, with the credentials of the proxy and none of the server", () =>
     Effect.gen(function*() {
       const server = yield* answering("HTTP/1.1 403 Forbidden\r\n\r\n")
       const at = `127.0.0.1:${server.port}`
@@ -146,7 +146,7 @@ describe("the proxy option", () => {
       assert.strictEqual(lines[0], "CONNECT a.example.:81 HTTP/1.1")
     }))
 
-  it.live("with headers that cannot be written fails before anything is", () =>
+  it.live("fails for invalid headers before it sends the request", () =>
     Effect.gen(function*() {
       const server = yield* rawServer(() => {})
       for (const headers of [{ Host: "a" }, { "X-A": "a\r\nX-B: b" }, { "X\n": "a" }]) {
@@ -156,7 +156,7 @@ describe("the proxy option", () => {
       assert.isTrue(server.peers.every((peer) => peer.received().length === 0))
     }))
 
-  it.live("can be from the configuration", () =>
+  it.live("reads the proxy from the configuration", () =>
     Effect.gen(function*() {
       const { port, targets } = yield* httpProxy((credentials) => credentials === "Basic dTpw")
       const server = yield* serve(echo)
@@ -168,7 +168,7 @@ describe("the proxy option", () => {
       assert.strictEqual(targets.length, 1)
     }))
 
-  it.live("takes redirects of the server, and each has a tunnel of its own", () =>
+  it.live("opens a tunnel for each redirect", () =>
     Effect.gen(function*() {
       const { port, targets } = yield* httpProxy()
       const last = yield* serve(echo)
@@ -181,7 +181,7 @@ describe("the proxy option", () => {
       assert.deepStrictEqual(targets, [`127.0.0.1:${first.port}`, `127.0.0.1:${last.port}`])
     }))
 
-  it.live("leaves no socket behind, interrupted at each step", () =>
+  it.live("a tunnel interrupted at each step leaves no socket behind", () =>
     Effect.gen(function*() {
       const { clients, port } = yield* httpProxy()
       const server = yield* serve(echo)
@@ -194,7 +194,7 @@ describe("the proxy option", () => {
       assert.isAbove(steps, 20)
     }), 60_000)
 
-  it.effect("leaves no socket at a proxy that never answers, when the time is over, or it is interrupted", () =>
+  it.effect("leaves no socket behind after a timeout or interruption while the proxy does not respond", () =>
     Effect.gen(function*() {
       const { clients, port, targets } = yield* httpProxy(() => "never")
       const connecting = connect("wss://127.0.0.1:1/", { proxy: { url: `http://127.0.0.1:${port}` } })
@@ -210,17 +210,19 @@ describe("the proxy option", () => {
 })
 
 /** The other ways that a proxy can fail. */
-describe("a proxy that opens no tunnel", () => {
+describe("a proxy that does not open a tunnel", () => {
   for (
     const [about, answer, then, facts] of [
-      ["sends data behind its answer", `${established}HTTP/1.1 101 Switching Protocols\r\n\r\n`, undefined, {}],
-      ["is no HTTP server", "220 smtp.example ESMTP ready\r\n", undefined, { code: "HPE_INVALID_CONSTANT" }],
-      ["hangs up", "", (peer: RawSocket) => peer.socket.end(), { code: "ECONNRESET" }],
-      ["hangs up within its answer", "HTTP/1.1 20", (peer: RawSocket) => peer.socket.end(), { code: "ECONNRESET" }],
-      ["resets", "", (peer: RawSocket) => peer.socket.resetAndDestroy(), { code: "ECONNRESET" }]
+      ["sends data behind its response", `${established}HTTP/1.1 101 Switching Protocols\r\n\r\n`, undefined, {}],
+      ["is not an HTTP server", "220 smtp.example ESMTP ready\r\n", undefined, { code: "HPE_INVALID_CONSTANT" }],
+      ["closes the connection", "", (peer: RawSocket) => peer.socket.end(), { code: "ECONNRESET" }],
+      ["closes the connection within its response", "HTTP/1.1 20", (peer: RawSocket) => peer.socket.end(), {
+        code: "ECONNRESET"
+      }],
+      ["resets the connection", "", (peer: RawSocket) => peer.socket.resetAndDestroy(), { code: "ECONNRESET" }]
     ] as const
   ) {
-    it.live(`because it ${about} is a failure of the proxy`, () =>
+    it.live(`fails in the phase proxy if the proxy ${about}`, () =>
       Effect.gen(function*() {
         for (const url of ["ws://host/", "wss://host/"]) {
           const { peers, port } = yield* answering(answer, then)
@@ -232,7 +234,7 @@ describe("a proxy that opens no tunnel", () => {
       }))
   }
 
-  it.live("because it does not listen is a failure of the proxy, with its address", () =>
+  it.live("fails in the phase proxy, with the address, if the proxy does not listen", () =>
     Effect.gen(function*() {
       const port = yield* Effect.map(Effect.scoped(rawServer(() => {})), (closed) => closed.port)
       const error = yield* failure(connect("wss://host/", { proxy: { url: `http://127.0.0.1:${port}` } }))
@@ -242,7 +244,7 @@ describe("a proxy that opens no tunnel", () => {
       ])
     }))
 
-  it.live("because it opens one, and then speaks for the server, is a failure of TLS for wss", () =>
+  it.live("fails in the phase tls if a proxy responds in place of the server", () =>
     Effect.gen(function*() {
       const { port } = yield* answering(established, (peer) => {
         Effect.runFork(Effect.map(
@@ -280,7 +282,7 @@ describe("a proxy that opens no tunnel", () => {
       [503, "Transfer-Encoding: chunked"]
     ] as const
   ) {
-    it.live(`but answers ${status} is what rejected, over the proxy option or an agent, for ws and wss`, () =>
+    it.live(`a proxy that responds with ${status} fails with ProxyRejected, also over an agent, for ws and wss`, () =>
       Effect.gen(function*() {
         const other = yield* rawServer(() => {})
         const fields = headers.replace("OTHER", `http://127.0.0.1:${other.port}/`)
@@ -317,7 +319,7 @@ describe("a proxy that opens no tunnel", () => {
 
 describe("an agent for wss", () => {
   for (const scheme of ["http", "https"] as const) {
-    it.live(`that gives a socket without TLS gets nothing to send (an agent for ${scheme})`, () =>
+    it.live(`sends nothing over a socket without TLS for wss (an agent for ${scheme})`, () =>
       Effect.gen(function*() {
         const server = yield* answering("HTTP/1.1 302 Found\r\nLocation: /there\r\n\r\n")
         const agent = scheme === "https" ? new Https.Agent() : new Http.Agent()

@@ -14,7 +14,7 @@ import {
 describe("tokens (RFC 9110 §5.6.2)", () => {
   const delimiters = "\"(),/:;<=>?@[\\]{}"
 
-  it("are made of all visible ASCII characters but the delimiters", () => {
+  it("isToken allows all visible ASCII characters except the delimiters", () => {
     for (let code = 0; code < 0x300; code++) {
       const character = String.fromCharCode(code)
       const expected = code > 0x20 && code < 0x7f && !delimiters.includes(character)
@@ -25,13 +25,13 @@ describe("tokens (RFC 9110 §5.6.2)", () => {
     }
   })
 
-  it("have at least one character", () => {
+  it("isToken requires a character", () => {
     assert.isFalse(isToken(""))
   })
 })
 
 describe("field values (RFC 9110 §5.5)", () => {
-  it("hold visible characters, spaces, tabs and what is left of Latin-1", () => {
+  it("isFieldValue allows visible characters, spaces, tabs and the rest of Latin-1", () => {
     for (let code = 0; code < 0x300; code++) {
       const expected = code === 0x09 || (code >= 0x20 && code !== 0x7f && code <= 0xff)
       assert.strictEqual(isFieldValue(String.fromCharCode(code)), expected, `code ${code}`)
@@ -41,13 +41,13 @@ describe("field values (RFC 9110 §5.5)", () => {
     assert.isFalse(isFieldValue("\ud83d"))
   })
 
-  it("may be empty", () => {
+  it("isFieldValue allows an empty value", () => {
     assert.isTrue(isFieldValue(""))
   })
 })
 
 describe("Scanner", () => {
-  it("takes tokens, delimiters and spaces in turn", () => {
+  it("Scanner reads tokens, delimiters and spaces in turn", () => {
     const scanner = new Scanner(" \t a-1 = b")
     assert.strictEqual(scanner.token(), "")
     scanner.skipSpace()
@@ -68,7 +68,7 @@ describe("Scanner", () => {
     assert.strictEqual(scanner.at, 10)
   })
 
-  it("takes no line breaks or other white space for spaces", () => {
+  it("Scanner skips spaces and tabs, but no line breaks or other white space", () => {
     for (const other of ["\n", "\r", "\v", "\f", "\xa0"]) {
       const scanner = new Scanner(other)
       scanner.skipSpace()
@@ -90,7 +90,7 @@ describe("Scanner", () => {
       ["ab\\\"", undefined, 4]
     ] as const
   ) {
-    it(`takes the rest of a quoted string (RFC 9110 §5.6.4): ${rest}`, () => {
+    it(`Scanner reads the rest of a quoted string (RFC 9110 §5.6.4): ${rest}`, () => {
       const scanner = new Scanner(rest)
       assert.strictEqual(scanner.quoted(), value)
       assert.strictEqual(scanner.at, at)
@@ -122,12 +122,12 @@ describe("lists (RFC 9110 §5.6.1)", () => {
       ["a\r\nb", undefined]
     ] as const
   ) {
-    it(`${JSON.stringify(value)} as tokens is ${JSON.stringify(expected)}`, () => {
+    it(`parseTokens returns ${JSON.stringify(expected)} for ${JSON.stringify(value)}`, () => {
       assert.deepStrictEqual(parseTokens(value), expected === undefined ? undefined : [...expected])
     })
   }
 
-  it("ask for an element wherever there is neither a space nor a comma", () => {
+  it("parseList calls element at each position without a space or comma", () => {
     const places: Array<number> = []
     const parsed = parseList(" a,, bb,c", (scanner) => {
       places.push(scanner.at)
@@ -137,7 +137,7 @@ describe("lists (RFC 9110 §5.6.1)", () => {
     assert.deepStrictEqual(places, [1, 5, 8])
   })
 
-  it("end at the first element that is none", () => {
+  it("parseList ends at the first invalid element", () => {
     const seen: Array<string> = []
     const parsed = parseList("a,b,c", (scanner) => {
       const token = scanner.token()
@@ -148,19 +148,19 @@ describe("lists (RFC 9110 §5.6.1)", () => {
     assert.deepStrictEqual(seen, ["a", "b"])
   })
 
-  it("are read where they are very long", () => {
+  it("parseList reads very long lists", () => {
     assert.strictEqual(parseTokens("a,".repeat(500_000))?.length, 500_000)
     assert.deepStrictEqual(parseTokens(`${",".repeat(1_000_000)}a`), ["a"])
     assert.deepStrictEqual(parseTokens(`${" ".repeat(1_000_000)}a`), ["a"])
     assert.isUndefined(parseTokens(`a${" ".repeat(1_000_000)}b`))
   })
 
-  it.prop("never throw, and give tokens", [Arbitrary.schema(Schema.String)], ([value]) => {
+  it.prop("parseTokens returns tokens or undefined for any text", [Arbitrary.schema(Schema.String)], ([value]) => {
     for (const token of parseTokens(value) ?? []) assert.isTrue(isToken(token))
   })
 })
 
-describe("listHas", () => {
+describe("listIncludes", () => {
   for (
     const [value, expected] of [
       ["upgrade", true],
@@ -183,14 +183,14 @@ describe("listHas", () => {
       ["\"upgrade\"", false]
     ] as const
   ) {
-    it(`${JSON.stringify(value)} has ${expected ? "an" : "no"} upgrade`, () => {
+    it(`listIncludes is ${expected} for upgrade in ${JSON.stringify(value)}`, () => {
       assert.strictEqual(listIncludes(value, "upgrade"), expected)
     })
   }
 })
 
-describe("fold (RFC 9110 §5.3)", () => {
-  it("gives headers by lower-case name", () => {
+describe("combineHeaders (RFC 9110 §5.3)", () => {
+  it("combineHeaders returns headers by lower-case name", () => {
     assert.deepStrictEqual(Object.entries(combineHeaders([["Host", "a"], ["X-TRACE", "B"], ["empty", ""]])), [
       ["host", "a"],
       ["x-trace", "B"],
@@ -199,7 +199,7 @@ describe("fold (RFC 9110 §5.3)", () => {
     assert.deepStrictEqual(Object.entries(combineHeaders([])), [])
   })
 
-  it("joins the values of a repeated header with commas, and cookies with semicolons (RFC 6265 §5.4)", () => {
+  it("combineHeaders joins values with commas, and those of Cookie with semicolons (RFC 6265 §5.4)", () => {
     const headers = combineHeaders([
       ["Accept", "a"],
       ["cookie", "x=1"],
@@ -214,7 +214,7 @@ describe("fold (RFC 9110 §5.3)", () => {
     assert.strictEqual(headers["set-cookie"], "z=3, w=4")
   })
 
-  it("takes the names of an object's own parts for names like any other", () => {
+  it("combineHeaders reads names of object properties, such as __proto__", () => {
     const names = ["__proto__", "constructor", "toString", "hasOwnProperty", "valueOf"]
     const headers = combineHeaders([...names, ...names].map((name) => [name, "1"] as const))
     for (const name of names) assert.strictEqual(headers[name.toLowerCase()], "1, 1", name)

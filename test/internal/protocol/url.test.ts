@@ -27,7 +27,7 @@ describe("resolveLocation", () => {
     { arbitrary: { runs: 2000 } }
   )
 
-  it("keeps each byte, if the header has no UTF-8", () => {
+  it("resolveLocation escapes each byte of a header that is not UTF-8", () => {
     for (let code = 0x80; code <= 0xff; code++) {
       const escaped = `http://h/%${code.toString(16).toUpperCase()}`
       assert.strictEqual(resolveLocation(`/${String.fromCharCode(code)}`, "http://h/"), escaped)
@@ -36,13 +36,13 @@ describe("resolveLocation", () => {
 })
 
 describe("parse", () => {
-  it("takes a host beyond ASCII each time, also when it has been optimized", () => {
+  it("parses a host beyond ASCII also after Node has optimized its URL functions", () => {
     for (let i = 0; i < 20_000; i++) assert.strictEqual(parse("ws://h\u00e9/")?.hostname, "xn--h-bga")
   })
 })
 
 describe("redact", () => {
-  it.prop("leaves nothing more to hide", [anyLocation], ([text]) => redact(redact(text)) === redact(text))
+  it.prop("redact is idempotent", [anyLocation], ([text]) => redact(redact(text)) === redact(text))
 
   it.prop(
     "keeps a text that holds neither a user, a query nor a fragment",
@@ -60,7 +60,7 @@ describe("a URL", () => {
       ["http://127.0.0.1:443/@a", "http://127.0.0.1:443/***@a", "127.0.0.1", 443]
     ] as const
   ) {
-    it(`is told as ${told}, and leads to ${host} port ${port}`, () => {
+    it(`shown is ${told}, hostOf ${host} and portOf ${port}`, () => {
       const parsed = new URL(url)
       assert.deepStrictEqual([shown(parsed), hostOf(parsed), portOf(parsed)], [told, host, port])
     })
