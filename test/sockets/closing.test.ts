@@ -2,7 +2,7 @@
  * The end of a connection that is at work, over real sockets and without a
  * network: one outcome, the same at both ends, and nothing that was accepted is
  * lost. What a peer does that does not close as it should is in attacks.test.ts
- * and Connection.test.ts; networks that fail, in faults.test.ts.
+ * and test/Connection; networks that fail, in faults.test.ts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stream } from "effect"

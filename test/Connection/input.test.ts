@@ -1,11 +1,11 @@
-/** What a program gives to be sent: values of any type and realm into every function that sends, and buffers that change hands. */
+/** What programs send: values of any type and realm, in every function that sends, and buffers that are transferred. */
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber, Result, Schema, Stream } from "effect"
 import { Connection, Extension, Frame, Message, PerMessageDeflate, Socket, Transport, TypedConnection } from "effect-ws"
 import { PassThrough } from "node:stream"
 import { createContext, runInContext } from "node:vm"
-import { contentOf, makeRaw, settle, type Shape, turn } from "./support/memory.ts"
-import { rawSocket, socketPair } from "./support/net.ts"
+import { contentOf, makeRaw, settle, type Shape, turn } from "../support/memory.ts"
+import { rawSocket, socketPair } from "../support/net.ts"
 
 /** A client and a server over memory, with permessage-deflate or without. */
 const makePair = (deflate: boolean) =>
@@ -28,7 +28,7 @@ const detached = (size: number): Uint8Array => {
   return view
 }
 
-/** A view that its buffer has become too short for. Made from text: the types of this target know no such buffers. */
+/** A view beyond the end of its resized buffer. It is made from text, because the types lack resizable buffers. */
 const outOfBounds = (): unknown =>
   elsewhere(
     "const b = new ArrayBuffer(200, { maxByteLength: 400 }); const v = new Uint8Array(b, 100, 50); b.resize(10); v"
@@ -37,7 +37,7 @@ const outOfBounds = (): unknown =>
 const throwing = (name: string) =>
   Object.defineProperty({ _tag: "Text" }, name, {
     get() {
-      throw new Error("a getter of the program's")
+      throw new Error("a getter of the program")
     }
   })
 
@@ -120,7 +120,7 @@ const right = (size: number): Readonly<Record<string, readonly [unknown, Uint8Ar
   }
 }
 
-/** Every function that takes what is to be sent. */
+/** Every function that sends. */
 const functions: Readonly<Record<string, (connection: Shape, value: never) => Effect.Effect<unknown, unknown>>> = {
   send: (connection, value) => connection.send(value),
   sendAll: (connection, value) => connection.sendAll(["before", value, "after"]),
@@ -139,7 +139,7 @@ const functions: Readonly<Record<string, (connection: Shape, value: never) => Ef
     }).send(value)
 }
 
-/** For those that take other things than messages too. */
+/** Functions that send other values than messages. */
 const others: typeof functions = {
   "sendAll of no array": (connection, value) => connection.sendAll(value),
   sendFrame: (connection, value) => connection.sendFrame(value),
@@ -148,7 +148,7 @@ const others: typeof functions = {
   "close with a code": (connection, value) => connection.close(value)
 }
 
-/** What these take after all. */
+/** The values that these allow. */
 const taken: Readonly<Record<string, ReadonlyArray<string>>> = {
   "sendAll of no array": [],
   sendFrame: ["a frame"],
@@ -166,10 +166,10 @@ const failureOf = (exit: Exit.Exit<unknown, unknown>): string => {
   return Result.isSuccess(failure) ? (failure.success as { readonly _tag: string })._tag : `a defect: ${exit.cause}`
 }
 
-describe("values that are nothing to be sent", () => {
+describe("a value that cannot be sent", () => {
   for (const deflate of [false, true]) {
     for (const role of ["client", "server"] as const) {
-      it.effect(`fail with a typed error and send nothing: ${role}, ${deflate ? "with" : "without"} deflate`, () =>
+      it.effect(`fails with a typed error and sends nothing: ${role}, ${deflate ? "with" : "without"} deflate`, () =>
         Effect.gen(function*() {
           const pair = yield* makePair(deflate)
           const [connection, peer] = role === "client" ? [pair.client, pair.server] : [pair.server, pair.client]
@@ -188,7 +188,7 @@ describe("values that are nothing to be sent", () => {
     }
   }
 
-  it.effect("say what they are, and what is expected", () =>
+  it.effect("is described in the error, with what is expected", () =>
     Effect.gen(function*() {
       const { connection } = yield* makeRaw({ role: "server" })
       const said = (value: unknown) =>
@@ -205,7 +205,7 @@ describe("values that are nothing to be sent", () => {
       )
     }))
 
-  it.effect("are found before it is known how a connection ended", () =>
+  it.effect("fails with InvalidInput also after the connection has ended", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       peer.transport.destroy()
@@ -213,7 +213,7 @@ describe("values that are nothing to be sent", () => {
       assert.strictEqual(failureOf(yield* Effect.exit(connection.send([1] as never))), "InvalidInput")
     }))
 
-  it("the codec throws InvalidInput instead of writing garbage", () => {
+  it("makes the codec throw InvalidInput", () => {
     for (const payload of [null, undefined, 5, [1, 2, 3], "abc", new Uint16Array(3), { length: 5 }]) {
       const frame = new Frame.Frame(Frame.Opcode.Binary, payload as never)
       assert.throws(() => Frame.encode(frame), /expected a payload that is a Uint8Array/)
@@ -221,7 +221,7 @@ describe("values that are nothing to be sent", () => {
     }
   })
 
-  it.effect("an extension that makes garbage fails the send, and the next message goes out", () =>
+  it.effect("fails the send if an extension returns it, and the next message is sent", () =>
     Effect.gen(function*() {
       for (
         const garbage of [undefined, null, 5, {}, Frame.binary([1] as never), { ...Frame.text("x"), payload: "x" }]
@@ -246,10 +246,10 @@ describe("values that are nothing to be sent", () => {
     }))
 })
 
-describe("values that can be sent", () => {
+describe("a value that can be sent", () => {
   for (const deflate of [false, true]) {
     for (const role of ["client", "server"] as const) {
-      it.live(`arrive byte for byte, whatever realm they are of: ${role}, ${deflate ? "with" : "without"} deflate`, () =>
+      it.live(`arrives byte for byte, from any realm: ${role}, ${deflate ? "with" : "without"} deflate`, () =>
         Effect.gen(function*() {
           const pair = yield* makePair(deflate)
           const [connection, peer] = role === "client" ? [pair.client, pair.server] : [pair.server, pair.client]
@@ -266,7 +266,7 @@ describe("values that can be sent", () => {
     }
   }
 
-  it.effect("empty bytes are an empty message, not a detached one", () =>
+  it.effect("is an empty message if the bytes are empty and not detached", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair(false)
       yield* client.sendAll([new Uint8Array(0), Buffer.alloc(0), new Uint8Array(new ArrayBuffer(8), 8, 0), ""])
@@ -290,12 +290,12 @@ describe("a buffer that is transferred right after send", () => {
       const [near, far] = yield* socketPair
       if (!reads) far.pause()
       const connection = yield* Connection.make(Transport.fromDuplex(near), { role: "server", keepalive: false })
-      // This peer answers no close frame.
+      // This peer does not reply to a close frame.
       yield* Effect.addFinalizer(() => Effect.sync(() => far.destroy()))
       return { connection, far }
     })
 
-  it.live("never leaves a part of a frame on the wire", () =>
+  it.live("never leaves a frame incomplete on the wire", () =>
     Effect.gen(function*() {
       const { connection, far } = yield* overSockets(true)
       const peer = rawSocket(far)
@@ -318,11 +318,11 @@ describe("a buffer that is transferred right after send", () => {
       assert.isTrue(frames.every(({ payload }, i) => Buffer.from(expected[i]).equals(payload)))
     }))
 
-  it.live("never leaves a part of a frame on the wire to a peer that reads slowly", () =>
+  it.live("never leaves a frame incomplete on the wire to a peer that reads slowly", () =>
     Effect.gen(function*() {
       const { connection, far } = yield* overSockets(false)
       let sent = 0
-      // Until there is no room: the last ones wait in this process.
+      // Until the transport is full: the last ones wait in this process.
       for (;;) {
         const view = content(5000)
         const sending = yield* Effect.forkChild(connection.send(view), { startImmediately: true })
@@ -333,7 +333,7 @@ describe("a buffer that is transferred right after send", () => {
         if (written) continue
         const peer = rawSocket(far)
         far.resume()
-        // It was transferred while it waited: it is not sent, and says so.
+        // Its buffer was transferred while it waited, so the send fails.
         assert.strictEqual(failureOf(yield* Fiber.await(sending)), "InvalidInput")
         yield* connection.send("the end")
         const received = yield* peer.until((all) => all.toString("latin1").endsWith("the end"))
@@ -345,7 +345,7 @@ describe("a buffer that is transferred right after send", () => {
       }
     }), 30_000)
 
-  it.live("never leaves a part of a frame in a stream that keeps what it is given", () =>
+  it.live("never leaves a frame incomplete in a stream that keeps its chunks", () =>
     Effect.gen(function*() {
       const stream = new PassThrough({ highWaterMark: 2 ** 20 })
       const connection = yield* Connection.make(Transport.fromDuplex(stream), { role: "server", keepalive: false })
@@ -359,7 +359,7 @@ describe("a buffer that is transferred right after send", () => {
       stream.destroy()
     }))
 
-  it.live("is compressed whole, also when that takes several turns, and so are those behind it", () =>
+  it.live("is compressed whole, even over several turns, and so are the buffers behind it", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair(true)
       for (const size of [1000, 100_000, 500_000]) {
@@ -373,7 +373,7 @@ describe("a buffer that is transferred right after send", () => {
 })
 
 describe("a relay of frames", () => {
-  it.live("compresses as a relay of messages does, and keeps the fragments", () =>
+  it.live("compresses like a relay of messages, and keeps the fragments", () =>
     Effect.gen(function*() {
       const first = yield* makePair(true)
       const second = yield* makePair(true)

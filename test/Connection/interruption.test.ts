@@ -1,9 +1,9 @@
-/** Each operation, interrupted at each of its steps: nothing is lost, doubled or torn, and the connection stays usable. */
+/** Each operation, interrupted at each of its steps: no message is lost, repeated or incomplete, and the connection stays usable. */
 import { assert, describe, it } from "@effect/vitest"
 import { Channel, Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, Frame, Transport } from "effect-ws"
-import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "./support/memory.ts"
-import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
+import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "../support/memory.ts"
+import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
 
 const textsOf = (frames: ReadonlyArray<Frame.Frame>) =>
   frames.map((frame) => Buffer.from(frame.payload).toString("utf8"))
@@ -18,8 +18,8 @@ const stillUsable = (connection: Shape, peer: RawPeer) =>
     assert.strictEqual(textsOf(peer.received).at(-1), "from it")
   })
 
-describe("interrupted at each step", () => {
-  it.effect("receive takes a message or leaves it, and never half", () =>
+describe("interruption at each step", () => {
+  it.effect("receive removes a whole message or none", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -47,7 +47,7 @@ describe("interrupted at each step", () => {
       assert.isAbove(points, 10)
     }))
 
-  it.effect("of two that receive, the interrupted one leaves the other everything", () =>
+  it.effect("an interrupted receive leaves all messages to another one", () =>
     Effect.gen(function*() {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -68,7 +68,7 @@ describe("interrupted at each step", () => {
       }))
     }))
 
-  it.effect("messages are never doubled or reordered", () =>
+  it.effect("messages neither repeats nor reorders", () =>
     Effect.gen(function*() {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -93,7 +93,7 @@ describe("interrupted at each step", () => {
       }))
     }))
 
-  it.effect("receiveFragments takes the beginning of a message or leaves it", () =>
+  it.effect("receiveFragments removes the first fragment or nothing", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -121,7 +121,7 @@ describe("interrupted at each step", () => {
     }))
 
   for (const [kind, begin] of [["text", Frame.text], ["binary", Frame.binary]] as const) {
-    it.effect(`a pull of the fragments of a ${kind} message takes one or leaves it`, () =>
+    it.effect(`a pull of the fragments of a ${kind} message removes one or none`, () =>
       Effect.gen(function*() {
         const points = yield* interruptAtEachStep(Effect.gen(function*() {
           const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -155,7 +155,7 @@ describe("interrupted at each step", () => {
       }))
   }
 
-  it.effect("send has sent all of a message or nothing", () =>
+  it.effect("send sends a whole message or nothing", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "client", coalesceWrites: false }, { highWaterMark: 10 })
@@ -176,7 +176,7 @@ describe("interrupted at each step", () => {
       assert.isAtLeast(points, 2)
     }))
 
-  it.effect("sendAll has sent all messages or none", () =>
+  it.effect("sendAll sends all messages or none", () =>
     Effect.gen(function*() {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server", coalesceWrites: false }, { highWaterMark: 10 })
@@ -195,7 +195,7 @@ describe("interrupted at each step", () => {
       }))
     }))
 
-  it.effect("a message in fragments is whole, not begun, or the end of the connection", () =>
+  it.effect("sendFragments sends a whole message or nothing, or closes the connection", () =>
     Effect.gen(function*() {
       const seen = new Set<string>()
       yield* interruptAtEachStep(Effect.gen(function*() {
@@ -218,7 +218,7 @@ describe("interrupted at each step", () => {
                 return
               }
               seen.add("whole")
-              // Whether the end is known with the last element depends on where the source is made to yield.
+              // Where the source yields decides whether the end is known with the last element.
               assert.strictEqual(Buffer.concat(received.map(({ payload }) => payload)).toString(), "ab")
               assert.deepStrictEqual(
                 received.map((frame) => frame.fin),
@@ -231,7 +231,7 @@ describe("interrupted at each step", () => {
       assert.deepStrictEqual([...seen].toSorted(), ["closed", "not begun", "whole"])
     }))
 
-  it.effect("ping leaves the connection as it was, with room for the next", () =>
+  it.effect("ping leaves the connection usable, with a slot for the next ping", () =>
     Effect.gen(function*() {
       const answer = (peer: RawPeer) => peer.send(Frame.pong(new TextEncoder().encode("p")))
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
@@ -252,7 +252,7 @@ describe("interrupted at each step", () => {
       assert.isAbove(points, 3)
     }))
 
-  it.effect("close has not begun, or goes on to its end", () =>
+  it.effect("close does not begin, or continues to its end", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
