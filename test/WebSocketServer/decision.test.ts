@@ -89,13 +89,13 @@ describe("decide", () => {
 
   it.effect("stops after handshakeTimeout, and the client gets 503", () =>
     Effect.gen(function*() {
-      const begun = yield* Deferred.make<void>()
+      const started = yield* Deferred.make<void>()
       const server = yield* serve(idle, {
         handshakeTimeout: "5 seconds",
-        serve: { decide: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) }
+        serve: { decide: () => Effect.andThen(Deferred.succeed(started, undefined), Effect.never) }
       })
       const status = yield* Effect.forkChild(statusOf(server.port, requestText()))
-      yield* Deferred.await(begun)
+      yield* Deferred.await(started)
       yield* TestClock.adjust("5 seconds")
       assert.strictEqual(yield* Fiber.join(status), 503)
     }))
@@ -108,19 +108,19 @@ describe("decide", () => {
   for (const [how, leave] of waysToLeave) {
     it.live(`stops when the client ${how} (CVE-2022-21676)`, () =>
       Effect.gen(function*() {
-        const begun = yield* Deferred.make<void>()
+        const started = yield* Deferred.make<void>()
         const interrupted = yield* Deferred.make<void>()
         const server = yield* serve(idle, {
           serve: {
             decide: () =>
-              Effect.andThen(Deferred.succeed(begun, undefined), Effect.never).pipe(
+              Effect.andThen(Deferred.succeed(started, undefined), Effect.never).pipe(
                 Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
               )
           }
         })
         const peer = yield* rawConnect(server.port)
         peer.write(requestText())
-        yield* Deferred.await(begun)
+        yield* Deferred.await(started)
         leave(peer.socket)
         yield* Deferred.await(interrupted)
         yield* peer.ended

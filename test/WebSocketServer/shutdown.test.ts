@@ -73,18 +73,18 @@ describe("shutdown", () => {
 
   it.live("interrupts pending decisions, and rejects their requests and later ones with 503", () =>
     Effect.gen(function*() {
-      const begun = yield* Deferred.make<void>()
+      const started = yield* Deferred.make<void>()
       const server = yield* WebSocketServer.make({ host: "127.0.0.1" })
       const port = server.address._tag === "Tcp" ? server.address.port : 0
       assert.strictEqual(yield* statusOf(port, requestText()), 503)
       const scope = yield* Scope.make()
-      yield* server.serve(idle, { decide: () => Effect.andThen(Deferred.succeed(begun, undefined), Effect.never) })
+      yield* server.serve(idle, { decide: () => Effect.andThen(Deferred.succeed(started, undefined), Effect.never) })
         .pipe(
           Scope.provide(scope)
         )
       const peer = yield* rawConnect(port)
       peer.write(requestText())
-      yield* Deferred.await(begun)
+      yield* Deferred.await(started)
       yield* settle
       yield* Scope.close(scope, Exit.void)
       assert.match(splitHead(yield* peer.ended).head, /^HTTP\/1\.1 503 .*\r\nRetry-After: \d+$/s)

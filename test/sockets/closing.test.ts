@@ -1,8 +1,7 @@
 /**
- * The end of a connection that is at work, over real sockets and without a
- * network: one outcome, the same at both ends, and nothing that was accepted is
- * lost. What a peer does that does not close as it should is in attacks.test.ts
- * and test/Connection; networks that fail, in faults.test.ts.
+ * The end of a connection during a transfer, over real sockets and in memory: both
+ * ends observe the same end, and no accepted message is lost. Peers that violate the
+ * closing handshake are in attacks.test.ts and test/Connection, networks that fail in faults.test.ts.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Stream } from "effect"
@@ -34,9 +33,9 @@ for (const [where, connect] of Object.entries(networks)) {
     /** Both ends of a connection. */
     const open = Effect.gen(function*() {
       const extension = PerMessageDeflate.make()
-      const held = yield* handingOut
-      const client = yield* connect(held.handler, { extensions: [extension], keepalive: false })
-      const server = yield* held.connection
+      const handler = yield* handingOut
+      const client = yield* connect(handler.handler, { extensions: [extension], keepalive: false })
+      const server = yield* handler.connection
       const inflating = Effect.gen(function*() {
         while ((yield* extension.stats).inflaters === 0) yield* Effect.yieldNow
       })

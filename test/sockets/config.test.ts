@@ -120,7 +120,7 @@ describe("a server with options from environment variables", () => {
         const error = yield* Effect.flip(open(server, { headers }))
         assert.deepInclude(error, { _tag: "HandshakeRejected", status })
       }
-      // A request that never ends: the head alone may take as long as that.
+      // A request that never ends: handshakeTimeout limits its head.
       const slow = yield* rawConnect(server.address._tag === "Tcp" ? server.address.port : 0)
       slow.write("GET / HTTP/1.1\r\n")
       assert.match((yield* slow.ended).toString("latin1"), /^HTTP\/1.1 408 /)

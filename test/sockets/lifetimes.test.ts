@@ -13,7 +13,7 @@ import { ways } from "../support/serverKinds.ts"
 import { connect, idle } from "../support/serving.ts"
 
 /** Records acquisitions and releases in order. */
-const makeDiary = () => {
+const makeJournal = () => {
   const lines: Array<string> = []
   const acquire = (name: string, releasing: Effect.Effect<unknown> = Effect.void) =>
     Effect.acquireRelease(
@@ -29,25 +29,25 @@ for (const [way, serveBy] of Object.entries(ways)) {
   describe(`${way}: resources of decide`, () => {
     it.live("live until the connection and its handler have ended, and outlive those of the handler", () =>
       Effect.gen(function*() {
-        const diary = makeDiary()
+        const journal = makeJournal()
         const goOn = Latch.makeUnsafe()
         const port = yield* serveBy(
           Effect.gen(function*() {
-            yield* diary.acquire("handler's")
+            yield* journal.acquire("handler's")
             yield* idle
-            diary.lines.push("the connection has ended")
+            journal.lines.push("the connection has ended")
             yield* goOn.await
           }),
-          { decide: () => Effect.as(diary.acquire("decide's"), Handshake.accept()), keepalive: false }
+          { decide: () => Effect.as(journal.acquire("decide's"), Handshake.accept()), keepalive: false }
         )
         const peer = yield* rawHandshake(port)
-        yield* diary.until("acquire handler's")
+        yield* journal.until("acquire handler's")
         peer.socket.destroy()
-        yield* diary.until("the connection has ended")
-        assert.notInclude(diary.lines, "release decide's")
+        yield* journal.until("the connection has ended")
+        assert.notInclude(journal.lines, "release decide's")
         goOn.openUnsafe()
-        yield* diary.until("release decide's")
-        assert.deepStrictEqual(diary.lines, [
+        yield* journal.until("release decide's")
+        assert.deepStrictEqual(journal.lines, [
           "acquire decide's",
           "acquire handler's",
           "the connection has ended",
@@ -66,51 +66,51 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.deepStrictEqual(yield* Deferred.await(exit), Exit.die("lost"))
       }))
 
-    const refusals: Record<string, readonly [number, Effect.Effect<Handshake.Decision, Handshake.Reject>]> = {
+    const rejections: Record<string, readonly [number, Effect.Effect<Handshake.Decision, Handshake.Reject>]> = {
       "a rejection": [401, Effect.succeed(Handshake.reject({ status: 401 }))],
       "a failure": [403, Effect.fail(Handshake.reject({ status: 403 }))],
       "a defect": [500, Effect.die("lost")],
       "an invalid decision": [500, Effect.succeed(Handshake.accept({ protocol: "not offered" }))],
       "handshakeTimeout": [503, Effect.never]
     }
-    for (const [name, [status, decision]] of Object.entries(refusals)) {
+    for (const [name, [status, decision]] of Object.entries(rejections)) {
       it.effect(`close after ${name}, and do not delay the response`, () =>
         Effect.gen(function*() {
-          const diary = makeDiary()
+          const journal = makeJournal()
           const goOn = Latch.makeUnsafe()
           const port = yield* serveBy(idle, {
-            decide: () => Effect.andThen(diary.acquire("decide's", goOn.await), decision)
+            decide: () => Effect.andThen(journal.acquire("decide's", goOn.await), decision)
           })
           const peer = yield* rawConnect(port)
           peer.write(requestText())
-          yield* diary.until("acquire decide's")
+          yield* journal.until("acquire decide's")
           if (decision === Effect.never) yield* TestClock.adjust("10 seconds")
           assert.strictEqual(statusOf(yield* peer.ended), status)
-          assert.deepStrictEqual(diary.lines, ["acquire decide's"])
+          assert.deepStrictEqual(journal.lines, ["acquire decide's"])
           goOn.openUnsafe()
-          yield* diary.until("release decide's")
+          yield* journal.until("release decide's")
         }))
     }
 
     it.live("close when the client is reset during the decision", () =>
       Effect.gen(function*() {
-        const diary = makeDiary()
+        const journal = makeJournal()
         const port = yield* serveBy(idle, {
-          decide: () => Effect.andThen(diary.acquire("decide's"), Effect.never)
+          decide: () => Effect.andThen(journal.acquire("decide's"), Effect.never)
         })
         const peer = yield* rawConnect(port)
         peer.write(requestText())
-        yield* diary.until("acquire decide's")
+        yield* journal.until("acquire decide's")
         peer.socket.resetAndDestroy()
-        yield* diary.until("release decide's")
+        yield* journal.until("release decide's")
       }))
 
     it.live("keep a rejected request counted toward maxConnections until they are released", () =>
       Effect.gen(function*() {
-        const diary = makeDiary()
+        const journal = makeJournal()
         const goOn = Latch.makeUnsafe()
         const port = yield* serveBy(idle, {
-          decide: () => Effect.as(diary.acquire("decide's", goOn.await), Handshake.reject({ status: 401 })),
+          decide: () => Effect.as(journal.acquire("decide's", goOn.await), Handshake.reject({ status: 401 })),
           maxConnections: 1
         })
         const ask = Effect.scoped(Effect.gen(function*() {
@@ -121,21 +121,21 @@ for (const [way, serveBy] of Object.entries(ways)) {
         assert.strictEqual(yield* ask, 401)
         assert.strictEqual(yield* ask, 503)
         goOn.openUnsafe()
-        yield* diary.until("release decide's")
+        yield* journal.until("release decide's")
         yield* Effect.repeat(ask, { until: (status) => status === 401 })
       }))
 
     it.live("close before the server has stopped", () =>
       Effect.gen(function*() {
-        const diary = makeDiary()
+        const journal = makeJournal()
         const scope = yield* Scope.make()
         const port = yield* Scope.provide(
-          serveBy(idle, { decide: () => Effect.as(diary.acquire("decide's", Effect.yieldNow), Handshake.accept()) }),
+          serveBy(idle, { decide: () => Effect.as(journal.acquire("decide's", Effect.yieldNow), Handshake.accept()) }),
           scope
         )
         yield* connect(`ws://127.0.0.1:${port}`)
         yield* Scope.close(scope, Exit.void)
-        assert.deepStrictEqual(diary.lines, ["acquire decide's", "release decide's"])
+        assert.deepStrictEqual(journal.lines, ["acquire decide's", "release decide's"])
       }))
 
     it.live("can include a connection to another server, which forwards its rejection to the client", () =>
@@ -191,7 +191,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
 
 class Resource extends Context.Service<Resource, { readonly isOpen: () => boolean }>()("test/Resource") {}
 
-/** A resource, and whether it is open. */
+/** A resource that tells whether it is open. */
 const makeResource = () => {
   let open = 0
   const acquire = Effect.acquireRelease(
@@ -204,7 +204,7 @@ const makeResource = () => {
   return { acquire, isOpen: () => open > 0 }
 }
 
-/** Says, for each message, whether its resource is open. */
+/** A handler that replies to each message whether its resource is open. */
 const inspecting = Effect.gen(function*() {
   const connection = yield* Connection.Connection
   const resource = yield* Resource
@@ -285,19 +285,19 @@ describe("resources of a route's middleware", () => {
 
   it.live("outlive the resources of decide", () =>
     Effect.gen(function*() {
-      const diary = makeDiary()
-      const middleware = HttpRouter.middleware((route) => Effect.andThen(diary.acquire("middleware's"), route))
+      const journal = makeJournal()
+      const middleware = HttpRouter.middleware((route) => Effect.andThen(journal.acquire("middleware's"), route))
       const { url } = yield* application(
         HttpRouter.add(
           "GET",
           "/",
-          WebSocketServer.upgrade(idle, { decide: () => Effect.as(diary.acquire("decide's"), Handshake.accept()) })
+          WebSocketServer.upgrade(idle, { decide: () => Effect.as(journal.acquire("decide's"), Handshake.accept()) })
         ).pipe(Layer.provide(middleware.layer))
       )
       const client = yield* connect(url)
       yield* client.close()
-      yield* diary.until("release middleware's")
-      assert.deepStrictEqual(diary.lines, [
+      yield* journal.until("release middleware's")
+      assert.deepStrictEqual(journal.lines, [
         "acquire middleware's",
         "acquire decide's",
         "release decide's",
@@ -307,20 +307,20 @@ describe("resources of a route's middleware", () => {
 
   it.live("close if the handler ends before the application has the response", () =>
     Effect.gen(function*() {
-      const diary = makeDiary()
+      const journal = makeJournal()
       const middleware = HttpRouter.middleware((route) =>
-        diary.acquire("middleware's").pipe(
+        journal.acquire("middleware's").pipe(
           Effect.andThen(route),
-          Effect.tap(() => diary.until("handler is over"))
+          Effect.tap(() => journal.until("handler is over"))
         )
       )
-      const handler = Effect.ensuring(Effect.void, Effect.sync(() => void diary.lines.push("handler is over")))
+      const handler = Effect.ensuring(Effect.void, Effect.sync(() => void journal.lines.push("handler is over")))
       const { url } = yield* application(
         HttpRouter.add("GET", "/", WebSocketServer.upgrade(handler)).pipe(Layer.provide(middleware.layer))
       )
       const client = yield* connect(url)
       yield* client.closed
-      yield* diary.until("release middleware's")
+      yield* journal.until("release middleware's")
     }))
 
   it.live("live as long as the connection even if the middleware fails after the 101", () =>
@@ -343,10 +343,10 @@ describe("resources of a route's middleware", () => {
 
   it.live("differ from those in the Scope of the application, which a route may have in its context", () =>
     Effect.gen(function*() {
-      const diary = makeDiary()
+      const journal = makeJournal()
       const routes = HttpRouter.use((router) =>
         Effect.gen(function*() {
-          yield* diary.acquire("application's")
+          yield* journal.acquire("application's")
           const scope = yield* Effect.scope
           yield* router.add("GET", "/", Scope.provide(WebSocketServer.upgrade(idle), scope))
         })
@@ -355,7 +355,7 @@ describe("resources of a route's middleware", () => {
       const client = yield* connect(url)
       yield* client.close()
       yield* (yield* connect(url)).close()
-      assert.deepStrictEqual(diary.lines, ["acquire application's"])
+      assert.deepStrictEqual(journal.lines, ["acquire application's"])
     }))
 })
 
@@ -382,10 +382,10 @@ for (const [way, serveBy] of Object.entries(ways)) {
     for (const [how, end] of Object.entries(ends)) {
       it.effect(`ends immediately when the client ${how}, if it has read nothing`, () =>
         Effect.gen(function*() {
-          const diary = makeDiary()
+          const journal = makeJournal()
           const port = yield* serveBy(
             Effect.gen(function*() {
-              yield* diary.acquire("a place in the room")
+              yield* journal.acquire("a place in the room")
               yield* (yield* Connection.Connection).send("snapshot")
               return yield* Effect.never
             }),
@@ -394,7 +394,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
           const peer = yield* rawHandshake(port)
           yield* peer.untilFrames(1)
           end(peer)
-          yield* diary.until("release a place in the room")
+          yield* journal.until("release a place in the room")
         }))
     }
 
@@ -508,20 +508,20 @@ describe("a handler", () => {
 
   it.effect("does not delay the end of a test in memory if it never ends", () =>
     Effect.gen(function*() {
-      const diary = makeDiary()
-      const handler = Effect.andThen(diary.acquire("its own"), Effect.never)
-      yield* Effect.scoped(Effect.andThen(connect("ws://in.memory"), diary.until("acquire its own"))).pipe(
-        Effect.andThen(diary.until("release its own")),
+      const journal = makeJournal()
+      const handler = Effect.andThen(journal.acquire("its own"), Effect.never)
+      yield* Effect.scoped(Effect.andThen(connect("ws://in.memory"), journal.until("acquire its own"))).pipe(
+        Effect.andThen(journal.until("release its own")),
         Effect.andThen(Effect.asVoid(connect("ws://in.memory"))),
         Effect.provide(WebSocketServer.serve(handler).pipe(Layer.provideMerge(Testing.layer())))
       )
-      assert.strictEqual(diary.lines.filter((line) => line === "release its own").length, 2)
+      assert.strictEqual(journal.lines.filter((line) => line === "release its own").length, 2)
     }))
 
   it.effect("ends immediately if its client was reset during the start of extensions", () =>
     Effect.gen(function*() {
       const goOn = Latch.makeUnsafe()
-      const diary = makeDiary()
+      const journal = makeJournal()
       const slow: Extension.Extension = {
         name: "x-slow",
         reservedBits: 0,
@@ -532,13 +532,13 @@ describe("a handler", () => {
         }),
         confirm: () => "unused"
       }
-      const server = yield* serve(Effect.andThen(diary.acquire("its own"), Effect.never), {
+      const server = yield* serve(Effect.andThen(journal.acquire("its own"), Effect.never), {
         serve: { extensions: [slow], keepalive: false }
       })
       const peer = yield* rawHandshake(server.port, { "Sec-WebSocket-Extensions": "x-slow" })
       peer.socket.resetAndDestroy()
       for (let i = 0; i < 20; i++) yield* turn
       goOn.openUnsafe()
-      yield* diary.until("release its own")
+      yield* journal.until("release its own")
     }))
 })

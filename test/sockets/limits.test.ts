@@ -111,7 +111,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
               for (; taken < total; taken++) {
                 most = Math.max(most, (yield* connection.stats).unreadAmount)
                 yield* connection.receive
-                // The event loop turns: the socket is read if it may be.
+                // A turn of the event loop, in which Node reads the socket unless it is paused.
                 yield* Effect.promise(() => new Promise(setImmediate))
               }
               yield* Deferred.succeed(done, undefined)
@@ -122,7 +122,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
           peer.write(Buffer.alloc(message.length * total, message))
           yield* Deferred.await(done)
           assert.isAtLeast(most, inboundHighWaterMark)
-          // What Node reads at a time, and the frame that is not complete.
+          // One read of Node, and the incomplete frame.
           assert.isAtMost(most, inboundHighWaterMark + 64 * 1024 + size + 1024)
         }),
       20_000
@@ -234,25 +234,25 @@ for (const [way, serveBy] of Object.entries(ways)) {
 
     it.live("maxConnections: counts undecided requests, and connections until they end", () =>
       Effect.gen(function*() {
-        const asked = yield* Deferred.make<void>()
-        const go = yield* Deferred.make<void>()
+        const deciding = yield* Deferred.make<void>()
+        const proceed = yield* Deferred.make<void>()
         let decisions = 0
         const port = yield* serveBy(Effect.flatMap(Connection.Connection, ({ closed }) => closed), {
           maxConnections: 2,
           decide: () =>
-            Effect.suspend(() => ++decisions === 2 ? Deferred.succeed(asked, undefined) : Effect.void).pipe(
-              Effect.andThen(Deferred.await(go)),
+            Effect.suspend(() => ++decisions === 2 ? Deferred.succeed(deciding, undefined) : Effect.void).pipe(
+              Effect.andThen(Deferred.await(proceed)),
               Effect.as(Handshake.accept())
             )
         })
         const undecided = [yield* request(port), yield* request(port)]
-        yield* Deferred.await(asked)
-        const refused = yield* ask(port)
-        assert.strictEqual(refused.status, 503)
-        assert.match(refused.head, /\r\nretry-after: ([5-9]|1[0-5])\r\n/i)
-        yield* refused.ended
+        yield* Deferred.await(deciding)
+        const rejected = yield* ask(port)
+        assert.strictEqual(rejected.status, 503)
+        assert.match(rejected.head, /\r\nretry-after: ([5-9]|1[0-5])\r\n/i)
+        yield* rejected.ended
         assert.strictEqual(decisions, 2)
-        yield* Deferred.succeed(go, undefined)
+        yield* Deferred.succeed(proceed, undefined)
         assert.deepStrictEqual((yield* Effect.all(undecided.map(({ head }) => head))).map(statusOf), [101, 101])
         assert.strictEqual((yield* ask(port)).status, 503)
         undecided[0].socket.resetAndDestroy()
@@ -261,7 +261,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
 
     it.live("maxConnections: stops counting clients that leave before the decision or are rejected", () =>
       Effect.gen(function*() {
-        const asked = yield* Deferred.make<void>()
+        const deciding = yield* Deferred.make<void>()
         const interrupted = yield* Deferred.make<void>()
         let decisions = 0
         const port = yield* serveBy(Effect.flatMap(Connection.Connection, ({ closed }) => closed), {
@@ -269,7 +269,7 @@ for (const [way, serveBy] of Object.entries(ways)) {
           decide: () => {
             switch (++decisions) {
               case 1:
-                return Effect.andThen(Deferred.succeed(asked, undefined), Effect.never).pipe(
+                return Effect.andThen(Deferred.succeed(deciding, undefined), Effect.never).pipe(
                   Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
                 )
               case 2:
@@ -279,10 +279,10 @@ for (const [way, serveBy] of Object.entries(ways)) {
             }
           }
         })
-        const gone = yield* request(port)
-        yield* Deferred.await(asked)
+        const leaving = yield* request(port)
+        yield* Deferred.await(deciding)
         assert.strictEqual((yield* ask(port)).status, 503)
-        gone.socket.resetAndDestroy()
+        leaving.socket.resetAndDestroy()
         yield* Deferred.await(interrupted)
         const statusWhenFree = Effect.repeat(Effect.map(ask(port), ({ status }) => status), {
           until: (status) => status !== 503
@@ -304,13 +304,13 @@ for (const [way, serveBy] of Object.entries(ways)) {
     for (const [seconds, handshakeTimeout] of [[10, undefined], [3, "3 seconds"]] as const) {
       it.effect(`handshakeTimeout: interrupts a decision after ${seconds} seconds`, () =>
         Effect.gen(function*() {
-          const asked = yield* Deferred.make<void>()
+          const deciding = yield* Deferred.make<void>()
           const port = yield* serveBy(Effect.void, {
             ...handshakeTimeout === undefined ? {} : { handshakeTimeout },
-            decide: () => Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
+            decide: () => Effect.andThen(Deferred.succeed(deciding, undefined), Effect.never)
           })
           const peer = yield* request(port)
-          yield* Deferred.await(asked)
+          yield* Deferred.await(deciding)
           yield* TestClock.adjust(seconds * 1000 - 1)
           assert.strictEqual(peer.received().length, 0)
           yield* TestClock.adjust(1)
@@ -320,15 +320,15 @@ for (const [way, serveBy] of Object.entries(ways)) {
 
     it.effect("handshakeTimeout: includes the start of extensions after the decision", () =>
       Effect.gen(function*() {
-        const asked = yield* Deferred.make<void>()
-        const begun = yield* Deferred.make<void>()
+        const deciding = yield* Deferred.make<void>()
+        const started = yield* Deferred.make<void>()
         const slow: Extension.Extension = {
           name: "x-slow",
           reservedBits: 0,
           offers: [[]],
           accept: () => ({
             parameters: [],
-            open: Effect.andThen(Deferred.succeed(begun, undefined), Effect.never)
+            open: Effect.andThen(Deferred.succeed(started, undefined), Effect.never)
           }),
           confirm: () => "is for a server"
         }
@@ -336,15 +336,15 @@ for (const [way, serveBy] of Object.entries(ways)) {
           handshakeTimeout: "6 seconds",
           extensions: [slow],
           decide: () =>
-            Deferred.succeed(asked, undefined).pipe(
+            Deferred.succeed(deciding, undefined).pipe(
               Effect.andThen(Effect.sleep("4 seconds")),
               Effect.as(Handshake.accept())
             )
         })
         const peer = yield* request(port, undefined, { "Sec-WebSocket-Extensions": "x-slow" })
-        yield* Deferred.await(asked)
+        yield* Deferred.await(deciding)
         yield* TestClock.adjust("4 seconds")
-        yield* Deferred.await(begun)
+        yield* Deferred.await(started)
         yield* TestClock.adjust("2 seconds")
         yield* peer.ended
       }))

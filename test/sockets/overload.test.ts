@@ -42,10 +42,10 @@ describe("limits on connections and handshakes", () => {
       })
       const open = yield* Effect.replicateEffect(rawHandshake(server.port), 3)
       for (let i = 0; i < 5; i++) {
-        const refused = yield* ask(server.port)
-        assert.strictEqual(refused.status, 503)
-        assert.match(refused.head, retryAfter)
-        yield* refused.ended
+        const rejected = yield* ask(server.port)
+        assert.strictEqual(rejected.status, 503)
+        assert.match(rejected.head, retryAfter)
+        yield* rejected.ended
       }
       assert.strictEqual(decisions, 3)
       for (const peer of open) {
@@ -132,7 +132,7 @@ describe("limits on connections and handshakes", () => {
           let cut = false
           peer.socket.on("end", () => (cut = true)).on("error", () => (cut = true))
           peer.write(secure ? Buffer.from("160301", "hex") : "GET / HTT")
-          // It has been accepted once a later one has been answered.
+          // The server accepts connections in order: once a later one has a response, it has accepted this one.
           yield* Effect.scoped(WebSocketClient.connect(server.url.replace("127.0.0.1", "localhost"), {
             tls: { ca: tls.cert },
             closeTimeout: 0
@@ -252,7 +252,7 @@ describe("isolation of connections", () => {
       const before = yield* round
       yield* Effect.replicateEffect(round, 4)
       const after = yield* round
-      // Of each of 1,500, which take more than 5 KiB while they are there, not even one.
+      // Less than 1 KiB for each of 1,500 connections, which take more than 5 KiB while they are open.
       assert.isBelow(after - before, 1_500 * 1024)
     }), 60_000)
 })

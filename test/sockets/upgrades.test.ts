@@ -28,7 +28,7 @@ import { eventually, openSockets } from "../support/resources.ts"
 import { type Options, ways } from "../support/serverKinds.ts"
 import { echo, idle } from "../support/serving.ts"
 
-// -- servers that answer upgrade requests in every way --------------------------
+// -- servers that respond to upgrade requests in each way --------------------------
 
 const late = Effect.delay(Effect.succeed(HttpServerResponse.text("late", { status: 403 })), 20)
 
@@ -59,7 +59,7 @@ const app = <E>(effect: Effect.Effect<HttpServerResponse.HttpServerResponse, E, 
 
 type Answering = Effect.Effect<Pick<Application, "port">, unknown, Scope.Scope>
 
-const refusals: Readonly<Record<string, Answering>> = {
+const rejections: Readonly<Record<string, Answering>> = {
   "a server that rejects": serve(idle, { serve: { decide: rejecting } }),
   "a server that rejects late": serve(idle, { serve: { decide: rejectingLate } }),
   "a server that decides too late": serve(idle, { handshakeTimeout: 20, serve: { decide: () => Effect.never } }),
@@ -99,16 +99,16 @@ const refusals: Readonly<Record<string, Answering>> = {
   "a plain application that answers late": app(late)
 }
 
-// -- clients that go in every way ------------------------------------------------
+// -- clients that leave in each way ------------------------------------------------
 
-const goes: Readonly<Record<string, (socket: Net.Socket) => void>> = {
+const waysToLeave: Readonly<Record<string, (socket: Net.Socket) => void>> = {
   "ends its side": (socket) => socket.end(),
   "is reset": (socket) => socket.resetAndDestroy(),
   "reads the response to its end": () => {}
 }
 
 /** Requests an upgrade, sends `more` bytes after a while, and leaves. Suspends until the socket is closed. */
-const visit = (port: number, more: number, go: (socket: Net.Socket) => void) =>
+const visit = (port: number, more: number, leave: (socket: Net.Socket) => void) =>
   new Promise<void>((resolve) => {
     const socket = Net.connect({ port, host: "127.0.0.1" })
     socket.on("error", () => {})
@@ -117,25 +117,25 @@ const visit = (port: number, more: number, go: (socket: Net.Socket) => void) =>
     socket.write(requestText({ Origin: "http://127.0.0.1" }))
     setTimeout(() => {
       if (more > 0) socket.write(Buffer.alloc(more))
-      setTimeout(() => go(socket), 5)
+      setTimeout(() => leave(socket), 5)
     }, 5)
   })
 
 const descriptors = () => process.platform === "linux" ? readdirSync("/proc/self/fd").length : 0
 
 describe("a rejected upgrade leaves no socket", () => {
-  for (const [name, answering] of Object.entries(refusals)) {
+  for (const [name, answering] of Object.entries(rejections)) {
     it.live(name, () =>
       Effect.gen(function*() {
         const scope = yield* Scope.make()
         const { port } = yield* Scope.provide(answering, scope)
         const [sockets, files] = [openSockets(), descriptors()]
-        const visits = Object.values(goes).flatMap((go) =>
-          [0, 1, 100, 100_000].flatMap((more) => Array.from({ length: 5 }, () => visit(port, more, go)))
+        const visits = Object.values(waysToLeave).flatMap((leave) =>
+          [0, 1, 100, 100_000].flatMap((more) => Array.from({ length: 5 }, () => visit(port, more, leave)))
         )
         yield* Effect.promise(() => Promise.all(visits))
         yield* eventually(() => openSockets() <= sockets && descriptors() <= files)
-        // It waits for its sockets.
+        // Closing the server waits for its sockets.
         yield* Scope.close(scope, yield* Effect.exit(Effect.void))
       }), 15_000)
   }
@@ -159,19 +159,19 @@ describe("a rejected upgrade leaves no socket", () => {
 for (const [name, way] of Object.entries(ways)) {
   describe(`a decision of ${name}`, () => {
     const pending = Effect.gen(function*() {
-      const asked = yield* Deferred.make<void>()
+      const deciding = yield* Deferred.make<void>()
       const answer = yield* Deferred.make<Handshake.Decision>()
       const interrupted = yield* Deferred.make<void>()
       const handled = yield* Ref.make(0)
       const port = yield* way(Effect.andThen(Ref.update(handled, (n) => n + 1), echo), {
         decide: () =>
-          Effect.andThen(Deferred.succeed(asked, undefined), Deferred.await(answer)).pipe(
+          Effect.andThen(Deferred.succeed(deciding, undefined), Deferred.await(answer)).pipe(
             Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
           )
       })
       const peer = yield* rawConnect(port)
       peer.write(requestText())
-      yield* Deferred.await(asked)
+      yield* Deferred.await(deciding)
       return { answer, handled, interrupted: Deferred.await(interrupted), peer }
     })
 
@@ -182,7 +182,7 @@ for (const [name, way] of Object.entries(ways)) {
             const { handled, interrupted, peer } = yield* pending
             peer.write(Buffer.alloc(more))
             yield* eventually(() => peer.socket.writableLength === 0)
-            goes[how](peer.socket)
+            waysToLeave[how](peer.socket)
             yield* interrupted
             assert.strictEqual(yield* Ref.get(handled), 0)
           }))
@@ -216,19 +216,19 @@ for (const [name, way] of Object.entries(ways)) {
 
 it.live("a request to a route without a decision gets 503 when the application closes", () =>
   Effect.gen(function*() {
-    const asked = yield* Deferred.make<void>()
-    const decide = () => Effect.andThen(Deferred.succeed(asked, undefined), Effect.never)
+    const deciding = yield* Deferred.make<void>()
+    const decide = () => Effect.andThen(Deferred.succeed(deciding, undefined), Effect.never)
     const { close, port } = yield* application(route({ decide, handshakeTimeout: "1 hour" }))
     const peer = yield* rawConnect(port)
     peer.write(requestText())
-    yield* Deferred.await(asked)
+    yield* Deferred.await(deciding)
     yield* close
     const head = (yield* peer.ended).toString("latin1")
     assert.match(head, /^HTTP\/1.1 503 /)
     assert.match(head, /retry-after: /i)
   }))
 
-// -- after a request was refused ---------------------------------------------------------
+// -- after a rejection ---------------------------------------------------------
 
 describe("a long rejection", () => {
   const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
@@ -270,7 +270,7 @@ describe("a long rejection", () => {
   }
 })
 
-// -- requests that do not come --------------------------------------------------------------
+// -- incomplete requests --------------------------------------------------------------
 
 describe("an incomplete request is closed after handshakeTimeout", () => {
   const tls = {
@@ -287,7 +287,7 @@ describe("an incomplete request is closed after handshakeTimeout", () => {
       ),
       rawSocket
     )
-  /** Writes what is there of a request, and waits until the server has begun to wait for the rest. */
+  /** Writes a part of a request, and suspends until the server waits for the rest. */
   const begin = (peer: RawSocket, server: WebSocketServer.WebSocketServer, text: string) =>
     Effect.andThen(
       Effect.sync(() => peer.write(text)),
@@ -348,7 +348,7 @@ describe("an incomplete request is closed after handshakeTimeout", () => {
     }))
 })
 
-// -- a process that was blocked -------------------------------------------------------------
+// -- a blocked process -------------------------------------------------------------
 
 const block = (millis: number) =>
   Effect.sync(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis))
@@ -362,7 +362,7 @@ describe("time during which the process was blocked", () => {
     Effect.gen(function*() {
       const server = yield* serve(idle, { handshakeTimeout: 200, serve: accepting })
       const peer = yield* rawConnect(server.port)
-      // Its connection has been accepted when a later one is open.
+      // The server accepts connections in order: once a later one is open, it has accepted this one.
       yield* Effect.scoped(WebSocketClient.connect(server.url))
       peer.write(requestText())
       yield* block(900)
@@ -392,7 +392,7 @@ describe("time during which the process was blocked", () => {
       }
       const server = yield* serve(idle, { handshakeTimeout: 400, tls, serve: accepting })
       const relayed = yield* rawConnect(server.port)
-      // The beginning of a handshake that takes several round trips.
+      // The start of a handshake of several round trips.
       const client = Tls.connect({ socket: relayed.socket, ca: tls.cert, servername: "localhost" })
       yield* Effect.addFinalizer(() => Effect.sync(() => client.destroy()))
       const peer = rawSocket(client)
@@ -404,20 +404,20 @@ describe("time during which the process was blocked", () => {
   it.live("does not count toward the timeout of a decision", () =>
     Effect.gen(function*() {
       for (const [name, way] of Object.entries(ways)) {
-        const asked = yield* Deferred.make<void>()
+        const deciding = yield* Deferred.make<void>()
         const port = yield* way(idle, {
           handshakeTimeout: 200,
           decide: () =>
-            Deferred.succeed(asked, undefined).pipe(
+            Deferred.succeed(deciding, undefined).pipe(
               Effect.andThen(Effect.sleep(100)),
-              // The answer of a database, which is in the kernel when the deadline has passed.
+              // The response of a database, which is in the kernel when the timeout has passed.
               Effect.andThen(Effect.sleep(10)),
               Effect.as(Handshake.accept())
             )
         })
         const peer = yield* rawConnect(port)
         peer.write(requestText())
-        yield* Deferred.await(asked)
+        yield* Deferred.await(deciding)
         yield* Effect.sleep(1)
         yield* block(500)
         assert.strictEqual(yield* status(peer), "101", name)

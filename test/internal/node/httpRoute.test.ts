@@ -37,7 +37,7 @@ const watched = Effect.map(Deferred.make<ConnectionError.ConnectionClosed>(), (e
 const ws = <R>(handler: Effect.Effect<unknown, unknown, R>, options?: WebSocketServer.ServeOptions) =>
   HttpRouter.add("GET", "/ws", WebSocketServer.upgrade(handler, options))
 
-const refused = (url: string, options?: WebSocketClient.ConnectOptions) =>
+const rejected = (url: string, options?: WebSocketClient.ConnectOptions) =>
   Effect.scoped(Effect.map(
     Effect.flip(connect(url, options)),
     (error) => error._tag === "HandshakeRejected" ? error : assert.fail(`${error._tag}: ${error.message}`)
@@ -97,7 +97,7 @@ describe("a route", () => {
       )
       const connection = yield* connect(`${url}/rooms/blue`, { headers: { authorization: "Ada" } })
       assert.strictEqual(contentOf(yield* connection.receive), "Ada at blue, /rooms/blue, /rooms/blue")
-      const rejection = yield* refused(`${url}/rooms/blue`)
+      const rejection = yield* rejected(`${url}/rooms/blue`)
       assert.deepStrictEqual([rejection.status, rejection.body], [401, "who are you?"])
     }))
 
@@ -122,10 +122,10 @@ describe("a route", () => {
       const connection = yield* connect(`${url}/ws?name=Grace`)
       assert.strictEqual(connection.responseHeaders["x-accepted"], "yes")
       assert.strictEqual(contentOf(yield* connection.receive), "Grace")
-      assert.strictEqual((yield* refused(`${url}/ws?forbidden`)).status, 403)
-      const rejection = yield* refused(`${url}/ws`)
+      assert.strictEqual((yield* rejected(`${url}/ws?forbidden`)).status, 403)
+      const rejection = yield* rejected(`${url}/ws`)
       assert.deepStrictEqual([rejection.status, rejection.body], [402, "no name"])
-      assert.strictEqual((yield* refused(`${url}/ws?bytes`)).body, "hi")
+      assert.strictEqual((yield* rejected(`${url}/ws?bytes`)).body, "hi")
       const peer = yield* rawConnect(port)
       peer.write(requestText({}, "GET /ws HTTP/1.1"))
       const head = (yield* peer.ended).toString("latin1")
@@ -140,7 +140,10 @@ describe("a route", () => {
       const plain = yield* get(port, "/ws")
       assert.deepStrictEqual([plain.status, plain.headers.get("upgrade")], [426, "websocket"])
       assert.match(plain.body, /Upgrade/)
-      assert.strictEqual((yield* refused(`${url}/ws`, { headers: { Origin: "http://elsewhere.example" } })).status, 403)
+      assert.strictEqual(
+        (yield* rejected(`${url}/ws`, { headers: { Origin: "http://elsewhere.example" } })).status,
+        403
+      )
       const peer = yield* rawConnect(port)
       peer.write(requestText({ "Sec-WebSocket-Version": "8" }, "GET /ws HTTP/1.1"))
       const { head } = splitHead(yield* peer.until((received) => received.includes(headEnd)))
@@ -294,7 +297,7 @@ describe("data right after the request", () => {
           }),
           () => Effect.callback<void>((resume) => void server.close(() => resume(Effect.void)))
         )
-        assert.strictEqual((yield* refused(`ws://127.0.0.1:${port}/`)).status, 503)
+        assert.strictEqual((yield* rejected(`ws://127.0.0.1:${port}/`)).status, 503)
       }))
     }))
 })
@@ -302,7 +305,7 @@ describe("data right after the request", () => {
 describe("a client that is reset", () => {
   it.live("interrupts the decision", () =>
     Effect.gen(function*() {
-      const asked = yield* Deferred.make<void>()
+      const deciding = yield* Deferred.make<void>()
       const interrupted = yield* Deferred.make<void>()
       const { port, url } = yield* application(Layer.merge(
         HttpRouter.add(
@@ -310,7 +313,7 @@ describe("a client that is reset", () => {
           "/slow",
           WebSocketServer.upgrade(echo, {
             decide: () =>
-              Deferred.succeed(asked, undefined).pipe(
+              Deferred.succeed(deciding, undefined).pipe(
                 Effect.andThen(Effect.never),
                 Effect.onInterrupt(() => Deferred.succeed(interrupted, undefined))
               )
@@ -320,7 +323,7 @@ describe("a client that is reset", () => {
       ))
       const peer = yield* rawConnect(port)
       peer.write(requestText({}, "GET /slow HTTP/1.1"))
-      yield* Deferred.await(asked)
+      yield* Deferred.await(deciding)
       peer.socket.resetAndDestroy()
       yield* Deferred.await(interrupted)
       yield* connect(`${url}/ws`)
@@ -328,17 +331,17 @@ describe("a client that is reset", () => {
 
   it.live("gets no connection, nor does a client that has ended its side", () =>
     Effect.gen(function*() {
-      const asked = yield* Deferred.make<Net.Socket>()
+      const deciding = yield* Deferred.make<Net.Socket>()
       const decided = yield* Deferred.make<void>()
       const opened = yield* Ref.make(0)
       const upgrade = WebSocketServer.upgrade(Ref.update(opened, (n) => n + 1), {
         decide: () => Effect.as(Deferred.await(decided), Handshake.accept())
       })
       const { port } = yield* application(HttpRouter.add("GET", "/ws", (request) =>
-        Effect.andThen(Deferred.succeed(asked, (request.source as Http.IncomingMessage).socket), upgrade)))
+        Effect.andThen(Deferred.succeed(deciding, (request.source as Http.IncomingMessage).socket), upgrade)))
       const peer = yield* rawConnect(port)
       peer.write(requestText({}, "GET /ws HTTP/1.1"))
-      const socket = yield* Deferred.await(asked)
+      const socket = yield* Deferred.await(deciding)
       peer.socket.end()
       yield* eventually(() =>
         socket.readableEnded
@@ -366,10 +369,10 @@ describe("a client that is reset", () => {
 
   it.live("affects no other connection and leaves no handler, after any part of the request and a message", () =>
     Effect.gen(function*() {
-      const begun = yield* Ref.make(0)
+      const started = yield* Ref.make(0)
       const ends = yield* Ref.make<ReadonlyArray<string | undefined>>([])
       const { port, url } = yield* application(ws(Effect.gen(function*() {
-        yield* Ref.update(begun, (n) => n + 1)
+        yield* Ref.update(started, (n) => n + 1)
         const connection = yield* Connection.Connection
         yield* Effect.exit(Stream.runForEach(connection.messages, connection.send))
         const { cause } = yield* connection.closed
@@ -390,7 +393,7 @@ describe("a client that is reset", () => {
       yield* connection.send("still here")
       assert.strictEqual(contentOf(yield* connection.receive), "still here")
       yield* Effect.repeat(
-        Effect.delay(Effect.all([Ref.get(begun), Ref.get(ends)]), 1),
+        Effect.delay(Effect.all([Ref.get(started), Ref.get(ends)]), 1),
         { until: ([count, ended]) => ended.length === count - 1 }
       )
       for (const tag of yield* Ref.get(ends)) assert.include(["TransportError", "UnexpectedEof"], tag)
@@ -413,7 +416,7 @@ describe("a client that is reset", () => {
 })
 
 describe("another upgrade listener of the server", () => {
-  /** Echoes at a path, and leaves all other sockets alone. */
+  /** Echoes at a path, and ignores all other sockets. */
   const listenAt = (path: string, server: Http.Server) => {
     const other = new WsServer({ noServer: true })
     server.on("upgrade", (request, socket, head) => {
@@ -441,7 +444,7 @@ describe("another upgrade listener of the server", () => {
         const theirs = yield* echoes(`${url}/hmr`)
         yield* echoes(`${url}/ws`)
         assert.strictEqual((yield* get(port, "/hmr")).status, 426)
-        // The application closes its own connections, and waits for theirs.
+        // The application closes its own connections, and waits for those of the listener.
         const closing = yield* Effect.forkScoped(close)
         yield* Effect.repeat(Effect.yieldNow, { while: () => server.listening })
         yield* theirs.send("still")
@@ -474,7 +477,7 @@ describe("an application that closes", () => {
       const { close, port } = yield* application(
         ws(Effect.never, { shutdownClose: { code: 4000, reason: "bye" }, shutdownTimeout: 50 })
       )
-      // A peer that never answers the close frame.
+      // A peer that never replies to the close frame.
       const peer = yield* rawConnect(port)
       peer.write(requestText({}, "GET /ws HTTP/1.1"))
       yield* peer.until((received) => received.includes(headEnd))
@@ -486,8 +489,8 @@ describe("an application that closes", () => {
 
   it.live("rejects a request without a decision", () =>
     Effect.gen(function*() {
-      const asked = yield* Deferred.make<void>()
-      const go = yield* Deferred.make<void>()
+      const deciding = yield* Deferred.make<void>()
+      const proceed = yield* Deferred.make<void>()
       const server = WebSocketServer.prepareServer(Http.createServer())
       const { close, url } = yield* application(
         HttpRouter.add(
@@ -495,16 +498,19 @@ describe("an application that closes", () => {
           "/ws",
           WebSocketServer.upgrade(echo, {
             decide: () =>
-              Effect.as(Effect.andThen(Deferred.succeed(asked, undefined), Deferred.await(go)), Handshake.accept())
+              Effect.as(
+                Effect.andThen(Deferred.succeed(deciding, undefined), Deferred.await(proceed)),
+                Handshake.accept()
+              )
           })
         ),
         () => server
       )
-      const client = yield* Effect.forkScoped(refused(`${url}/ws`))
-      yield* Deferred.await(asked)
+      const client = yield* Effect.forkScoped(rejected(`${url}/ws`))
+      yield* Deferred.await(deciding)
       const closing = yield* Effect.forkScoped(close)
       yield* Effect.repeat(Effect.yieldNow, { while: () => server.listening })
-      yield* Deferred.succeed(go, undefined)
+      yield* Deferred.succeed(proceed, undefined)
       assert.strictEqual((yield* Fiber.join(client)).status, 503)
       yield* Fiber.join(closing)
     }))

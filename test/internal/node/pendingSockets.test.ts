@@ -46,7 +46,7 @@ describe("PendingSockets", () => {
       assert.deepStrictEqual(destroyed(), [false, false, false, false, false])
       newcomers.add(sockets[3])
       assert.deepStrictEqual(destroyed(), [false, true, false, false, false])
-      // One that has closed makes room itself.
+      // A closed socket no longer counts.
       sockets[2].destroy()
       yield* settle
       newcomers.add(sockets[4])

@@ -11,7 +11,7 @@ import { eventually } from "../../support/resources.ts"
 
 const idle = Effect.flatMap(Connection.Connection, ({ closed }) => closed)
 
-/** A decision that suspends until it is told, and reports its interruption. */
+/** A decision that suspends until `answer` is completed, and reports its interruption. */
 const pendingDecision = () => {
   const state = { interrupted: false }
   const answer = Deferred.makeUnsafe<Handshake.Decision>()
