@@ -104,6 +104,14 @@ describe("accept (RFC 7692 §7.1)", () => {
     })
   }
 
+  it("accepts each window of 8 to 15 bits in both directions (§7.1.2)", () => {
+    for (let bits = 8; bits <= 15; bits++) {
+      const offer = parameters(`server_max_window_bits=${bits}; client_max_window_bits=${bits}`)
+      const accepted = Negotiation.accept({}, offer)
+      assert.deepStrictEqual([accepted?.sending.windowBits, accepted?.receiving.windowBits], [bits, bits])
+    }
+  })
+
   it("sends as the server's parameters say, and receives as the client's say", () => {
     const accepted = Negotiation.accept(
       { clientNoContextTakeover: true },
