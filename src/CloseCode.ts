@@ -1,8 +1,8 @@
 /**
- * Close codes (RFC 6455 §7.4): a name for every code in the IANA registry, and
- * which codes may cross the wire.
+ * Close codes (RFC 6455 §7.4): the names of the IANA registry, and the codes that
+ * a close frame may have.
  *
- * **Example** (Saying why)
+ * **Example** (Close with a reason)
  *
  * ```ts
  * import { CloseCode, type Connection } from "effect-ws"
@@ -25,9 +25,8 @@ export interface Registration {
   readonly name: string
   readonly description: string
   /**
-   * Whether the code may stand in a close frame. The codes that may not
-   * (1004, 1005, 1006, 1015) are reserved, or describe what an endpoint saw
-   * locally (RFC 6455 §7.4.1).
+   * Whether a close frame may have the code. 1004 is reserved; 1005, 1006 and 1015
+   * describe what an endpoint saw (RFC 6455 §7.4.1).
    */
   readonly onWire: boolean
 }
@@ -57,8 +56,8 @@ export const GoingAway = 1001
 export const ProtocolError = 1002
 
 /**
- * The peer sent a kind of data that cannot be accepted, such as binary where
- * only text is understood.
+ * The peer sent data of a type that the endpoint does not accept, such as binary
+ * instead of text.
  *
  * @category codes
  * @since 0.1.0
@@ -66,7 +65,7 @@ export const ProtocolError = 1002
 export const UnsupportedData = 1003
 
 /**
- * The close frame held no code. Never on the wire.
+ * The close frame had no code. Never sent.
  *
  * @category codes
  * @since 0.1.0
@@ -74,7 +73,7 @@ export const UnsupportedData = 1003
 export const NoStatusReceived = 1005
 
 /**
- * The connection was cut without a close frame. Never on the wire.
+ * The connection ended without a close frame. Never sent.
  *
  * @category codes
  * @since 0.1.0
@@ -82,7 +81,7 @@ export const NoStatusReceived = 1005
 export const AbnormalClosure = 1006
 
 /**
- * A message's data does not fit its type, such as text that is not UTF-8.
+ * The data of a message does not match its type, such as text that is not UTF-8.
  *
  * @category codes
  * @since 0.1.0
@@ -90,7 +89,7 @@ export const AbnormalClosure = 1006
 export const InvalidPayloadData = 1007
 
 /**
- * A message breaks a policy, when no other code is more exact.
+ * A message breaks a policy, and no other code is more specific.
  *
  * @category codes
  * @since 0.1.0
@@ -122,7 +121,7 @@ export const MandatoryExtension = 1010
 export const InternalError = 1011
 
 /**
- * The service restarts: come back after a random delay of 5 to 30 seconds.
+ * The service restarts. Reconnect after a random delay of 5 to 30 seconds.
  *
  * @category codes
  * @since 0.1.0
@@ -130,7 +129,7 @@ export const InternalError = 1011
 export const ServiceRestart = 1012
 
 /**
- * The service is overloaded: try another address, or later.
+ * The service is overloaded. Connect to another address, or later.
  *
  * @category codes
  * @since 0.1.0
@@ -138,7 +137,7 @@ export const ServiceRestart = 1012
 export const TryAgainLater = 1013
 
 /**
- * A gateway got an invalid answer from the server behind it.
+ * A gateway received an invalid response from its upstream server.
  *
  * @category codes
  * @since 0.1.0
@@ -146,7 +145,7 @@ export const TryAgainLater = 1013
 export const BadGateway = 1014
 
 /**
- * The TLS handshake failed. Never on the wire.
+ * The TLS handshake failed. Never sent.
  *
  * @category codes
  * @since 0.1.0
@@ -154,7 +153,7 @@ export const BadGateway = 1014
 export const TlsHandshake = 1015
 
 /**
- * The endpoint must be authorized: HTTP's 401, for WebSockets.
+ * The endpoint is not authorized, like 401 in HTTP.
  *
  * @category codes
  * @since 0.1.0
@@ -162,7 +161,7 @@ export const TlsHandshake = 1015
 export const Unauthorized = 3000
 
 /**
- * The endpoint is authorized, but not for this: HTTP's 403, for WebSockets.
+ * The endpoint is authorized, but not for this action, like 403 in HTTP.
  *
  * @category codes
  * @since 0.1.0
@@ -170,7 +169,7 @@ export const Unauthorized = 3000
 export const Forbidden = 3003
 
 /**
- * The endpoint took too long: HTTP's 408, for WebSockets.
+ * The endpoint took too long, like 408 in HTTP.
  *
  * @category codes
  * @since 0.1.0
@@ -213,9 +212,9 @@ export const registry: ReadonlyArray<Registration> = [
 ]
 
 /**
- * Whether a code may stand in a close frame, sent or received: a registered
- * code that is not reserved for local use, or any code from 3000 to 4999, which
- * libraries and applications own (RFC 6455 §7.4.2).
+ * Returns whether a close frame may have a code: a registered code that is not for
+ * local use, or a code from 3000 to 4999, the range of libraries and applications
+ * (RFC 6455 §7.4.2).
  *
  * **Example** (Codes that may be sent)
  *
@@ -238,9 +237,8 @@ export const isSendable = (code: number): boolean =>
   )
 
 /**
- * Whether a connection that closed with this code ended as it was meant to:
- * 1000, 1001, or a close frame without a code (1005), which is what a browser's
- * `close()` sends.
+ * Returns whether a code means a normal closure: 1000, 1001, or a close frame
+ * without a code (1005), as `close()` in a browser sends.
  *
  * @category predicates
  * @since 0.1.0
@@ -249,7 +247,7 @@ export const isNormal = (code: number): boolean =>
   code === NormalClosure || code === GoingAway || code === NoStatusReceived
 
 /**
- * The name of a code: its registered name, or the range that it belongs to.
+ * Returns the registered name of a code, or the name of its range.
  *
  * **Example** (Names)
  *

@@ -1,6 +1,6 @@
 /**
- * What a peer can do wrong on an open connection: one tagged error for each
- * rule, with the facts as fields, and the close code that answers it.
+ * Violations by the peer of an open connection: a tagged error for each rule, with
+ * the facts as fields and the close code to answer with.
  *
  * ```text
  * ProtocolError
@@ -20,18 +20,18 @@
  * │  ├─ InvalidUtf8
  * │  ├─ MessageTooLarge
  * │  └─ TooManyFragments
- * ├─ InvalidExtensionData   an extension cannot decode it (§9)
+ * ├─ InvalidExtensionData   data that an extension cannot decode (§9)
  * └─ CloseFrameError     a close frame that §5.5.1 does not allow
  *    ├─ CloseFrameTooShort
  *    ├─ InvalidCloseCode
  *    └─ InvalidUtf8
  * ```
  *
- * Each has a `message` that says what happened and what to change. On a
- * connection they are the `cause` of `ConnectionClosed`; a decoder or collector
- * of your own answers them.
+ * Each error has a `message` that says what the peer did and what to change. A
+ * connection has it as the `cause` of `ConnectionClosed`; a decoder or a collector
+ * returns it.
  *
- * **Example** (What a decoder says of a frame that is too large)
+ * **Example** (The error of a frame that is too large)
  *
  * ```ts
  * import { Frame, ProtocolError } from "effect-ws"
@@ -53,8 +53,8 @@ import * as CloseCode from "./CloseCode.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * A reserved bit was set that no negotiated extension claims (RFC 6455 §5.2).
- * `reserved` holds the three bits, RSV1 as 4, RSV2 as 2, RSV3 as 1.
+ * A frame has a reserved bit that no negotiated extension uses (RFC 6455 §5.2).
+ * `reserved` has all three bits: RSV1 as 4, RSV2 as 2, RSV3 as 1.
  *
  * @category frame errors
  * @since 0.1.0
@@ -71,7 +71,7 @@ export class ReservedBits extends Data.TaggedError("ReservedBits")<{
 }
 
 /**
- * An opcode that RFC 6455 §5.2 reserves: 3 to 7, or 11 to 15.
+ * A frame has a reserved opcode: 3 to 7, or 11 to 15 (RFC 6455 §5.2).
  *
  * @category frame errors
  * @since 0.1.0
@@ -109,7 +109,7 @@ export class MaskedFrame extends Data.TaggedError("MaskedFrame")<{}> {
 }
 
 /**
- * A control frame without FIN (RFC 6455 §5.5).
+ * A control frame has no FIN bit (RFC 6455 §5.5).
  *
  * @category frame errors
  * @since 0.1.0
@@ -123,7 +123,7 @@ export class FragmentedControlFrame extends Data.TaggedError("FragmentedControlF
 }
 
 /**
- * A control frame that declares more than 125 bytes (RFC 6455 §5.5).
+ * A control frame is longer than 125 bytes (RFC 6455 §5.5).
  *
  * @category frame errors
  * @since 0.1.0
@@ -132,12 +132,12 @@ export class ControlFrameTooLong extends Data.TaggedError("ControlFrameTooLong")
   readonly opcode: number
 }> {
   override get message(): string {
-    return `the peer sent a control frame (opcode ${this.opcode}) of more than 125 bytes, the most that one may carry`
+    return `the peer sent a control frame (opcode ${this.opcode}) of more than 125 bytes, the maximum`
   }
 }
 
 /**
- * A length in more bytes than it needs (RFC 6455 §5.2: "the minimal number of
+ * A length takes more bytes than it needs (RFC 6455 §5.2: "the minimal number of
  * bytes MUST be used").
  *
  * @category frame errors
@@ -153,8 +153,8 @@ export class NonMinimalLength extends Data.TaggedError("NonMinimalLength")<{
 }
 
 /**
- * A 64-bit length with the top bit set, or above 2^53 - 1, which no program
- * here can count to (RFC 6455 §5.2).
+ * A 64-bit length has its top bit set (RFC 6455 §5.2), or is above 2^53 - 1, the
+ * largest exact number.
  *
  * @category frame errors
  * @since 0.1.0
@@ -168,7 +168,7 @@ export class LengthOutOfRange extends Data.TaggedError("LengthOutOfRange")<{
 }
 
 /**
- * A frame that declares more bytes than the limit. Nothing was allocated for it.
+ * A frame is longer than the limit. Found in the header, before any allocation.
  *
  * @category frame errors
  * @since 0.1.0
@@ -176,12 +176,12 @@ export class LengthOutOfRange extends Data.TaggedError("LengthOutOfRange")<{
 export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
   /** The declared payload length, in bytes. */
   readonly length: number
-  /** The most that a frame may declare, in bytes. */
+  /** The maximum payload length, in bytes. */
   readonly limit: number
 }> {
   override get message(): string {
     return `the peer sent a frame of ${this.length} bytes, over the limit of ${this.limit}; ` +
-      `raise maxFrameSize, or have the peer send less`
+      `raise maxFrameSize of the decoder or the codec, or have the peer send less`
   }
 }
 
@@ -207,35 +207,34 @@ export type FrameError =
 // -----------------------------------------------------------------------------
 
 /**
- * A continuation frame with no message to continue (RFC 6455 §5.4).
+ * A continuation frame arrives outside a message (RFC 6455 §5.4).
  *
  * @category message errors
  * @since 0.1.0
  */
 export class UnexpectedContinuation extends Data.TaggedError("UnexpectedContinuation")<{}> {
   override get message(): string {
-    return "the peer sent a continuation frame, but no message was begun"
+    return "the peer sent a continuation frame, but no message has begun"
   }
 }
 
 /**
- * A new message began before the last fragment of the one before it (RFC 6455
- * §5.4).
+ * A message begins before the last fragment of the previous one (RFC 6455 §5.4).
  *
  * @category message errors
  * @since 0.1.0
  */
 export class UnfinishedMessage extends Data.TaggedError("UnfinishedMessage")<{
-  /** The opcode of the frame that came too early. */
+  /** The opcode of the frame that begins the new message. */
   readonly opcode: number
 }> {
   override get message(): string {
-    return `the peer began a new message (opcode ${this.opcode}) before it had finished the fragmented one`
+    return `the peer began a new message (opcode ${this.opcode}) before the last fragment of the previous one`
   }
 }
 
 /**
- * Text, or the reason in a close frame, that is not UTF-8 (RFC 6455 §8.1).
+ * A text message, or the reason of a close frame, is not UTF-8 (RFC 6455 §8.1).
  *
  * @category message errors
  * @since 0.1.0
@@ -243,9 +242,8 @@ export class UnfinishedMessage extends Data.TaggedError("UnfinishedMessage")<{
 export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
   readonly where: "text message" | "close reason"
   /**
-   * The index, in bytes from the start of the message or reason, at which no
-   * valid UTF-8 can go on. Where the text merely ends inside a code point, its
-   * length.
+   * The index of the first invalid byte in the message or reason. If the text ends
+   * inside a code point, its length.
    */
   readonly offset: number
 }> {
@@ -255,16 +253,16 @@ export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
 }
 
 /**
- * A message over the limit. Checked on the length that each frame declares,
- * before its payload is kept, and on the sum over all fragments.
+ * A message is larger than the limit. Found in the header of the fragment that
+ * exceeds it, before any allocation.
  *
  * @category message errors
  * @since 0.1.0
  */
 export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
-  /** The size that the message would have had so far, in bytes. */
+  /** The size of the message, with the fragment that exceeds the limit, in bytes. */
   readonly size: number
-  /** The most that it may hold, in bytes; of a compressed message, on the wire, if that is where it is too large. */
+  /** The maximum size, in bytes. If a compressed message is too large on the wire, its limit there. */
   readonly limit: number
 }> {
   override get message(): string {
@@ -274,7 +272,7 @@ export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
 }
 
 /**
- * A message in more fragments than the limit.
+ * A message has more fragments than the limit.
  *
  * @category message errors
  * @since 0.1.0
@@ -306,7 +304,7 @@ export type MessageError =
 // -----------------------------------------------------------------------------
 
 /**
- * Data that an extension cannot make sense of.
+ * An extension cannot decode the data of a message.
  *
  * @category extension errors
  * @since 0.1.0
@@ -326,19 +324,19 @@ export class InvalidExtensionData extends Data.TaggedError("InvalidExtensionData
 // -----------------------------------------------------------------------------
 
 /**
- * A close frame with one byte: a code takes two (RFC 6455 §5.5.1).
+ * A close frame has one byte: a code takes two (RFC 6455 §5.5.1).
  *
  * @category close frame errors
  * @since 0.1.0
  */
 export class CloseFrameTooShort extends Data.TaggedError("CloseFrameTooShort")<{}> {
   override get message(): string {
-    return "the peer sent a close frame of one byte; it is empty, or begins with a code of two bytes"
+    return "the peer sent a close frame of one byte; expected none, or a code of two bytes"
   }
 }
 
 /**
- * A close frame with a code that may not be on the wire (RFC 6455 §7.4).
+ * A close frame has a code that must not be sent (RFC 6455 §7.4).
  *
  * @category close frame errors
  * @since 0.1.0
@@ -347,7 +345,7 @@ export class InvalidCloseCode extends Data.TaggedError("InvalidCloseCode")<{
   readonly code: number
 }> {
   override get message(): string {
-    return `${this.code} (${CloseCode.nameOf(this.code)}) may not stand in a close frame; ` +
+    return `${this.code} (${CloseCode.nameOf(this.code)}) must not be sent in a close frame; ` +
       `use 1000 to 1003, 1007 to 1014, or 3000 to 4999`
   }
 }
@@ -365,7 +363,7 @@ export type CloseFrameError = CloseFrameTooShort | InvalidCloseCode | InvalidUtf
 // -----------------------------------------------------------------------------
 
 /**
- * Everything a peer can do wrong on an open connection.
+ * All violations by the peer of an open connection.
  *
  * @category models
  * @since 0.1.0
@@ -373,7 +371,7 @@ export type CloseFrameError = CloseFrameTooShort | InvalidCloseCode | InvalidUtf
 export type ProtocolError = FrameError | MessageError | InvalidExtensionData | CloseFrameError
 
 /**
- * The close code that answers an error (RFC 6455 §7.4.1).
+ * Returns the close code to answer an error with (RFC 6455 §7.4.1).
  *
  * @category accessors
  * @since 0.1.0
@@ -387,7 +385,7 @@ export const closeCode = (error: ProtocolError): number => {
     case "MessageTooLarge":
       return CloseCode.MessageTooBig
     case "LengthOutOfRange":
-      // With the top bit set it is no length at all; below that it is one, and too big.
+      // RFC 6455 §5.2 forbids the top bit. Without it, the length is valid, but too large.
       return error.length >= 2n ** 63n ? CloseCode.ProtocolError : CloseCode.MessageTooBig
     case "TooManyFragments":
       return CloseCode.PolicyViolation

@@ -44,7 +44,7 @@ const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCo
   [
     new ProtocolError.ControlFrameTooLong({ opcode: 10 }),
     1002,
-    "the peer sent a control frame (opcode 10) of more than 125 bytes, the most that one may carry"
+    "the peer sent a control frame (opcode 10) of more than 125 bytes, the maximum"
   ],
   [
     new ProtocolError.NonMinimalLength({ length: 125, bits: 16 }),
@@ -74,17 +74,17 @@ const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCo
   [
     new ProtocolError.FrameTooLarge({ length: 1001, limit: 1000 }),
     1009,
-    "the peer sent a frame of 1001 bytes, over the limit of 1000; raise maxFrameSize, or have the peer send less"
+    "the peer sent a frame of 1001 bytes, over the limit of 1000; raise maxFrameSize of the decoder or the codec, or have the peer send less"
   ],
   [
     new ProtocolError.UnexpectedContinuation(),
     1002,
-    "the peer sent a continuation frame, but no message was begun"
+    "the peer sent a continuation frame, but no message has begun"
   ],
   [
     new ProtocolError.UnfinishedMessage({ opcode: 2 }),
     1002,
-    "the peer began a new message (opcode 2) before it had finished the fragmented one"
+    "the peer began a new message (opcode 2) before the last fragment of the previous one"
   ],
   [
     new ProtocolError.InvalidUtf8({ where: "text message", offset: 12 }),
@@ -114,17 +114,17 @@ const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCo
   [
     new ProtocolError.CloseFrameTooShort(),
     1002,
-    "the peer sent a close frame of one byte; it is empty, or begins with a code of two bytes"
+    "the peer sent a close frame of one byte; expected none, or a code of two bytes"
   ],
   [
     new ProtocolError.InvalidCloseCode({ code: 1005 }),
     1002,
-    `1005 (NoStatusReceived) may not stand in a close frame; ${usable}`
+    `1005 (NoStatusReceived) must not be sent in a close frame; ${usable}`
   ],
   [
     new ProtocolError.InvalidCloseCode({ code: 2000 }),
     1002,
-    `2000 (Unassigned) may not stand in a close frame; ${usable}`
+    `2000 (Unassigned) must not be sent in a close frame; ${usable}`
   ]
 ]
 

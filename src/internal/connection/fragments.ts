@@ -13,24 +13,24 @@ import { payloadOf } from "./input.ts"
 
 const encoder = new TextEncoder()
 
-/** Makes the frames of one message, as its fragments come. */
+/** Makes the frames of one message, fragment by fragment. */
 export class FragmentEncoder {
   private opcode: typeof Opcode.Text | typeof Opcode.Binary | undefined
-  /** The first half of a surrogate pair that was cut in two: it can only be encoded with the second. */
+  /** The first half of a surrogate pair that the end of a fragment divides: it is encoded with the second half. */
   private highSurrogate = ""
-
+  /** Whether the last fragment was encoded. */
   private final = false
 
   get begun(): boolean {
     return this.opcode !== undefined
   }
 
-  /** Whether there is nothing to be ended: no message was begun, or its last fragment was known. */
+  /** Whether no frame is needed to end the message: it did not begin, or its last frame was made. */
   get ended(): boolean {
     return !this.begun || this.final
   }
 
-  /** The frame of the next fragment, which ends the message if it is known to be the last. */
+  /** Returns the frame of the next fragment. With `fin`, it ends the message. */
   next(given: string | Uint8Array, fin = false): Frame | UnexpectedFragment | InvalidInput {
     const fragment = payloadOf("fragment", given)
     if (fragment instanceof InvalidInput) return fragment
@@ -44,7 +44,7 @@ export class FragmentEncoder {
     return new Frame(opcode, typeof fragment === "string" ? this.encode(fragment, fin) : fragment, fin)
   }
 
-  /** The frame that ends the message. */
+  /** Returns the frame that ends the message. */
   end(): Frame {
     return continuation(this.highSurrogate)
   }
@@ -57,16 +57,18 @@ export class FragmentEncoder {
   }
 }
 
-/** A source may use the memory of an element again when it is pulled. */
+/** A copy of an element: a source may reuse its memory when it is pulled. */
 const ownElement = (element: string | Uint8Array): string | Uint8Array => {
   const payload = payloadOf("fragment", element)
   return typeof payload === "string" || payload instanceof InvalidInput ? element : payload.slice()
 }
 
 /**
- * Runs `send` for each element, in order, and tells it which one is the last, if
- * the source ends behind it without waiting. No element waits for the next: the
- * source is pulled first, and if it suspends, the element is sent meanwhile.
+ * Calls `send` with each element in order, and with whether it is the last one, if
+ * the source ends behind it without suspending.
+ *
+ * The source is pulled before an element is sent. If it suspends, the element is
+ * sent meanwhile.
  */
 export const forEachFragment = <E, R, E2>(
   source: Stream.Stream<string | Uint8Array, E, R>,
@@ -90,7 +92,7 @@ export const forEachFragment = <E, R, E2>(
 const hasEnded = (pulled: Exit.Exit<unknown, unknown>): boolean =>
   Exit.isFailure(pulled) && Pull.isDoneCause(pulled.cause)
 
-/** The message that begins with `first`, as a stream of what its fragments hold. */
+/** The message that begins with `first`, as a stream of the payloads of its fragments. */
 export const decodeFragments = (inbox: ReceiveQueue, first: Frame, token: object): Fragments => {
   let unread: Frame | undefined = first
   let ended = false
@@ -100,7 +102,7 @@ export const decodeFragments = (inbox: ReceiveQueue, first: Frame, token: object
     return frame
   })
   const following = inbox.readFragment(token, Effect.fail)
-  // Nothing is taken before the last step, so that to interrupt it takes nothing away.
+  // The last step of a pull removes a fragment, so an interrupted pull removes none.
   const pull = Effect.suspend((): Effect.Effect<
     readonly [Uint8Array],
     ConnectionClosed | MessageSkipped | Cause.Done

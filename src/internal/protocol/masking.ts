@@ -1,11 +1,11 @@
 /**
  * Masking (RFC 6455 §5.3): octet i of the payload is XORed with octet i mod 4 of
- * the key. A key is held as an int32 whose low byte is octet 0, as it would be
- * read from the wire by a little-endian machine.
+ * the key. A key is an int32 whose low byte is octet 0: the number that a
+ * little-endian machine reads from the wire.
  *
- * A few bytes are XORed one by one, some more word by word. From about a
- * kilobyte on a WebAssembly kernel that takes sixteen bytes at a time is faster,
- * even though it has to be given a copy: five times, at 16 KiB.
+ * Short payloads are XORed byte by byte, longer ones word by word. Above 768 bytes,
+ * a WebAssembly kernel XORs sixteen bytes at a time. Although the bytes are copied
+ * into its memory, it is five times as fast at 16 KiB.
  */
 
 import { fillRandom } from "#platform"
@@ -13,7 +13,7 @@ import { fillRandom } from "#platform"
 /** Below this many bytes, setting up a word view costs more than it saves. */
 const wordWiseFrom = 48
 
-/** Below this many bytes, copying into the kernel's memory and out of it costs more than it saves. */
+/** Below this many bytes, copying to the kernel's memory and back costs more than it saves. */
 const kernelFrom = 768
 
 const keyBytes = new Uint8Array(4)
@@ -52,7 +52,7 @@ const xorWords = (words: Int32Array, word: number): void => {
 // The kernel
 // -----------------------------------------------------------------------------
 
-/** What the kernel takes at a time. */
+/** The size of the kernel's memory, in bytes. */
 const kernelSize = 64 * 1024
 
 /** local.get 0, local.get 0, v128.load, local.get 3, v128.xor, v128.store */
@@ -100,7 +100,7 @@ interface Kernel {
   readonly xor: (at: number, end: number, word: number) => void
 }
 
-/** As much of the global as is used here; the types of Node leave it to those of browsers. */
+/** The part of the global that this module uses: the types of Node do not declare it. */
 declare const WebAssembly: {
   readonly Module: new(bytes: Uint8Array) => object
   readonly Instance: new(
@@ -108,7 +108,7 @@ declare const WebAssembly: {
   ) => { readonly exports: { readonly m: { readonly buffer: ArrayBuffer }; readonly x: Kernel["xor"] } }
 }
 
-/** Undefined where there is no WebAssembly (`node --jitless`) or no SIMD; the words do, then. */
+/** Undefined without WebAssembly (`node --jitless`) or SIMD: then all payloads are XORed word by word. */
 const kernel: Kernel | undefined = (() => {
   try {
     const { m, x } = new WebAssembly.Instance(new WebAssembly.Module(kernelModule())).exports
@@ -118,7 +118,7 @@ const kernel: Kernel | undefined = (() => {
   }
 })()
 
-/** XORs `source[start, end)` into `target` at `at`; they may be the same. The phase is that of the first octet. */
+/** Writes `source[start, end)`, XORed with a rotated key, to `target` at `at`. Both may be the same array. */
 const xorWithKernel = (
   { memory, xor }: Kernel,
   target: Uint8Array,
@@ -137,12 +137,12 @@ const xorWithKernel = (
 }
 
 // -----------------------------------------------------------------------------
-// What others use
+// Payloads
 // -----------------------------------------------------------------------------
 
 /**
- * XORs `bytes[start, end)` in place. `phase` is the index, in the payload, of
- * the octet at `start`, so that a payload can be masked piece by piece.
+ * XORs `bytes[start, end)` in place. `phase` is the index in the payload of the
+ * octet at `start`: a payload can be masked in parts.
  */
 export const maskInPlace = (bytes: Uint8Array, start: number, end: number, key: number, phase: number): void => {
   const size = end - start
@@ -160,8 +160,8 @@ export const maskInPlace = (bytes: Uint8Array, start: number, end: number, key: 
 }
 
 /**
- * Copies `source[start, end)` to `target` at `at`, XORed. `phase` is the index,
- * in the payload, of the octet at `start`.
+ * Copies `source[start, end)`, XORed, to `target` at `at`. `phase` is the index in
+ * the payload of the octet at `start`.
  */
 export const maskInto = (
   target: Uint8Array,

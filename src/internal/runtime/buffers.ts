@@ -1,17 +1,17 @@
-/** Bytes that arrive in pieces and are wanted whole. */
+/** Memory for received bytes, which may be retained for a long time. */
 import { allocateUnpooled, markUntransferable } from "#platform"
 
 export { maxBytes, maxTextBytes } from "#platform"
 
 const blockSize = 16 * 1024
 
-/** A buffer of this size or less may be held on to for the sake of a few bytes. */
+/** A view of a few bytes may retain a buffer of at most this size. */
 const smallBuffer = 8 * 1024
 
 /**
- * Whether `size` bytes of a buffer may be kept as a view: the buffer is small,
- * or the view is at least half of it. Otherwise they are copied, so that a few
- * bytes do not hold on to a whole socket read of 64 KiB.
+ * Whether a view of `size` bytes may retain its buffer: the buffer is small, or the
+ * view is at least half of it. If not, the bytes must be copied, so that a few of
+ * them do not retain a socket read of 64 KiB.
  */
 export const canRetainView = (size: number, buffer: ArrayBufferLike): boolean =>
   buffer.byteLength <= smallBuffer || size * 2 >= buffer.byteLength
@@ -23,18 +23,18 @@ const allocateShared = (size: number): ArrayBuffer => {
   return buffer
 }
 
-/** No bytes, for all who have none. */
+/** An empty array, shared. */
 export const emptyBytes: Uint8Array = new Uint8Array(allocateShared(0))
 
 let pool = allocateShared(smallBuffer)
 let poolAt = 0
 
-/** Whether room of this size is a part of a block, of which others have parts too. */
+/** Whether an allocation of this size is part of a shared block. */
 const isPooled = (size: number): boolean => size > 0 && size <= smallBuffer / 2
 
 /**
- * Room for bytes that may be kept for long, with anything in it. Not from Node's
- * own pool, which is 64 KiB in newer versions, and stays for the sake of any of them.
+ * Allocates uninitialized memory that may be retained for a long time. Small arrays
+ * share blocks of 8 KiB; a view of Node's own pool would retain 64 KiB.
  */
 export const allocate = (size: number): Uint8Array => {
   if (!isPooled(size)) return allocateUnpooled(size)
@@ -43,21 +43,21 @@ export const allocate = (size: number): Uint8Array => {
     poolAt = 0
   }
   const room = new Uint8Array(pool, poolAt, size)
-  // The next begins at a whole word.
+  // Allocations are aligned to words.
   poolAt += (size + 7) & ~7
   return room
 }
 
 /**
- * What `roomFor` gave, or a copy that holds on to nothing else: for as long as a
- * peer can have it kept, since what others share a block with is up to peers too.
+ * Returns an allocated array that shares memory with no other: itself, or a copy.
+ * For bytes that a peer can make this process retain as long as it likes.
  */
 export const detach = (bytes: Uint8Array): Uint8Array => isPooled(bytes.length) ? bytes.slice() : bytes
 
 /**
- * Room for `size` bytes, of which the first `used` of `bytes` are some: that
- * itself, or more of it, up to twice `size`, and to `limit`, which is what it
- * will be in the end.
+ * Returns an array of at least `size` bytes that begins with the first `used` of
+ * `bytes`: `bytes` itself, or a larger copy. A copy has up to twice `size` bytes, and
+ * at most `limit`.
  */
 export const ensureCapacity = (bytes: Uint8Array, used: number, size: number, limit: number): Uint8Array => {
   if (size <= bytes.length) return bytes
@@ -67,9 +67,9 @@ export const ensureCapacity = (bytes: Uint8Array, used: number, size: number, li
 }
 
 /**
- * Collects pieces. A piece that is most of its buffer is kept as a view; small
- * ones are copied together into blocks, so that a message sent a byte at a time
- * costs a little more than its bytes, and not an object a byte.
+ * Joins arrays of bytes. An array that is most of its buffer is kept as a view.
+ * Small arrays are copied into blocks, so that a message sent one byte at a time
+ * takes little more memory than its bytes.
  */
 export class ByteBuilder {
   private readonly parts: Array<Uint8Array> = []
@@ -97,7 +97,7 @@ export class ByteBuilder {
     }
   }
 
-  /** All pieces in one array; the collection is spent after this. */
+  /** Returns all bytes in one array. The builder must not be used after this. */
   concat(): Uint8Array {
     this.sealBlock()
     if (this.parts.length === 1) return this.parts[0]
