@@ -28,7 +28,7 @@ const Echo = WebSocketServer.serve(
 const inMemory = (options?: Testing.LayerOptions) => Echo.pipe(Layer.provideMerge(Testing.layer(options)))
 
 describe("a server and its clients", () => {
-  it.effect("do the whole handshake", () =>
+  it.effect("a client and the server do the full handshake", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/chat?a=b", {
         protocols: ["v2", "v1"],
@@ -48,7 +48,7 @@ describe("a server and its clients", () => {
       assert.strictEqual(links.length, 1)
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("take wss for what it says", () =>
+  it.effect("both ends consider a wss URL encrypted", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("wss://anywhere/", {
         headers: { Origin: "https://anywhere" }
@@ -59,7 +59,7 @@ describe("a server and its clients", () => {
       assert.deepStrictEqual([connection.request.secure, there.request.secure], [true, true])
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("refuse and are refused", () =>
+  it.effect("the server rejects requests, and the client gets the response", () =>
     Effect.gen(function*() {
       const refused = yield* Effect.flip(WebSocketClient.connect("ws://anywhere/here?token=no"))
       assert.deepInclude(refused, { _tag: "HandshakeRejected", status: 401, body: "who?" })
@@ -67,7 +67,7 @@ describe("a server and its clients", () => {
       assert.deepInclude(elsewhere, { _tag: "HandshakeRejected", status: 404 })
     }).pipe(Effect.provide(inMemory({ path: "/here" }))))
 
-  it.effect("redirect and are redirected, over a link each", () =>
+  it.effect("a redirect leads to a second link", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/here?moved", { maxRedirects: 1 })
       assert.deepStrictEqual([connection.request.host, connection.request.secure], ["elsewhere", true])
@@ -77,7 +77,7 @@ describe("a server and its clients", () => {
       assert.strictEqual(links.length, 2)
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("meet here, however the client would go elsewhere", () =>
+  it.effect("a client connects in memory whatever its agent, proxy or socketPath is", () =>
     Effect.gen(function*() {
       for (const options of [{ socketPath: "/nowhere.sock" }, { agent: new Agent() }]) {
         const connection = yield* WebSocketClient.connect("ws://anywhere/", options)
@@ -86,7 +86,7 @@ describe("a server and its clients", () => {
       }
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("are served until the layer goes", () =>
+  it.effect("closing the layer closes its connections", () =>
     Effect.gen(function*() {
       const connection = yield* Effect.provide(
         Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), (opened) => Effect.as(opened.send("x"), opened)),
@@ -95,7 +95,7 @@ describe("a server and its clients", () => {
       assert.strictEqual((yield* connection.closed).code, 1001)
     }))
 
-  it.effect("have a handshake that can take too long, and a network that can fail", () =>
+  it.effect("a handshake can time out, and the network can reset it", () =>
     Effect.gen(function*() {
       const connecting = yield* Effect.forkChild(Effect.flip(WebSocketClient.connect("ws://anywhere/")))
       yield* Testing.settle
@@ -103,7 +103,7 @@ describe("a server and its clients", () => {
       assert.deepInclude(yield* Fiber.join(connecting), { _tag: "HandshakeTimeout" })
     }).pipe(Effect.provide(inMemory({ link: { toServer: { latency: "1 minute" } } }))))
 
-  it.effect("carry more than fits into the network at once", () =>
+  it.effect("messages larger than the high-water mark of the link arrive", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/")
       const large = new Uint8Array(500_000).fill(7)
@@ -111,7 +111,7 @@ describe("a server and its clients", () => {
       assert.deepStrictEqual((yield* connection.receive).bytes, large)
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("notice when the network is cut", () =>
+  it.effect("a connection fails when its link is reset", () =>
     Effect.gen(function*() {
       const connection = yield* WebSocketClient.connect("ws://anywhere/")
       const [link] = yield* Effect.flatMap(Testing.Network, (network) => network.links)
@@ -123,7 +123,7 @@ describe("a server and its clients", () => {
 })
 
 describe("a link", () => {
-  it.effect("takes its time, in order, each way its own", () =>
+  it.effect("delays bytes by the latency of their direction, in order", () =>
     Effect.gen(function*() {
       const { client, server } = yield* Testing.makePair({
         link: { toServer: { latency: "3 seconds" }, toClient: { latency: "1 second" } }
@@ -152,7 +152,7 @@ describe("a link", () => {
       assert.isTrue((yield* Fiber.join(closing)).clean)
     }))
 
-  it.effect("gives what was written at once in pieces", () =>
+  it.effect("chunkSize splits a write into several reads", () =>
     Effect.gen(function*() {
       const { connection, link, peer } = yield* Testing.makeConnection({
         role: "client",
@@ -165,13 +165,13 @@ describe("a link", () => {
       assert.strictEqual(link.client.bufferedAmount(), 0)
     }))
 
-  it.effect("is not made with pieces of nothing", () =>
+  it.effect("dies with InvalidOption if chunkSize is 0", () =>
     Effect.gen(function*() {
       const defect = yield* Testing.makeLink({ toServer: { chunkSize: 0 } }).pipe(Effect.catchDefect(Effect.succeed))
       assert.deepInclude(defect, { _tag: "InvalidOption", option: "chunkSize" })
     }))
 
-  it.effect("breaks in the middle of a frame", () =>
+  it.effect("resetAfterBytes breaks the link in the middle of a frame", () =>
     Effect.gen(function*() {
       const { client, server } = yield* Testing.makePair({ link: { toServer: { resetAfterBytes: 20 } } })
       yield* client.sendAll(["12345", "12345"])
@@ -181,7 +181,7 @@ describe("a link", () => {
       assert.strictEqual(contentOf(yield* server.receive), "12345")
     }))
 
-  it.effect("that is silent says nothing, not even that it is", () =>
+  it.effect("blackhole drops all bytes, so that both ends time out", () =>
     Effect.gen(function*() {
       const { client, link, server } = yield* Testing.makePair()
       yield* link.blackhole
@@ -195,7 +195,7 @@ describe("a link", () => {
       assert.deepInclude((yield* server.closed).cause, { _tag: "KeepaliveTimeout" })
     }))
 
-  it.effect("that is silent is cut with the Scope", () =>
+  it.effect("a blackhole is reset when the Scope closes", () =>
     Effect.gen(function*() {
       const ends = yield* Effect.scoped(Effect.gen(function*() {
         const { client, link, server } = yield* Testing.makePair()
@@ -205,7 +205,7 @@ describe("a link", () => {
       for (const end of ends) assert.deepInclude((yield* end).cause, { _tag: "TransportError", code: "ECONNRESET" })
     }))
 
-  it.effect("holds back who writes more than is read", () =>
+  it.effect("backpressure suspends a sender when the receiver does not read", () =>
     Effect.gen(function*() {
       const { client, server } = yield* Testing.makePair({
         server: { inboundHighWaterMark: 1000, keepalive: false },
@@ -223,7 +223,7 @@ describe("a link", () => {
 })
 
 describe("a peer", () => {
-  it.effect("sends what it is told to, right or wrong", () =>
+  it.effect("sends valid and invalid frames and bytes", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* Testing.makeConnection({ role: "server" })
       yield* peer.send(Frame.text("a", { fin: false }), Frame.continuation("b"))
@@ -236,7 +236,7 @@ describe("a peer", () => {
       assert.isTrue(yield* peer.receivedEof)
     }))
 
-  it.effect("can be slow, half open, and gone", () =>
+  it.effect("can pause reading, end its side, and destroy the transport", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })
       yield* peer.pause
@@ -255,7 +255,7 @@ describe("a peer", () => {
       yield* peer.closed
     }))
 
-  it.effect("that reads nothing does not keep the Scope open", () =>
+  it.effect("a peer that reads nothing does not delay the close of the Scope", () =>
     Effect.gen(function*() {
       const closed = yield* Effect.scoped(Effect.gen(function*() {
         const { connection, peer } = yield* Testing.makeConnection({ role: "server" })
@@ -269,7 +269,7 @@ describe("a peer", () => {
       assert.isDefined((yield* closed).cause)
     }))
 
-  it.effect("whose frame nobody waits for any more leaves it to the next", () =>
+  it.effect("an interrupted receive leaves the frame to the next one", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })
       const waiting = yield* Effect.forkChild(peer.receive, { startImmediately: true })
@@ -278,7 +278,7 @@ describe("a peer", () => {
       assert.strictEqual((yield* peer.receive).payload.length, 1)
     }))
 
-  it.effect("stands for the server of a client's program", () =>
+  it.effect("layerPeer replaces the servers of a client program", () =>
     Effect.gen(function*() {
       const heard = yield* Deferred.make<string>()
       const script = (peer: Testing.Peer, url: string) =>

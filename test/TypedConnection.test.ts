@@ -24,7 +24,7 @@ const makeTyped = Effect.map(makeRaw({ role: "server" }), ({ connection, peer })
 }))
 
 describe("TypedConnection", () => {
-  it.effect("carries values both ways, in JSON, Dates and all", () =>
+  it.effect("carries values in both directions as JSON, including Dates", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair()
       const here = TypedConnection.make(client, both)
@@ -42,7 +42,7 @@ describe("TypedConnection", () => {
       assert.instanceOf(yield* Effect.flip(here.send(value)), ConnectionClosed)
     }))
 
-  it.effect("takes other encodings, as text or as bytes", () =>
+  it.effect("uses other encodings, for text and for bytes", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair()
       const reversed = (text: string) => [...text].toReversed().join("")
@@ -73,7 +73,7 @@ describe("TypedConnection", () => {
       assert.deepStrictEqual([yield* there.receive, yield* there.receive], [{ n: 1 }, { n: 2 }])
     }))
 
-  it.effect("decodes what extensions have encoded", () =>
+  it.effect("decodes compressed messages", () =>
     Effect.gen(function*() {
       const deflate = PerMessageDeflate.make({ threshold: 0 })
       const [left, right] = yield* Transport.makePair()
@@ -88,7 +88,7 @@ describe("TypedConnection", () => {
       assert.deepStrictEqual(yield* there.messages.pipe(Stream.take(200), Stream.runCollect), values)
     }))
 
-  it.effect("gives a run of messages no more at a time than the mark allows", () =>
+  it.effect("limits a batch of messages by inboundHighWaterMark", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", inboundHighWaterMark: 300 })
       peer.send(...Array.from({ length: 20 }, (_, n) => numbered(n)))
@@ -105,7 +105,7 @@ describe("TypedConnection", () => {
       assert.deepStrictEqual(batches, [5, 5, 5, 5])
     }))
 
-  it.effect("sends nothing of what cannot be encoded", () =>
+  it.effect("sends nothing if a value cannot be encoded", () =>
     Effect.gen(function*() {
       const { connection, peer, typed } = yield* makeTyped
       const wrong = yield* Effect.flip(typed.send({ n: 1.5 }))
@@ -130,13 +130,13 @@ describe("TypedConnection", () => {
       assert.strictEqual(peer.received.length, 0)
     }))
 
-  it("wants a connection, and not something that looks like one", () => {
+  it("throws a TypeError for a value that is not a connection", () => {
     assert.throws(() => TypedConnection.make({} as Connection.Connection, both), TypeError)
   })
 })
 
 describe("encoder", () => {
-  it.effect("makes messages to broadcast, encoded once and as each connection would", () =>
+  it.effect("encodes a message for a broadcast once, as a typed connection does", () =>
     Effect.gen(function*() {
       const pairs = yield* Effect.all([makePair(), makePair()])
       let encoded = 0
@@ -164,7 +164,7 @@ describe("encoder", () => {
 describe("an invalid message", () => {
   const cases: ReadonlyArray<readonly [string, Frame.Frame, InvalidMessage["reason"], number, string]> = [
     ["binary instead of text", Frame.binary(Uint8Array.of(1)), "Type", 1003, "Expected a text message, got binary"],
-    ["text that is no JSON", nonsense, "Encoding", 1007, "Expected valid JSON"],
+    ["text that is not JSON", nonsense, "Encoding", 1007, "Expected valid JSON"],
     ["a value that the schema does not allow", Frame.text(`{"n":"1"}`), "Value", 1007, `Expected number at ["n"]`]
   ]
   for (const [what, frame, reason, code, problem] of cases) {
@@ -197,7 +197,7 @@ describe("an invalid message", () => {
         }
       }))
 
-    it.effect(`goes to whoever took it, and the connection goes on: ${what}`, () =>
+    it.effect(`fails the receive that removed it, and leaves the connection open: ${what}`, () =>
       Effect.gen(function*() {
         const { lenient, peer } = yield* makeTyped
         peer.send(numbered(1), frame, numbered(2), frame, numbered(3))
@@ -217,27 +217,27 @@ describe("an invalid message", () => {
   const long = "k".repeat(200)
   const told: ReadonlyArray<readonly [string, Schema.ConstraintDecoder<unknown>, unknown, string]> = [
     [
-      "where a value is",
+      "the place of an invalid value",
       Schema.Struct({ a: Schema.Array(Schema.Struct({ b: Schema.String })) }),
       { a: [{ b: 1 }] },
       `Expected string at ["a"][0]["b"]`
     ],
-    ["which key is missing", Schema.Struct({ a: Schema.String }), {}, `Missing key at ["a"]`],
+    ["the missing key", Schema.Struct({ a: Schema.String }), {}, `Missing key at ["a"]`],
     [
-      "what a pattern expects",
+      "the expected pattern",
       Schema.String.check(Schema.isPattern(/^a+$/)),
       "SECRET",
       "Expected a string matching the RegExp ^a+$"
     ],
-    ["which URL is invalid", Schema.URLFromString, "SECRET", "Expected a valid URL string"],
+    ["the expectation of a URL", Schema.URLFromString, "SECRET", "Expected a valid URL string"],
     [
-      "what a program's own check expects",
+      "the expectation of a check of the program",
       Schema.String.check(Schema.makeFilter(() => false, { expected: "a name" })),
       "SECRET",
       "Expected a name"
     ],
     [
-      "no value that a program's check quotes",
+      "no value that a check of the program quotes",
       Schema.String.check(Schema.makeFilter((s) => `bad ${s}`)),
       "SECRET",
       "Expected another value"
@@ -249,26 +249,26 @@ describe("an invalid message", () => {
       `Expected "x" | number`
     ],
     [
-      "as much as fits into 123 bytes",
+      "cut to 123 bytes",
       Schema.Record(Schema.String, Schema.Finite),
       { [long]: "SECRET" },
       `Expected number at ["${"k".repeat(102)}`
     ],
     [
-      "no half of a character",
+      "cut between two characters",
       Schema.Record(Schema.String, Schema.Finite),
       { ["é".repeat(100)]: "SECRET" },
       `Expected number at ["${"é".repeat(51)}`
     ],
     [
-      "no half of a surrogate pair",
+      "cut between two surrogate pairs",
       Schema.Record(Schema.String, Schema.Finite),
       { ["x" + "😀".repeat(50)]: "SECRET" },
       `Expected number at ["x${"😀".repeat(25)}`
     ]
   ]
   for (const [what, schema, value, reason] of told) {
-    it.effect(`tells the peer ${what}`, () =>
+    it.effect(`the close reason is ${what}`, () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* makeTyped
         const typed = TypedConnection.make(connection, {
@@ -282,7 +282,7 @@ describe("an invalid message", () => {
       }))
   }
 
-  it.effect("is known to whoever wanted it, however the connection had ended", () =>
+  it.effect("an invalid message that is read after a normal closure is the cause of the error", () =>
     Effect.gen(function*() {
       const { connection, peer, typed } = yield* makeTyped
       peer.send(numbered(1), nonsense, Frame.close(1000, ""))
@@ -292,7 +292,7 @@ describe("an invalid message", () => {
       assert.isTrue((yield* connection.closed).normal)
     }))
 
-  it.effect("of two that receive, each has what it took", () =>
+  it.effect("two fibers that receive get one result each", () =>
     Effect.gen(function*() {
       const { lenient, peer } = yield* makeTyped
       const first = yield* Effect.forkChild(Effect.exit(lenient.receive), { startImmediately: true })
@@ -304,7 +304,7 @@ describe("an invalid message", () => {
 })
 
 describe("interrupted at each step", () => {
-  /** Takes the next, and writes it down in the very step that is given it. */
+  /** Receives the next value, and records it in the same step. */
   const taking = (typed: TypedConnection.TypedConnection<Numbered, Numbered, InvalidMessage>, got: Array<unknown>) =>
     typed.receive.pipe(
       Effect.map(({ n }) => void got.push(n)),
@@ -314,7 +314,7 @@ describe("interrupted at each step", () => {
       })
     )
 
-  it.effect("receive takes a value, or a failure, or nothing", () =>
+  it.effect("an interrupted receive removes a value, an invalid message, or nothing", () =>
     Effect.gen(function*() {
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, lenient, peer } = yield* makeTyped
@@ -340,7 +340,7 @@ describe("interrupted at each step", () => {
       assert.isAbove(points, 10)
     }))
 
-  it.effect("of two that receive, the interrupted one leaves the other everything", () =>
+  it.effect("an interrupted receive leaves all messages to another fiber", () =>
     Effect.gen(function*() {
       yield* interruptAtEachStep(Effect.gen(function*() {
         const { lenient, peer } = yield* makeTyped
