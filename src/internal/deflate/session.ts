@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import { isUint8Array } from "#platform"
 import type * as Extension from "../../Extension.ts"
-import { Frame, Opcode, Reserved } from "../../Frame.ts"
+import { Frame, Opcode, Reserved } from "../protocol/frame.ts"
 import type { Traffic } from "../../PerMessageDeflate.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../../ProtocolError.ts"
 import type { Deflater, Inflater } from "./codec.ts"

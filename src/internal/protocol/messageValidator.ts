@@ -10,7 +10,7 @@ import {
   UnexpectedContinuation,
   UnfinishedMessage
 } from "../../ProtocolError.ts"
-import { type Frame, Opcode, Piece } from "./frame.ts"
+import { defaultMaxFrameSize, type Frame, Opcode, Piece } from "./frame.ts"
 import { findInvalid, isWellFormed, TextValidator } from "./utf8.ts"
 
 /**
@@ -19,7 +19,7 @@ import { findInvalid, isWellFormed, TextValidator } from "./utf8.ts"
  * @category options
  * @since 0.1.0
  */
-export const defaultMaxMessageSize = 16 * 1024 * 1024
+export const defaultMaxMessageSize = defaultMaxFrameSize
 
 /**
  * The default of `maxFragments`: 131,072.
