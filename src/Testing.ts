@@ -335,18 +335,21 @@ export interface LayerOptions
  * Provides a server, and a client that connects to it without a network, whatever
  * the URL. Handshakes are done in full, so that paths, origins, subprotocols,
  * extensions and decisions are tested as well. For a wss URL, both ends take the
- * stream for an encrypted one, without TLS.
+ * stream for an encrypted one, without TLS. Fails with `InvalidOption` if an option is
+ * invalid.
  *
  * @category layers
  * @since 0.1.0
  */
-export const layer = (options: LayerOptions = {}): Layer.Layer<WebSocketServer.WebSocketServer | Network> =>
+export const layer = (
+  options: LayerOptions = {}
+): Layer.Layer<WebSocketServer.WebSocketServer | Network, InvalidOption> =>
   Layer.effectContext(Effect.gen(function*() {
-    const server = yield* Effect.orDie(makeServer(
+    const server = yield* makeServer(
       options,
       // An address for documentation (RFC 5737), because `Socket.layerServer` needs one.
       () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
-    ))
+    )
     const links: Array<Link> = []
     return Context.make(WebSocketServer.WebSocketServer, server).pipe(
       Context.add(Network, { links: Effect.sync(() => [...links]) }),

@@ -120,6 +120,12 @@ describe("a server and its clients", () => {
       assert.deepInclude(end.cause, { _tag: "TransportError", code: "ECONNRESET" })
       assert.deepInclude(yield* Effect.flip(connection.send("x")), { _tag: "ConnectionClosed" })
     }).pipe(Effect.provide(inMemory())))
+
+  it.effect("fail with InvalidOption if an option is invalid", () =>
+    Effect.gen(function*() {
+      const error = yield* Effect.flip(Effect.scoped(Layer.build(Testing.layer({ handshakeTimeout: 0 }))))
+      assert.deepInclude(error, { _tag: "InvalidOption", option: "handshakeTimeout" })
+    }))
 })
 
 describe("a link", () => {
