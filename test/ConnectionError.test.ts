@@ -77,7 +77,7 @@ describe("ConnectionClosed", () => {
       ...facts
     })
 
-  it("has the code and the reason of the first close frame", () => {
+  it("returns the code and the reason of the first close frame", () => {
     const local = closed({ sent: frame(4000, "mine"), received: frame(4001, "theirs"), closedBy: "local" })
     assert.deepStrictEqual([local.code, local.reason, local.clean, local.normal], [4000, "mine", true, false])
     assert.strictEqual(local.message, "the connection was closed by this end with 4000 (Application), \"mine\"")
@@ -86,7 +86,7 @@ describe("ConnectionClosed", () => {
     assert.strictEqual(remote.message, "the connection was closed by the peer with 1000 (NormalClosure)")
   })
 
-  it("has the code 1006 and the cause if it was cut off", () => {
+  it("returns the code 1006 and the cause if it was cut off", () => {
     const cut = closed({ cause: new ConnectionError.UnexpectedEof() })
     assert.deepStrictEqual([cut.code, cut.reason, cut.clean, cut.normal], [1006, "", false, false])
     assert.strictEqual(
@@ -102,13 +102,13 @@ describe("ConnectionClosed", () => {
     assert.deepStrictEqual([late.clean, late.normal], [false, false])
   })
 
-  it("is recognized by isConnectionClosed, of any copy of the package", () => {
+  it("passes isConnectionClosed, also from another copy of the package", () => {
     const copy = Object.assign(new Error("closed"), { _tag: "ConnectionClosed" })
     const values = [closed({}), copy, new ConnectionError.UnexpectedEof(), { _tag: "ConnectionClosed" }, undefined, 1]
     assert.deepStrictEqual(values.map(ConnectionError.isConnectionClosed), [true, true, false, false, false, false])
   })
 
-  it("is not clean with a close frame of one end only", () => {
+  it("does not count as clean with a close frame of one end only", () => {
     assert.isFalse(closed({ sent: frame(1000), closedBy: "local" }).clean)
     assert.isFalse(closed({ received: frame(1000), closedBy: "remote" }).clean)
   })

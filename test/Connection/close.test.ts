@@ -58,7 +58,7 @@ describe("close (RFC 6455 §7)", () => {
       assert.isTrue(ended.normal)
     }))
 
-  it.effect("has one outcome when both ends close at the same time", () =>
+  it.effect("ends once when both ends close at the same time", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair()
       const [one, other] = yield* Effect.all([client.close(1000, "a"), server.close(1001, "b")], {
@@ -127,7 +127,7 @@ describe("close (RFC 6455 §7)", () => {
       }
     }))
 
-  it.effect("is clean if the peer sends a close frame and ends or closes the transport while a send waits", () =>
+  it.effect("ends cleanly if the peer sends a close frame and ends or closes the transport while a send waits", () =>
     Effect.gen(function*() {
       for (const leave of ["end", "close"] as const) {
         const network = makeNetwork(100)
@@ -146,7 +146,7 @@ describe("close (RFC 6455 §7)", () => {
       }
     }))
 
-  it.effect("is idempotent", () =>
+  it.effect("sends one close frame if it is called twice", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair()
       const all = yield* Effect.all([client.close(4000), client.close(4001), client.close(4002)], {

@@ -41,7 +41,7 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
       1008
     ],
     ["a close frame of one byte", [new Frame.Frame(8, bytes(3))], "CloseFrameTooShort", 1002],
-    ["a close code that is none", [new Frame.Frame(8, bytes(0x03, 0xee))], "InvalidCloseCode", 1002],
+    ["an invalid close code", [new Frame.Frame(8, bytes(0x03, 0xee))], "InvalidCloseCode", 1002],
     ["a close reason that is not UTF-8", [new Frame.Frame(8, bytes(0x03, 0xe8, 0xff))], "InvalidUtf8", 1007]
   ]
   for (const [name, frames, tag, code] of cases) {

@@ -101,7 +101,7 @@ describe("frames of a connection", () => {
       assert.strictEqual(textOf(first[0]), "a")
     }))
 
-  it.effect("have the beginning of a message back whose receive was interrupted", () =>
+  it.effect("return the beginning of a message whose receive was interrupted", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       peer.send(Frame.text("a", { fin: false }), Frame.continuation("b", { fin: false }))

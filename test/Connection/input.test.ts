@@ -188,7 +188,7 @@ describe("a value that cannot be sent", () => {
     }
   }
 
-  it.effect("is described in the error, with what is expected", () =>
+  it.effect("fails with a description of the value, and what is expected", () =>
     Effect.gen(function*() {
       const { connection } = yield* makeRaw({ role: "server" })
       const said = (value: unknown) =>
@@ -266,7 +266,7 @@ describe("a value that can be sent", () => {
     }
   }
 
-  it.effect("is an empty message if the bytes are empty and not detached", () =>
+  it.effect("sends an empty message for empty bytes that are not detached", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair(false)
       yield* client.sendAll([new Uint8Array(0), Buffer.alloc(0), new Uint8Array(new ArrayBuffer(8), 8, 0), ""])
@@ -277,7 +277,7 @@ describe("a value that can be sent", () => {
 describe("a buffer that is transferred right after send", () => {
   const sizes = [1, 4096, 4097, 16_384, 65_535, 65_536, 200_000]
 
-  /** Up to 64 KiB the new owner may change what it has; of more, that is left alone until it has left. */
+  /** Up to 64 KiB, the new owner may change the bytes at once; above that, not until they have left. */
   const owners: Array<Uint8Array> = []
   const transfer = (view: Uint8Array) => {
     const owner = new Uint8Array(structuredClone(view.buffer, { transfer: [view.buffer as ArrayBuffer] }))
@@ -359,7 +359,7 @@ describe("a buffer that is transferred right after send", () => {
       stream.destroy()
     }))
 
-  it.live("is compressed whole, even over several turns, and so are the buffers behind it", () =>
+  it.live("compresses the message whole, even over several turns, and the messages behind it", () =>
     Effect.gen(function*() {
       const { client, server } = yield* makePair(true)
       for (const size of [1000, 100_000, 500_000]) {

@@ -74,7 +74,7 @@ describe("keepalive", () => {
       }
     }))
 
-  it.effect("is enabled by default, with an interval of 20 seconds", () =>
+  it.effect("pings each 20 seconds by default", () =>
     Effect.gen(function*() {
       const { peer } = yield* makeRaw({ role: "server", keepalive: {} })
       yield* TestClock.adjust("10 seconds")
@@ -114,7 +114,7 @@ describe("keepalive", () => {
       const { connection, peer } = yield* makeRaw({ role: "server", keepalive })
       yield* TestClock.adjust("10 seconds")
       yield* settle
-      // The pong is there, and nobody reads it: the loop has no turn while the clock goes on.
+      // The pong has arrived and is unread: the event loop has no turn while the clock goes on.
       const pong = Frame.encode(Frame.pong(peer.received[0].payload), 1)
       setImmediate(() => peer.sendBytes(pong))
       yield* TestClock.adjust("5 seconds")

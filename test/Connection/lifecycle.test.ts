@@ -35,7 +35,7 @@ describe("the Scope of a connection", () => {
       yield* Fiber.join(closing)
     }))
 
-  it.effect("of a layer closes its connection", () =>
+  it.effect("closes the connection of a layer", () =>
     Effect.gen(function*() {
       const [left, right] = yield* Transport.makePair()
       const other = yield* Connection.make(right, { role: "client" })

@@ -23,7 +23,7 @@ describe("a peer that does not read", () => {
       return { connection, network }
     })
 
-  it.effect("is cut off after writeTimeout", () =>
+  it.effect("ends with WriteTimeout after writeTimeout", () =>
     Effect.gen(function*() {
       const { connection, network } = yield* stalled({ writeTimeout: "8 seconds" })
       const waiting = yield* Effect.forkChild(connection.send("later"), { startImmediately: true })
@@ -37,7 +37,7 @@ describe("a peer that does not read", () => {
       assert.isTrue(network.gone())
     }))
 
-  it.effect("is cut off after 30 seconds by default, from the last byte that it accepted", () =>
+  it.effect("ends with WriteTimeout 30 seconds after the last byte that it accepted, by default", () =>
     Effect.gen(function*() {
       const { connection, network } = yield* stalled({})
       yield* TestClock.adjust("29 seconds")
@@ -51,7 +51,7 @@ describe("a peer that does not read", () => {
       assert.strictEqual((yield* connection.closed).cause?._tag, "WriteTimeout")
     }))
 
-  it.effect("is not cut off once it has read everything, and is watched again when it stops again", () =>
+  it.effect("does not time out once it has read everything, and is watched again when it stops again", () =>
     Effect.gen(function*() {
       const { connection, network } = yield* stalled({ writeTimeout: "4 seconds" })
       network.drain(Number.POSITIVE_INFINITY)
@@ -78,7 +78,7 @@ describe("a peer that does not read", () => {
       assert.strictEqual((yield* connection.stats).messagesOut, 2)
     }))
 
-  it.effect("is closed with 1008 when a send has waited for slowConsumerTimeout, with slowConsumer: \"close\"", () =>
+  it.effect("ends with 1008 and SlowConsumer when a send has waited for slowConsumerTimeout, with slowConsumer: \"close\"", () =>
     Effect.gen(function*() {
       const { connection, network } = yield* stalled({ slowConsumer: "close", slowConsumerTimeout: "4 seconds" })
       // Nothing waits for room.
@@ -99,7 +99,7 @@ describe("a peer that does not read", () => {
       assert.deepStrictEqual(ended.sent, { code: 1008, reason: "SlowConsumer" })
     }))
 
-  it.effect("is no slow consumer once the transport has drained, and can become one again", () =>
+  it.effect("does not count as a slow consumer once the transport has drained, until it stops again", () =>
     Effect.gen(function*() {
       const { connection, network } = yield* stalled({ slowConsumer: "close", slowConsumerTimeout: "4 seconds" })
       for (let i = 0; i < 5; i++) {
@@ -116,7 +116,7 @@ describe("a peer that does not read", () => {
       assert.strictEqual((yield* Fiber.join(late)).cause?._tag, "SlowConsumer")
     }))
 
-  it.effect("is closed after 10 seconds by default, with slowConsumer: \"close\"", () =>
+  it.effect("ends with SlowConsumer after 10 seconds by default, with slowConsumer: \"close\"", () =>
     Effect.gen(function*() {
       const { connection } = yield* stalled({ slowConsumer: "close" })
       const sending = yield* Effect.forkChild(Effect.flip(connection.send("more")), { startImmediately: true })

@@ -19,7 +19,7 @@ import { checkListen } from "../../src/internal/node/listenOptions.ts"
 import { checkServe } from "../../src/internal/server/options.ts"
 import { application } from "../support/application.ts"
 
-/** Each option, what it may not be, and what it may. */
+/** Each option, with invalid and valid values. */
 const connection: ReadonlyArray<
   readonly [string, ReadonlyArray<Connection.Options>, ReadonlyArray<Connection.Options>]
 > = [
@@ -71,9 +71,9 @@ const serving: ReadonlyArray<
   ]]
 ]
 
-describe("options that cannot be", () => {
+describe("an invalid option", () => {
   for (const [option, wrong, right] of serving) {
-    it.effect(`${option}: a server does not serve with it`, () =>
+    it.effect(`${option}: fails to serve`, () =>
       Effect.gen(function*() {
         for (const options of wrong) {
           const error = yield* Effect.flip(
@@ -88,7 +88,7 @@ describe("options that cannot be", () => {
   }
 
   for (const [option, wrong] of connection) {
-    it.effect(`${option}: a client does not connect with it, nor is a connection made`, () =>
+    it.effect(`${option}: fails to connect, and to make a connection`, () =>
       Effect.gen(function*() {
         for (const options of wrong) {
           const error = yield* Effect.flip(WebSocketClient.connect("ws://127.0.0.1:1/", options))
@@ -112,7 +112,7 @@ describe("options that cannot be", () => {
     ["tls", { tls: { key: "no key", cert: "no certificate" } }]
   ]
   for (const [option, options] of listening) {
-    it.live(`${option}: a server does not listen with ${JSON.stringify(options)}`, () =>
+    it.live(`${option}: fails to listen with ${JSON.stringify(options)}`, () =>
       Effect.gen(function*() {
         const error = yield* Effect.flip(WebSocketServer.make(options))
         assert.deepInclude(error, { _tag: "InvalidOption", option })
@@ -120,7 +120,7 @@ describe("options that cannot be", () => {
   }
 
   const longest = process.platform === "linux" ? 107 : 103
-  /** Paths of so many bytes, which are more than characters. */
+  /** A path of a size in bytes, which has fewer characters. */
   const pathOf = (bytes: number) => `${tmpdir()}/é`.padEnd(bytes - 1, `${process.pid}`)
   const names: ReadonlyArray<readonly [string, (bytes: number) => string]> = [
     ["a path", pathOf],
@@ -129,7 +129,7 @@ describe("options that cannot be", () => {
       : []
   ]
   for (const [what, name] of names) {
-    it.live(`socketPath: ${what} has ${longest} bytes at most`, () =>
+    it.live(`socketPath: allows ${longest} bytes for ${what}`, () =>
       Effect.gen(function*() {
         const socketPath = name(longest)
         const server = yield* WebSocketServer.make({ socketPath })
@@ -148,7 +148,7 @@ describe("options that cannot be", () => {
       }))
   }
 
-  it.live("a handshakeTimeout need not be whole milliseconds", () =>
+  it.live("allows fractions of milliseconds for handshakeTimeout", () =>
     Effect.gen(function*() {
       const server = yield* WebSocketServer.make({ host: "127.0.0.1", handshakeTimeout: 3333.3 })
       yield* server.serve(Effect.flatMap(Connection.Connection, ({ send }) => send("hello")))
@@ -156,7 +156,7 @@ describe("options that cannot be", () => {
       assert.strictEqual((yield* client.receive)._tag, "Text")
     }))
 
-  it.live("all that is a limit may be Infinity", () =>
+  it.live("allows Infinity for each limit", () =>
     Effect.gen(function*() {
       const server = yield* WebSocketServer.make({
         host: "127.0.0.1",
@@ -189,7 +189,7 @@ describe("options that cannot be", () => {
       assert.strictEqual((yield* client.receive)._tag, "Text")
     }))
 
-  it("says what is expected, and what it got", () => {
+  it("fails with what was expected, and what it got", () => {
     const said = (options: WebSocketServer.ServeOptions) => checkServe(options)?.message
     assert.strictEqual(
       said({ maxConnections: Number("many") }),
@@ -212,7 +212,7 @@ describe("options that cannot be", () => {
   })
 })
 
-/** A rule for values: what it says in a docstring, what it excludes and what it allows. */
+/** A rule for values: the words of the docstring, and the values that it excludes and allows. */
 interface Rule {
   readonly says: RegExp
   readonly excludes: ReadonlyArray<unknown>
@@ -261,17 +261,17 @@ const served = (options: object) =>
     (server) => server.serve(Effect.void, options)
   ))
 const listened = (options: object) => Effect.scoped(WebSocketServer.make({ host: "127.0.0.1", ...options }))
-const noWay = new Error("no way")
-/** Valid options come as far as to the way there, and there is none. */
+const noSocket = new Error("no socket")
+/** Connects with valid options as far as to the socket, which fails. */
 const connected = (options: object) =>
   Effect.catchDefect(
     Effect.scoped(Effect.asVoid(WebSocketClient.connect("ws://127.0.0.1/", {
       duplex: () => {
-        throw noWay
+        throw noSocket
       },
       ...options
     }))),
-    (defect) => defect === noWay ? Effect.void : Effect.die(defect)
+    (defect) => defect === noSocket ? Effect.void : Effect.die(defect)
   )
 /** An invalid option is final. Valid ones come to a port where nothing listens. */
 const reconnected = (options: object) =>
@@ -333,7 +333,7 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
   },
   Frame: {
     maxFrameSize: [
-      { says: /NaN or less than 0, no data frame passes/, excludes: [], allows: [NaN, -1, 0, Infinity] },
+      { says: /NaN or a negative number rejects all data frames/, excludes: [], allows: [NaN, -1, 0, Infinity] },
       called(Frame.makeCodec)
     ],
     pieceSize: [
@@ -346,8 +346,8 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
     ]
   },
   Message: {
-    maxMessageSize: [{ says: /With NaN, no message passes/, excludes: [], allows: [NaN, 0, Infinity] }, assembled],
-    maxFragments: [{ says: /With NaN, one/, excludes: [], allows: [NaN, 0, Infinity] }, assembled]
+    maxMessageSize: [{ says: /NaN rejects all messages/, excludes: [], allows: [NaN, 0, Infinity] }, assembled],
+    maxFragments: [{ says: /NaN allows one/, excludes: [], allows: [NaN, 0, Infinity] }, assembled]
   },
   Transport: {
     highWaterMark: [atLeast1, Transport.makePair as Use]
@@ -366,12 +366,12 @@ const documented = (file: string): ReadonlyArray<readonly [name: string, docstri
   })
 }
 
-describe("every option that is a number or a duration", () => {
+describe("an option that is a number or a duration", () => {
   const files = readdirSync(new URL("../../src", import.meta.url)).filter((name) => name.endsWith(".ts"))
   for (const file of files) {
     const options = documented(file)
     if (options.length === 0) continue
-    it(`of ${file} has a rule, which its docstring says`, () => {
+    it(`documents its rule in the docstring: ${file}`, () => {
       const rules = table[file.replace(".ts", "")] ?? {}
       assert.deepStrictEqual(new Set(options.map(([name]) => name)), new Set(Object.keys(rules)))
       for (const [name, docstring] of options) assert.match(docstring, rules[name][0].says, name)
@@ -380,31 +380,31 @@ describe("every option that is a number or a duration", () => {
 
   for (const [file, rules] of Object.entries(table)) {
     for (const [name, [rule, ...uses]] of Object.entries(rules)) {
-      it.live(`goes by its rule: ${file}, ${name}`, () =>
+      it.live(`follows its rule: ${file}, ${name}`, () =>
         Effect.gen(function*() {
           for (const use of uses) {
             const problemWith = (value: unknown) =>
               Effect.map(Effect.exit(Effect.suspend(() => use({ [name]: value }))), (exit) =>
                 Exit.isSuccess(exit) ? exit.value : Cause.squash(exit.cause))
             for (const value of rule.excludes) {
-              // Not given, in JavaScript's own way.
+              // JavaScript programs pass null for no value.
               if (value === null) {
                 continue
               }
               const problem = yield* problemWith(value)
-              assert.instanceOf(problem, HandshakeError.InvalidOption, `${inspect(value)} is not refused`)
+              assert.instanceOf(problem, HandshakeError.InvalidOption, `${inspect(value)} is not rejected`)
               assert.strictEqual(problem.option.split(".").at(-1), name)
             }
             for (const value of rule.allows) {
               const problem = yield* problemWith(value)
-              assert.notInstanceOf(problem, Error, `${inspect(value)} is refused`)
+              assert.notInstanceOf(problem, Error, `${inspect(value)} is rejected`)
             }
           }
         }))
     }
   }
 
-  it.live("of a route is checked with the first request", () =>
+  it.live("rejects the first request to a route with an invalid option", () =>
     Effect.gen(function*() {
       for (const handshakeTimeout of ["soon" as "1 second", NaN, 0]) {
         const { url } = yield* application(

@@ -30,7 +30,7 @@ export const broadcast = (
     if (problem !== undefined) return Effect.die(problem)
     const sendables = sendablesOf(messages)
     if (sendables instanceof InvalidInput) return failInvalid(sendables)
-    const sender = slowConsumer === "wait" ? undefined : aboveMarkToken
+    const token = slowConsumer === "wait" ? undefined : aboveMarkToken
     let bytes: Uint8Array | undefined
     const pace = new Pace(() => Math.ceil(bytesPerTurn / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
     const waiting: Array<Effect.Effect<void>> = []
@@ -43,8 +43,8 @@ export const broadcast = (
       } else if (slowConsumer !== "wait" && target.isBehind(maxBufferedAmount)) {
         if (slowConsumer === "close") target.closeSlowConsumer()
         else target.skip(sendables.length)
-      } else if (!target.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, sender)) {
-        waiting.push(ignoreClosed(target.sendFrames(sendables, options, sender, pace.turn)))
+      } else if (!target.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, token)) {
+        waiting.push(ignoreClosed(target.sendFrames(sendables, options, token, pace.turn)))
       }
     }
     return waiting.length === 0
@@ -55,7 +55,7 @@ export const broadcast = (
 const ignoreClosed = (sending: Effect.Effect<void, ConnectionClosed>): Effect.Effect<void> =>
   Effect.catchTag(sending, "ConnectionClosed", () => Effect.void)
 
-/** Sends to a connection of another implementation, or one whose `send` or `sendAll` is overridden, by its interface. */
+/** Sends with `sendAll` to a connection of another implementation, or one with an overridden `send` or `sendAll`. */
 const sendWith = (
   connection: Connection,
   messages: ReadonlyArray<Message.Input>,
@@ -72,24 +72,24 @@ const sendWith = (
 }
 
 /**
- * Spreads work over turns of the event loop, first come first served. What is
- * encoded for each connection, because it is compressed there or masked, would
- * hold the loop for as long as all of them take.
+ * Spreads work over turns of the event loop, first come first served. Messages
+ * that are encoded for each connection, because it compresses or masks, would
+ * block the loop for the time of all connections together.
  */
 class Pace {
   private readonly perTurn: () => number
-  private left: number | undefined
+  private remaining: number | undefined
   private readonly waiting: Array<() => void> = []
 
   constructor(perTurn: () => number) {
     this.perTurn = perTurn
   }
 
-  /** Succeeds when it is time for one more. */
+  /** Succeeds when the next connection may encode. */
   readonly turn: Effect.Effect<void> = Effect.suspend(() => {
-    this.left ??= this.perTurn()
-    if (this.left > 0) {
-      this.left--
+    this.remaining ??= this.perTurn()
+    if (this.remaining > 0) {
+      this.remaining--
       return Effect.void
     }
     return Effect.callback<void>((resume) => {
@@ -97,19 +97,19 @@ class Pace {
     })
   })
 
-  /** To wake a fiber that was interrupted does nothing. */
+  /** Waking an interrupted fiber has no effect. */
   private readonly next = (): void => {
-    for (const go of this.waiting.splice(0, this.perTurn())) go()
+    for (const wake of this.waiting.splice(0, this.perTurn())) wake()
     if (this.waiting.length > 0) nextTurn(this.next)
   }
 }
 
-/** The messages as a server without extensions sends them. */
+/** Encodes messages in the form of a server without extensions. */
 const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
   const frames = messages.map(toFrame)
   const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
   const bytes = allocatePooled(sizes.reduce((sum, size) => sum + size, 0))
-  let at = 0
-  for (const frame of frames) at = Frame.encodeInto(bytes, at, frame)
+  let offset = 0
+  for (const frame of frames) offset = Frame.encodeInto(bytes, offset, frame)
   return bytes
 }

@@ -29,7 +29,7 @@ export interface ClosingHost {
   readonly onClosing: () => void
   /** It is known how the connection ended: fails what waits for more. */
   readonly failWaiting: (closed: ConnectionClosed) => void
-  /** Called once, after all who wait were told and the transport was ended. */
+  /** Called once, after `failWaiting` and the end of the transport. */
   readonly onEnded: (() => void) | undefined
 }
 
@@ -120,7 +120,7 @@ export class Closing {
     this.begin()
   }
 
-  /** A sender whose turn has come may write more in this turn; the reply goes behind that. */
+  /** A sender that was woken may write more in this turn. The reply goes behind that. */
   onNoneWaiting(): void {
     if (this.pendingReply !== undefined) nextTurn(() => this.sendQueue.hasWaiting || this.replyNow())
   }
@@ -146,7 +146,7 @@ export class Closing {
     return this.protocol.closed
   }
 
-  // -- the way to the end ----------------------------------------------------
+  // -- from the first close frame to the end ---------------------------------
 
   /** Begins closing, or goes on with it. */
   begin(): void {
@@ -159,7 +159,7 @@ export class Closing {
     if (this.protocol.state === "Closed") this.settle()
   }
 
-  /** Tells all who wait how the connection ended, and ends the transport: the server first (§7.1.1). */
+  /** Fails all fibers that wait, and ends the transport: the server first (§7.1.1). */
   private settle(): void {
     if (this.isSettled) return
     this.isSettled = true
@@ -172,7 +172,7 @@ export class Closing {
     this.host.onEnded?.()
   }
 
-  // -- what is known ---------------------------------------------------------
+  // -- the result ------------------------------------------------------------
 
   /** How the connection ended, once that is known. */
   get closed(): ConnectionClosed | undefined {

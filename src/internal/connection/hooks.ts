@@ -19,7 +19,7 @@ export const broadcastTarget: unique symbol = Symbol.for("effect-ws/Connection/b
 
 /** A connection that a broadcast writes encoded frames to. */
 export interface BroadcastTarget {
-  /** Whether the peer is a slow consumer: more than so many bytes of broadcasts wait for it. */
+  /** Whether the peer is a slow consumer: at least `maxBufferedAmount` bytes of broadcasts are buffered. */
   readonly isBehind: (maxBufferedAmount: number) => boolean
   /** Closes the connection with the cause `SlowConsumer`. */
   readonly closeSlowConsumer: () => void

@@ -1,8 +1,8 @@
 /**
  * Timeouts for peers that do nothing. A plain deadline would also time out peers
- * whose data is still unread because the event loop was blocked. So a watch takes
- * several samples, each in a turn of its own, and reads once more before it calls
- * `onTimeout`.
+ * with data that is still unread because the event loop was blocked. So a watch
+ * takes several samples, each in a turn of its own, and reads once more before it
+ * calls `onTimeout`.
  */
 import type { Timer, Timers } from "../runtime/timers.ts"
 import { nextTurn } from "../runtime/turns.ts"

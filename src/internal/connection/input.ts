@@ -1,12 +1,12 @@
 /**
- * Checks what a program gives to be sent, before anything else is done with it.
- * The types rule most of this out, but values from JSON, from JavaScript and
- * from buffers that were transferred get past them: what reaches the socket or
- * zlib then writes garbage, or ends the process.
+ * Checks the values that programs send, before anything else is done with them.
+ * The types exclude most invalid values, but not those from JSON, from JavaScript
+ * and from transferred buffers, with which the socket or zlib would write garbage
+ * or crash the process.
  *
- * No check asks for a class of this realm: strings and bytes of another realm
+ * No check depends on a class of this realm: strings and bytes of other realms
  * (`vm`, the DOM environments of test runners) and messages of another copy of
- * this package are what they are.
+ * this package are valid.
  */
 import * as Effect from "effect/Effect"
 import { hostBytesPrototype, isProxy, isSharedArrayBuffer, isUint8Array } from "#platform"
@@ -26,7 +26,10 @@ const offsetOf = getter<number>("byteOffset")
 const bufferOf = getter<ArrayBuffer>("buffer")
 const indexOf = Uint8Array.prototype.indexOf
 
-/** Whether the buffer of an empty view was transferred, or shrunk to less than the view begins at. */
+/**
+ * Whether an empty view has lost its buffer: it was transferred, or has become
+ * too short for the offset of the view.
+ */
 export const isDetached = (view: Uint8Array): boolean => {
   if (lengthOf.call(view) > 0) return false
   try {
@@ -42,7 +45,10 @@ const isOrdinary = (view: Uint8Array): boolean => {
   return (prototype === Uint8Array.prototype || prototype === hostBytesPrototype) && !Object.hasOwn(view, "length")
 }
 
-/** A Uint8Array of any realm, or undefined. Subclasses, which may lie about their length, are seen through a plain view. */
+/**
+ * Returns the bytes of a Uint8Array of any realm. A subclass, in which the
+ * length may be wrong, is replaced by a plain view.
+ */
 export const bytesOf = (value: unknown): Uint8Array | undefined => {
   if (!isUint8Array(value)) return undefined
   if (isOrdinary(value)) return value.length === 0 && isDetached(value) ? undefined : value
@@ -50,15 +56,15 @@ export const bytesOf = (value: unknown): Uint8Array | undefined => {
   return new Uint8Array(bufferOf.call(value), offsetOf.call(value), lengthOf.call(value))
 }
 
-/** Whether a buffer keeps its size for as long as it is attached, and no other thread writes to it. */
+/** Whether a buffer keeps its size while it is attached, and no other thread writes to it. */
 export const isFixed = ({ buffer }: Uint8Array): boolean =>
   !("resizable" in buffer && buffer.resizable) && !isSharedArrayBuffer(buffer)
 
 // -----------------------------------------------------------------------------
-// What is wrong
+// Errors
 // -----------------------------------------------------------------------------
 
-/** Says what a value is. Calls nothing of the value's own, which may throw. */
+/** Describes a value. It does not call functions of the value, which may throw. */
 const describe = (value: unknown): string => {
   if (value === null || value === undefined) return String(value)
   if (typeof value === "number" || typeof value === "boolean") return `the ${typeof value} ${value}`
@@ -76,8 +82,9 @@ const invalid = (what: InvalidInput["what"], expected: string, value: unknown): 
   new InvalidInput({ what, expected, received: describe(value) })
 
 /**
- * Fails with an `InvalidInput`. It is not in the types of what sends: values of
- * the types do not lead to it, and all programs would have to handle it.
+ * Fails with an `InvalidInput`. The types of the functions that send do not
+ * include it: values of their parameter types do not lead to it, and all
+ * programs would have to handle it.
  */
 export const failInvalid = (problem: InvalidInput): Effect.Effect<never> =>
   Effect.fail(problem) as unknown as Effect.Effect<never>
@@ -86,21 +93,21 @@ export const failInvalid = (problem: InvalidInput): Effect.Effect<never> =>
 // Messages
 // -----------------------------------------------------------------------------
 
-/** A message that was checked. Short strings are encoded where they are written, so strings stay what they are. */
+/** A message that was checked. Strings are kept, because short ones are encoded where they are written. */
 export type Sendable = string | Frame
 
 export const toFrame = (message: Sendable): Frame => typeof message === "string" ? text(message) : message
 
 const messageTypes = "a string, a Uint8Array or a Message"
 
-/** Checks a message. Nothing but this reads what a program sends. */
+/** Checks a message. It is the only function that reads a message of a program. */
 export const sendableOf = (message: unknown): Sendable | InvalidInput => {
   if (typeof message === "string") return message
   try {
     const frame = frameOf(message)
     if (frame !== undefined) return frame
   } catch {
-    // A getter of the value's own: it is no message.
+    // A getter of the value throws: it is not a message.
   }
   return invalid("message", messageTypes, message)
 }
@@ -132,7 +139,7 @@ export const sendablesOf = (messages: unknown): ReadonlyArray<Sendable> | Invali
   }
 }
 
-/** A copy of a message that was checked, for when it is sent much later. */
+/** Copies a message that was checked, so that it can be sent later. */
 export const copyOf = (message: Message.Input): Message.Input => {
   const sendable = sendableOf(message)
   if (!(sendable instanceof Frame)) return message
@@ -140,30 +147,30 @@ export const copyOf = (message: Message.Input): Message.Input => {
   return sendable.opcode === Opcode.Text ? new Message.Text(bytes) : bytes
 }
 
-/** Finds the frame whose payload was transferred while it waited. */
+/** Returns an error if the buffer of a frame was transferred while the frame waited. */
 export const findDetached = (frames: ReadonlyArray<Frame>): InvalidInput | undefined => {
   for (let i = 0; i < frames.length; i++) {
     const { payload } = frames[i]
     if (payload.length === 0 && isDetached(payload)) {
-      return invalid("message", "bytes that are left alone until `send` has returned", payload)
+      return invalid("message", "bytes whose buffer is not transferred before `send` has returned", payload)
     }
   }
   return undefined
 }
 
 // -----------------------------------------------------------------------------
-// All else
+// Other values
 // -----------------------------------------------------------------------------
 
 const encoder = new TextEncoder()
 
-/** Checks what a ping or a fragment carries. */
+/** Checks the payload of a ping or a fragment. */
 export const payloadOf = (what: "ping payload" | "fragment", value: unknown): string | Uint8Array | InvalidInput => {
   if (typeof value === "string") return value
   return bytesOf(value) ?? invalid(what, "a string or a Uint8Array", value)
 }
 
-/** Checks the payload of a ping, and takes a copy of it: the pong is compared with what was sent. */
+/** Checks and copies the payload of a ping, with which the pong is compared. */
 export const pingPayloadOf = (value: unknown): Uint8Array | InvalidInput => {
   const payload = payloadOf("ping payload", value)
   if (payload instanceof InvalidInput) return payload
@@ -180,7 +187,7 @@ export const closeProblemOf = (code: unknown, reason: unknown): InvalidInput | u
 
 const opcodes: ReadonlySet<unknown> = new Set(Object.values(Opcode))
 
-/** Checks that a value is a frame, of any copy of this package, and takes its fields. */
+/** Checks a frame, of any copy of this package, and copies its fields. */
 export const frameFrom = (value: unknown): Frame | InvalidInput => {
   const expected = "a Frame with an opcode, a Uint8Array, fin and reserved bits from 0 to 7"
   try {
@@ -191,7 +198,7 @@ export const frameFrom = (value: unknown): Frame | InvalidInput => {
       Number.isInteger(reserved) && reserved >= 0 && reserved <= 7
     ) return new Frame(opcode, bytes, fin, reserved)
   } catch {
-    // Not even an object, or a getter of its own.
+    // It is not an object, or has a getter that throws.
   }
   return invalid("frame", expected, value)
 }

@@ -1,7 +1,7 @@
 /**
- * Whose turn it is to write. A data frame waits while the transport is above its
- * high-water mark, or while another message in fragments is being sent; control
- * frames pass both.
+ * The order in which senders write. A data frame waits while the transport is
+ * above its high-water mark, or while another message in fragments is being sent;
+ * control frames pass both.
  *
  * Only the connection touches this. A frame is written whole and in one step, so
  * that an interruption never leaves half of one.
@@ -24,7 +24,7 @@ import { WriteBuffer, type WriteBufferHost, type WriteBufferOptions } from "./wr
 export const controlToken = "control"
 /** For broadcasts, which write above the high-water mark too, and before the senders that wait. */
 export const aboveMarkToken = "aboveMark"
-/** For what a sender writes. An object stands for the sender of a message in fragments. */
+/** The right to write. An object stands for a message in fragments. */
 export type WriteToken = object | typeof controlToken | typeof aboveMarkToken
 
 const noOptions: SendOptions = {}
@@ -110,7 +110,7 @@ export class SendQueue implements WriteBufferHost {
     return this.buffer.bufferedAmount
   }
 
-  // -- whose turn it is ------------------------------------------------------
+  // -- turns -----------------------------------------------------------------
 
   /** How the connection ends, once no frame may be sent any more. */
   get closed(): ConnectionClosed | undefined {
