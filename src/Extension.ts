@@ -296,7 +296,7 @@ const parseExtension = (scanner: Scanner): HeaderEntry | undefined => {
   const parameters: Array<Parameter> = []
   for (;;) {
     scanner.skipSpace()
-    if (!scanner.take(";")) return { name, parameters }
+    if (!scanner.skip(";")) return { name, parameters }
     scanner.skipSpace()
     const parameter = parseParameter(scanner)
     if (parameter === undefined) return undefined
@@ -308,9 +308,9 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
   const name = scanner.token()
   if (name === "") return undefined
   scanner.skipSpace()
-  if (!scanner.take("=")) return { name, value: undefined }
+  if (!scanner.skip("=")) return { name, value: undefined }
   scanner.skipSpace()
-  const value = scanner.take("\"") ? scanner.quoted() : scanner.token()
+  const value = scanner.skip("\"") ? scanner.quoted() : scanner.token()
   // "When using the quoted-string syntax variant, the value after quoted-string unescaping MUST conform to the 'token' ABNF."
   return value === undefined || !isToken(value) ? undefined : { name, value }
 }

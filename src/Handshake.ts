@@ -491,7 +491,7 @@ export type ServerResponse = Accepted | Redirect | Rejected
  * @category client
  * @since 0.1.0
  */
-export interface HttpAnswer {
+export interface ReceivedResponse {
   /** The URL that responded. A relative Location is relative to it. Default: that of the request's Host and path. */
   readonly url?: URL | undefined
   readonly status: number
@@ -511,7 +511,7 @@ export interface HttpAnswer {
  */
 export const readResponse: (
   request: Request,
-  response: HttpAnswer
+  response: ReceivedResponse
 ) => Result.Result<ServerResponse, HandshakeError.ResponseError> = internalReadResponse.readResponse
 
 // -----------------------------------------------------------------------------

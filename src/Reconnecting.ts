@@ -83,7 +83,7 @@ export const isFinal: (failure: Failure<unknown>) => boolean = failures.isFinal
 // -----------------------------------------------------------------------------
 
 /**
- * The state of a reconnecting client. Attempts are counted from 1, and anew
+ * The state of a reconnecting client. Attempts are counted from 1, and from 1 again
  * after a connection that stayed open for `resetAfter`.
  *
  * @category models
@@ -164,7 +164,7 @@ export interface Options<C = Connection.Connection, E = never, E2 = never, R2 = 
    */
   readonly schedule?: Schedule.Schedule<unknown, Failure<NoInfer<E | E2>>, E3, R3> | undefined
   /**
-   * After a connection that stayed open for this long, the schedule starts anew.
+   * After a connection that stayed open for this long, the schedule restarts.
    * Changes of the system's clock do not count. Default 5 seconds. 0 or more, or
    * Infinity.
    */

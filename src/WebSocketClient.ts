@@ -45,7 +45,8 @@ import * as Reconnecting from "./Reconnecting.ts"
 // -----------------------------------------------------------------------------
 
 /**
- * Options of `connect`.
+ * Options of `connect`. At most one of `agent`, `duplex`, `proxy` and `socketPath`
+ * may be given, because each is a way to the server.
  *
  * @category options
  * @since 0.1.0
@@ -97,8 +98,7 @@ export interface ConnectOptions extends Connection.Options {
   readonly proxy?: ProxyOptions | undefined
   /**
    * A Node agent that makes the sockets, such as `SocksProxyAgent`. It looks hosts
-   * up and selects addresses itself. Default none. At most one of `agent`, `duplex`,
-   * `proxy` and `socketPath` is given.
+   * up and selects addresses itself. Default none.
    */
   readonly agent?: Http.Agent | undefined
   /**

@@ -21,7 +21,7 @@ const defaultSchedule = Schedule.jittered(
 
 /** Counts attempts, and decides how long to wait before the next one. */
 export interface Backoff<in E, out E3, out R3> {
-  /** The number of the attempt that runs or comes next: from 1, and anew after a connection that lasted. */
+  /** The number of the attempt that runs or comes next: from 1, and from 1 again after a connection that lasted. */
   readonly attempt: number
   /** Records that the attempt has led to a connection. */
   opened(): void

@@ -28,7 +28,7 @@ export interface Attempt {
 }
 
 /** The head of a response, and what follows it: a body, or the stream of an upgrade. */
-export interface Response<Upgrade> extends Handshake.HttpAnswer {
+export interface Response<Upgrade> extends Handshake.ReceivedResponse {
   readonly content:
     | { readonly _tag: "Body"; readonly text: () => string; readonly complete: Deferred.Deferred<void> }
     | { readonly _tag: "Upgrade"; readonly upgrade: Upgrade }

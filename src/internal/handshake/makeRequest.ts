@@ -12,30 +12,36 @@ export const makeRequest = (
   url: string | URL,
   key: string,
   { extensions = [], headers: ownHeaders, protocols = [] }: RequestOptions = {}
-): Result.Result<Request, OptionsError> =>
-  Result.gen(function*() {
-    const target = yield* parseUrl(url)
-    yield* checkProtocols(protocols)
-    yield* checkKey(key)
-    const offered = yield* extensionHeader(extensions)
-    const own = yield* checkedHeaders(ownHeaders, handshakeHeaders)
-    yield* checkHost(own)
-    const rawHeaders = headersOf(target, key, protocols, offered, own)
+): Result.Result<Request, OptionsError> => {
+  const target = parseUrl(url)
+  if (Result.isFailure(target)) return Result.fail(target.failure)
+  const problem = protocolProblem(protocols) ?? keyProblem(key)
+  if (problem !== undefined) return Result.fail(problem)
+  const offered = extensionHeader(extensions)
+  if (Result.isFailure(offered)) return Result.fail(offered.failure)
+  return Result.flatMap(checkedHeaders(ownHeaders, handshakeHeaders), (own) => {
+    const invalidHost = hostProblem(own)
+    if (invalidHost !== undefined) return Result.fail(invalidHost)
+    const { pathname: path, protocol, searchParams: query } = target.success
+    const rawHeaders = headersOf(target.success, key, protocols, offered.success, own)
     const headers = combineHeaders(rawHeaders)
-    return {
-      path: target.pathname,
-      query: target.searchParams,
-      host: headers["host"],
-      origin: headers["origin"],
+    const { host, origin } = headers
+    const secure = protocol === "wss:"
+    return Result.succeed({
+      path,
+      query,
+      host,
+      origin,
       key,
       protocols,
       extensions,
       headers,
       rawHeaders,
-      secure: target.protocol === "wss:",
+      secure,
       remoteAddress: undefined
-    }
+    })
   })
+}
 
 /** The program's own Host and Authorization headers replace those of the URL. */
 const headersOf = (
@@ -62,23 +68,21 @@ const headersOf = (
   ]
 }
 
-const checkProtocols = (protocols: ReadonlyArray<string>): Result.Result<void, InvalidProtocol> => {
+const protocolProblem = (protocols: ReadonlyArray<string>): InvalidProtocol | undefined => {
   for (const [i, protocol] of protocols.entries()) {
-    const invalid = (problem: string) => Result.fail(new InvalidProtocol({ protocol, problem }))
+    const invalid = (problem: string) => new InvalidProtocol({ protocol, problem })
     if (!isToken(protocol)) return invalid("expected a token of letters, digits and !#$%&'*+-.^_`|~")
     if (protocols.indexOf(protocol) < i) return invalid("expected each subprotocol once, got it twice")
   }
-  return Result.void
+  return undefined
 }
 
-const checkKey = (key: string): Result.Result<void, InvalidHeader> =>
-  isKey(key)
-    ? Result.void
-    : Result.fail(new InvalidHeader({ header: "Sec-WebSocket-Key", problem: "expected 16 bytes in base64" }))
+const keyProblem = (key: string): InvalidHeader | undefined =>
+  isKey(key) ? undefined : new InvalidHeader({ header: "Sec-WebSocket-Key", problem: "expected 16 bytes in base64" })
 
-const checkHost = (headers: RawHeaders): Result.Result<void, InvalidHeader> => {
+const hostProblem = (headers: RawHeaders): InvalidHeader | undefined => {
   const hosts = headers.filter(([name]) => name.toLowerCase() === "host")
   return hosts.length > 1 || hosts.some(([, value]) => !isHost(value))
-    ? Result.fail(new InvalidHeader({ header: "Host", problem: "expected one host with an optional port" }))
-    : Result.void
+    ? new InvalidHeader({ header: "Host", problem: "expected one host with an optional port" })
+    : undefined
 }

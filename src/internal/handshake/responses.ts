@@ -16,29 +16,39 @@ import { acceptKey, handshakeHeaders, rejectionHeaders } from "./rules.ts"
 export const acceptResponse = (
   request: Request,
   { extensions, headers, protocol }: AcceptOptions = {}
-): Result.Result<HttpResponse, ProtocolNotOffered | ExtensionNotOffered | InvalidHeader> =>
-  Result.gen(function*() {
-    if (protocol !== undefined && !request.protocols.includes(protocol)) {
-      return yield* Result.fail(new ProtocolNotOffered({ protocol, offered: request.protocols }))
-    }
-    const offered = request.extensions.map(({ name }) => name)
-    const unoffered = extensions?.find(({ name }) => !offered.includes(name))
-    if (unoffered !== undefined) {
-      return yield* Result.fail(new ExtensionNotOffered({ extension: unoffered.name, offered }))
-    }
-    return {
-      status: 101,
-      rawHeaders: [
-        ["Upgrade", "websocket"],
-        ["Connection", "Upgrade"],
-        ["Sec-WebSocket-Accept", acceptKey(request.key)],
-        ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
-        ...yield* extensionHeader(extensions),
-        ...yield* checkedHeaders(headers, handshakeHeaders)
-      ],
-      body: ""
-    }
-  })
+): Result.Result<HttpResponse, ProtocolNotOffered | ExtensionNotOffered | InvalidHeader> => {
+  const unoffered = protocolProblem(request, protocol) ?? extensionProblem(request, extensions)
+  if (unoffered !== undefined) return Result.fail(unoffered)
+  const accepted = extensionHeader(extensions)
+  if (Result.isFailure(accepted)) return Result.fail(accepted.failure)
+  return Result.map(checkedHeaders(headers, handshakeHeaders), (own) => ({
+    status: 101,
+    rawHeaders: [
+      ["Upgrade", "websocket"],
+      ["Connection", "Upgrade"],
+      ["Sec-WebSocket-Accept", acceptKey(request.key)],
+      ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
+      ...accepted.success,
+      ...own
+    ],
+    body: ""
+  }))
+}
+
+const protocolProblem = (
+  { protocols: offered }: Request,
+  protocol: string | undefined
+): ProtocolNotOffered | undefined =>
+  protocol === undefined || offered.includes(protocol) ? undefined : new ProtocolNotOffered({ protocol, offered })
+
+const extensionProblem = (
+  request: Request,
+  extensions: AcceptOptions["extensions"] = []
+): ExtensionNotOffered | undefined => {
+  const offered = request.extensions.map(({ name }) => name)
+  const unoffered = extensions.find(({ name }) => !offered.includes(name))
+  return unoffered && new ExtensionNotOffered({ extension: unoffered.name, offered })
+}
 
 export const rejectResponse = (
   { body, headers, status }: Reject

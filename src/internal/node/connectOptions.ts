@@ -23,7 +23,7 @@ export const checkConnect = (options: ConnectOptions): Checked =>
     nonNegativeDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)
 
-/** Each of these options is a way to the server; one connection takes one way. */
+/** Allows one way to the server. */
 const checkRoute = ({ agent, duplex, proxy, socketPath }: ConnectOptions): Checked => {
   const routes = Object.entries({ agent, duplex, proxy, socketPath }).flatMap(([name, route]) =>
     route === undefined ? [] : [name]

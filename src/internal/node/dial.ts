@@ -71,7 +71,7 @@ const systemLookup = (host: string): Effect.Effect<ReadonlyArray<string>, Error>
       ))
   })
 
-/** Fails unless a lookup has found IP addresses, and nothing else: Node would look a name up again. */
+/** Fails unless a lookup has found only IP addresses: Node would look a name up again. */
 const checkAddresses = (host: string, found: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Error> => {
   const failed = (problem: string, code: string) =>
     Effect.fail(Object.assign(new Error(`lookup of ${host}: ${problem}`), { code }))

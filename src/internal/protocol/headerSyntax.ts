@@ -48,7 +48,7 @@ export class Scanner {
   }
 
   /** Skips `character` if it is next, and returns whether it was. */
-  take(character: string): boolean {
+  skip(character: string): boolean {
     if (this.value[this.at] !== character) return false
     this.at++
     return true
@@ -86,12 +86,12 @@ export const parseList = <A>(value: string, element: (scanner: Scanner) => A | u
   const elements: Array<A> = []
   for (;;) {
     scanner.skipSpace()
-    if (!scanner.done && !scanner.take(",")) {
+    if (!scanner.done && !scanner.skip(",")) {
       const next = element(scanner)
       if (next === undefined) return undefined
       elements.push(next)
       scanner.skipSpace()
-      if (!scanner.done && !scanner.take(",")) return undefined
+      if (!scanner.done && !scanner.skip(",")) return undefined
     }
     if (scanner.done) return elements.length === 0 ? undefined : elements
   }
