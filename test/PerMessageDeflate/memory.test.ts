@@ -226,7 +226,9 @@ describe("zlib's streams", () => {
             yield* transfer(s, c, down)
           }
         }
-      }).pipe(Effect.scoped)
+      }).pipe(Effect.scoped),
+    // Each run sends each message over two connections, in both directions.
+    { arbitrary: { runs: 40 } }
   )
 
   it.effect("a message that ends within a block reveals no data of another connection", () =>
