@@ -29,7 +29,7 @@ import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } fro
 import type { SendOptions } from "./Extension.ts"
 import { assertConnection } from "./internal/connection/decorate.ts"
 import { sendableOf } from "./internal/connection/input.ts"
-import type * as Message from "./Message.ts"
+import * as Message from "./Message.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -123,7 +123,7 @@ export const json: Encoding = {
     return encoded
   },
   accepts: "Text",
-  decode: (message) => JSON.parse((message as Message.Text).text)
+  decode: (message) => JSON.parse(Message.toText(message))
 }
 
 /**
@@ -140,7 +140,7 @@ export const text = (functions: {
   codec: identityCodec,
   encode: functions.encode,
   accepts: "Text",
-  decode: (message) => functions.decode((message as Message.Text).text)
+  decode: (message) => functions.decode(Message.toText(message))
 })
 
 /**

@@ -41,7 +41,7 @@ const makeTracer = () => {
 const parentOf = (span: Tracer.Span) => Option.getOrUndefined(span.parent)
 
 describe("metrics", () => {
-  it.effect("say what connections carry while they do, and afterwards", () =>
+  it.effect("count what connections carry, while they are open and afterwards", () =>
     metered(Effect.gen(function*() {
       yield* Effect.scoped(Effect.gen(function*() {
         const { client, server } = yield* makePair()
@@ -77,7 +77,7 @@ describe("metrics", () => {
       })
     })))
 
-  it.effect("add up over connections", () =>
+  it.effect("add up the counters of all connections of a role", () =>
     metered(Effect.gen(function*() {
       for (let i = 0; i < 3; i++) {
         const { client, server } = yield* makePair()
@@ -93,7 +93,7 @@ describe("metrics", () => {
       ])
     })))
 
-  it.effect("have the attributes of the context that a connection was made in", () =>
+  it.effect("carry the attributes of the context in which a connection was made", () =>
     metered(Effect.gen(function*() {
       const inTenant = (tenant: string) => Effect.provideService(Metric.CurrentMetricAttributes, { tenant })
       yield* makePair().pipe(inTenant("a"))
@@ -109,7 +109,7 @@ describe("metrics", () => {
       assert.deepStrictEqual([yield* open("a"), yield* open("b")], [2, 1])
     })))
 
-  it.live("have the attributes that their docstrings name", () =>
+  it.live("carry the attributes that their docstrings name", () =>
     metered(Effect.gen(function*() {
       const server = yield* serve(Effect.flatMap(Connection.Connection, ({ receive }) => receive))
       yield* Effect.scoped(Effect.gen(function*() {
@@ -137,7 +137,7 @@ describe("metrics", () => {
       )
     })))
 
-  it.effect("say how long pongs take, those of the keepalive too", () =>
+  it.effect("record the latency of pings and keepalives", () =>
     metered(Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", keepalive: { interval: "1 minute" } })
       const ping = yield* Effect.forkChild(connection.ping("a"), { startImmediately: true })
@@ -157,7 +157,7 @@ describe("metrics", () => {
       assert.isBelow(latency.min, 1)
     })))
 
-  it.effect("say how long connections are held back, while they are, and afterwards", () =>
+  it.effect("count the seconds in backpressure, during it and afterwards", () =>
     metered(Effect.gen(function*() {
       const { client, server } = yield* makePair({
         server: { inboundHighWaterMark: 100 },
@@ -191,7 +191,7 @@ describe("metrics", () => {
       })
     })))
 
-  it.live("count handshakes by why they failed", () =>
+  it.live("count failed handshakes by error", () =>
     metered(Effect.gen(function*() {
       const asked = yield* Deferred.make<void>()
       const server = yield* serve(Effect.never, {
@@ -222,7 +222,7 @@ describe("metrics", () => {
     })))
 
   for (const [way, serveBy] of Object.entries(ways)) {
-    it.live(`count handshakes by what came of them: ${way}`, () =>
+    it.live(`count handshakes by result: ${way}`, () =>
       metered(Effect.gen(function*() {
         const asked = yield* Deferred.make<void>()
         const port = yield* serveBy(Effect.never, {
@@ -248,7 +248,7 @@ describe("metrics", () => {
       })))
   }
 
-  it.live("count a client's attempts that are given up, that lead elsewhere, and that die", () =>
+  it.live("count attempts of a client that are interrupted, redirected, or die", () =>
     metered(Effect.gen(function*() {
       const { port } = yield* rawServer(({ socket }) => {
         socket.once("data", (data) => {
@@ -261,7 +261,7 @@ describe("metrics", () => {
       yield* settle
       yield* Fiber.interrupt(connecting)
       yield* Effect.flip(WebSocketClient.connect(`ws://127.0.0.1:${port}/elsewhere`))
-      const broken = { connect: () => Effect.die(new Error("a client of somebody's own")) }
+      const broken = { connect: () => Effect.die(new Error("a client that dies")) }
       yield* Effect.exit(
         Effect.provideService(WebSocketClient.connect("ws://x"), WebSocketClient.WebSocketClient, broken)
       )
@@ -274,7 +274,7 @@ describe("metrics", () => {
 })
 
 describe("spans", () => {
-  it.live("and errors of a client hold no user, password, query or fragment of the URL", () =>
+  it.live("spans and errors of a client contain no user, password, query or fragment of the URL", () =>
     Effect.gen(function*() {
       const { spans, tracer } = makeTracer()
       const duplex = () => Effect.fail(Object.assign(new Error("no stream"), { code: "ENOSTREAM" }))
@@ -320,7 +320,7 @@ describe("spans", () => {
     return { inHandler, headers }
   }))
 
-  it.live("go from the client's program through both handshakes to the handler, in one trace", () =>
+  it.live("one trace contains the program of the client, both handshakes and the handler", () =>
     Effect.gen(function*() {
       const { named, spans, tracer } = makeTracer()
       const { headers, inHandler } = yield* exchange.pipe(
@@ -356,7 +356,7 @@ describe("spans", () => {
       })
     }))
 
-  it.live("are not made without a tracer, and where tracing is disabled", () =>
+  it.live("no span is created without a tracer, or if tracing is disabled", () =>
     Effect.gen(function*() {
       const { headers, inHandler } = yield* exchange
       assert.deepStrictEqual([headers["traceparent"], inHandler], [undefined, undefined])
@@ -369,7 +369,7 @@ describe("spans", () => {
       assert.strictEqual(spans.length, 0)
     }))
 
-  it.live("of a program without a tracer are named to the server all the same, unless they must not be", () =>
+  it.live("a client without a tracer sends the trace context of its program, unless send is false", () =>
     Effect.gen(function*() {
       const heard: Array<Handshake.Headers> = []
       const server = yield* serve(Effect.never, {
@@ -402,7 +402,7 @@ describe("spans", () => {
       ])
     }))
 
-  it.live("begin a trace of their own where the server is told not to go on with another's", () =>
+  it.live("a server with accept: false begins a new trace", () =>
     Effect.gen(function*() {
       const { named, tracer } = makeTracer()
       yield* exchange.pipe(
@@ -413,7 +413,7 @@ describe("spans", () => {
       assert.strictEqual(parentOf(named("websocket.handshake", "server")), undefined)
     }))
 
-  it.effect("say what a connection carried, in each direction", () =>
+  it.effect("the span of a connection has what it carried in each direction", () =>
     Effect.gen(function*() {
       const { named, tracer } = makeTracer()
       yield* Effect.scoped(Effect.gen(function*() {
@@ -444,7 +444,7 @@ describe("spans", () => {
       })
     }))
 
-  it.effect("say how a connection broke", () =>
+  it.effect("the span of a connection has the cause of its failure", () =>
     Effect.gen(function*() {
       const { named, tracer } = makeTracer()
       yield* Effect.scoped(Effect.gen(function*() {
