@@ -1,128 +1,20 @@
-import { constants } from "node:buffer"
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary } from "effect"
-import { Frame, Message, type ProtocolError } from "effect-ws"
+import { Frame, Message } from "effect-ws"
+import { bytes, factsOf, hex } from "../../support/frames.ts"
 import {
-  anyBoolean,
-  anyCuts,
-  anyNearlyUtf8,
-  anyPayload,
-  anyText,
-  cutAt,
-  either,
-  firstImpossible,
-  patterned
-} from "./support/properties.ts"
-
-const bytes = (...values: Array<number>) => Uint8Array.from(values)
-const utf8 = (text: string) => new TextEncoder().encode(text)
-const hex = (text: string) => Uint8Array.from(Buffer.from(text.replaceAll(" ", ""), "hex"))
-const toHex = (data: Uint8Array) => Buffer.from(data).toString("hex")
-
-type Facts = Readonly<Record<string, unknown>>
-
-const factsOf = (error: ProtocolError.ProtocolError | undefined): Facts | undefined =>
-  error === undefined ? undefined : { ...error }
-
-const messageOf = (message: Message.Message | ProtocolError.MessageError | undefined) =>
-  message?._tag === "Text"
-    ? ["Text", message.text, toHex(message.bytes)]
-    : message?._tag === "Binary"
-    ? ["Binary", toHex(message.bytes)]
-    : message
-
-const open = { fin: false }
-
-/** Data frames that carry `pieces` as one message. */
-const fragmentsOf = (kind: "Text" | "Binary", pieces: ReadonlyArray<Uint8Array>): Array<Frame.Frame> =>
-  pieces.map((piece, i) => {
-    const fin = i === pieces.length - 1
-    if (i > 0) return Frame.continuation(piece, { fin })
-    return kind === "Text" ? Frame.text(piece, { fin }) : Frame.binary(piece, { fin })
-  })
-
-/** A frame of which `from` to `to` have come, the last of these bytes with the latest chunk. */
-const partial = (frame: Frame.Frame, from: number, to: number, length = frame.payload.length): Frame.PartialFrame => ({
-  opcode: frame.opcode,
-  fin: frame.fin,
-  reserved: 0,
-  length,
-  received: to,
-  latest: frame.payload.subarray(from, to)
-})
-
-/** What a validator says of frames: undefined for each that is fine, up to the first that is not. */
-const judge = (limits: Message.Limits | undefined, frames: ReadonlyArray<Frame.Frame>): Array<Facts | undefined> => {
-  const validator = new Message.Validator(limits)
-  const verdicts: Array<Facts | undefined> = []
-  for (const frame of frames) {
-    verdicts.push(factsOf(validator.check(frame)))
-    if (verdicts.at(-1) !== undefined) break
-  }
-  return verdicts
-}
-
-const fine = (count: number): Array<undefined> => Array.from({ length: count }, () => undefined)
-const unexpected: Facts = { _tag: "UnexpectedContinuation" }
-const unfinished = (opcode: number): Facts => ({ _tag: "UnfinishedMessage", opcode })
-const tooLarge = (size: number, limit: number): Facts => ({ _tag: "MessageTooLarge", size, limit })
-const tooMany = (limit: number): Facts => ({ _tag: "TooManyFragments", limit })
-const badText = (offset: number): Facts => ({ _tag: "InvalidUtf8", where: "text message", offset })
-
-describe("a text message", () => {
-  it("of a string has its text, its bytes, and costs nothing until bytes are asked for", () => {
-    const message = Message.text("hé€😀")
-    assert.strictEqual(message._tag, "Text")
-    assert.strictEqual(message.text, "hé€😀")
-    assert.strictEqual(message.data, "hé€😀")
-    assert.strictEqual(toHex(message.bytes), "68c3a9e282acf09f9880")
-    assert.strictEqual(message.bytes, message.bytes)
-    assert.strictEqual(message.data, message.bytes)
-    assert.strictEqual(message.text, "hé€😀")
-  })
-
-  it("of bytes has its text, its bytes, and is no string until one is asked for", () => {
-    const given = utf8("hé")
-    const message = Message.text(given)
-    assert.strictEqual(message._tag, "Text")
-    assert.strictEqual(message.data, given)
-    assert.strictEqual(message.bytes, given)
-    given[0] = 0x48
-    assert.strictEqual(message.text, "Hé")
-    given[0] = 0x68
-    assert.strictEqual(message.text, "Hé")
-    assert.strictEqual(message.data, given)
-  })
-
-  it("may be empty", () => {
-    assert.strictEqual(Message.text("").text, "")
-    assert.strictEqual(Message.text("").data, "")
-    assert.strictEqual(Message.text("").bytes.length, 0)
-    assert.strictEqual(Message.text(bytes()).text, "")
-  })
-
-  it("keeps a byte order mark", () => {
-    assert.strictEqual(Message.text(hex("efbbbf 61")).text, "\ufeffa")
-    assert.strictEqual(toHex(Message.text("\ufeffa").bytes), "efbbbf61")
-  })
-
-  it("has its text in JSON", () => {
-    assert.strictEqual(JSON.stringify(Message.text(utf8("é"))), "{\"_tag\":\"Text\",\"text\":\"é\"}")
-  })
-})
-
-describe("a binary message", () => {
-  it("has the bytes that it was given", () => {
-    const given = bytes(1, 2, 255)
-    const message = Message.binary(given)
-    assert.strictEqual(message._tag, "Binary")
-    assert.strictEqual(message.bytes, given)
-  })
-
-  it("has its bytes in JSON", () => {
-    assert.strictEqual(JSON.stringify(Message.binary(bytes(1, 2, 255))), "{\"_tag\":\"Binary\",\"bytes\":[1,2,255]}")
-  })
-})
+  badText,
+  fine,
+  fragmentsOf,
+  judge,
+  open,
+  partial,
+  tooLarge,
+  tooMany,
+  unexpected,
+  unfinished,
+  utf8
+} from "../../support/messages.ts"
+import { anyCuts, anyNearlyUtf8, cutAt, firstImpossible, patterned } from "../../support/properties.ts"
 
 describe("fragments in sequence (RFC 6455 §5.4)", () => {
   for (
@@ -164,7 +56,7 @@ describe("fragments in sequence (RFC 6455 §5.4)", () => {
     })
   }
 
-  it("is checked on a header, before anything else has come", () => {
+  it("are checked on a header, before any payload", () => {
     const validator = new Message.Validator()
     assert.deepStrictEqual(factsOf(validator.checkPartial(partial(Frame.continuation("abc"), 0, 0))), unexpected)
     const another = new Message.Validator()
@@ -173,7 +65,7 @@ describe("fragments in sequence (RFC 6455 §5.4)", () => {
   })
 })
 
-describe("the limit on the size of a message", () => {
+describe("maxMessageSize", () => {
   for (
     const [name, maxMessageSize, frames, expected] of [
       ["no bytes where none are allowed", 0, [Frame.text(""), Frame.binary(bytes())], fine(2)],
@@ -224,7 +116,7 @@ describe("the limit on the size of a message", () => {
     })
   }
 
-  it("is checked on the declared length, before the payload has come", () => {
+  it("applies to the length in the header, before the payload arrives", () => {
     for (const fin of [true, false]) {
       const frame = Frame.binary(bytes(), { fin })
       const validator = new Message.Validator({ maxMessageSize: 10 })
@@ -235,7 +127,7 @@ describe("the limit on the size of a message", () => {
     }
   })
 
-  it("is checked on the sum of the declared lengths", () => {
+  it("applies to the sum of the lengths in the headers", () => {
     for (const [length, expected] of [[6, undefined], [7, tooLarge(11, 10)]] as const) {
       const validator = new Message.Validator({ maxMessageSize: 10 })
       assert.isUndefined(validator.check(Frame.text("0123", open)))
@@ -244,7 +136,7 @@ describe("the limit on the size of a message", () => {
     }
   })
 
-  it("counts a frame once, in however many parts it comes", () => {
+  it("counts a frame once, in any number of parts", () => {
     const validator = new Message.Validator({ maxMessageSize: 10 })
     for (const frame of fragmentsOf("Binary", [patterned(4), patterned(6)])) {
       for (let i = 0; i < frame.payload.length; i++) {
@@ -255,7 +147,7 @@ describe("the limit on the size of a message", () => {
     assert.isUndefined(validator.check(Frame.binary(patterned(10))))
   })
 
-  it("is twice that and 1 KiB on the wire for a message that an extension has encoded", () => {
+  it("allows twice the size and 1 KiB on the wire for a message that an extension has encoded", () => {
     const make = (maxMessageSize: number) => new Message.Validator({ maxMessageSize }, (reserved) => reserved !== 0)
     for (const [limit, most] of [[0, 1024], [1000, 3024], [100_000, 201_024]] as const) {
       const encoded = (size: number, fin = true) =>
@@ -282,7 +174,7 @@ describe("the limit on the size of a message", () => {
     }
   })
 
-  it("is 16 MiB by default", () => {
+  it("defaults to 16 MiB", () => {
     assert.strictEqual(Message.defaultMaxMessageSize, 16_777_216)
     for (const limits of [undefined, {}, { maxMessageSize: undefined }]) {
       const frame = Frame.binary(bytes())
@@ -295,9 +187,9 @@ describe("the limit on the size of a message", () => {
   })
 })
 
-describe("the limit on the number of fragments", () => {
+describe("maxFragments", () => {
   for (const limit of [1, 2, 3, 10]) {
-    it(`lets ${limit} pass, and not one more`, () => {
+    it(`accepts ${limit} fragments, and rejects the next`, () => {
       const atMost = fragmentsOf("Text", Array.from({ length: limit }, () => utf8("a")))
       assert.deepStrictEqual(judge({ maxFragments: limit }, [...atMost, ...atMost]), fine(2 * limit))
       const tooFar = fragmentsOf("Text", Array.from({ length: limit + 1 }, () => utf8("")))
@@ -305,7 +197,7 @@ describe("the limit on the number of fragments", () => {
     })
   }
 
-  it("is checked on a header, and counts a frame once", () => {
+  it("applies to a header, and counts a frame once", () => {
     const validator = new Message.Validator({ maxFragments: 2 })
     const [first, second, third] = fragmentsOf("Binary", [patterned(3), patterned(3), patterned(3)])
     for (const frame of [first, second]) {
@@ -315,7 +207,7 @@ describe("the limit on the number of fragments", () => {
     assert.deepStrictEqual(factsOf(validator.checkPartial(partial(third, 0, 0))), tooMany(2))
   })
 
-  it("lets a first fragment pass, and no other, where it is NaN", () => {
+  it("accepts one fragment if it is NaN", () => {
     for (const kind of ["Text", "Binary"] as const) {
       const [first, second] = fragmentsOf(kind, [utf8("a"), utf8("b")])
       assert.deepStrictEqual(judge({ maxFragments: NaN }, [first, second]), [undefined, tooMany(NaN)])
@@ -326,12 +218,12 @@ describe("the limit on the number of fragments", () => {
     assert.deepStrictEqual(judge({ maxFragments: NaN }, [Frame.text("a"), Frame.binary(bytes(1))]), fine(2))
   })
 
-  it("comes before the limit on the size", () => {
+  it("is checked before the limit on the size", () => {
     const frames = fragmentsOf("Binary", [patterned(1), patterned(100)])
     assert.deepStrictEqual(judge({ maxFragments: 1, maxMessageSize: 50 }, frames), [undefined, tooMany(1)])
   })
 
-  it("is 131,072 by default", () => {
+  it("defaults to 131,072", () => {
     assert.strictEqual(Message.defaultMaxFragments, 131_072)
     for (const limits of [undefined, {}, { maxFragments: undefined }]) {
       const validator = new Message.Validator(limits)
@@ -415,7 +307,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     })
   }
 
-  it("is checked before the whole frame has come", () => {
+  it("fails before the whole frame has arrived", () => {
     const frame = Frame.text(hex("61 e2 82 ac 62 ff 63 64"))
     const validator = new Message.Validator()
     assert.isUndefined(validator.checkPartial(partial(frame, 0, 0)))
@@ -426,7 +318,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     assert.deepStrictEqual(factsOf(validator.checkPartial(partial(frame, 5, 6))), badText(5))
   })
 
-  it("is checked in the part of a later fragment, and counted from the beginning of the message", () => {
+  it("fails in part of a later fragment, at an offset from the beginning of the message", () => {
     const validator = new Message.Validator()
     assert.isUndefined(validator.check(Frame.text("abc", open)))
     const frame = Frame.continuation(hex("64 65 ff 66"), open)
@@ -434,7 +326,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     assert.deepStrictEqual(factsOf(validator.checkPartial(partial(frame, 1, 3))), badText(5))
   })
 
-  it("goes on in the whole frame where the part ended", () => {
+  it("continues in the whole frame where the part ended", () => {
     const frame = Frame.text(hex("61 e2 82 ac 62"))
     for (let to = 0; to < frame.payload.length; to++) {
       const validator = new Message.Validator()
@@ -444,7 +336,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     }
   })
 
-  it("fails in the rest of a frame whose part was fine", () => {
+  it("fails in the rest of a frame whose first part was valid", () => {
     for (const [payload, offset] of [["61 e2 82 62", 3], ["61 62 ff 63", 2], ["61 62 e2 82", 4]] as const) {
       for (const length of [0, 1, 2]) {
         const frame = Frame.text(hex(payload))
@@ -455,7 +347,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     }
   })
 
-  it("is not asked of the parts of binary messages", () => {
+  it("does not apply to parts of binary messages", () => {
     const validator = new Message.Validator()
     for (const frame of fragmentsOf("Binary", [hex("ff fe"), hex("c0 c0")])) {
       assert.isUndefined(validator.checkPartial(partial(frame, 0, 1)))
@@ -465,7 +357,7 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
   })
 
   it.prop(
-    "fails at the first impossible byte, in whatever fragments and parts it comes",
+    "fails at the first invalid byte, in any fragments and parts",
     { text: anyNearlyUtf8, cuts: anyCuts, parts: anyCuts },
     ({ cuts, parts, text }) => {
       const validator = new Message.Validator()
@@ -496,204 +388,4 @@ describe("text in UTF-8 (RFC 6455 §8.1)", () => {
     },
     { arbitrary: { runs: 300 } }
   )
-})
-
-describe("frames joined to messages", () => {
-  it("gives a whole message its payload as it is", () => {
-    const assembler = new Message.Assembler()
-    const payload = utf8("abc")
-    const text = assembler.push(Frame.text(payload))
-    assert.strictEqual(text instanceof Message.Text && text.bytes, payload)
-    const binary = assembler.push(Frame.binary(payload))
-    assert.strictEqual(binary instanceof Message.Binary && binary.bytes, payload)
-    assert.isFalse(assembler.unfinished)
-  })
-
-  it("joins fragments under the opcode of the first", () => {
-    const assembler = new Message.Assembler()
-    for (
-      const [frames, expected] of [
-        [[Frame.text("a", open), Frame.continuation("b", open), Frame.continuation("c")], ["Text", "abc", "616263"]],
-        [[Frame.binary(bytes(1), open), Frame.continuation(bytes(2))], ["Binary", "0102"]],
-        [[Frame.text("", open), Frame.continuation("")], ["Text", "", ""]]
-      ] as const
-    ) {
-      assert.isFalse(assembler.unfinished)
-      for (const frame of frames.slice(0, -1)) {
-        assert.isUndefined(assembler.push(frame))
-        assert.isTrue(assembler.unfinished)
-      }
-      assert.deepStrictEqual<unknown>(messageOf(assembler.push(frames[frames.length - 1])), expected)
-    }
-    assert.isFalse(assembler.unfinished)
-  })
-
-  it("passes over the rest of a message whose beginning it has not seen", () => {
-    const assembler = new Message.Assembler()
-    assert.isUndefined(assembler.push(Frame.continuation("b", open)))
-    assert.isFalse(assembler.unfinished)
-    assert.isUndefined(assembler.push(Frame.continuation("c")))
-    assert.isFalse(assembler.unfinished)
-    assert.deepStrictEqual(messageOf(assembler.push(Frame.text("d"))), ["Text", "d", "64"])
-  })
-
-  it("gives the beginning of a message back as one frame, and passes over its rest", () => {
-    const assembler = new Message.Assembler()
-    assert.isUndefined(assembler.giveBack())
-    assembler.push(Frame.text("ab", open))
-    assembler.push(Frame.continuation("c", open))
-    const beginning = assembler.giveBack()
-    assert.strictEqual(beginning?.opcode, Frame.Opcode.Text)
-    assert.strictEqual(beginning?.fin, false)
-    assert.strictEqual(toHex(beginning?.payload ?? bytes()), "616263")
-    assert.isFalse(assembler.unfinished)
-    assert.isUndefined(assembler.giveBack())
-    assert.isUndefined(assembler.push(Frame.continuation("d")))
-    assert.deepStrictEqual(messageOf(assembler.push(Frame.binary(bytes(1)))), ["Binary", "01"])
-    assert.isUndefined(assembler.giveBack())
-  })
-
-  it("fails where a message is larger than one string, or one array, can be, as soon as that is known", () => {
-    // These bytes are not touched, and so take no memory.
-    const half = new Uint8Array(2 ** 28)
-    const whole = new Uint8Array(constants.MAX_STRING_LENGTH + 1)
-    const expected = { _tag: "MessageTooLarge", limit: constants.MAX_STRING_LENGTH }
-    assert.deepInclude({ ...new Message.Assembler().push(Frame.text(whole)) }, expected)
-    const assembler = new Message.Assembler()
-    assert.isUndefined(assembler.push(Frame.text(half, open)))
-    assert.deepInclude({ ...assembler.push(Frame.continuation(half, open)) }, expected)
-    assert.strictEqual((new Message.Assembler().push(Frame.binary(whole)) as Message.Message)._tag, "Binary")
-    const collector = Message.makeCollector({ maxMessageSize: Infinity })
-    assert.isUndefined(collector.push(Frame.binary(half, open)))
-    for (let size = 2 ** 28; size < 2 ** 32; size += 2 ** 28) {
-      assert.isUndefined(collector.push(Frame.continuation(half, open)))
-    }
-    for (const frame of [Frame.continuation("x"), Frame.text("x")]) {
-      assert.deepInclude({ ...collector.push(frame) }, {
-        _tag: "MessageTooLarge",
-        size: 2 ** 32 + 1,
-        limit: 2 ** 32
-      })
-    }
-  })
-
-  it("goes on with a beginning that another gave back", () => {
-    for (
-      const [first, expected] of [
-        [Frame.text("ab", open), ["Text", "abcd", "61626364"]],
-        [Frame.binary(utf8("ab"), open), ["Binary", "61626364"]]
-      ] as const
-    ) {
-      const [left, right] = [new Message.Assembler(), new Message.Assembler()]
-      left.push(first)
-      left.push(Frame.continuation("c", open))
-      assert.isUndefined(right.push(left.giveBack()!))
-      assert.isTrue(right.unfinished)
-      assert.deepStrictEqual<unknown>(messageOf(right.push(Frame.continuation("d"))), expected)
-    }
-  })
-})
-
-describe("a collector", () => {
-  it("gives each message as it is completed, and passes over control frames", () => {
-    const collector = Message.makeCollector()
-    const got = [
-      Frame.ping(bytes(1)),
-      Frame.text("a"),
-      Frame.text("Hel", open),
-      Frame.pong(),
-      Frame.continuation("lo", open),
-      Frame.close(1000),
-      Frame.continuation("!"),
-      Frame.binary(bytes(1, 2))
-    ].map((frame) => messageOf(collector.push(frame)))
-    assert.deepStrictEqual(got, [
-      undefined,
-      ["Text", "a", "61"],
-      undefined,
-      undefined,
-      undefined,
-      undefined,
-      ["Text", "Hello!", "48656c6c6f21"],
-      ["Binary", "0102"]
-    ])
-  })
-
-  it("takes nothing more after an error, which it goes on to answer", () => {
-    const collector = Message.makeCollector()
-    assert.isUndefined(collector.push(Frame.text("a", open)))
-    const error = collector.push(Frame.text("b"))
-    assert.strictEqual(error?._tag, "UnfinishedMessage")
-    for (const frame of [Frame.continuation("c"), Frame.text("d"), Frame.ping(), Frame.continuation("e")]) {
-      assert.strictEqual(collector.push(frame), error)
-    }
-  })
-
-  for (
-    const [name, limits, frames, expected] of [
-      ["the size", { maxMessageSize: 3 }, [Frame.text("abc"), Frame.text("abcd")], {
-        _tag: "MessageTooLarge",
-        size: 4,
-        limit: 3
-      }],
-      ["the fragments", { maxFragments: 1 }, [Frame.text("abc", open), Frame.continuation("d")], {
-        _tag: "TooManyFragments",
-        limit: 1
-      }],
-      ["the fragments, of which NaN allows one", { maxFragments: NaN }, [
-        Frame.text("abc", open),
-        Frame.continuation("d")
-      ], {
-        _tag: "TooManyFragments",
-        limit: NaN
-      }],
-      ["the text", undefined, [Frame.text("abc"), Frame.text(hex("ff"))], badText(0)],
-      ["the sequence", undefined, [Frame.text("abc"), Frame.continuation("d")], { _tag: "UnexpectedContinuation" }]
-    ] as const
-  ) {
-    it(`checks ${name}`, () => {
-      const collector = Message.makeCollector(limits)
-      const [first, second] = frames.map((frame) => collector.push(frame))
-      assert.notInstanceOf(first, Error)
-      assert.instanceOf(second, Error)
-      assert.deepStrictEqual({ ...second }, expected)
-    })
-  }
-
-  it.prop(
-    "gives any message back, in whatever fragments it comes, with control frames in between",
-    {
-      messages: Arbitrary.array(Arbitrary.all([
-        either<{ readonly kind: "Text" | "Binary"; readonly payload: Uint8Array }>(
-          Arbitrary.map(anyText, (text) => ({ kind: "Text" as const, payload: utf8(text) })),
-          Arbitrary.map(anyPayload, (payload) => ({ kind: "Binary" as const, payload }))
-        ),
-        anyCuts,
-        anyBoolean
-      ]))
-    },
-    ({ messages }) => {
-      const collector = Message.makeCollector()
-      const got: Array<unknown> = []
-      for (const [{ kind, payload }, cuts, controls] of messages) {
-        const fragments = fragmentsOf(kind, cutAt(payload, cuts))
-        for (const [i, fragment] of fragments.entries()) {
-          if (controls) {
-            for (const control of [Frame.ping(bytes(i)), Frame.pong()]) assert.isUndefined(collector.push(control))
-          }
-          const message = collector.push(fragment)
-          if (i < fragments.length - 1) assert.isUndefined(message)
-          else got.push(message !== undefined && "bytes" in message && [message._tag, toHex(message.bytes)])
-        }
-      }
-      assert.deepStrictEqual(got, messages.map(([{ kind, payload }]) => [kind, toHex(payload)]))
-    }
-  )
-
-  it.prop("gives text back as the string that it was", { text: anyText, cuts: anyCuts }, ({ cuts, text }) => {
-    const collector = Message.makeCollector()
-    const [message] = fragmentsOf("Text", cutAt(utf8(text), cuts)).map((frame) => collector.push(frame)).slice(-1)
-    if (message?._tag !== "Text") return assert.fail(`${message?._tag}`)
-    assert.strictEqual(message.text, text)
-  })
 })
