@@ -52,7 +52,7 @@ export const makeSendQueue = (
     protocol.close({ code: 1000, reason: "" })
     sendQueue.close()
   }
-  return { calls, network, protocol, host, sendQueue, pings, send, wire, controlFrames, end }
+  return { calls, network, protocol, host, sendQueue, pings, send, frames, wire, controlFrames, end }
 }
 
 /** The same, with the Clock of the test. */
