@@ -83,6 +83,18 @@ describe("Sessions.serve", () => {
       assert.deepStrictEqual([upgrade.calls, state.interrupted, upgrade.isWatched], [["abandoned"], true, false])
     }))
 
+  it.effect("abandons the request of a client that left during a decision which cannot be interrupted", () =>
+    Effect.gen(function*() {
+      const { answer, decide } = pendingDecision()
+      const sessions = yield* sessionsOf({ decide: () => Effect.uninterruptible(decide()) })
+      const { upgrade } = yield* memoryUpgrade()
+      sessions.serve(Context.empty(), upgrade, 0)
+      upgrade.leave()
+      yield* Deferred.succeed(answer, Handshake.accept())
+      yield* eventually(() => upgrade.calls.length > 0)
+      assert.deepStrictEqual(upgrade.calls, ["abandoned"])
+    }))
+
   it.effect("destroys and abandons the request of a client that has left before the decision", () =>
     Effect.gen(function*() {
       let asked = 0
