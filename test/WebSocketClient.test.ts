@@ -1,22 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Result, Scope, Stream } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Layer, Redacted, Result, Scope } from "effect"
 import { Connection, type Extension, Frame, Handshake, HandshakeError, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
-import { readFileSync } from "node:fs"
 import * as Net from "node:net"
+import { localhostTls } from "./support/certificates.ts"
 import { contentOf, settle } from "./support/memory.ts"
 import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "./support/net.ts"
 import { eventually } from "./support/resources.ts"
 import { interruptAtEachStep } from "./support/interruptAtEachStep.ts"
+import { echo } from "./support/serving.ts"
 
-const certificates = new URL("support/certificates/", import.meta.url)
-const key = readFileSync(new URL("localhost.key", certificates), "utf8")
-const cert = readFileSync(new URL("localhost.crt", certificates), "utf8")
-
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+const { cert, key } = localhostTls
 
 /** The key is known, so that a raw server can answer it. */
 const connect = (url: string, options?: WebSocketClient.ConnectOptions) =>

@@ -8,8 +8,9 @@ import * as Http from "node:http"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
+import { localhostTls } from "../support/certificates.ts"
 import { rawConnect, serve } from "../support/net.ts"
-import { connect, echo, idle, localhostTls, textOf } from "../support/serving.ts"
+import { connect, echo, idle, textOf } from "../support/serving.ts"
 
 describe("TLS", () => {
   it.live("tells a client with an unknown authority or the wrong scheme what to change", () =>

@@ -14,8 +14,7 @@ import {
   Metric,
   Queue,
   Schema,
-  type Scope,
-  Stream
+  type Scope
 } from "effect"
 import { DevToolsServer } from "effect/devtools"
 import { type HttpApi, HttpApiBuilder } from "effect/http-api"
@@ -37,10 +36,12 @@ import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { writeExamples } from "../../scripts/doc-examples.mjs"
 import { makeAnchors } from "../../scripts/markdown.mjs"
+import { ca, tls } from "../support/certificates.ts"
 import { application } from "../support/application.ts"
 import { contentOf, type Shape } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
 import { httpProxy, socksProxy } from "../support/proxies.ts"
+import { echo } from "../support/serving.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
@@ -63,8 +64,6 @@ const example = <Exports>(page: string, heading: string): Effect.Effect<Exports>
   return Effect.promise(() => import(/* @vite-ignore */ found[0].file))
 }
 
-const certificate = (name: string) => readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
-
 /** The configuration, as it would be in the environment. */
 const configuration = (variables: Readonly<Record<string, string>>) =>
   ConfigProvider.layer(ConfigProvider.fromUnknown(variables))
@@ -79,11 +78,6 @@ const withEnvironment = (variables: Readonly<Record<string, string>>) =>
     }),
     (before) => Effect.sync(() => void (process.env = before))
   )
-
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
 
 /** Sends a word to who echoes it, and answers the connection's request. */
 const visit = (url: string) =>
@@ -390,7 +384,7 @@ describe("guides", () => {
         "A proxy from the environment"
       )
       const { port, url } = yield* serve(echo)
-      const secure = yield* serve(echo, { tls: { key: certificate("localhost.key"), cert: certificate("signed.crt") } })
+      const secure = yield* serve(echo, { tls })
       const http = yield* httpProxy()
       const socks = yield* socksProxy
       yield* withEnvironment({
@@ -404,7 +398,7 @@ describe("guides", () => {
       yield* Effect.provide(visit(url), FromEnvironment)
       yield* Effect.provide(
         visit(secure.url),
-        FromEnvironment.pipe(Layer.provide(WebSocketClient.layer({ tls: { ca: certificate("authority.crt") } })))
+        FromEnvironment.pipe(Layer.provide(WebSocketClient.layer({ tls: { ca } })))
       )
       yield* Effect.provide(visit(url.replace("127.0.0.1", "localhost")), FromEnvironment)
       assert.deepStrictEqual([http.targets, socks.targets], [[`127.0.0.1:${port}`], [`127.0.0.1:${secure.port}`]])
@@ -417,7 +411,7 @@ describe("guides", () => {
         readonly Echo: Layer.Layer<never, never, WebSocketServer.WebSocketServer>
         readonly Secure: Layer.Layer<WebSocketServer.WebSocketServer>
       }>("server", "TLS and configuration")
-      const variables = { PORT: "0", KEY: certificate("localhost.key"), CERT: certificate("signed.crt") }
+      const variables = { PORT: "0", KEY: tls.key, CERT: tls.cert }
       const context = yield* Layer.build(
         Layer.provideMerge(Echo, Secure).pipe(Layer.provide(configuration(variables)))
       )
@@ -427,7 +421,7 @@ describe("guides", () => {
       assert.deepInclude(stranger, { _tag: "ConnectFailed", code: "UNABLE_TO_VERIFY_LEAF_SIGNATURE" })
       yield* Effect.provide(
         visit(url),
-        Layer.provide(Client, configuration({ CA: certificate("authority.crt") }))
+        Layer.provide(Client, configuration({ CA: ca }))
       )
     }))
 

@@ -6,7 +6,10 @@ import * as Http from "node:http"
 import * as Net from "node:net"
 import { Duplex, PassThrough } from "node:stream"
 import * as Tls from "node:tls"
-import { ca, certificate, echo, failure, key, redirecting, tls, turn, visit } from "../support/connecting.ts"
+import { ca, certificate, key, tls } from "../support/certificates.ts"
+import { failure, redirecting, visit } from "../support/connecting.ts"
+import { turn } from "../support/memory.ts"
+import { echo } from "../support/serving.ts"
 import { rawServer, serve } from "../support/net.ts"
 
 describe("duplex", () => {

@@ -5,7 +5,9 @@ import { WebSocketClient } from "effect-ws"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
-import { ca, certificate, echo, failure, key, tls, visit } from "../support/connecting.ts"
+import { ca, certificate, key, tls } from "../support/certificates.ts"
+import { failure, visit } from "../support/connecting.ts"
+import { echo } from "../support/serving.ts"
 import { serve } from "../support/net.ts"
 
 describe("tls", () => {

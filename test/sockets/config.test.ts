@@ -2,14 +2,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Config, ConfigProvider, Effect, Layer, Schema, Scope } from "effect"
 import { WebSocketClient, WebSocketServer } from "effect-ws"
-import { readFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
+import { ca, certificate, key } from "../support/certificates.ts"
 import { contentOf } from "../support/memory.ts"
 import { rawConnect } from "../support/net.ts"
 import { echo } from "../support/serving.ts"
-
-const certificate = (name: string) => readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
 
 const environment = (variables: Readonly<Record<string, string>>) =>
   ConfigProvider.layer(ConfigProvider.fromUnknown(variables))
@@ -67,8 +65,6 @@ describe("a server with options from environment variables", () => {
 
   it.live("reads path, TLS and client certificates", () =>
     Effect.gen(function*() {
-      const key = certificate("localhost.key")
-      const ca = certificate("authority.crt")
       const server = yield* start({
         HOST: "localhost",
         BACKLOG: "5",

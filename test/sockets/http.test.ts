@@ -3,20 +3,14 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { HttpRouter, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { Handshake, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
-import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Tls from "node:tls"
+import { localhostTls as tls } from "../support/certificates.ts"
 import { application } from "../support/application.ts"
 import { rawConnect, rawSocket, requestText, serve, splitHead } from "../support/net.ts"
 import { ways } from "../support/serverKinds.ts"
 import { idle } from "../support/serving.ts"
-
-const certificates = new URL("../support/certificates/", import.meta.url)
-const tls = {
-  key: readFileSync(new URL("localhost.key", certificates), "utf8"),
-  cert: readFileSync(new URL("localhost.crt", certificates), "utf8")
-}
 
 /** The statuses of all received responses. */
 const statuses = (received: Buffer): ReadonlyArray<number> =>

@@ -3,17 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Logger, Stream } from "effect"
 import { Connection, Frame, Handshake, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
-import { readFileSync } from "node:fs"
 import * as Net from "node:net"
+import { localhostTls as tls } from "../support/certificates.ts"
 import { headEnd, rawConnect, rawHandshake, rawSocket, requestText, serve } from "../support/net.ts"
 import { eventually, memoryInUse, openSockets } from "../support/resources.ts"
 import { echo } from "../support/serving.ts"
-
-const certificates = new URL("../support/certificates/", import.meta.url)
-const tls = {
-  key: readFileSync(new URL("localhost.key", certificates), "utf8"),
-  cert: readFileSync(new URL("localhost.crt", certificates), "utf8")
-}
 
 /** Requests an upgrade from an address of this machine, and returns the head of the response. */
 const ask = (port: number, localAddress = "127.0.0.1") =>

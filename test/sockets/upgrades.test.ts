@@ -5,7 +5,7 @@ import { TestClock } from "effect/testing"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
 import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { Frame, Handshake, WebSocketClient, WebSocketServer } from "effect-ws"
-import { readdirSync, readFileSync } from "node:fs"
+import { readdirSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
@@ -13,6 +13,7 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { Duplex } from "node:stream"
 import * as Tls from "node:tls"
+import { localhostTls as tls } from "../support/certificates.ts"
 import { type Application, application, serveApplication } from "../support/application.ts"
 import {
   headEnd,
@@ -231,9 +232,7 @@ it.live("a request to a route without a decision gets 503 when the application c
 // -- after a rejection ---------------------------------------------------------
 
 describe("a long rejection", () => {
-  const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
-    readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
-  )
+  const { cert, key } = tls
   const body = "x".repeat(300 * 1024)
   const decide = () => Effect.succeed(Handshake.reject({ status: 403, body }))
   const secure: Readonly<Record<string, Answering>> = {
@@ -273,10 +272,6 @@ describe("a long rejection", () => {
 // -- incomplete requests --------------------------------------------------------------
 
 describe("an incomplete request is closed after handshakeTimeout", () => {
-  const tls = {
-    key: readFileSync(new URL("../support/certificates/localhost.key", import.meta.url), "utf8"),
-    cert: readFileSync(new URL("../support/certificates/localhost.crt", import.meta.url), "utf8")
-  }
   const connect = (path: string) =>
     Effect.map(
       Effect.acquireRelease(
@@ -386,10 +381,6 @@ describe("time during which the process was blocked", () => {
 
   it.live("does not count toward the timeout of a client in a TLS handshake", () =>
     Effect.gen(function*() {
-      const tls = {
-        key: readFileSync(new URL("../support/certificates/localhost.key", import.meta.url), "utf8"),
-        cert: readFileSync(new URL("../support/certificates/localhost.crt", import.meta.url), "utf8")
-      }
       const server = yield* serve(idle, { handshakeTimeout: 400, tls, serve: accepting })
       const relayed = yield* rawConnect(server.port)
       // The start of a handshake of several round trips.

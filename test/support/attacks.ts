@@ -1,14 +1,9 @@
 /** Attackers on a running server, and the proof that the server serves other clients as before. */
 import { assert } from "@effect/vitest"
-import { Effect, Stream } from "effect"
+import { Effect } from "effect"
 import { Connection, Frame } from "effect-ws"
 import { headEnd, rawConnect, rawHandshake, serve, type Server } from "./net.ts"
-
-/** A handler that sends each message back. */
-export const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+import { echo } from "./serving.ts"
 
 /** Serves an echo, and records in `ends` the cause or the code with which each connection ended. */
 export const serveEcho = (options?: Parameters<typeof serve>[1], handler = echo) =>

@@ -2,21 +2,10 @@
 import { assert } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import { Handshake, WebSocketClient } from "effect-ws"
-import { readFileSync } from "node:fs"
+import type { tls } from "./certificates.ts"
 import { contentOf } from "./memory.ts"
 import { serve } from "./net.ts"
 import { echo } from "./serving.ts"
-
-export { echo }
-
-export const certificate = (name: string) =>
-  readFileSync(new URL(`../support/certificates/${name}`, import.meta.url), "utf8")
-
-export const key = certificate("localhost.key")
-
-export const ca = certificate("authority.crt")
-
-export const tls = { key, cert: certificate("signed.crt") }
 
 export const failure = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Effect.flip(Effect.scoped(effect))
 
@@ -28,8 +17,6 @@ export const visit = (url: string, options?: WebSocketClient.ConnectOptions) =>
     assert.strictEqual(contentOf(yield* connection.receive), "hello")
     return connection.request
   }))
-
-export const turn = Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve)))
 
 /** A server that redirects these paths, and echoes at all others. It records the requests. */
 export const redirecting = (

@@ -1,17 +1,8 @@
 /** Handlers, clients and requests that the tests of servers share. */
 import { Effect, Stream } from "effect"
 import { Connection, type Message, WebSocketClient } from "effect-ws"
-import { readFileSync } from "node:fs"
 import { contentOf } from "./memory.ts"
 import { rawConnect } from "./net.ts"
-
-const certificates = new URL("certificates/", import.meta.url)
-
-/** A key and a certificate for localhost, in PEM. */
-export const localhostTls = {
-  key: readFileSync(new URL("localhost.key", certificates), "utf8"),
-  cert: readFileSync(new URL("localhost.crt", certificates), "utf8")
-}
 
 /** A handler that sends each message back. */
 export const echo = Effect.gen(function*() {

@@ -6,11 +6,11 @@ import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
 import { subscribe, unsubscribe } from "node:diagnostics_channel"
 import dns from "node:dns"
-import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
+import { tls } from "../../support/certificates.ts"
 import { blocked } from "../../support/blocked.ts"
 import { headEnd, rawServer, sampleKey } from "../../support/net.ts"
 import { httpProxy } from "../../support/proxies.ts"
@@ -434,15 +434,12 @@ describe("a connection that is lost between two steps", () => {
     }))
 })
 
-const key = readFileSync(new URL("../../support/certificates/localhost.key", import.meta.url), "utf8")
-const cert = readFileSync(new URL("../../support/certificates/signed.crt", import.meta.url), "utf8")
-
 describe("a request to a server whose certificate is not trusted", () => {
   it.live("sends no request to a server without a trusted certificate", () =>
     Effect.gen(function*() {
       const received: Array<Buffer> = []
       const over = yield* Deferred.make<void>()
-      const server = Tls.createServer({ key, cert }, (socket) => {
+      const server = Tls.createServer(tls, (socket) => {
         socket.on("data", (data) => received.push(data))
         socket.on("error", () => {})
       })

@@ -12,12 +12,12 @@ import {
   WebSocketClient,
   WebSocketServer
 } from "effect-ws"
-import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Http2 from "node:http2"
 import * as Https from "node:https"
 import type * as Net from "node:net"
 import { WebSocketServer as WsServer } from "ws"
+import { localhostTls } from "../../support/certificates.ts"
 import { application } from "../../support/application.ts"
 import { contentOf } from "../../support/memory.ts"
 import { headEnd, rawConnect, requestText, splitHead } from "../../support/net.ts"
@@ -227,10 +227,7 @@ describe("a route", () => {
 
   it.live("works over TLS", () =>
     Effect.gen(function*() {
-      const certificates = new URL("../../support/certificates/", import.meta.url)
-      const [key, cert] = ["localhost.key", "localhost.crt"].map((name) =>
-        readFileSync(new URL(name, certificates), "utf8")
-      )
+      const { cert, key } = localhostTls
       const { close, port } = yield* application(ws(echo), () => Https.createServer({ key, cert }) as Http.Server)
       const connection = yield* connect(`wss://localhost:${port}/ws`, { tls: { ca: cert } })
       yield* connection.send("secret")

@@ -1,29 +1,20 @@
 /** Proxies: the tunnel that CONNECT opens, and what a proxy answers that opens none. */
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope, Stream } from "effect"
-import { Connection, Handshake, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
+import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
+import { Handshake, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
-import { readFileSync } from "node:fs"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
+import { ca, tls } from "../../support/certificates.ts"
 import { contentOf } from "../../support/memory.ts"
 import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "../../support/net.ts"
 import { httpProxy } from "../../support/proxies.ts"
 import { eventually } from "../../support/resources.ts"
 import { interruptAtEachStep } from "../../support/interruptAtEachStep.ts"
-
-const certificate = (name: string) =>
-  readFileSync(new URL(`../../support/certificates/${name}`, import.meta.url), "utf8")
-const ca = certificate("authority.crt")
-const tls = { key: certificate("localhost.key"), cert: certificate("signed.crt") }
-
-const echo = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  yield* Stream.runForEach(connection.messages, connection.send)
-})
+import { echo } from "../../support/serving.ts"
 
 const connect = (url: string, options?: WebSocketClient.ConnectOptions) =>
   WebSocketClient.connect(url, { keepalive: false, closeTimeout: "1 milli", ...options }).pipe(

@@ -2,9 +2,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, Stream } from "effect"
 import { Connection, Frame, WebSocketClient } from "effect-ws"
-import { echo, expectAlive, masked, serveEcho } from "../../support/attacks.ts"
+import { expectAlive, masked, serveEcho } from "../../support/attacks.ts"
 import { headEnd, rawConnect, rawHandshake, requestText, type Server } from "../../support/net.ts"
 import { eventually, memoryInUse } from "../../support/resources.ts"
+import { echo } from "../../support/serving.ts"
 
 describe("attacks on open connections", () => {
   /** A server with short deadlines, and the connection of its first client at "/". */

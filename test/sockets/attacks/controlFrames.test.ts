@@ -2,9 +2,10 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { Connection, Frame } from "effect-ws"
-import { echo, expectAlive, hex, masked, serveEcho } from "../../support/attacks.ts"
+import { expectAlive, hex, masked, serveEcho } from "../../support/attacks.ts"
 import { handingOut, rawConnect, rawHandshake, requestText, splitHead } from "../../support/net.ts"
 import { eventually, memoryInUse } from "../../support/resources.ts"
+import { echo } from "../../support/serving.ts"
 
 describe("attacks with control frames", () => {
   it.live(

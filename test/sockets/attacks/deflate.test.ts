@@ -3,10 +3,11 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Connection, Frame, PerMessageDeflate, WebSocketClient } from "effect-ws"
 import { deflateRawSync } from "node:zlib"
-import { closeCodeAfter, echo, expectAlive, hex, masked, serveEcho } from "../../support/attacks.ts"
+import { closeCodeAfter, expectAlive, hex, masked, serveEcho } from "../../support/attacks.ts"
 import { contentOf } from "../../support/memory.ts"
 import { rawHandshake, rawServer, upgradeResponse } from "../../support/net.ts"
 import { eventually, memoryInUse } from "../../support/resources.ts"
+import { echo } from "../../support/serving.ts"
 
 describe("attacks on permessage-deflate", () => {
   const rsv1 = Frame.Reserved.Rsv1

@@ -13,7 +13,7 @@ import {
   splitHead,
   upgradeResponse
 } from "../../support/net.ts"
-import { certificate } from "../../support/certificates.ts"
+import { localhostTls } from "../../support/certificates.ts"
 import { eventually, openSockets } from "../../support/resources.ts"
 
 describe("attacks on the handshake", () => {
@@ -279,10 +279,10 @@ describe("attacks on the handshake", () => {
 
   it.live("a client does not send credentials to a server with an untrusted certificate", () =>
     Effect.gen(function*() {
-      const [key, cert] = ["localhost.key", "localhost.crt"].map(certificate)
+      const { cert } = localhostTls
       const requests: Array<string> = []
       const server = yield* serveEcho({
-        tls: { key, cert },
+        tls: localhostTls,
         serve: { decide: ({ path }) => Effect.sync(() => (requests.push(path), Handshake.accept())) }
       })
       const url = server.url.replace("127.0.0.1", "localhost")
