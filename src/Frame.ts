@@ -223,7 +223,7 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
 /**
  * Returns a frame as bytes (RFC 6455 §5.2): the header, and a copy of the payload.
  *
- * The mask key is an int32 whose low byte is the first octet on the wire. Pass a
+ * The mask key is an int32: its low byte is the first octet on the wire. Pass a
  * key for the frames of a client, and none for those of a server.
  *
  * **Example** (Frames of RFC 6455 §5.7, by a server and by a client)
@@ -275,7 +275,7 @@ export interface DecoderOptions {
 }
 
 /**
- * A frame whose payload has not arrived completely.
+ * A frame with an incomplete payload.
  *
  * @category models
  * @since 0.1.0

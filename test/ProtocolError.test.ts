@@ -136,7 +136,7 @@ describe("each error", () => {
     })
   }
 
-  it("is an Error", () => {
+  it("extends Error", () => {
     for (const [error] of table) assert.instanceOf(error, Error)
   })
 })
@@ -152,7 +152,7 @@ describe("closeCode (RFC 6455 §7.4.1)", () => {
     for (const [error] of table) assert.isTrue(CloseCode.isSendable(ProtocolError.closeCode(error)), error._tag)
   })
 
-  it("is known for every error there is", () => {
+  it("exists for each error", () => {
     const errors = Object.keys(ProtocolError).filter((name) => name !== "closeCode").toSorted()
     assert.deepStrictEqual([...new Set<string>(table.map(([error]) => error._tag))].toSorted(), errors)
   })

@@ -4,7 +4,7 @@ import { Frame } from "effect-ws"
 import { facts, factsOf, hex, toHex, tooLarge } from "../support/frames.ts"
 
 describe("FrameCodec", () => {
-  it.effect("has random mask keys and no limit by default", () =>
+  it.effect("uses random mask keys and no limit by default", () =>
     Effect.gen(function*() {
       const codec = yield* Frame.FrameCodec
       assert.strictEqual(codec.maxFrameSize, Infinity)
@@ -42,7 +42,7 @@ describe("FrameCodec", () => {
       assert.strictEqual(toHex(codec.encode(zeros, "server")), "820400000000")
     }))
 
-  it.effect("has the mask keys of layerCodec", () => {
+  it.effect("uses the mask keys of layerCodec", () => {
     let key = 0
     return Effect.gen(function*() {
       const codec = yield* Frame.FrameCodec
@@ -57,7 +57,7 @@ describe("FrameCodec", () => {
     }).pipe(Effect.provide(Frame.layerCodec({ maskKey: () => ++key })))
   })
 
-  it.effect("has the limit of layerCodec, which no decoder exceeds", () =>
+  it.effect("applies the limit of layerCodec, which no decoder exceeds", () =>
     Effect.gen(function*() {
       const codec = yield* Frame.FrameCodec
       assert.strictEqual(codec.maxFrameSize, 100)
@@ -73,7 +73,7 @@ describe("FrameCodec", () => {
       assert.notStrictEqual(codec.maskKey(), codec.maskKey())
     }).pipe(Effect.provide(Frame.layerCodec({ maxFrameSize: 100 }))))
 
-  it.effect("has the defaults if layerCodec has no options", () =>
+  it.effect("uses the defaults if layerCodec has no options", () =>
     Effect.gen(function*() {
       const codec = yield* Frame.FrameCodec
       assert.strictEqual(codec.maxFrameSize, Infinity)

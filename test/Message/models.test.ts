@@ -40,7 +40,7 @@ describe("a text message", () => {
     assert.strictEqual(toHex(Message.text("\ufeffa").bytes), "efbbbf61")
   })
 
-  it("has its text in JSON", () => {
+  it("contains its text in JSON", () => {
     assert.strictEqual(JSON.stringify(Message.text(utf8("é"))), "{\"_tag\":\"Text\",\"text\":\"é\"}")
   })
 })
@@ -53,7 +53,7 @@ describe("a binary message", () => {
     assert.strictEqual(message.bytes, given)
   })
 
-  it("has its bytes in JSON", () => {
+  it("contains its bytes in JSON", () => {
     assert.strictEqual(JSON.stringify(Message.binary(bytes(1, 2, 255))), "{\"_tag\":\"Binary\",\"bytes\":[1,2,255]}")
   })
 })

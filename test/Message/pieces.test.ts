@@ -26,7 +26,7 @@ const collect = (frames: ReadonlyArray<Frame.Frame>, limits?: Message.Limits) =>
 
 describe("a message in pieces of frames", () => {
   it.prop(
-    "is accepted, or refused at the same byte, as it is in whole frames",
+    "succeeds, or fails at the same byte, like a message in whole frames",
     { text: anyNearlyUtf8, cuts: anyCuts, size: integer(1, 20) },
     ({ cuts, size, text }) => {
       const frames = fragmentsOf(cutAt(text, cuts))
@@ -34,7 +34,7 @@ describe("a message in pieces of frames", () => {
     }
   )
 
-  it("has as many fragments as frames", () => {
+  it("counts one fragment for each frame", () => {
     const frames = fragmentsOf([patterned(100).map((byte) => byte & 0x7f), patterned(100).map((byte) => byte & 0x7f)])
     const pieces = frames.flatMap((frame) => piecesOf(frame, 10))
     assert.strictEqual(pieces.length, 20)
@@ -42,13 +42,13 @@ describe("a message in pieces of frames", () => {
     assert.deepStrictEqual(collect(pieces, { maxFragments: 1 }), collect(frames, { maxFragments: 1 }))
   })
 
-  it("is refused at its first piece if the frame is too large", () => {
+  it("fails at its first piece if the frame is too large", () => {
     const [first] = piecesOf(Frame.binary(patterned(100)), 10)
     const error = Message.makeCollector({ maxMessageSize: 99 }).push(first)
     assert.deepStrictEqual({ ...error }, { _tag: "MessageTooLarge", size: 100, limit: 99 } as object)
   })
 
-  it("is checked once, also where a part of a piece was checked when it arrived", () => {
+  it("fails on no byte twice: parts of a piece are checked when they arrive", () => {
     const euros = new TextEncoder().encode("€".repeat(10))
     const decoder = Frame.makeDecoder({ role: "client", pieceSize: 4 })
     const validator = new Message.Validator()
@@ -82,7 +82,7 @@ describe("pieces that an assembler joins", () => {
     ])
   })
 
-  it("are dropped when a message is asked for and the beginning of theirs was not seen", () => {
+  it("disappear if their message began earlier and a message is read", () => {
     const assembler = new Message.Assembler()
     const pieces = piecesOf(Frame.continuation(patterned(10)), 4) as Array<Frame.Piece>
     assembler.pushPiece(pieces[0])

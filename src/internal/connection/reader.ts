@@ -1,5 +1,5 @@
 /**
- * Effects that read from a queue, and the list of those whose fibers wait.
+ * Effects that read from a queue, and the list of those that wait.
  *
  * A reader removes data in the last step of its effect: a fiber that is
  * interrupted before that step has removed nothing, and there is no step after.
@@ -105,7 +105,7 @@ export class Reader<Q extends Readable, A, E> extends Effectable.Class<A, E> {
   }
 }
 
-/** The readers whose fibers wait, in order. */
+/** The readers with a waiting fiber, in order. */
 export class Readers {
   private first: Reader<any, any, any> | undefined
   private last: Reader<any, any, any> | undefined
@@ -135,7 +135,7 @@ export class Readers {
     reader.next = undefined
   }
 
-  /** Removes the readers whose fibers were interrupted. */
+  /** Removes the readers with an interrupted fiber. */
   removeCancelled(): void {
     for (let reader = this.first, next; reader !== undefined; reader = next) {
       next = reader.next

@@ -274,7 +274,7 @@ export class ReceiveQueue implements Readable {
     }
   }
 
-  /** Reads the next fragment of the message whose first fragment was returned with `token`. */
+  /** Reads the next fragment of a message. `readFirstFragment` returned the token with its first. */
   readFragment<E>(token: object, onEnd: OnEnd<E>): Effect.Effect<Frame, E | MessageSkipped> {
     const isSkipped = () => this.activeFragments !== token
     return Effect.catchDefect(

@@ -99,7 +99,7 @@ export class Protocol {
     // "After receiving a Close frame, a peer discards any further data received" (§1.4). So does a failed one (§7.1.7).
     if (closing.received !== undefined || closing.state === "Closed") return new Received([])
     const { error, frames, partial } = this.decoder.decode(chunk)
-    // Frames that are not for the program are removed from the decoder's own array. Nearly always there are none.
+    // Removes frames that are not for the program from the decoder's own array. Usually all frames are for the program.
     const received = new Received(frames)
     let delivered = 0
     for (let i = 0; i < frames.length && closing.received === undefined; i++) {

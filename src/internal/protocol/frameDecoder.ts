@@ -71,7 +71,7 @@ export class FrameDecoder implements Decoder {
     return { opcode, fin, reserved, length, received: this.received, latest }
   }
 
-  /** Reads a frame whose payload is in `chunk` at `at`, completely. */
+  /** Reads a frame. Its whole payload is in `chunk` at `at`. */
   private readFrame(chunk: Uint8Array, at: number): Frame {
     const { fin, length, opcode, reserved } = this.header
     const payload = length === 0 ? emptyBytes : allocate(length)

@@ -1,6 +1,6 @@
 /**
  * Masking (RFC 6455 §5.3): octet i of the payload is XORed with octet i mod 4 of
- * the key. A key is an int32 whose low byte is octet 0: the number that a
+ * the key. A key is an int32 with octet 0 as its low byte: the number that a
  * little-endian machine reads from the wire.
  *
  * Short payloads are XORed byte by byte, longer ones word by word. Above 768 bytes,

@@ -79,7 +79,7 @@ describe("ReceiveQueue", () => {
       assert.deepStrictEqual(yield* Effect.flip(Fiber.join(looping)), closed)
     }))
 
-  it.effect("is readable after the connection was detached, and returns a decode error then", () =>
+  it.effect("stays readable after the connection was detached, and then returns a decode error", () =>
     Effect.gen(function*() {
       const broken = new ProtocolError.MessageTooLarge({ size: 11, limit: 10 })
       const session = {
@@ -124,7 +124,7 @@ describe("ReceiveQueue", () => {
       assert.deepStrictEqual(yield* frames(inbox), ["ab", "c", "", "d"])
     }))
 
-  it.effect("is full at its high-water mark, and resumes its source once at the low-water mark", () =>
+  it.effect("reports that it is full at its high-water mark, and resumes its source once at the low-water mark", () =>
     Effect.gen(function*() {
       const { inbox, resumed } = make(200)
       inbox.push([Frame.text("a".repeat(36)), Frame.text("b".repeat(36))])

@@ -7,7 +7,7 @@ const theirs = { code: 1001, reason: "theirs" }
 const eof = new ConnectionError.UnexpectedEof()
 
 describe("ClosingHandshake (RFC 6455 §7.1)", () => {
-  it("is Open, then Closing after one close frame, then Closed after both", () => {
+  it("goes from Open to Closing with one close frame, to Closed with both", () => {
     for (const first of ["local", "remote"] as const) {
       const closing = new ClosingHandshake()
       const steps = [() => closing.send(ours, undefined), () => closing.receive(theirs)]
@@ -26,7 +26,7 @@ describe("ClosingHandshake (RFC 6455 §7.1)", () => {
     }
   })
 
-  it("is Closed after its own close frame if the connection has failed", () => {
+  it("goes to Closed with its own close frame if the connection has failed", () => {
     const closing = new ClosingHandshake()
     closing.fail(eof)
     assert.strictEqual(closing.state, "Open")

@@ -28,7 +28,7 @@ describe("Decoded.needed", () => {
   for (const [length, written] of lengths) {
     for (const masked of [false, true]) {
       if (length > 1000) continue
-      it(`is exact after each byte of a frame of ${length} bytes, ${masked ? "masked" : "unmasked"}`, () => {
+      it(`counts exactly after each byte of a frame of ${length} bytes, ${masked ? "masked" : "unmasked"}`, () => {
         const role = masked ? "server" : "client"
         const header = headerOf(0x82, written, masked).length
         const wire = Frame.encode(Frame.binary(patterned(length)), keyFor(role))
@@ -44,7 +44,7 @@ describe("Decoded.needed", () => {
     }
   }
 
-  it("is exact for 64-bit lengths", () => {
+  it("counts all bytes of a 64-bit length", () => {
     assert.deepStrictEqual(
       neededAfterEach("client", "82 7f 00 00 00 01 00 00 00 00"),
       [1, 8, 7, 6, 5, 4, 3, 2, 1, 4_294_967_296]
@@ -67,7 +67,7 @@ describe("Decoded.needed", () => {
   })
 
   it.prop(
-    "is never too much: a reader of exactly that many bytes gets every frame",
+    "never counts too much: a reader of exactly that many bytes gets every frame",
     { frames: Arbitrary.array(anyFrame), key: anyMaskKey },
     ({ frames, key }) => {
       const wire = concat(...frames.map((frame) => Frame.encode(frame, key)))
@@ -87,7 +87,7 @@ describe("Decoded.needed", () => {
 
 describe("Decoded.partial", () => {
   for (const role of roles) {
-    it(`has the latest bytes of a frame, unmasked, for a ${role}`, () => {
+    it(`returns the latest bytes of a frame, unmasked, for a ${role}`, () => {
       const payload = patterned(200)
       const header = Frame.headerSize(200, role === "server")
       const wire = Frame.encode(new Frame.Frame(Opcode.Text, payload, false, 4), keyFor(role))
@@ -117,7 +117,7 @@ describe("Decoded.partial", () => {
       assert.isUndefined(state(header + 199, header + 200))
     })
 
-    it(`has the frame after the whole frames, for a ${role}`, () => {
+    it(`returns the frame after the whole frames, for a ${role}`, () => {
       const whole = [Frame.ping(bytes(1)), Frame.continuation("x")]
       const wire = concat(
         ...[...whole, Frame.binary(bytes(5, 6, 7, 8), { fin: false })].map((frame) => Frame.encode(frame, keyFor(role)))
@@ -136,7 +136,7 @@ describe("Decoded.partial", () => {
     })
   }
 
-  it("has the next frame if a chunk ends one and begins another", () => {
+  it("returns the next frame if a chunk ends one and begins another", () => {
     const decoder = Frame.makeDecoder({ role: "client" })
     assert.strictEqual(decoder.decode(hex("82 03 01 02")).partial?.received, 2)
     const { frames, partial } = decoder.decode(hex("03 02 04"))
@@ -315,7 +315,7 @@ describe("memory of payloads", () => {
         assert.isBelow(size, 5000)
       }
       assert.deepStrictEqual(theirs.payload, patterned(size))
-      // In pieces too, of which the first is none of the payload.
+      // Also in chunks, the first of which has no payload.
       const pieces = [Frame.binary(patterned(10)), Frame.binary(patterned(size))].map((frame) => Frame.encode(frame))
       for (const piece of pieces) {
         const frames = [piece.subarray(0, 2), piece.subarray(2)].flatMap((part) => decoder.decode(part).frames)

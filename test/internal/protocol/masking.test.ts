@@ -77,7 +77,7 @@ describe("maskInPlace (RFC 6455 §5.3)", () => {
   })
 
   it.prop(
-    "is its own inverse",
+    "inverts itself",
     { payload: anyPayload, key: anyMaskKey, phase: integer(0, 2 ** 40) },
     ({ key, payload, phase }) => {
       const twice = payload.slice()
@@ -133,7 +133,7 @@ describe("maskInto (RFC 6455 §5.3)", () => {
   }
 
   it.prop(
-    "is a copy and a mask in place",
+    "equals a copy and a mask in place",
     {
       source: anyPayload,
       before: anyBytes({ maxLength: 9 }),

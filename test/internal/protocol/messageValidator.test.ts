@@ -56,7 +56,7 @@ describe("fragments in sequence (RFC 6455 §5.4)", () => {
     })
   }
 
-  it("are checked on a header, before any payload", () => {
+  it("apply to a header, before any payload", () => {
     const validator = new Message.Validator()
     assert.deepStrictEqual(factsOf(validator.checkPartial(partial(Frame.continuation("abc"), 0, 0))), unexpected)
     const another = new Message.Validator()
@@ -218,7 +218,7 @@ describe("maxFragments", () => {
     assert.deepStrictEqual(judge({ maxFragments: NaN }, [Frame.text("a"), Frame.binary(bytes(1))]), fine(2))
   })
 
-  it("is checked before the limit on the size", () => {
+  it("takes precedence over the limit on the size", () => {
     const frames = fragmentsOf("Binary", [patterned(1), patterned(100)])
     assert.deepStrictEqual(judge({ maxFragments: 1, maxMessageSize: 50 }, frames), [undefined, tooMany(1)])
   })

@@ -62,7 +62,7 @@ const allScalars = (): Uint8Array => {
 }
 
 describe("well-formed text (RFC 3629 §3)", () => {
-  it("is every scalar value, whole and in pieces of any size", () => {
+  it("contains every scalar value, whole and in parts of any size", () => {
     const all = allScalars()
     assert.strictEqual(all.length, 128 + 2 * 1920 + 3 * (63_488 - 2048) + 4 * 1_048_576)
     assert.isTrue(isUtf8(all))
@@ -75,7 +75,7 @@ describe("well-formed text (RFC 3629 §3)", () => {
     }
   })
 
-  it("is nothing at all", () => {
+  it("may be empty", () => {
     assert.deepStrictEqual(judge([]), { at: -1, complete: true })
     assert.deepStrictEqual(judge([new Uint8Array(0), new Uint8Array(0)]), { at: -1, complete: true })
   })
@@ -214,7 +214,7 @@ describe("the first impossible byte (RFC 6455 §8.1)", () => {
     })
   }
 
-  it("is found at every place of a long piece", () => {
+  it("returns the right index anywhere in a long part", () => {
     for (const filler of ["a", "é", "€", "😀"]) {
       const valid = encode(filler.repeat(40))
       for (let i = 0; i < valid.length; i++) {
@@ -267,7 +267,7 @@ describe("the first impossible byte (RFC 6455 §8.1)", () => {
     })
   }
 
-  it("is not there when a long piece ends inside a code point", () => {
+  it("does not exist if a long part ends inside a code point", () => {
     for (const text of ["é", "€", "😀", "\u0800", "\ud7ff", "\u{10000}", "\u{10ffff}"]) {
       const point = encode(text)
       for (let size = 1; size < point.length; size++) {
@@ -284,7 +284,7 @@ describe("the first impossible byte (RFC 6455 §8.1)", () => {
     }
   })
 
-  it("is found where a long piece breaks the code point that the one before began", () => {
+  it("returns the right index if a long part breaks a code point that began in the previous one", () => {
     for (const begun of ["c3", "e2", "e2 82", "f0", "f0 9f", "f0 9f 98"]) {
       const validator = new Utf8Validator()
       assert.strictEqual(validator.push(hex(begun)), -1)
@@ -296,7 +296,7 @@ describe("the first impossible byte (RFC 6455 §8.1)", () => {
   })
 
   it.prop(
-    "is where a slow search finds it, for any bytes at any cuts",
+    "agrees with a slow search, for any bytes at any cuts",
     { bytes: either(anyBytes(), anyNearlyUtf8), cuts: anyCuts },
     ({ bytes, cuts }) => {
       const expected = oracle(bytes)
@@ -308,7 +308,7 @@ describe("the first impossible byte (RFC 6455 §8.1)", () => {
     { arbitrary: { runs: 400 } }
   )
 
-  it.prop("is the same at every cut in two", { bytes: anyNearlyUtf8 }, ({ bytes }) => {
+  it.prop("does not depend on where bytes are cut in two", { bytes: anyNearlyUtf8 }, ({ bytes }) => {
     const expected = oracle(bytes)
     for (let cut = 0; cut <= bytes.length; cut++) {
       const judged = judge([bytes.subarray(0, cut), bytes.subarray(cut)])

@@ -37,7 +37,7 @@ describe("worthKeeping", () => {
 })
 
 describe("Pieces", () => {
-  it("is empty at first", () => {
+  it("begins empty", () => {
     const pieces = new ByteBuilder()
     assert.strictEqual(pieces.length, 0)
     assert.strictEqual(pieces.concat().length, 0)
@@ -147,7 +147,7 @@ describe("Pieces", () => {
 })
 
 describe("allocate", () => {
-  it("has the size that is asked for, begins at a word, and overlaps with no other", () => {
+  it("returns arrays of the given size that begin at a word and do not overlap", () => {
     const rooms = Array.from({ length: 3000 }, (_, i) => allocate((i * 7) % 5000))
     rooms.forEach((room, i) => room.fill(i % 251))
     for (const [i, room] of rooms.entries()) {
@@ -183,7 +183,7 @@ describe("allocate", () => {
 })
 
 describe("detach", () => {
-  it("is the same bytes, and holds on to no others", () => {
+  it("returns the same bytes, and retains no others", () => {
     for (const size of [0, 1, 64, 100, 4096, 4097, 70_000]) {
       const room = allocate(size)
       room.set(patterned(size))
@@ -195,7 +195,7 @@ describe("detach", () => {
 })
 
 describe("ensureCapacity", () => {
-  it("is the room that is there, as long as it is enough", () => {
+  it("returns the given array if it is large enough", () => {
     const room = new Uint8Array(10)
     assert.strictEqual(ensureCapacity(room, 4, 10, 100), room)
   })
