@@ -75,9 +75,9 @@ export const fromConnection = (connection: Connection): EffectSocket.Socket => i
 // -----------------------------------------------------------------------------
 
 /**
- * Makes a Socket that connects to a URL when its reader is acquired, with the
- * `WebSocketClient` of the context, and closes the connection when the reader is
- * released. While there is no connection, writes suspend until the next one.
+ * Makes a Socket that connects to a URL when its reader is acquired, and closes the
+ * connection when the reader is released. It connects with the `WebSocketClient` of
+ * the context. While there is no connection, writes suspend until the next one.
  *
  * @category clients
  * @since 0.1.0

@@ -42,7 +42,7 @@ describe("broadcast", () => {
           [2, "\u0002"],
           [1, "three"]
         ])
-        assert.strictEqual(peer.writes.length, 1)
+        assert.strictEqual(peer.reads.length, 1)
         const stats = yield* connection.stats
         assert.deepStrictEqual([stats.messagesOut, stats.framesOut, stats.bytesOut], [3, 3, 15])
       }

@@ -15,10 +15,10 @@ describe("close (RFC 6455 §7)", () => {
       yield* settle
       assert.deepStrictEqual(closeOf(peer.received[0]), { code: 4000, reason: "enough" })
       assert.isUndefined(fiber.pollUnsafe())
-      assert.isFalse(peer.sawEnd())
+      assert.isFalse(peer.receivedEof)
       peer.send(Frame.close(4000, "fine"))
       yield* settle
-      assert.isTrue(peer.sawEnd())
+      assert.isTrue(peer.receivedEof)
       peer.transport.end()
       const ended = yield* Fiber.join(fiber)
       assert.strictEqual(ended.closedBy, "local")
@@ -34,16 +34,16 @@ describe("close (RFC 6455 §7)", () => {
       server.peer.send(Frame.close(1001, "bye"))
       yield* settle
       assert.deepStrictEqual(closeOf(server.peer.received[0]), { code: 1001, reason: "" })
-      assert.isTrue(server.peer.sawEnd())
+      assert.isTrue(server.peer.receivedEof)
 
       const client = yield* makeRaw({ role: "client" })
       client.peer.send(Frame.close(1001, "bye"))
       yield* settle
       assert.deepStrictEqual(closeOf(client.peer.received[0]), { code: 1001, reason: "" })
-      assert.isFalse(client.peer.sawEnd())
+      assert.isFalse(client.peer.receivedEof)
       client.peer.transport.end()
       yield* settle
-      assert.isTrue(client.peer.sawEnd())
+      assert.isTrue(client.peer.receivedEof)
       assert.strictEqual((yield* client.connection.closed).code, 1001)
     }))
 
@@ -218,7 +218,7 @@ describe("close (RFC 6455 §7)", () => {
         assert.isUndefined(ended.received)
         assert.isFalse(ended.clean)
         yield* settle
-        assert.isTrue(peer.sawEnd())
+        assert.isTrue(peer.receivedEof)
       }))
   }
 

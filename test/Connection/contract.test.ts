@@ -55,7 +55,7 @@ for (const [name, implement] of Object.entries(implementations)) {
         )
       ).pipe(Effect.map(({ connection, peer }) => ({ connection: implement(connection), peer })))
 
-    it.effect("is a connection", () =>
+    it.effect("passes isConnection", () =>
       Effect.gen(function*() {
         const { connection } = yield* make()
         assert.isTrue(Connection.isConnection(connection))
@@ -74,7 +74,7 @@ for (const [name, implement] of Object.entries(implementations)) {
         assert.deepStrictEqual(peer.received.map(({ payload }) => Buffer.from(payload).toString()), [`{"n":4}`])
       }))
 
-    it.effect("is closed by an invalid value, which is the cause", () =>
+    it.effect("closes on an invalid value, which is the cause", () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* make()
         peer.send(Frame.binary(Uint8Array.of(1)), numbered(1))
@@ -111,7 +111,7 @@ for (const [name, implement] of Object.entries(implementations)) {
         assert.deepStrictEqual(texts, ["1:1", "2:1", "1:1", "2:1", "1:1", "2:1"])
       }))
 
-    it.effect("is skipped by a broadcast while its peer is a slow consumer", () =>
+    it.effect("a broadcast skips it while its peer is a slow consumer", () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* make()
         peer.transport.pause()
@@ -130,7 +130,7 @@ for (const [name, implement] of Object.entries(implementations)) {
         assert.isAtMost(peer.received.length, 3)
       }))
 
-    it.effect("is closed by a broadcast with the cause SlowConsumer", () =>
+    it.effect("a broadcast closes it with the cause SlowConsumer", () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* make()
         peer.transport.pause()

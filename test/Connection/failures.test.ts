@@ -56,7 +56,7 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
         assert.strictEqual(ended.closedBy, "local")
         yield* settle
         assert.deepStrictEqual(closeOf(peer.received.at(-1)!), { code, reason: tag })
-        assert.isTrue(peer.sawEnd())
+        assert.isTrue(peer.receivedEof)
       }))
   }
 
@@ -105,7 +105,7 @@ describe("failing the connection (RFC 6455 §7.1.7)", () => {
       yield* settle
       for (let i = 0; i < 100; i++) peer.send(Frame.binary(new Uint8Array(10_000)))
       yield* settle
-      assert.isFalse(peer.gone())
+      assert.isFalse(peer.isClosed)
       const closed = yield* Effect.forkChild(connection.closed)
       yield* TestClock.adjust("3 seconds")
       assert.strictEqual((yield* Fiber.join(closed)).cause?._tag, "UnexpectedContinuation")

@@ -88,7 +88,7 @@ describe("frames of a connection", () => {
       yield* settle
       yield* TestClock.adjust("2999 millis")
       yield* settle
-      assert.isFalse(peer.gone())
+      assert.isFalse(peer.isClosed)
       yield* TestClock.adjust("1 millis")
       assert.strictEqual((yield* connection.closed).cause?._tag, "CloseTimeout")
     }))

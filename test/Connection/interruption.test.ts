@@ -2,14 +2,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Channel, Effect, Exit, Fiber, Stream } from "effect"
 import { Connection, Frame, Transport } from "effect-ws"
-import { contentOf, makeRaw, type RawPeer, settle, type Shape } from "../support/memory.ts"
+import { contentOf, makeRaw, settle, type Shape } from "../support/memory.ts"
+import type { MemoryPeer } from "../../src/internal/memory/peer.ts"
 import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
 
 const textsOf = (frames: ReadonlyArray<Frame.Frame>) =>
   frames.map((frame) => Buffer.from(frame.payload).toString("utf8"))
 
 /** The connection still receives and sends. */
-const stillUsable = (connection: Shape, peer: RawPeer) =>
+const stillUsable = (connection: Shape, peer: MemoryPeer) =>
   Effect.gen(function*() {
     peer.send(Frame.text("to it"))
     assert.strictEqual(contentOf(yield* connection.receive), "to it")
@@ -233,7 +234,7 @@ describe("interruption at each step", () => {
 
   it.effect("ping leaves the connection usable, with a slot for the next ping", () =>
     Effect.gen(function*() {
-      const answer = (peer: RawPeer) => peer.send(Frame.pong(new TextEncoder().encode("p")))
+      const answer = (peer: MemoryPeer) => peer.send(Frame.pong(new TextEncoder().encode("p")))
       const points = yield* interruptAtEachStep(Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server", maxUnansweredPings: 1 })
         return {

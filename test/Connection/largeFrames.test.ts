@@ -3,7 +3,8 @@ import { Channel, Effect, Fiber, Stream } from "effect"
 import { type Connection, Extension, Frame, Message, PerMessageDeflate } from "effect-ws"
 import { patterned } from "../support/properties.ts"
 import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
-import { contentOf, makeRaw, opcodesOf, type RawPeer, settle, turn } from "../support/memory.ts"
+import { contentOf, makeRaw, opcodesOf, settle, turn } from "../support/memory.ts"
+import type { MemoryPeer } from "../../src/internal/memory/peer.ts"
 
 const kibibyte = 1024
 const mark = 64 * kibibyte
@@ -12,7 +13,7 @@ const chunkSize = 64 * kibibyte
 const piece = 64 * kibibyte
 
 /** Sends bytes as a socket would deliver them. */
-const sendInChunks = (peer: RawPeer, bytes: Uint8Array) => {
+const sendInChunks = (peer: MemoryPeer, bytes: Uint8Array) => {
   for (let at = 0; at < bytes.length; at += chunkSize) peer.sendBytes(bytes.subarray(at, at + chunkSize))
 }
 

@@ -34,11 +34,11 @@ describe("send (RFC 6455 §6.1)", () => {
       const server = yield* makeRaw({ role: "server" })
       yield* server.connection.send("ab")
       yield* settle
-      assert.deepStrictEqual(Array.from(Buffer.concat(client.peer.writes)), [
+      assert.deepStrictEqual(Array.from(Buffer.concat(client.peer.reads)), [
         ...[0x81, 0x82, 1, 0, 0, 0, 0x61 ^ 1, 0x62],
         ...[0x81, 0x82, 2, 0, 0, 0, 0x63 ^ 2, 0x64]
       ])
-      assert.deepStrictEqual(Array.from(Buffer.concat(server.peer.writes)), [0x81, 0x02, 0x61, 0x62])
+      assert.deepStrictEqual(Array.from(Buffer.concat(server.peer.reads)), [0x81, 0x02, 0x61, 0x62])
     }))
 
   it.effect("does not change the bytes of the caller", () =>
@@ -64,8 +64,8 @@ describe("send (RFC 6455 §6.1)", () => {
         yield* connection.send("d")
       }
       yield* settle
-      assert.strictEqual(together.peer.writes.length, 1)
-      assert.strictEqual(apart.peer.writes.length, 3)
+      assert.strictEqual(together.peer.reads.length, 1)
+      assert.strictEqual(apart.peer.reads.length, 3)
       assert.deepStrictEqual(together.peer.received.map(textOf), ["a", "b", "c", "d"])
       assert.deepStrictEqual(apart.peer.received.map(textOf), ["a", "b", "c", "d"])
     }))
@@ -78,7 +78,7 @@ describe("send (RFC 6455 §6.1)", () => {
       peer.send(...Array.from({ length: 50 }, (_, i) => Frame.text(`${i}`)))
       yield* settle
       assert.strictEqual(peer.received.length, 50)
-      assert.strictEqual(peer.writes.length, 1)
+      assert.strictEqual(peer.reads.length, 1)
     }))
 
   it.effect("fails once the connection is closed", () =>
@@ -138,7 +138,7 @@ describe("strings in messages", () => {
         assert.deepStrictEqual(peer.received.map((frame) => Buffer.from(frame.payload).toString("hex")), expected)
         assert.isTrue(peer.received.every((frame) => frame.opcode === Frame.Opcode.Text && frame.fin))
         const stats = yield* connection.stats
-        assert.strictEqual(stats.bytesOut, peer.writes.reduce((sum, { length }) => sum + length, 0))
+        assert.strictEqual(stats.bytesOut, peer.reads.reduce((sum, { length }) => sum + length, 0))
         assert.deepStrictEqual([stats.framesOut, stats.messagesOut], [expected.length, expected.length])
       }))
   }

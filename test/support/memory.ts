@@ -24,30 +24,15 @@ export const makePair = (options?: {
     return { client, server }
   })
 
-/** A peer that is used synchronously, such as by `interruptAtEachStep` between two steps. */
-export class RawPeer extends MemoryPeer {
-  get writes(): ReadonlyArray<Uint8Array> {
-    return this.reads
-  }
-
-  sawEnd(): boolean {
-    return this.receivedEof
-  }
-
-  gone(): boolean {
-    return this.isClosed
-  }
-}
-
 /** A connection of the given role, and a raw peer at its other end. */
 export const makeRaw = (
   options: Connection.MakeOptions,
   transport?: Transport.PairOptions,
   make: typeof Connection.make = Connection.make
-): Effect.Effect<{ readonly connection: Shape; readonly peer: RawPeer }, never, Scope.Scope> =>
+): Effect.Effect<{ readonly connection: Shape; readonly peer: MemoryPeer }, never, Scope.Scope> =>
   Effect.gen(function*() {
     const [ours, theirs] = yield* Transports.makePair(transport)
-    const peer = new RawPeer(theirs, options.role === "server" ? "client" : "server")
+    const peer = new MemoryPeer(theirs, options.role === "server" ? "client" : "server")
     const connection = yield* Effect.orDie(make(ours, { keepalive: false, ...options }))
     // The Scope of the connection waits for the closing handshake, which this peer does not answer.
     yield* Effect.addFinalizer(() => Effect.sync(() => theirs.destroy()))

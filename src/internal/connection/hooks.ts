@@ -1,8 +1,8 @@
 /**
  * Optional operations of a connection, beyond its interface: faster ways for
  * `broadcast` and for sockets. They are found by registered symbols, so that a
- * connection of another copy of this package has them as well. Whatever uses one
- * also works with connections that have none.
+ * connection of another copy of this package has them as well. A caller of one also
+ * works with a connection that lacks it.
  */
 import type * as Effect from "effect/Effect"
 import type { Connection } from "../../Connection.ts"

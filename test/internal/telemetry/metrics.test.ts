@@ -116,7 +116,7 @@ describe("ConnectionMetrics", () => {
       })
     })))
 
-  it.effect("of returns one instance per registry, role and set of attributes", () =>
+  it.effect("ConnectionMetrics.of returns one instance per registry, role and set of attributes", () =>
     Effect.gen(function*() {
       const context = yield* Effect.context<never>()
       const registries = [new Map(), new Map()]
