@@ -83,16 +83,16 @@ describe("Sessions.serve", () => {
       assert.deepStrictEqual([upgrade.calls, state.interrupted, upgrade.isWatched], [["abandoned"], true, false])
     }))
 
-  it.effect("abandons the request of a client that left during a decision which cannot be interrupted", () =>
+  it.effect("destroys and abandons an accepted request if its client has left without a close event yet", () =>
     Effect.gen(function*() {
       const { answer, decide } = pendingDecision()
-      const sessions = yield* sessionsOf({ decide: () => Effect.uninterruptible(decide()) })
+      const sessions = yield* sessionsOf({ decide })
       const { upgrade } = yield* memoryUpgrade()
       sessions.serve(Context.empty(), upgrade, 0)
-      upgrade.leave()
+      upgrade.hasClientLeft = true
       yield* Deferred.succeed(answer, Handshake.accept())
       yield* eventually(() => upgrade.calls.length > 0)
-      assert.deepStrictEqual(upgrade.calls, ["abandoned"])
+      assert.deepStrictEqual(upgrade.calls, ["destroyed", "abandoned"])
     }))
 
   it.effect("destroys and abandons the request of a client that has left before the decision", () =>
