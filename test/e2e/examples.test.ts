@@ -17,7 +17,7 @@ const startServer = (name: string, environment: Readonly<Record<string, string>>
 
 describe("echo-server", () => {
   for (const MODE of ["stream", "batch", "frames"]) {
-    it.live(`MODE=${MODE} sends everything back`, () =>
+    it.live(`MODE=${MODE} echoes text, binary and fragmented messages`, () =>
       Effect.gen(function*() {
         const { url } = yield* startServer("echo-server.js", { MODE })
         const connection = yield* WebSocketClient.connect(url)
@@ -31,7 +31,7 @@ describe("echo-server", () => {
       }))
   }
 
-  it.live("frames come back as they were fragmented", () =>
+  it.live("MODE=frames keeps the fragmentation of messages", () =>
     Effect.gen(function*() {
       const { url } = yield* startServer("echo-server.js", { MODE: "frames" })
       const connection = yield* WebSocketClient.connect(url)
@@ -41,7 +41,7 @@ describe("echo-server", () => {
       assert.deepStrictEqual(frames.map((frame) => [frame.opcode, frame.fin]), [[1, false], [0, true]])
     }))
 
-  it.live("goes with 1001 on SIGTERM", () =>
+  it.live("closes with 1001 on SIGTERM", () =>
     Effect.gen(function*() {
       const { child, ended, url } = yield* startServer("echo-server.js")
       const connection = yield* WebSocketClient.connect(url)
@@ -76,7 +76,7 @@ describe("echo-client", () => {
 })
 
 describe("checksum-extension", () => {
-  it.live("agrees on what both know, and finds what was damaged", () =>
+  it.live("negotiates an algorithm that both ends support, and detects damaged data", () =>
     Effect.gen(function*() {
       const program = yield* runExample("checksum-extension.js", {})
       assert.strictEqual(yield* program.ended, 0)
@@ -91,7 +91,7 @@ describe("checksum-extension", () => {
 })
 
 describe("reconnecting-client", () => {
-  it.live("goes on where it was when the server comes back", () =>
+  it.live("sends queued messages once the server is back", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const first = yield* Scope.provide(startServer("echo-server.js"), scope)
@@ -109,7 +109,7 @@ describe("reconnecting-client", () => {
       yield* client.ended
     }))
 
-  it.live("gives up when it is refused", () =>
+  it.live("stops if the server rejects the handshake", () =>
     Effect.gen(function*() {
       const server = yield* startServer("subprotocol-auth.js")
       const client = yield* runExample("reconnecting-client.js", { URL: server.url })
@@ -136,7 +136,7 @@ describe("raw-frames", () => {
 })
 
 describe("autobahn-client", () => {
-  it.live("runs the cases it is asked to, and echoes in each", () =>
+  it.live("runs the requested cases, and echoes in each", () =>
     Effect.gen(function*() {
       const ran: Array<string> = []
       const server = yield* serve(Effect.gen(function*() {
@@ -160,7 +160,7 @@ describe("autobahn-client", () => {
 })
 
 describe("subprotocol-auth", () => {
-  it.live("lets in who has a token, and says 401 to others", () =>
+  it.live("accepts clients with a token, and rejects others with 401", () =>
     Effect.gen(function*() {
       const { url } = yield* startServer("subprotocol-auth.js", { TOKENS: "abc:Ada,def:Grace" })
       const connect = (token: string, protocol: string) =>
@@ -186,7 +186,7 @@ describe("subprotocol-auth", () => {
 })
 
 describe("typed-chat", () => {
-  it.live("talks in values, and closes on who does not", () =>
+  it.live("exchanges typed values, and closes connections that send invalid ones", () =>
     Effect.gen(function*() {
       const chat = yield* runExample("typed-chat.js")
       assert.strictEqual(yield* chat.ended, 0)
@@ -202,7 +202,7 @@ describe("typed-chat", () => {
 })
 
 describe("two servers at once", () => {
-  it.live("do not get in each other's way", () =>
+  it.live("listen each on its own port", () =>
     Effect.gen(function*() {
       const fibers = yield* Effect.replicateEffect(Effect.forkChild(startServer("echo-server.js")), 2)
       const ports = (yield* Effect.forEach(fibers, Fiber.join)).map((server) => server.port)
@@ -211,7 +211,7 @@ describe("two servers at once", () => {
 })
 
 describe("workers", () => {
-  it.live("share a port, are replaced when they die, and go together with 1001", () =>
+  it.live("share a port, are replaced after a crash, and close together with 1001", () =>
     Effect.gen(function*() {
       const { child, ended, url } = yield* startServer("workers.js", { WORKERS: "2" })
       const connect = Effect.gen(function*() {
@@ -269,7 +269,7 @@ describe("application", () => {
       (context) => Effect.provideContext(RpcClient.make(Calls), context)
     )
 
-  it.live("HTTP, RPC and a chat meet on one port, and go in order", () =>
+  it.live("serves HTTP, RPC and a chat on one port, and shuts down in order", () =>
     Effect.gen(function*() {
       const { child, ended, output, rooms, say, url } = yield* startApplication
       const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
@@ -315,7 +315,7 @@ describe("application", () => {
       assert.notMatch(output(), /ERROR|WARN|Error/)
     }))
 
-  it.live("survives clients that are killed", () =>
+  it.live("serves other clients after a client is killed", () =>
     Effect.gen(function*() {
       const { output, rooms, say, url } = yield* startApplication
       const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)

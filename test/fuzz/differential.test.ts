@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { compare, differences, differential, readOurs, readTheirs } from "./differential.ts"
 import { fuzz } from "./engine.ts"
 
-describe("what ws reads otherwise", () => {
+describe("differences between this library and ws", () => {
   for (const difference of differences) {
     it(difference.name, async () => {
       const example = {

@@ -18,7 +18,7 @@ const executions: Readonly<Record<string, number>> = {
   differential: 800
 }
 
-describe("nothing is found in", () => {
+describe("the fuzzer finds nothing in", () => {
   for (const target of targets) {
     it(target.name, async () => {
       const limit = executions[target.name]
@@ -82,7 +82,7 @@ describe("the fuzzer", () => {
   })
 })
 
-describe("choices", () => {
+describe("choices from a seed or a tape", () => {
   it("come from the seed", () => {
     const draw = (seed: number) => Array.from(new Random(seed).bytes(8))
     assert.deepStrictEqual(draw(1), draw(1))

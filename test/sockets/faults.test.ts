@@ -87,7 +87,7 @@ describe("a conversation over sockets", () => {
       return passed
     }).pipe(Effect.scoped)
 
-  it.live("has the same result whole, byte by byte, or delayed", () =>
+  it.live("ends the same way whole, byte by byte, or delayed", () =>
     Effect.gen(function*() {
       yield* unharmed({})
       yield* unharmed({ tear: true })

@@ -1,4 +1,4 @@
-/** Peers that read slowly: what a keepalive and a policy for slow consumers say of them, and of peers that are gone. */
+/** Peers that read slowly: the keepalive and the slow-consumer policy tell them from dead peers. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Duration, Effect, Fiber } from "effect"
 import { Connection, type ConnectionError, Frame } from "effect-ws"
@@ -22,7 +22,7 @@ const makeReader = (kernels: number, highWaterMark = 64 * kibi) => {
   const decoder = Frame.makeDecoder({ role: "client", maxFrameSize: Number.MAX_SAFE_INTEGER })
   const written: Array<Uint8Array> = []
   let unread = 0
-  /** The kernels take what they have room for. */
+  /** Moves bytes from the transport to the kernels, as far as they have room. */
   const take = () => {
     written.push(...network.writes.splice(0))
     const free = kernels - unread
@@ -31,7 +31,7 @@ const makeReader = (kernels: number, highWaterMark = 64 * kibi) => {
     unread += taken
     network.drain(taken)
   }
-  /** The peer reads so much, if there is so much. */
+  /** The peer reads at most `count` bytes. */
   const read = (count: number) => {
     take()
     for (let left = Math.floor(count); left > 0 && unread > 0; take()) {
@@ -50,7 +50,7 @@ const makeReader = (kernels: number, highWaterMark = 64 * kibi) => {
 
 describe("the keepalive", () => {
   it.effect.prop(
-    "lets readers of any steady speed be, and finds those that are gone in the time that is promised",
+    "keeps peers that read at any steady speed, and detects dead peers within the documented time",
     {
       speed: among(8 * kibi, 10_000, 100_000, mebi, 10 * mebi),
       kernels: among(16 * kibi, 64 * kibi, mebi, 10 * mebi),
@@ -77,7 +77,7 @@ describe("the keepalive", () => {
           yield* turn
           assert.isFalse(network.gone())
         }
-        // The peer is gone, and its kernel takes what it has room for.
+        // The peer is dead, and its kernel still takes bytes until it is full.
         yield* Effect.forkScoped(Effect.exit(connection.send(new Uint8Array(last))))
         yield* turn
         take()
@@ -89,7 +89,7 @@ describe("the keepalive", () => {
   )
 
   for (const [way, serveBy] of Object.entries(ways)) {
-    it.live(`does not blame a client for what the kernels hold before the ping: ${way}`, () =>
+    it.live(`does not time out a client whose pings wait behind data in kernel buffers: ${way}`, () =>
       Effect.gen(function*() {
         const size = 3 * mebi
         const ended = yield* Deferred.make<ConnectionError.ConnectionClosed>()
@@ -146,7 +146,7 @@ describe("a slow consumer", () => {
   ]
 
   for (const [title, size, send] of bursts) {
-    it.live(`is no peer that reads all the time: ${title}`, () =>
+    it.live(`does not include a peer that reads continuously: ${title}`, () =>
       Effect.gen(function*() {
         const ended = yield* Deferred.make<ConnectionError.ConnectionClosed>()
         const handler = Effect.gen(function*() {
@@ -168,7 +168,7 @@ describe("a slow consumer", () => {
   }
 
   for (const slowConsumer of ["skip", "close"] as const) {
-    it.live(`costs no more than maxBufferedAmount, however much is broadcast: ${slowConsumer}`, () =>
+    it.live(`buffers at most maxBufferedAmount of its broadcasts: ${slowConsumer}`, () =>
       Effect.gen(function*() {
         const opened = yield* Deferred.make<Connection.Connection>()
         const handler = Effect.gen(function*() {
@@ -184,7 +184,7 @@ describe("a slow consumer", () => {
           yield* Connection.broadcast([connection], message, { slowConsumer })
           yield* turn
           const { bufferedAmount, messagesSkipped } = yield* connection.stats
-          // What was over the mark before is not of a broadcast; then there is one message after the limit was reached.
+          // The limit counts the bytes of broadcasts. Bytes queued before, and the message that reaches the limit, come on top.
           assert.isAtMost(bufferedAmount, mebi + 3 * message.length)
           return messagesSkipped
         })
