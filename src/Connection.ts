@@ -47,6 +47,7 @@ import { broadcast as broadcastAll } from "./internal/connection/broadcast.ts"
 import * as internal from "./internal/connection/connection.ts"
 import * as decorations from "./internal/connection/decorate.ts"
 import type * as Message from "./Message.ts"
+import { relay as relayBoth } from "./internal/connection/relay.ts"
 import type { MessageConnection } from "./MessageConnection.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
 import { Transport } from "./Transport.ts"
@@ -301,7 +302,7 @@ export interface Connection extends MessageConnection {
    * Closes the connection (RFC 6455 §7), and returns how it ended: sends a
    * close frame, and waits at most `closeTimeout` for the peer's and for the
    * end of the transport. The code defaults to 1000. A reason takes at most 123
-   * bytes. Interrupting it does not stop closing.
+   * bytes. The code 1005 without a reason sends an empty close frame. Interrupting it does not stop closing.
    */
   readonly close: (
     code?: number,
@@ -313,6 +314,24 @@ export interface Connection extends MessageConnection {
    * `InvalidMessage` also drops what is unread.
    */
   readonly fail: (cause: InvalidMessage | SlowConsumer) => Effect.Effect<ConnectionClosed>
+  /**
+   * Ends the connection without a close frame, and returns how it ended: the peer sees 1006, and `cause` is `Terminated`.
+   * What has not left this process is lost. Unread messages can still be received. If the connection has ended before,
+   * only its transport is destroyed. Interrupting it does not undo it, and terminating twice has no further effect.
+   *
+   * **Example** (A peer that does not finish the closing handshake)
+   *
+   * ```ts
+   * import { Effect } from "effect"
+   * import type { Connection } from "effect-ws"
+   *
+   * const closeWithin = (connection: Connection.Connection) =>
+   *   connection.close(1000).pipe(
+   *     Effect.timeoutOrElse({ duration: "1 second", orElse: () => connection.terminate })
+   *   )
+   * ```
+   */
+  readonly terminate: Effect.Effect<ConnectionClosed>
   /**
    * Waits until the connection has ended, and returns how. It has ended when
    * both ends have sent a close frame, or when it was cut off.
@@ -602,6 +621,86 @@ export const broadcast = (
   messages: Message.Input | ReadonlyArray<Message.Input>,
   options?: BroadcastOptions
 ): Effect.Effect<void> => broadcastAll(connections, Array.isArray(messages) ? messages : [messages], options)
+
+/**
+ * How one of the two connections of a relay ended.
+ *
+ * @category relaying
+ * @since 0.1.0
+ */
+export interface RelayEnd {
+  /** The connection whose end was passed on to the other. */
+  readonly endedBy: "left" | "right"
+  readonly closed: ConnectionClosed
+}
+
+/**
+ * How the two connections of a relay ended.
+ *
+ * @category relaying
+ * @since 0.1.0
+ */
+export interface Relayed {
+  /** The connection whose end was passed on to the other. */
+  readonly endedBy: "left" | "right"
+  readonly left: ConnectionClosed
+  readonly right: ConnectionClosed
+}
+
+/**
+ * Options of `relay`.
+ *
+ * @category relaying
+ * @since 0.1.0
+ */
+export interface RelayOptions {
+  /**
+   * Returns the close frame for the other connection, or undefined to end it without one, so that its peer sees 1006.
+   * The code 1005 is an empty close frame. A code or reason that must not be sent is a defect.
+   *
+   * Default: the close frame that ended the connection, with its code and reason. If there was none, or if this end
+   * closed the connection because of a failure, the other connection ends without a close frame.
+   */
+  readonly closeOther?: ((end: RelayEnd) => Frame.CloseFrame | undefined) | undefined
+}
+
+/**
+ * Relays between two connections until both have ended, and returns how they ended.
+ *
+ * Messages keep their order and their fragments. Frames above 64 KiB are passed on in fragments of that size while they
+ * arrive, so that a message of any size takes little memory. Each connection compresses with its own extensions, and answers pings,
+ * also with `autoPong: false`. If one peer reads slowly, the other is held back. The end of a connection is passed on
+ * behind all that it has received.
+ *
+ * Other fibers may send on both connections, but must not read from them. If the relay is interrupted between two messages,
+ * nothing is lost, and both connections remain usable. A connection that has been sent a part of a message is closed
+ * with 1011 and the cause `MessageAborted`.
+ *
+ * Of a connection of another implementation, and of one whose `frames`, `sendFrame` or `terminate` is overridden, the
+ * relay uses these members. It then keeps each frame in memory, and an interruption may lose frames.
+ *
+ * **Example** (A client of this server speaks to another server)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Connection, WebSocketClient } from "effect-ws"
+ *
+ * const handler = Effect.gen(function*() {
+ *   const client = yield* Connection.Connection
+ *   const upstream = yield* WebSocketClient.connect("ws://127.0.0.1:9000/")
+ *   const { endedBy, left, right } = yield* Connection.relay(client, upstream)
+ *   yield* Effect.log(endedBy === "left" ? `the client: ${left.message}` : `upstream: ${right.message}`)
+ * })
+ * ```
+ *
+ * @category relaying
+ * @since 0.1.0
+ */
+export const relay: (
+  left: Connection,
+  right: Connection,
+  options?: RelayOptions
+) => Effect.Effect<Relayed> = relayBoth
 
 /**
  * Provides a connection over the transport in the context. Fails with

@@ -13,7 +13,8 @@
  *    ├─ IdleTimeout              no message was sent or received in time
  *    ├─ InvalidMessage           a message cannot be decoded
  *    ├─ MessageAborted           a message in fragments was not completed
- *    └─ SlowConsumer             the peer reads too slowly
+ *    ├─ SlowConsumer             the peer reads too slowly
+ *    └─ Terminated               this end ended the connection without a close frame
  * InvalidMessage          a message cannot be decoded, and the connection stays open
  * NotConnected            a reconnecting client has no connection
  * MessageSkipped          the rest of a message that was read in fragments was skipped
@@ -217,6 +218,19 @@ export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
 }
 
 /**
+ * This end ended the connection without a close frame: a program called
+ * `terminate`, or a relay passed on that the other connection was lost.
+ *
+ * @category causes
+ * @since 0.1.0
+ */
+export class Terminated extends Data.TaggedError("Terminated")<{}> {
+  override get message(): string {
+    return "this end ended the connection without a close frame"
+  }
+}
+
+/**
  * What can cut a connection off.
  *
  * @category models
@@ -233,6 +247,7 @@ export type ClosedCause =
   | InvalidMessage
   | MessageAborted
   | SlowConsumer
+  | Terminated
 
 // -----------------------------------------------------------------------------
 // The end

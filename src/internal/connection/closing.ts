@@ -8,7 +8,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as CloseCode from "../../CloseCode.ts"
-import { type ClosedCause, CloseTimeout, ConnectionClosed, UnexpectedEof } from "../../ConnectionError.ts"
+import { type ClosedCause, CloseTimeout, ConnectionClosed, Terminated, UnexpectedEof } from "../../ConnectionError.ts"
 import { close as closeFrame, type CloseFrame } from "../../Frame.ts"
 import type { Transport } from "../../Transport.ts"
 import type { Protocol } from "../protocol/connectionProtocol.ts"
@@ -32,6 +32,10 @@ export interface ClosingHost {
   /** Called once, after `failWaiting` and the end of the transport. */
   readonly onEnded: (() => void) | undefined
 }
+
+/** Whether this end has yet to reply to the peer's close frame (`autoClose: false`). */
+export const isUnanswered = ({ cause, received, sent }: ConnectionClosed): boolean =>
+  received !== undefined && sent === undefined && cause === undefined
 
 export class Closing {
   private readonly host: ClosingHost
@@ -94,6 +98,15 @@ export class Closing {
   closeAndAwait(frame: CloseFrame): Effect.Effect<ConnectionClosed> {
     return Effect.suspend(() => {
       this.close(frame)
+      return this.transportClosed.await
+    })
+  }
+
+  /** Ends the connection without a close frame, and closes the transport at once. */
+  get terminate(): Effect.Effect<ConnectionClosed> {
+    return Effect.suspend(() => {
+      this.abort(new Terminated())
+      this.transport.destroy()
       return this.transportClosed.await
     })
   }

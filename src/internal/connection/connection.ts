@@ -28,18 +28,19 @@ import type { Transport } from "../../Transport.ts"
 import { Timers } from "../runtime/timers.ts"
 import { ConnectionMetrics } from "../telemetry/metrics.ts"
 import { startSpan } from "../telemetry/tracing.ts"
-import type { Closing } from "./closing.ts"
+import { type Closing, isUnanswered } from "./closing.ts"
 import { Driver } from "./driver.ts"
 import { type Extensions, start as startExtensions } from "./extensionPipeline.ts"
 import { decodeFragments } from "./fragments.ts"
-import { type BroadcastTarget, broadcastTarget, stopReceiving } from "./hooks.ts"
+import { type BroadcastTarget, broadcastTarget, relayPort, stopReceiving } from "./hooks.ts"
 import { failInvalid, frameFrom, type Sendable, sendableOf, sendablesOf, toFrame } from "./input.ts"
 import { checkConnection } from "./options.ts"
 import type { Pings } from "./pings.ts"
 import type { ReceiveQueue } from "./receiveQueue.ts"
+import { QueuePort, type RelayPort } from "./relayPort.ts"
 import { sendFragments, sendMessageFrame } from "./sendFragments.ts"
 import { type aboveMarkToken, controlToken, type SendQueue } from "./sendQueue.ts"
-import { checkClose, checkFrame } from "./sendRules.ts"
+import { checkClose, checkFrame, isEmptyClose } from "./sendRules.ts"
 
 /** The handshake of a connection that was made without one. */
 export const noHandshake: Connection.HandshakeInfo = {
@@ -251,10 +252,14 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
   get close(): Connection.Connection["close"] {
     return (code = CloseCode.NormalClosure, reason = "") =>
       Effect.suspend((): Effect.Effect<ConnectionClosed, ProtocolError.InvalidCloseCode | CloseReasonTooLong> => {
-        const problem = checkClose(code, reason)
+        const problem = isEmptyClose(code, reason) ? undefined : checkClose(code, reason)
         if (problem instanceof InvalidInput) return failInvalid(problem)
         return problem === undefined ? this.closing.closeAndAwait({ code, reason }) : Effect.fail(problem)
       })
+  }
+
+  get terminate(): Connection.Connection["terminate"] {
+    return this.closing.terminate
   }
 
   get closed(): Effect.Effect<ConnectionClosed> {
@@ -271,12 +276,20 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
   }
 
   // ---------------------------------------------------------------------------
-  // Broadcasts
+  // Broadcasts and relays
   // ---------------------------------------------------------------------------
 
-  /** An object derived from this one may override `send`, which a broadcast must not bypass. */
+  /** An object derived from this one may override members, which broadcasts and relays must not bypass. */
+  private get isDerived(): boolean {
+    return Object.getPrototypeOf(this) !== ConnectionImpl.prototype
+  }
+
+  get [relayPort](): RelayPort | undefined {
+    return this.isDerived ? undefined : new QueuePort(this.receiveQueue, this.sendQueue, this.pings, this.closing)
+  }
+
   get [broadcastTarget](): BroadcastTarget | undefined {
-    return Object.getPrototypeOf(this) === ConnectionImpl.prototype ? this : undefined
+    return this.isDerived ? undefined : this
   }
 
   isBehind(maxBufferedAmount: number): boolean {
@@ -331,10 +344,6 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     return this.driver.span
   }
 }
-
-/** Whether this end has yet to reply to the peer's close frame (`autoClose: false`). */
-const isUnanswered = ({ cause, received, sent }: ConnectionClosed): boolean =>
-  received !== undefined && sent === undefined && cause === undefined
 
 /** Ends a stream if the connection ended normally, and fails it otherwise. */
 const endOfStream = (closed: ConnectionClosed): Effect.Effect<never, ConnectionClosed | Cause.Done> =>

@@ -1,12 +1,12 @@
 /** Connections made from other connections, and the check that a value is one. */
 import type { Connection } from "../../Connection.ts"
-import { broadcastTarget, type Hooks, hooksOf, stopReceiving } from "./hooks.ts"
+import { broadcastTarget, type Hooks, hooksOf, relayPort, stopReceiving } from "./hooks.ts"
 
 /**
  * A connection with the members of another one. They are own properties, so that
  * a spread copies them, and each is read when it is used.
  */
-const delegate = (connection: Connection, canBroadcast: boolean): Connection & Hooks => ({
+const delegate = (connection: Connection, overrides: Partial<Connection>): Connection & Hooks => ({
   get role() {
     return connection.role
   },
@@ -70,6 +70,9 @@ const delegate = (connection: Connection, canBroadcast: boolean): Connection & H
   get fail() {
     return connection.fail
   },
+  get terminate() {
+    return connection.terminate
+  },
   get closed() {
     return connection.closed
   },
@@ -81,19 +84,23 @@ const delegate = (connection: Connection, canBroadcast: boolean): Connection & H
     return stop && (() => stop.call(connection))
   },
   get [broadcastTarget]() {
-    return canBroadcast ? hooksOf(connection)[broadcastTarget] : undefined
+    return isOverridden(overrides, "send", "sendAll") ? undefined : hooksOf(connection)[broadcastTarget]
+  },
+  get [relayPort]() {
+    return isOverridden(overrides, "frames", "sendFrame", "terminate") ? undefined : hooksOf(connection)[relayPort]
   }
 })
 
-/** A broadcast must not pass by an overridden `send` or `sendAll`. */
-const isSending = (overrides: Partial<Connection>): boolean => "send" in overrides || "sendAll" in overrides
+/** A hook must not bypass an overridden member that does the same. */
+const isOverridden = (overrides: Partial<Connection>, ...members: ReadonlyArray<keyof Connection>): boolean =>
+  members.some((member) => member in overrides)
 
 export const decorate = (connection: Connection, overrides: Partial<Connection>): Connection =>
-  Object.defineProperties(delegate(connection, !isSending(overrides)), Object.getOwnPropertyDescriptors(overrides))
+  Object.defineProperties(delegate(connection, overrides), Object.getOwnPropertyDescriptors(overrides))
 
 /** The members of a connection that a value does not have. */
 const missingMembers = (value: object): ReadonlyArray<string> =>
-  Object.keys(delegate(value as Connection, false)).filter((name) => !(name in value))
+  Object.keys(delegate(value as Connection, {})).filter((name) => !(name in value))
 
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
 

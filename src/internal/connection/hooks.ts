@@ -9,6 +9,7 @@ import type { Connection } from "../../Connection.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type { SendOptions } from "../../Extension.ts"
 import type { Sendable } from "./input.ts"
+import type { RelayPort } from "./relayPort.ts"
 import type { aboveMarkToken } from "./sendQueue.ts"
 
 /** Ends all reads at once, before it is known how the connection ends. */
@@ -16,6 +17,9 @@ export const stopReceiving: unique symbol = Symbol.for("effect-ws/Connection/sto
 
 /** The operations that let a broadcast encode a message once for many connections. */
 export const broadcastTarget: unique symbol = Symbol.for("effect-ws/Connection/broadcastTarget")
+
+/** What a relay needs of a connection, to pass on what arrives without joining or losing it. */
+export const relayPort: unique symbol = Symbol.for("effect-ws/Connection/relayPort")
 
 /** A connection that a broadcast writes encoded frames to. */
 export interface BroadcastTarget {
@@ -39,6 +43,7 @@ export interface BroadcastTarget {
 export interface Hooks {
   readonly [stopReceiving]?: (() => void) | undefined
   readonly [broadcastTarget]?: BroadcastTarget | undefined
+  readonly [relayPort]?: RelayPort | undefined
 }
 
 /** The optional operations of a connection, if it has any. */

@@ -258,6 +258,32 @@ export class ReceiveQueue implements Readable {
     }
   }
 
+  /** Waits until `nextParts` has frames to return, and reads nothing. */
+  awaitPart<E>(onEnd: OnEnd<E>): Effect.Effect<void, E> {
+    return Effect.asVoid(this.reader(ReceiveQueue.part, onEnd))
+  }
+
+  private static readonly part: ReadOperation<ReceiveQueue, true> = {
+    isReady: (queue) => queue.hasPart,
+    next: (queue) => queue.hasPart || undefined
+  }
+
+  private get hasPart(): boolean {
+    return this.ready !== undefined || this.assembler.unfinished || this.peek() !== undefined
+  }
+
+  /** Removes the frames, and the pieces of frames, that have arrived and are decoded. */
+  nextParts(): ReadonlyArray<Frame> {
+    this.skipFragments()
+    const frames: Array<Frame> = []
+    for (let size = 0; this.hasPart && (frames.length === 0 || this.batchHasRoom(size));) {
+      const frame = this.nextFrame()!
+      frames.push(frame)
+      size += frame.payload.length
+    }
+    return frames
+  }
+
   /** Reads the first fragment of the next message, with a token for `readFragment`. */
   readFirstFragment<E>(onEnd: OnEnd<E>): Effect.Effect<FirstFragment, E> {
     return this.reader(ReceiveQueue.firstFragment, onEnd)

@@ -17,6 +17,10 @@ export const fitReason = (text: string): string => {
   return text.slice(0, read)
 }
 
+/** Whether a program closes with an empty close frame, which is read as 1005 (§7.1.5). */
+export const isEmptyClose = (code: number, reason: string): boolean =>
+  code === CloseCode.NoStatusReceived && reason === ""
+
 /** Returns why a program cannot close with this code and reason (§7.4). */
 export const checkClose = (
   code: number,
