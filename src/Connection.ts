@@ -632,6 +632,11 @@ export interface RelayEnd {
   /** The connection whose end was passed on to the other. */
   readonly endedBy: "left" | "right"
   readonly closed: ConnectionClosed
+  /**
+   * The close frame that ended it. Undefined if there was none, or if this end closed the connection because of a
+   * failure, such as a message that is too large.
+   */
+  readonly closeFrame: Frame.CloseFrame | undefined
 }
 
 /**
@@ -656,10 +661,18 @@ export interface Relayed {
 export interface RelayOptions {
   /**
    * Returns the close frame for the other connection, or undefined to end it without one, so that its peer sees 1006.
-   * The code 1005 is an empty close frame. A code or reason that must not be sent is a defect.
+   * The code 1005 stands for an empty close frame. A code or reason that must not be sent is a defect. Default: `closeFrame`.
    *
-   * Default: the close frame that ended the connection, with its code and reason. If there was none, or if this end
-   * closed the connection because of a failure, the other connection ends without a close frame.
+   * **Example** (Tell clients that upstream is lost)
+   *
+   * ```ts
+   * import { CloseCode, type Connection } from "effect-ws"
+   *
+   * const options: Connection.RelayOptions = {
+   *   closeOther: ({ closeFrame, endedBy }) =>
+   *     closeFrame ?? (endedBy === "right" ? { code: CloseCode.BadGateway, reason: "" } : undefined)
+   * }
+   * ```
    */
   readonly closeOther?: ((end: RelayEnd) => Frame.CloseFrame | undefined) | undefined
 }

@@ -100,6 +100,63 @@ for (const [name, implement] of Object.entries(implementations)) {
         assert.deepStrictEqual(yield* typed.receive, { n: 2 })
       }))
 
+    for (const side of ["left", "right"] as const) {
+      for (const autoClose of [true, false]) {
+        it.effect(`is relayed as the ${side} one, with autoClose: ${autoClose}`, () =>
+          Effect.gen(function*() {
+            const one = yield* make({ autoClose, autoPong: false })
+            const two = yield* makeRaw({ role: "client" })
+            const [left, right] = side === "left"
+              ? [one.connection, two.connection]
+              : [two.connection, one.connection]
+            const relay = yield* Effect.forkChild(Connection.relay(left, right), { startImmediately: true })
+            const sent = [
+              Frame.text("one"),
+              Frame.binary(Uint8Array.of(1), { fin: false }),
+              Frame.continuation(Uint8Array.of(2)),
+              Frame.text("")
+            ]
+            one.peer.send(...sent, Frame.ping(Uint8Array.of(7)))
+            two.peer.send(...sent)
+            yield* settle
+            assert.deepStrictEqual(two.peer.received, sent)
+            const [pongs, relayed] = [true, false].map((control) =>
+              one.peer.received.filter((frame) => Frame.isControl(frame) === control)
+            )
+            assert.deepStrictEqual(relayed, sent)
+            assert.deepStrictEqual(pongs, [Frame.pong(Uint8Array.of(7))])
+            one.peer.send(Frame.close(4000, "done"))
+            yield* settle
+            assert.deepStrictEqual(two.peer.received.at(-1), Frame.close(4000, "done"))
+            two.peer.send(Frame.close(4000))
+            yield* settle
+            assert.deepStrictEqual(one.peer.received.at(-1), Frame.close(4000))
+            for (const { peer } of [one, two]) peer.transport.end()
+            const ended = yield* Fiber.join(relay)
+            assert.strictEqual(ended.endedBy, side)
+            assert.deepStrictEqual([ended.left.clean, ended.right.clean], [true, true])
+          }))
+      }
+
+      it.effect(`is lost as the ${side} one of a relay, within a message, and so the other one is`, () =>
+        Effect.gen(function*() {
+          const one = yield* make()
+          const two = yield* makeRaw({ role: "client" })
+          const [left, right] = side === "left" ? [one.connection, two.connection] : [two.connection, one.connection]
+          const relay = yield* Effect.forkChild(Connection.relay(left, right), { startImmediately: true })
+          two.peer.send(Frame.text("a", { fin: false }))
+          one.peer.send(Frame.text("a", { fin: false }))
+          yield* settle
+          one.peer.transport.destroy()
+          yield* settle
+          two.peer.transport.end()
+          const ended = yield* Fiber.join(relay)
+          const other = side === "left" ? ended.right : ended.left
+          assert.deepStrictEqual([ended.endedBy, ended[side].code, other.cause?._tag], [side, 1006, "Terminated"])
+          assert.deepStrictEqual(two.peer.received, [Frame.text("a", { fin: false })])
+        }))
+    }
+
     it.effect("receives broadcasts", () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* make()

@@ -423,7 +423,7 @@ describe("a relay whose connection ends", () => {
       client.send(Frame.close(1014))
       client.transport.end()
       const relayed = yield* Fiber.join(relay)
-      assert.deepStrictEqual(seen, [{ endedBy: "right", closed: relayed.right }])
+      assert.deepStrictEqual(seen, [{ endedBy: "right", closed: relayed.right, closeFrame: undefined }])
       assert.strictEqual(relayed.left, yield* left.closed)
     }))
 

@@ -71,7 +71,7 @@ describe("Socket.fromConnection", () => {
     Effect.gen(function*() {
       const { socket } = yield* makeSockets
       const writer = yield* socket.writer
-      const { reason } = yield* Effect.flip(writer.write(new EffectSocket.CloseEvent(1005)))
+      const { reason } = yield* Effect.flip(writer.write(new EffectSocket.CloseEvent(1006)))
       assert.strictEqual(reason._tag, "SocketWriteError")
     }))
 

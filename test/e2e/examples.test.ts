@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Layer, Queue, Schedule, Scope, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import { Connection, Frame, type HandshakeError, Socket, WebSocketClient } from "effect-ws"
+import { Connection, Frame, Handshake, type HandshakeError, Message, Socket, WebSocketClient } from "effect-ws"
 import { Calls } from "../../examples/application/api.ts"
 import { contentOf } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
@@ -156,6 +156,75 @@ describe("autobahn-client", () => {
       const all = yield* runExample("autobahn-client.js", { URL: server.url })
       yield* all.ended
       assert.strictEqual(ran.filter((path) => path.startsWith("/runCase")).length, 3 + 5)
+    }))
+})
+
+describe("gateway", () => {
+  const startUpstream = serve(
+    Effect.gen(function*() {
+      const connection = yield* Connection.Connection
+      const { headers, path, query } = connection.request
+      yield* connection.send(`${path} ${query} ${headers["authorization"]} ${headers["x-forwarded-for"]}`)
+      yield* Stream.runForEach(
+        connection.messages,
+        (message) =>
+          Message.toText(message) === "terminate" ? Effect.asVoid(connection.terminate) : connection.send(message)
+      )
+    }),
+    {
+      serve: {
+        protocols: ["v2"],
+        decide: ({ path }) =>
+          path === "/closed"
+            ? Effect.fail(Handshake.reject({ status: 403, body: "not today\n" }))
+            : Effect.succeed(Handshake.accept())
+      }
+    }
+  )
+  const startGateway = Effect.gen(function*() {
+    const upstream = yield* startUpstream
+    return yield* startServer("gateway.js", { UPSTREAM: `ws://127.0.0.1:${upstream.port}` })
+  })
+
+  it.live("connects upstream with the client's path, headers and subprotocols, and relays to the end", () =>
+    Effect.gen(function*() {
+      const gateway = yield* startGateway
+      const connection = yield* WebSocketClient.connect(`${gateway.url}/room?name=Ada`, {
+        protocols: ["v3", "v2"],
+        headers: { Authorization: "Bearer abc" }
+      })
+      assert.strictEqual(connection.subprotocol, "v2")
+      assert.strictEqual(contentOf(yield* connection.receive), "/room name=Ada Bearer abc 127.0.0.1")
+      yield* connection.sendFragments(Stream.make("a", "b"))
+      yield* connection.send(new Uint8Array(1_000_000))
+      assert.strictEqual(contentOf(yield* connection.receive), "ab")
+      assert.strictEqual((yield* connection.receive).bytes.length, 1_000_000)
+      assert.isTrue((yield* connection.close(4001, "bye")).clean)
+      yield* gateway.printed(/client: the connection was closed by the peer with 4001 \(Application\), "bye"\n/)
+    }))
+
+  it.live("rejects with the status and the body of upstream", () =>
+    Effect.gen(function*() {
+      const gateway = yield* startGateway
+      const rejected = yield* Effect.flip(WebSocketClient.connect(`${gateway.url}/closed`))
+      assert.deepInclude(rejected, { _tag: "HandshakeRejected", status: 403, body: "not today\n" })
+    }))
+
+  it.live("rejects with 502 if there is no upstream", () =>
+    Effect.gen(function*() {
+      const alone = yield* startServer("gateway.js", { UPSTREAM: "ws://127.0.0.1:1" })
+      const lost = yield* Effect.flip(WebSocketClient.connect(alone.url))
+      assert.deepInclude(lost, { _tag: "HandshakeRejected", status: 502 })
+    }))
+
+  it.live("closes the client with 1014 if upstream is lost", () =>
+    Effect.gen(function*() {
+      const gateway = yield* startGateway
+      const connection = yield* WebSocketClient.connect(gateway.url)
+      yield* connection.receive
+      yield* connection.send("terminate")
+      const { closedBy, code, reason } = yield* connection.closed
+      assert.deepStrictEqual([closedBy, code, reason], ["remote", 1014, "upstream is lost"])
     }))
 })
 

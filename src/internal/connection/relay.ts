@@ -8,8 +8,10 @@ import { assertConnection } from "./decorate.ts"
 import { portOf, type RelayPort } from "./relayPort.ts"
 
 /** The close frame that ended a connection, unless this end sent it because of a failure. */
-const passOn = ({ closed }: RelayEnd): CloseFrame | undefined =>
-  closed.closedBy === "remote" || closed.cause === undefined ? { code: closed.code, reason: closed.reason } : undefined
+const closeFrameOf = ({ cause, closedBy, code, reason }: ConnectionClosed): CloseFrame | undefined =>
+  closedBy === "remote" || cause === undefined ? { code, reason } : undefined
+
+const passOn = ({ closeFrame }: RelayEnd): CloseFrame | undefined => closeFrame
 
 /** One of the two connections. As an object, it stands for the message that the relay sends on it. */
 interface End {
@@ -48,7 +50,7 @@ export const relay = (
     const passAll = (from: End, to: End): Effect.Effect<ConnectionClosed> =>
       Effect.flatMap(forward(from, to), (closed) => {
         if (first === undefined) {
-          first = { endedBy: from.side, closed }
+          first = { endedBy: from.side, closed, closeFrame: closeFrameOf(closed) }
           return endWith(to, closeOther(first))
         }
         // `to` ended first. With `autoClose: false`, its close frame is answered now.
