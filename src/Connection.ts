@@ -689,8 +689,8 @@ export interface RelayOptions {
  * nothing is lost, and both connections remain usable. A connection that has been sent a part of a message is closed
  * with 1011 and the cause `MessageAborted`.
  *
- * Of a connection of another implementation, and of one whose `frames`, `sendFrame` or `terminate` is overridden, the
- * relay uses these members. It then keeps each frame in memory, and an interruption may lose frames.
+ * If a connection is of another implementation, or overrides `frames`, `sendFrame` or `terminate`, the relay uses these
+ * members. It then keeps each frame whole in memory, and an interruption may lose frames.
  *
  * **Example** (A client of this server speaks to another server)
  *

@@ -3,7 +3,8 @@ import { Arbitrary, Effect, Exit, Fiber } from "effect"
 import { CloseCode, Connection, Extension, Frame, PerMessageDeflate, Transport } from "effect-ws"
 import type { Relayed, RelayEnd, RelayOptions } from "effect-ws/Connection"
 import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
-import { contentOf, makeRaw, opcodesOf, type RawPeer, settle, turn } from "../support/memory.ts"
+import { contentOf, makeRaw, opcodesOf, settle, turn } from "../support/memory.ts"
+import type { MemoryPeer } from "../../src/internal/memory/peer.ts"
 import { among, anyBoolean, anyBytes, either, patterned } from "../support/properties.ts"
 
 const { Binary, Close, Continuation, Ping, Pong, Text } = Frame.Opcode
@@ -49,7 +50,7 @@ const shown = (frames: ReadonlyArray<Frame.Frame>) =>
   frames.map(({ fin, opcode, payload }) => ({ opcode, fin, payload: Buffer.from(payload).toString("latin1") }))
 
 /** The close frame that a peer has received, if it has. */
-const closeOf = (peer: RawPeer): Frame.CloseFrame | undefined => {
+const closeOf = (peer: MemoryPeer): Frame.CloseFrame | undefined => {
   const frame = peer.received.find(({ opcode }) => opcode === Close)
   return frame && Frame.readClose(frame.payload) as Frame.CloseFrame
 }
@@ -92,7 +93,7 @@ const anyEnd: Arbitrary.Arbitrary<Frame.CloseFrame | undefined> = among<Frame.Cl
 )
 
 /** Writes frames and an end in pieces, as a network would. */
-const play = (peer: RawPeer, role: Frame.Role, frames: ReadonlyArray<Frame.Frame>, chunkSize: number) =>
+const play = (peer: MemoryPeer, role: Frame.Role, frames: ReadonlyArray<Frame.Frame>, chunkSize: number) =>
   Effect.gen(function*() {
     const bytes = Buffer.concat(frames.map((frame) => Frame.encode(frame, role === "client" ? 0x1234567 : undefined)))
     for (let at = 0; at < bytes.length; at += chunkSize) {
@@ -144,7 +145,7 @@ describe("a relay", () => {
           assert.strictEqual(pongs.length > 0, pings.length > 0)
         }
         assert.deepStrictEqual(closeOf(other), end)
-        if (end === undefined) assert.isTrue(other.sawEnd())
+        if (end === undefined) assert.isTrue(other.receivedEof)
         else other.send(Frame.close(end.code))
         for (const peer of [client, upstream]) peer.transport.end()
         const relayed = yield* Fiber.join(relay)
@@ -285,7 +286,7 @@ describe("a relay", () => {
 interface Case {
   readonly title: string
   /** Ends the connection of a side; `peer` is the peer of that side. */
-  readonly end: (peer: RawPeer, connection: Connection.Connection) => void
+  readonly end: (peer: MemoryPeer, connection: Connection.Connection) => void
   /** The close frame that the other peer gets; undefined if it gets none. */
   readonly passedOn: Frame.CloseFrame | undefined
   /** `closedBy`, `code`, `reason` and the tag of the cause. */
@@ -373,7 +374,7 @@ describe("a relay whose connection ends", () => {
           yield* settleAll
           assert.strictEqual(dataOf(to.received).filter(({ fin }) => fin).length, 100)
           assert.deepStrictEqual(closeOf(to), passedOn)
-          if (passedOn === undefined) assert.isTrue(to.sawEnd())
+          if (passedOn === undefined) assert.isTrue(to.receivedEof)
           else to.send(Frame.close(passedOn.code))
           from.transport.end()
           to.transport.end()
@@ -403,7 +404,7 @@ describe("a relay whose connection ends", () => {
       upstream.transport.resume()
       yield* settleAll
       assert.deepStrictEqual(upstream.received.map(({ payload }) => payload.length), [5000, 40_000])
-      assert.isTrue(upstream.sawEnd())
+      assert.isTrue(upstream.receivedEof)
       upstream.transport.end()
       assert.strictEqual((yield* Fiber.join(relay)).endedBy, "left")
     }))

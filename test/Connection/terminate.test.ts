@@ -14,7 +14,7 @@ describe("terminate", () => {
       assert.strictEqual(yield* Effect.flip(connection.send("late")), closed)
       yield* settle
       assert.deepStrictEqual(peer.received, [])
-      assert.isTrue(peer.sawEnd() || peer.gone())
+      assert.isTrue(peer.receivedEof || peer.isClosed)
     }))
 
   it.effect("leaves unread messages to receive", () =>
@@ -55,13 +55,13 @@ describe("terminate", () => {
       peer.send(Frame.close(1000))
       const closed = yield* connection.closed
       yield* turn
-      assert.isFalse(peer.gone())
+      assert.isFalse(peer.isClosed)
       assert.strictEqual(yield* connection.terminate, closed)
       assert.strictEqual(yield* connection.terminate, closed)
       assert.isUndefined(closed.cause)
     }))
 
-  it.effect("is done even if the fiber that calls it is interrupted", () =>
+  it.effect("goes on if its fiber is interrupted", () =>
     Effect.gen(function*() {
       const { connection } = yield* makeRaw({ role: "server" })
       const terminating = yield* Effect.forkChild(connection.terminate, { startImmediately: true })
