@@ -96,6 +96,8 @@ const readModule = (name, names) => {
   }
 
   const entries = new Map()
+  /** Of the exports of a module, one and the same. */
+  const stabilities = new Set()
   /** What names of other modules mean here: [module, name]; of a whole module, there is no name. */
   const imported = new Map()
   for (const statement of program.body) {
@@ -123,6 +125,8 @@ const readModule = (name, names) => {
       const { tags, text: description } = readDocstring(comment)
       if (tags.internal !== undefined) continue
       if (tags.category === undefined) throw new Error(`${name}.${entry} has no category`)
+      if (!/^(?:un)?stable$/.test(tags.stability)) throw new Error(`${name}.${entry} has no stability`)
+      stabilities.add(tags.stability)
       // A type and a value of the same name are one entry.
       if (same === undefined) entries.set(entry, { category: tags.category, description, name: entry, signature })
       else {Object.assign(same, {
@@ -135,7 +139,9 @@ const readModule = (name, names) => {
   for (const entry of entries.values()) {
     categories.set(entry.category, [...categories.get(entry.category) ?? [], entry])
   }
-  return { name, entries, categories, imported, description: readDocstring(docstrings[0]).text }
+  if (stabilities.size > 1) throw new Error(`${name} has exports that are stable and others that are unstable`)
+  const [stability] = stabilities
+  return { name, entries, categories, imported, stability, description: readDocstring(docstrings[0]).text }
 }
 
 // -- Writing ------------------------------------------------------------------
@@ -202,7 +208,7 @@ const makePages = () => {
   }
 
   const pageOf = (module) => {
-    const { categories, description, name } = module
+    const { categories, description, name, stability } = module
     const contents = Array.from(
       categories,
       ([category, entries]) =>
@@ -224,9 +230,9 @@ const makePages = () => {
     const path = name === "Testing"
       ? `import * as ${name} from "effect-ws/${name}"`
       : `import { ${name} } from "effect-ws"`
-    return `# ${name}\n\n\`\`\`ts\n${path}\n\`\`\`\n\n${linked(description, name)}\n\n${contents.join("")}${
-      sections.join("")
-    }`
+    return `# ${name}\n\n\`\`\`ts\n${path}\n\`\`\`\n\nStability: ${stability}.\n\n${linked(description, name)}\n\n${
+      contents.join("")
+    }${sections.join("")}`
   }
 
   /** The first sentence. */

@@ -22,13 +22,15 @@ const roomOf = (file) => file.startsWith("internal/") ? file.split("/")[1] : fil
 const readTables = () => {
   const text = readFileSync(join(root, "ARCHITECTURE.md"), "utf8")
   const section = /^## What may import what\n([\s\S]*?)(?=^## )/m.exec(text)[1]
-  return new Map(Array.from(section.matchAll(/^\| `?(\w+)`? \|[^|]*\| ([^|]*)\|$/gm), ([, room, imports]) => {
-    const allowed = Array.from(
-      imports.matchAll(/`?([\w:*]+)`?( \(types\))?/g),
-      ([, name, types]) => [name, types !== undefined]
-    )
-    return [room, new Map(allowed)]
-  }))
+  return new Map(
+    Array.from(section.matchAll(/^\| `?(?!folder\b)(\w+)`? \|[^|]*\| ([^|]*)\|$/gm), ([, room, imports]) => {
+      const allowed = Array.from(
+        imports.matchAll(/`?([\w:*]+)`?( \(types\))?/g),
+        ([, name, types]) => [name, types !== undefined]
+      )
+      return [room, new Map(allowed)]
+    })
+  )
 }
 
 /** What each room imports: a map of names to whether they are only imported for types. */

@@ -17,6 +17,7 @@
 /**
  * One entry of the IANA "WebSocket Close Code Number Registry".
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -34,6 +35,7 @@ export interface Registration {
 /**
  * The purpose of the connection has been fulfilled.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -42,6 +44,7 @@ export const NormalClosure = 1000
 /**
  * An endpoint goes away: a server shuts down, a browser leaves the page.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -50,6 +53,7 @@ export const GoingAway = 1001
 /**
  * The peer broke the protocol.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -59,6 +63,7 @@ export const ProtocolError = 1002
  * The peer sent data of a type that the endpoint does not accept, such as binary
  * instead of text.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -67,6 +72,7 @@ export const UnsupportedData = 1003
 /**
  * The close frame had no code. Never sent.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -75,6 +81,7 @@ export const NoStatusReceived = 1005
 /**
  * The connection ended without a close frame. Never sent.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -83,6 +90,7 @@ export const AbnormalClosure = 1006
 /**
  * The data of a message does not match its type, such as text that is not UTF-8.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -91,6 +99,7 @@ export const InvalidPayloadData = 1007
 /**
  * A message breaks a policy, and no other code is more specific.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -99,6 +108,7 @@ export const PolicyViolation = 1008
 /**
  * A message is too big to process.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -107,6 +117,7 @@ export const MessageTooBig = 1009
 /**
  * A client expected an extension that the server did not negotiate.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -115,6 +126,7 @@ export const MandatoryExtension = 1010
 /**
  * The endpoint met an unexpected condition.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -123,6 +135,7 @@ export const InternalError = 1011
 /**
  * The service restarts. Reconnect after a random delay of 5 to 30 seconds.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -131,6 +144,7 @@ export const ServiceRestart = 1012
 /**
  * The service is overloaded. Connect to another address, or later.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -139,6 +153,7 @@ export const TryAgainLater = 1013
 /**
  * A gateway received an invalid response from its upstream server.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -147,6 +162,7 @@ export const BadGateway = 1014
 /**
  * The TLS handshake failed. Never sent.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -155,6 +171,7 @@ export const TlsHandshake = 1015
 /**
  * The endpoint is not authorized, like 401 in HTTP.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -163,6 +180,7 @@ export const Unauthorized = 3000
 /**
  * The endpoint is authorized, but not for this action, like 403 in HTTP.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -171,6 +189,7 @@ export const Forbidden = 3003
 /**
  * The endpoint took too long, like 408 in HTTP.
  *
+ * @stability stable
  * @category codes
  * @since 0.1.0
  */
@@ -186,6 +205,7 @@ const registration = (code: number, name: string, description: string, onWire = 
 /**
  * The IANA registry, in the order of the codes.
  *
+ * @stability stable
  * @category registry
  * @since 0.1.0
  */
@@ -227,6 +247,7 @@ export const registry: ReadonlyArray<Registration> = [
  * CloseCode.isSendable(2999) // => false
  * ```
  *
+ * @stability stable
  * @category predicates
  * @since 0.1.0
  */
@@ -240,6 +261,7 @@ export const isSendable = (code: number): boolean =>
  * Returns whether a code means a normal closure: 1000, 1001, or a close frame
  * without a code (1005), as `close()` in a browser sends.
  *
+ * @stability stable
  * @category predicates
  * @since 0.1.0
  */
@@ -260,6 +282,7 @@ export const isNormal = (code: number): boolean =>
  * CloseCode.nameOf(2000) // => "Unassigned"
  * ```
  *
+ * @stability stable
  * @category accessors
  * @since 0.1.0
  */

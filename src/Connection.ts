@@ -59,6 +59,7 @@ import { Transport } from "./Transport.ts"
 /**
  * The counters of a connection.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -85,6 +86,7 @@ export interface Stats {
  * Read all fragments before you receive anything else. Otherwise the rest of
  * the message is skipped, and the stream fails with `MessageSkipped`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -99,6 +101,7 @@ export type Fragments =
  * no message. An interrupted `send` that was still waiting has sent nothing.
  * Frames are never left incomplete, and the connection stays usable.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -349,6 +352,7 @@ export interface Connection extends MessageConnection {
 /**
  * Service tag of `Connection`.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -358,6 +362,7 @@ export const Connection: Context.Service<Connection, Connection> = Context.Servi
  * Whether a value has all members of a connection. Connections of other
  * implementations count.
  *
+ * @stability unstable
  * @category guards
  * @since 0.1.0
  */
@@ -384,6 +389,7 @@ export const isConnection: (value: unknown) => value is Connection = decorations
  *   })
  * ```
  *
+ * @stability unstable
  * @category combinators
  * @since 0.1.0
  */
@@ -396,6 +402,7 @@ export const decorate: (connection: Connection, overrides: Partial<Connection>) 
 /**
  * The behaviour of a connection.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -488,6 +495,7 @@ export interface Options {
 /**
  * The request and the response of the opening handshake.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -502,6 +510,7 @@ export interface HandshakeInfo {
  * The handshake of a connection that was made without one: an empty request, with
  * the path "/" and without host and key, and an empty response.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -510,6 +519,7 @@ export const noHandshake: HandshakeInfo = internal.noHandshake
 /**
  * Options of `make`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -550,6 +560,7 @@ export interface MakeOptions extends Options {
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -562,6 +573,7 @@ export const make: (
 /**
  * Options of `broadcast`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -613,6 +625,7 @@ export interface BroadcastOptions extends Extension.SendOptions {
  * })
  * ```
  *
+ * @stability unstable
  * @category sending
  * @since 0.1.0
  */
@@ -625,6 +638,7 @@ export const broadcast = (
 /**
  * How one of the two connections of a relay ended.
  *
+ * @stability unstable
  * @category relaying
  * @since 0.1.0
  */
@@ -642,6 +656,7 @@ export interface RelayEnd {
 /**
  * How the two connections of a relay ended.
  *
+ * @stability unstable
  * @category relaying
  * @since 0.1.0
  */
@@ -655,6 +670,7 @@ export interface Relayed {
 /**
  * Options of `relay`.
  *
+ * @stability unstable
  * @category relaying
  * @since 0.1.0
  */
@@ -706,6 +722,7 @@ export interface RelayOptions {
  * })
  * ```
  *
+ * @stability unstable
  * @category relaying
  * @since 0.1.0
  */
@@ -719,6 +736,7 @@ export const relay: (
  * Provides a connection over the transport in the context. Fails with
  * `InvalidOption` if an option is invalid.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

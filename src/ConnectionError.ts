@@ -65,6 +65,7 @@ import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
 /**
  * The transport under a connection failed: a reset, a broken TLS record.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -82,6 +83,7 @@ export class TransportError extends Data.TaggedError("TransportError")<{
  * The peer ended the transport without a close frame: its process died, its
  * page was discarded, or a proxy closed an idle connection.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -94,6 +96,7 @@ export class UnexpectedEof extends Data.TaggedError("UnexpectedEof")<{}> {
 /**
  * The peer did not finish the closing handshake within `closeTimeout`.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -108,6 +111,7 @@ export class CloseTimeout extends Data.TaggedError("CloseTimeout")<{
 /**
  * The peer sent nothing, not even a pong, for longer than the keepalive allows.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -122,6 +126,7 @@ export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
 /**
  * The peer accepted no data for `writeTimeout` while data was queued.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -140,6 +145,7 @@ export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
 /**
  * No message was sent or received for longer than `idleTimeout`.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -155,6 +161,7 @@ export class IdleTimeout extends Data.TaggedError("IdleTimeout")<{
  * Sending a message in fragments failed or was interrupted after its first
  * fragment. Fragments cannot be taken back, so the connection was closed.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -169,6 +176,7 @@ export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
  * (`slowConsumer: "close"`): a `send` has waited for `slowConsumerTimeout`, or
  * a broadcast found more than `maxBufferedAmount` bytes buffered.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -186,6 +194,7 @@ export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
  * instead of text or the reverse, text that is not JSON, a value that does not
  * match the schema.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -221,6 +230,7 @@ export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
  * This end ended the connection without a close frame: a program called
  * `terminate`, or a relay passed on that the other connection was lost.
  *
+ * @stability unstable
  * @category causes
  * @since 0.1.0
  */
@@ -233,6 +243,7 @@ export class Terminated extends Data.TaggedError("Terminated")<{}> {
 /**
  * What can cut a connection off.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -258,6 +269,7 @@ export type ClosedCause =
  * what cut the connection off. It is the value of `closed`, and the error of
  * operations that need an open connection.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -324,6 +336,7 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
 /**
  * Whether a value is a `ConnectionClosed`, of any copy of this package.
  *
+ * @stability unstable
  * @category guards
  * @since 0.1.0
  */
@@ -334,6 +347,7 @@ export const isConnectionClosed = (value: unknown): value is ConnectionClosed =>
  * A reconnecting client has no connection, and does not wait for one
  * (`whileDisconnected`), or has stopped reconnecting.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -359,6 +373,7 @@ export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
  * The rest of a message that was read in fragments was skipped, because the
  * program received the next message or frame.
  *
+ * @stability unstable
  * @category receive errors
  * @since 0.1.0
  */
@@ -375,6 +390,7 @@ export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
 /**
  * A control frame has more payload than RFC 6455 §5.5 allows.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -391,6 +407,7 @@ export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLo
  * `maxUnansweredPings` pings await their pongs: the peer replies too slowly, or
  * not at all. Nothing was sent.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -405,6 +422,7 @@ export class TooManyPings extends Data.TaggedError("TooManyPings")<{
 /**
  * A close reason is longer than a close frame can hold (RFC 6455 §5.5.1).
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -420,6 +438,7 @@ export class CloseReasonTooLong extends Data.TaggedError("CloseReasonTooLong")<{
  * A fragment does not fit the message that is being sent: a continuation
  * outside a message, a new message inside another one, or text among binary.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -435,6 +454,7 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
  * A frame breaks a rule of RFC 6455, for which every peer would fail the
  * connection. Nothing was sent.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -462,6 +482,7 @@ const nameOfOpcode = (opcode: Opcode): string =>
  * A `TypedConnection` cannot encode a value: it does not match the schema, or
  * its encoding cannot represent it. Nothing was sent.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -485,6 +506,7 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
  * of their parameter types do not lead to it. `Effect.catch` and `Effect.exit`
  * see it.
  *
+ * @stability unstable
  * @category send errors
  * @since 0.1.0
  */
@@ -509,6 +531,7 @@ export class InvalidInput extends Data.TaggedError("InvalidInput")<{
 /**
  * Why a value cannot be sent on an open connection.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */

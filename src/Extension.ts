@@ -40,6 +40,7 @@ import type { InvalidExtensionData, MessageTooLarge } from "./ProtocolError.ts"
 /**
  * A parameter of an extension: a name, and perhaps a value.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -52,6 +53,7 @@ export interface Parameter {
  * The parameters of an extension, in the order of the header, with repetitions:
  * an extension may give both a meaning.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -61,6 +63,7 @@ export type Parameters = ReadonlyArray<Parameter>
  * An element of a Sec-WebSocket-Extensions header: an offer in a request, or an
  * accepted extension in a response.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -72,6 +75,7 @@ export interface HeaderEntry {
 /**
  * An extension, as the option `extensions` of a server or client takes it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -98,6 +102,7 @@ export interface Extension {
  * An accepted offer: the parameters of the response, and how the server opens its
  * session.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -109,6 +114,7 @@ export interface Accepted {
 /**
  * Opens the session of a connection, in the connection's Scope.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -117,6 +123,7 @@ export type OpenSession = Effect.Effect<Session, never, Scope.Scope>
 /**
  * Options for sending one message.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -136,6 +143,7 @@ export interface SendOptions {
  * Effect. An interruption of the fiber that sends or receives does not interrupt
  * the Effect, and no other frame is encoded (or decoded) before it ends.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -158,6 +166,7 @@ export interface Session {
 /**
  * The decoded size of the current message before this frame, and its limit, in bytes.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -169,6 +178,7 @@ export interface SizeBudget {
 /**
  * The errors with which `Session.decode` may fail.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -177,6 +187,7 @@ export type DecodeError = InvalidExtensionData | MessageTooLarge
 /**
  * An extension that both ends agreed on in the handshake.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -193,6 +204,7 @@ export interface Negotiated {
 /**
  * Returns the offers of a client: those of all its extensions, in order.
  *
+ * @stability unstable
  * @category negotiation
  * @since 0.1.0
  */
@@ -205,6 +217,7 @@ export const offer = (extensions: ReadonlyArray<Extension>): ReadonlyArray<Heade
  * The server accepts the first offer of each extension that `Extension.accept` does
  * not decline, unless an earlier one uses the same reserved bits.
  *
+ * @stability unstable
  * @category negotiation
  * @since 0.1.0
  */
@@ -233,6 +246,7 @@ export const accept = (
  * Fails with `ExtensionMismatch` if the client did not offer an extension, if an
  * extension rejects its parameters, or if two share a name or a reserved bit.
  *
+ * @stability unstable
  * @category negotiation
  * @since 0.1.0
  */
@@ -285,6 +299,7 @@ const isFree = (extension: Extension, negotiated: ReadonlyArray<Negotiated>): bo
  * Extension.parse("permessage-deflate; =") // => undefined
  * ```
  *
+ * @stability unstable
  * @category encoding
  * @since 0.1.0
  */
@@ -320,6 +335,7 @@ const parseParameter = (scanner: Scanner): Parameter | undefined => {
  *
  * Names and values must be tokens, as those that `parse` returns are.
  *
+ * @stability unstable
  * @category encoding
  * @since 0.1.0
  */

@@ -44,6 +44,7 @@ export { defaultMaxFrameSize, Frame, isControl, Opcode, Piece, Reserved, type Ro
  * The content of a close frame (RFC 6455 §5.5.1). An empty close frame is read as
  * code 1005 without a reason.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -59,6 +60,7 @@ export interface CloseFrame {
 /**
  * Options of a data frame. With `fin: false` it is a fragment that others follow.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -74,6 +76,7 @@ const bytesOf = (payload: string | Uint8Array): Uint8Array =>
 /**
  * Makes a text frame. Bytes must be UTF-8.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -83,6 +86,7 @@ export const text = (payload: string | Uint8Array, options?: DataOptions): Frame
 /**
  * Makes a binary frame.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -92,6 +96,7 @@ export const binary = (payload: Uint8Array, options?: DataOptions): Frame =>
 /**
  * Makes a continuation frame: a fragment of a message after the first.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -101,6 +106,7 @@ export const continuation = (payload: string | Uint8Array, options?: DataOptions
 /**
  * Makes a ping (RFC 6455 §5.5.2), with at most 125 bytes.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -109,6 +115,7 @@ export const ping = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcod
 /**
  * Makes a pong (RFC 6455 §5.5.3), with the bytes of the ping that it answers.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -120,6 +127,7 @@ export const pong = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcod
  * A reason of more than 123 bytes does not fit. It is shortened, between two code
  * points.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -150,6 +158,7 @@ const utf8Decoder = new TextDecoder("utf-8", { ignoreBOM: true })
  * "_tag" in wrong && wrong._tag // => "CloseFrameTooShort"
  * ```
  *
+ * @stability stable
  * @category accessors
  * @since 0.1.0
  */
@@ -173,6 +182,7 @@ export const readClose = (payload: Uint8Array): CloseFrame | ProtocolError.Close
  * Returns the size of the header of a frame, given the length of its payload: 2, 4
  * or 10 bytes, and 4 more if the frame is masked.
  *
+ * @stability stable
  * @category encoding
  * @since 0.1.0
  */
@@ -184,6 +194,7 @@ export const headerSize: (length: number, masked: boolean) => number = header.he
  * `target` needs `headerSize` bytes of room. With a mask key, the header says that
  * the payload is masked; the caller masks it.
  *
+ * @stability stable
  * @category encoding
  * @since 0.1.0
  */
@@ -207,6 +218,7 @@ const payloadOf = ({ payload }: Frame): Uint8Array => {
  *
  * Throws `InvalidInput` if the payload is not a Uint8Array.
  *
+ * @stability stable
  * @category encoding
  * @since 0.1.0
  */
@@ -237,6 +249,7 @@ export const encodeInto = (target: Uint8Array, at: number, frame: Frame, maskKey
  * hex(Frame.encode(Frame.text("Hello"), 0x3d21fa37)) // => "81 85 37 fa 21 3d 7f 9f 4d 51 58"
  * ```
  *
+ * @stability stable
  * @category encoding
  * @since 0.1.0
  */
@@ -254,6 +267,7 @@ export const encode = (frame: Frame, maskKey?: number): Uint8Array => {
 /**
  * Options of a decoder.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -277,6 +291,7 @@ export interface DecoderOptions {
 /**
  * A frame with an incomplete payload.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -295,6 +310,7 @@ export interface PartialFrame {
 /**
  * The result of decoding a chunk of bytes.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -312,6 +328,7 @@ export interface Decoded {
 /**
  * Turns bytes into frames, in chunks of any size.
  *
+ * @stability stable
  * @category decoding
  * @since 0.1.0
  */
@@ -337,6 +354,7 @@ export interface Decoder {
  * decoder.decode(Uint8Array.of(0x83, 0x00)).error?._tag // => "ReservedOpcode"
  * ```
  *
+ * @stability stable
  * @category decoding
  * @since 0.1.0
  */
@@ -354,6 +372,7 @@ export const makeDecoder = (options: DecoderOptions): Decoder => {
 /**
  * Writes and reads the frames of a program's connections.
  *
+ * @stability stable
  * @category codec
  * @since 0.1.0
  */
@@ -371,6 +390,7 @@ export interface FrameCodec {
 /**
  * Options of a codec.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -387,6 +407,7 @@ export interface CodecOptions {
 /**
  * Makes a codec.
  *
+ * @stability stable
  * @category codec
  * @since 0.1.0
  */
@@ -413,6 +434,7 @@ export const makeCodec = (options?: CodecOptions): FrameCodec => {
  * const predictable = Frame.layerCodec({ maskKey: () => 0x3d21fa37 })
  * ```
  *
+ * @stability stable
  * @category codec
  * @since 0.1.0
  */
@@ -423,6 +445,7 @@ export const FrameCodec: Context.Reference<FrameCodec> = Context.Reference<Frame
 /**
  * Provides a codec to a program's connections.
  *
+ * @stability stable
  * @category codec
  * @since 0.1.0
  */

@@ -45,6 +45,7 @@ import * as headerSyntax from "./internal/protocol/headerSyntax.ts"
  * Headers by lower-case name. The values of a repeated header are joined with
  * commas; `headerValues` reads them apart from `RawHeaders`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -53,6 +54,7 @@ export type Headers = Readonly<Record<string, string>>
 /**
  * Headers as they are on the wire: names and values, in order.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -61,6 +63,7 @@ export type RawHeaders = ReadonlyArray<readonly [name: string, value: string]>
 /**
  * Headers to send: each name with one value, or with several, as for Set-Cookie.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -69,6 +72,7 @@ export type HeadersInput = Readonly<Record<string, string | ReadonlyArray<string
 /**
  * A client's handshake request, as the client sends it and the server reads it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -97,6 +101,7 @@ export interface Request {
 /**
  * An HTTP request, as an HTTP parser returns it.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -116,6 +121,7 @@ export interface HttpRequest {
 /**
  * An HTTP response to write.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -128,6 +134,7 @@ export interface HttpResponse {
 /**
  * Converts headers to a record by lower-case name.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -147,6 +154,7 @@ export const foldHeaders: (raw: RawHeaders) => Headers = headerSyntax.combineHea
  * Handshake.headerValues(rawHeaders, "set-cookie").length // => 2
  * ```
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -163,6 +171,7 @@ export const headerValues: (raw: RawHeaders, name: string) => ReadonlyArray<stri
  * Handshake.acceptKey("dGhlIHNhbXBsZSBub25jZQ==") // => "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
  * ```
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -176,6 +185,7 @@ export const acceptKey: (key: string) => string = rules.acceptKey
  * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). Fails with the first rule
  * that the request breaks; the `status` of the error is that of the response.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -193,6 +203,7 @@ export const readRequest: (http: HttpRequest) => Result.Result<Request, Handshak
  * change an http page. Otherwise the page may use http or https, because a proxy
  * may have terminated TLS. Behind such a proxy, list the https origin.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -201,6 +212,7 @@ export type OriginPolicy = "same-origin" | "any" | ReadonlyArray<string>
 /**
  * Checks the origin of a request against a policy.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -212,6 +224,7 @@ export const checkOrigin: (
 /**
  * Returns the first of the server's subprotocols that the client offers.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -227,6 +240,7 @@ export const selectProtocol = (
 /**
  * The decision to accept a request.
  *
+ * @stability unstable
  * @category decisions
  * @since 0.1.0
  */
@@ -253,6 +267,7 @@ export class Accept<in Services = never> {
 /**
  * The decision to reject a request.
  *
+ * @stability unstable
  * @category decisions
  * @since 0.1.0
  */
@@ -277,6 +292,7 @@ export class Reject {
 /**
  * The decision of a server about a request.
  *
+ * @stability unstable
  * @category decisions
  * @since 0.1.0
  */
@@ -301,6 +317,7 @@ export type Decision<Services = never> = Accept<Services> | Reject
  * decision._tag // => "Accept"
  * ```
  *
+ * @stability unstable
  * @category decisions
  * @since 0.1.0
  */
@@ -330,6 +347,7 @@ export const accept = <Services = never>(options?: {
  *   )
  * ```
  *
+ * @stability unstable
  * @category decisions
  * @since 0.1.0
  */
@@ -345,6 +363,7 @@ export const reject = (options: {
 /**
  * Options of `acceptResponse`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -360,6 +379,7 @@ export interface AcceptOptions {
 /**
  * Makes the response that accepts a request (RFC 6455 §4.2.2).
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -374,6 +394,7 @@ export const acceptResponse: (
 /**
  * Makes the response that rejects a request. The server closes the connection after it.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -385,6 +406,7 @@ export const rejectResponse: (
  * Makes the response to an invalid request: the status of the error, the headers
  * that belong to the status, and the message of the error as the body.
  *
+ * @stability unstable
  * @category server
  * @since 0.1.0
  */
@@ -397,6 +419,7 @@ export const errorResponse: (error: HandshakeError.RequestError) => HttpResponse
 /**
  * Options of `makeRequest`.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -414,6 +437,7 @@ export interface RequestOptions {
  * random bytes in base64, as `HandshakePolicy.makeKey` returns them. A user and
  * password in the URL become an Authorization header.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -427,6 +451,7 @@ export const makeRequest: (
  * Parses a WebSocket URL (RFC 6455 §3). The schemes http and https stand for ws and
  * wss.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -435,6 +460,7 @@ export const parseUrl: (url: string | URL) => Result.Result<URL, HandshakeError.
 /**
  * The response of a server that accepts the request.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -451,6 +477,7 @@ export interface Accepted {
 /**
  * The response of a server that redirects the client.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -466,6 +493,7 @@ export interface Redirect {
 /**
  * The response of a server that rejects the request: any other status.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -480,6 +508,7 @@ export interface Rejected {
 /**
  * The response of a server to a handshake, as the client reads it.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -488,6 +517,7 @@ export type ServerResponse = Accepted | Redirect | Rejected
 /**
  * An HTTP response, as an HTTP parser returns it.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -506,6 +536,7 @@ export interface ReceivedResponse {
  * Reads the response to a request (RFC 6455 §4.1). Fails if the status is 101 and
  * the headers do not match the request.
  *
+ * @stability unstable
  * @category client
  * @since 0.1.0
  */
@@ -521,6 +552,7 @@ export const readResponse: (
 /**
  * What all handshakes of a program have in common.
  *
+ * @stability unstable
  * @category policy
  * @since 0.1.0
  */
@@ -542,6 +574,7 @@ export interface HandshakePolicy {
  * const predictable = Handshake.layerPolicy({ makeKey: () => "dGhlIHNhbXBsZSBub25jZQ==" })
  * ```
  *
+ * @stability unstable
  * @category policy
  * @since 0.1.0
  */
@@ -555,6 +588,7 @@ export const HandshakePolicy: Context.Reference<HandshakePolicy> = Context.Refer
 /**
  * Makes a policy. Default: random keys, and a server that accepts.
  *
+ * @stability unstable
  * @category policy
  * @since 0.1.0
  */
@@ -572,6 +606,7 @@ const makeRandomKey = (): string => {
 /**
  * Provides a policy to the handshakes of a program.
  *
+ * @stability unstable
  * @category policy
  * @since 0.1.0
  */

@@ -87,6 +87,7 @@ const expectedOffer = (offered: ReadonlyArray<string>): string =>
 /**
  * The request's method is not GET (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -103,6 +104,7 @@ export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
  * The version of the request, or of the response with status 101, is below
  * HTTP/1.1 (RFC 6455 §4.1). HTTP/1.0 has no upgrades (RFC 9110 §7.8).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -118,6 +120,7 @@ export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVer
 /**
  * The request target is neither a path nor an http URL (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -133,6 +136,7 @@ export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
 /**
  * A required header of the handshake is missing.
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -148,6 +152,7 @@ export class MissingHeader extends Data.TaggedError("MissingHeader")<{
 /**
  * The Host header is invalid, or the request has two of them (RFC 9112 §3.2).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -164,6 +169,7 @@ export class InvalidHostHeader extends Data.TaggedError("InvalidHostHeader")<{
  * The Upgrade header is missing, or does not contain websocket. A server rejects
  * a plain HTTP request with this error.
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -180,6 +186,7 @@ export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader
  * The Connection header is missing, or does not contain upgrade. A proxy that does
  * not support WebSocket removes it.
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -197,6 +204,7 @@ export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnection
  * The request announces a body. The bytes behind a handshake are frames; an
  * intermediary must not read them as a body.
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -213,6 +221,7 @@ export class UnexpectedBody extends Data.TaggedError("UnexpectedBody")<{
 /**
  * Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -228,6 +237,7 @@ export class InvalidKey extends Data.TaggedError("InvalidKey")<{
 /**
  * Sec-WebSocket-Version is not 13 (RFC 6455 §4.2.2).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -243,6 +253,7 @@ export class UnsupportedVersion extends Data.TaggedError("UnsupportedVersion")<{
 /**
  * Sec-WebSocket-Protocol is not a list of distinct tokens (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -258,6 +269,7 @@ export class InvalidProtocolHeader extends Data.TaggedError("InvalidProtocolHead
 /**
  * Sec-WebSocket-Extensions breaks the grammar of RFC 6455 §9.1.
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -274,6 +286,7 @@ export class InvalidExtensionHeader extends Data.TaggedError("InvalidExtensionHe
 /**
  * The server's origin policy does not allow the page's origin (RFC 6455 §10.2).
  *
+ * @stability unstable
  * @category request errors
  * @since 0.1.0
  */
@@ -291,6 +304,7 @@ export class OriginNotAllowed extends Data.TaggedError("OriginNotAllowed")<{
 /**
  * An error for which a server rejects a request.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -317,6 +331,7 @@ export type RequestError =
  * Sec-WebSocket-Accept does not match the key that the client sent (RFC 6455
  * §4.1): the responder is a cache, or not a WebSocket server.
  *
+ * @stability unstable
  * @category response errors
  * @since 0.1.0
  */
@@ -333,6 +348,7 @@ export class InvalidAccept extends Data.TaggedError("InvalidAccept")<{
 /**
  * The server selected a subprotocol that was not offered (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category response errors
  * @since 0.1.0
  */
@@ -348,6 +364,7 @@ export class UnsolicitedProtocol extends Data.TaggedError("UnsolicitedProtocol")
 /**
  * The server accepted an extension that was not offered (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category response errors
  * @since 0.1.0
  */
@@ -364,6 +381,7 @@ export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension
  * The parameters of an extension that the server accepted do not match the offer
  * (RFC 6455 §9.1).
  *
+ * @stability unstable
  * @category response errors
  * @since 0.1.0
  */
@@ -379,6 +397,7 @@ export class ExtensionMismatch extends Data.TaggedError("ExtensionMismatch")<{
 /**
  * An error for which a client rejects a response with status 101.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -400,6 +419,7 @@ export type ResponseError =
 /**
  * The URL is not a valid WebSocket URL (RFC 6455 §3).
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -417,6 +437,7 @@ export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
  * A header of the program is invalid in HTTP, or is one that the handshake sets
  * itself.
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -433,6 +454,7 @@ export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
  * A subprotocol that the program offers is not a token, or is offered twice
  * (RFC 6455 §4.1).
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -448,6 +470,7 @@ export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
 /**
  * An option has an invalid value.
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -464,6 +487,7 @@ export class InvalidOption extends Data.TaggedError("InvalidOption")<{
  * A server's decision rejects with a status that is not from 300 to 599, or is
  * 304.
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -479,6 +503,7 @@ export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
  * A server's decision selects a subprotocol that the client did not offer (RFC
  * 6455 §4.2.2).
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -494,6 +519,7 @@ export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
 /**
  * A server accepts an extension that the client did not offer (RFC 6455 §9.1).
  *
+ * @stability unstable
  * @category options errors
  * @since 0.1.0
  */
@@ -509,6 +535,7 @@ export class ExtensionNotOffered extends Data.TaggedError("ExtensionNotOffered")
 /**
  * An error of a value that the program gives.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -531,6 +558,7 @@ export type OptionsError =
  * extensions. "proxy" covers all steps until the tunnel is open, "agent" and
  * "duplex" the time until these options provide a socket.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -539,6 +567,7 @@ export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" 
 /**
  * An address that a client tried to connect to.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -553,6 +582,7 @@ export interface AddressTried {
  * DNS, TCP, TLS or the HTTP exchange failed before the client had a response. So
  * does a server that does not speak HTTP.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -598,6 +628,7 @@ const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string 
  * server has not received anything. An agent may report the response of its proxy,
  * which is this error, too.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -618,6 +649,7 @@ export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
 /**
  * The handshake did not complete within `handshakeTimeout`.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -657,6 +689,7 @@ const awaitedIn: Readonly<Record<Phase, string>> = {
 /**
  * The server responded with a redirect, and `maxRedirects` is 0.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -677,6 +710,7 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
 /**
  * The server responded with more redirects than `maxRedirects`, as in a loop.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -696,6 +730,7 @@ export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
  * WebSocket URL, or away from the only server that the program's own socket leads
  * to.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -712,6 +747,7 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
 /**
  * The server responded with a status other than 101.
  *
+ * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
@@ -732,6 +768,7 @@ export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
 /**
  * An error for which a client has no connection.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */

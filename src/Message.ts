@@ -25,6 +25,7 @@ export { Binary, Text } from "./internal/protocol/message.ts"
  * A message: text or binary, with its `_tag` and its `bytes`. A text message also
  * has `text`.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -34,6 +35,7 @@ export type Message = Text | Binary
  * A value that can be sent as a message: a string as text, bytes as binary, or a
  * `Message`.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -46,6 +48,7 @@ export type Input = string | Uint8Array | Message
 /**
  * Makes a text message. Bytes must be UTF-8; they are not checked.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -54,6 +57,7 @@ export const text = (data: string | Uint8Array): Text => new Text(data)
 /**
  * Makes a binary message.
  *
+ * @stability stable
  * @category constructors
  * @since 0.1.0
  */
@@ -66,6 +70,7 @@ export const binary = (bytes: Uint8Array): Binary => new Binary(bytes)
 /**
  * Returns whether a message is text.
  *
+ * @stability stable
  * @category guards
  * @since 0.1.0
  */
@@ -74,6 +79,7 @@ export const isText = (message: Message): message is Text => message._tag === "T
 /**
  * Returns whether a message is binary.
  *
+ * @stability stable
  * @category guards
  * @since 0.1.0
  */
@@ -97,6 +103,7 @@ export const isBinary = (message: Message): message is Binary => message._tag ==
  * describe(Message.binary(Uint8Array.of(1, 2, 3))) // => "3 bytes"
  * ```
  *
+ * @stability stable
  * @category pattern matching
  * @since 0.1.0
  */
@@ -129,6 +136,7 @@ export const match: {
  * parse(Message.binary(new TextEncoder().encode("[1]"))) // => [1]
  * ```
  *
+ * @stability stable
  * @category accessors
  * @since 0.1.0
  */
@@ -141,6 +149,7 @@ export const toText = (message: Message): string => message._tag === "Text" ? me
 /**
  * The limits on a message.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -167,6 +176,7 @@ export { defaultMaxFragments, defaultMaxMessageSize, Validator } from "./interna
  * After an error, `push` returns that error for each frame. It ignores control
  * frames, which may arrive between the fragments of a message.
  *
+ * @stability stable
  * @category collecting
  * @since 0.1.0
  */
@@ -191,6 +201,7 @@ export interface Collector {
  * message?._tag === "Text" && message.text // => "Hello"
  * ```
  *
+ * @stability stable
  * @category collecting
  * @since 0.1.0
  */

@@ -26,6 +26,7 @@ import type * as Message from "./Message.ts"
 /**
  * A connection that sends and receives whole messages.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */

@@ -53,6 +53,7 @@ import { Timers } from "./internal/runtime/timers.ts"
  * The size of a window as a power of two, in bytes: how far back compressed
  * data may refer. 15 is 32 KiB.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -61,6 +62,7 @@ export type WindowBits = 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15
 /**
  * The extension, with statistics over all its connections.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -71,6 +73,7 @@ export interface PerMessageDeflate extends Extension.Extension {
 /**
  * The traffic and the memory of an extension, over all its connections.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -95,6 +98,7 @@ export interface Stats {
  * Bytes of payload without and with compression. Messages that were sent
  * uncompressed do not count.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -111,6 +115,7 @@ export interface Traffic {
  * The options of `make`. The first four are negotiated (RFC 7692 §7.1): a client
  * offers them, a server requires them.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -183,6 +188,7 @@ export interface Options {
  * functions call. A self-test runs on first use. If it fails, the extension offers
  * and accepts nothing, and messages are sent uncompressed.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -209,6 +215,7 @@ export const isSupported: Effect.Effect<boolean> = Effect.sync(Zlib.isSupported)
  * Extension.format(negotiated.map(({ entry }) => entry)) // => "permessage-deflate; server_max_window_bits=12"
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

@@ -56,6 +56,7 @@ import * as CloseCode from "./CloseCode.ts"
  * A frame has a reserved bit that no negotiated extension uses (RFC 6455 §5.2).
  * `reserved` has all three bits: RSV1 as 4, RSV2 as 2, RSV3 as 1.
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -73,6 +74,7 @@ export class ReservedBits extends Data.TaggedError("ReservedBits")<{
 /**
  * A frame has a reserved opcode: 3 to 7, or 11 to 15 (RFC 6455 §5.2).
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -87,6 +89,7 @@ export class ReservedOpcode extends Data.TaggedError("ReservedOpcode")<{
 /**
  * A client sent a frame without a mask (RFC 6455 §5.1).
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -99,6 +102,7 @@ export class UnmaskedFrame extends Data.TaggedError("UnmaskedFrame")<{}> {
 /**
  * A server sent a masked frame (RFC 6455 §5.1).
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -111,6 +115,7 @@ export class MaskedFrame extends Data.TaggedError("MaskedFrame")<{}> {
 /**
  * A control frame has no FIN bit (RFC 6455 §5.5).
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -125,6 +130,7 @@ export class FragmentedControlFrame extends Data.TaggedError("FragmentedControlF
 /**
  * A control frame is longer than 125 bytes (RFC 6455 §5.5).
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -140,6 +146,7 @@ export class ControlFrameTooLong extends Data.TaggedError("ControlFrameTooLong")
  * A length takes more bytes than it needs (RFC 6455 §5.2: "the minimal number of
  * bytes MUST be used").
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -156,6 +163,7 @@ export class NonMinimalLength extends Data.TaggedError("NonMinimalLength")<{
  * A 64-bit length has its top bit set (RFC 6455 §5.2), or is above 2^53 - 1, the
  * largest exact number.
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -170,6 +178,7 @@ export class LengthOutOfRange extends Data.TaggedError("LengthOutOfRange")<{
 /**
  * A frame is longer than the limit. Found in the header, before any allocation.
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -188,6 +197,7 @@ export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
 /**
  * A header that RFC 6455 §5.2 does not allow.
  *
+ * @stability stable
  * @category frame errors
  * @since 0.1.0
  */
@@ -209,6 +219,7 @@ export type FrameError =
 /**
  * A continuation frame arrives outside a message (RFC 6455 §5.4).
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -221,6 +232,7 @@ export class UnexpectedContinuation extends Data.TaggedError("UnexpectedContinua
 /**
  * A message begins before the last fragment of the previous one (RFC 6455 §5.4).
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -236,6 +248,7 @@ export class UnfinishedMessage extends Data.TaggedError("UnfinishedMessage")<{
 /**
  * A text message, or the reason of a close frame, is not UTF-8 (RFC 6455 §8.1).
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -256,6 +269,7 @@ export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
  * A message is larger than the limit. Found in the header of the fragment that
  * exceeds it, before any allocation.
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -274,6 +288,7 @@ export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
 /**
  * A message has more fragments than the limit.
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -289,6 +304,7 @@ export class TooManyFragments extends Data.TaggedError("TooManyFragments")<{
 /**
  * Frames that do not make a message.
  *
+ * @stability stable
  * @category message errors
  * @since 0.1.0
  */
@@ -306,6 +322,7 @@ export type MessageError =
 /**
  * An extension cannot decode the data of a message.
  *
+ * @stability stable
  * @category extension errors
  * @since 0.1.0
  */
@@ -326,6 +343,7 @@ export class InvalidExtensionData extends Data.TaggedError("InvalidExtensionData
 /**
  * A close frame has one byte: a code takes two (RFC 6455 §5.5.1).
  *
+ * @stability stable
  * @category close frame errors
  * @since 0.1.0
  */
@@ -338,6 +356,7 @@ export class CloseFrameTooShort extends Data.TaggedError("CloseFrameTooShort")<{
 /**
  * A close frame has a code that must not be sent (RFC 6455 §7.4).
  *
+ * @stability stable
  * @category close frame errors
  * @since 0.1.0
  */
@@ -353,6 +372,7 @@ export class InvalidCloseCode extends Data.TaggedError("InvalidCloseCode")<{
 /**
  * A close frame that RFC 6455 §5.5.1 does not allow.
  *
+ * @stability stable
  * @category close frame errors
  * @since 0.1.0
  */
@@ -365,6 +385,7 @@ export type CloseFrameError = CloseFrameTooShort | InvalidCloseCode | InvalidUtf
 /**
  * All violations by the peer of an open connection.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -373,6 +394,7 @@ export type ProtocolError = FrameError | MessageError | InvalidExtensionData | C
 /**
  * Returns the close code to answer an error with (RFC 6455 §7.4.1).
  *
+ * @stability stable
  * @category accessors
  * @since 0.1.0
  */

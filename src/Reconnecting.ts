@@ -46,6 +46,7 @@ import type { MessageConnection } from "./MessageConnection.ts"
  * Why a reconnecting client is not connected: it could not connect, or lost the
  * connection. `E` is the errors of the program's own effects, such as `onOpen`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -55,6 +56,7 @@ export type Failure<E = never> = ConnectError | ConnectionClosed | E
  * The errors in `E` that are the program's own: all but those that every
  * `Failure` includes.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -73,6 +75,7 @@ export type OwnFailure<E> = Exclude<E, ConnectError | ConnectionClosed>
  * refused connections, TLS failures, timeouts, and the failures of the program's
  * own effects.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -86,6 +89,7 @@ export const isFinal: (failure: Failure<unknown>) => boolean = failures.isFinal
  * The state of a reconnecting client. Attempts are counted from 1, and from 1 again
  * after a connection that stayed open for `resetAfter`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -106,6 +110,7 @@ export type State<E = never, C = Connection.Connection> =
 /**
  * A logical connection that outlives the connections it is made of.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -146,6 +151,7 @@ export interface Reconnecting<E = never, C = Connection.Connection> {
  * Options of `make`. `C` is the type of the connections, and `E` the errors of
  * connecting; the others are errors and services of `onOpen` and `schedule`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -204,6 +210,7 @@ export interface Options<C = Connection.Connection, E = never, E2 = never, R2 = 
  * fail: failures are in `state`, in `closed`, and in the errors of sending and
  * receiving. An invalid option is such a failure (`InvalidOption`).
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

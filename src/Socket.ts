@@ -65,6 +65,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * }))
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -79,6 +80,7 @@ export const fromConnection = (connection: Connection): EffectSocket.Socket => i
  * connection when the reader is released. It connects with the `WebSocketClient` of
  * the context. While there is no connection, writes suspend until the next one.
  *
+ * @stability unstable
  * @category clients
  * @since 0.1.0
  */
@@ -106,6 +108,7 @@ const openError = (cause: ConnectError): EffectSocket.SocketError =>
 /**
  * Provides the `Socket` of `make`.
  *
+ * @stability unstable
  * @category clients
  * @since 0.1.0
  */
@@ -119,6 +122,7 @@ export const layer = (
  * `Socket.layerWebSocket`, cluster runners over HTTP and DevTools. The objects can
  * be paused, which applies backpressure to the peer. They are closed with the layer.
  *
+ * @stability unstable
  * @category clients
  * @since 0.1.0
  */
@@ -165,6 +169,7 @@ export const layerWebSocketConstructor = (
  * )
  * ```
  *
+ * @stability unstable
  * @category servers
  * @since 0.1.0
  */
@@ -238,6 +243,7 @@ export const layerServer = <Services = never, RD = never>(
  * )
  * ```
  *
+ * @stability unstable
  * @category servers
  * @since 0.1.0
  */

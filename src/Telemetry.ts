@@ -36,6 +36,7 @@ import * as Metric from "effect/Metric"
 /**
  * The number of open connections.
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -49,6 +50,7 @@ export const connections: Metric.Gauge<number> = Metric.gauge("websocket_connect
  * name of the error, such as "ConnectFailed", or "Interrupted" if the program or
  * the peer aborted the handshake.
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -60,6 +62,7 @@ export const handshakes: Metric.Counter<number> = Metric.counter("websocket_hand
 /**
  * The number of messages, by `direction`: "in" or "out".
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -72,6 +75,7 @@ export const messages: Metric.Counter<number> = Metric.counter("websocket_messag
  * The number of bytes on the wire, including frame headers and control frames, by
  * `direction`: "in" or "out".
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -85,6 +89,7 @@ export const bytes: Metric.Counter<number> = Metric.counter("websocket_bytes", {
  * including 1005 and 1006. Codes from 3000 on are grouped as "3xxx" and "4xxx",
  * because the peer can choose any of them.
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -96,6 +101,7 @@ export const closes: Metric.Counter<number> = Metric.counter("websocket_closes",
 /**
  * The time from a ping to its pong, in seconds, for `ping` and for the keepalive.
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -109,6 +115,7 @@ export const pingLatency: Metric.Histogram<number> = Metric.histogram("websocket
  * `direction`: "in" while reading is paused, because the program does not receive;
  * "out" while sends are suspended, because the peer does not read.
  *
+ * @stability unstable
  * @category metrics
  * @since 0.1.0
  */
@@ -125,6 +132,7 @@ export const backpressure: Metric.Counter<number> = Metric.counter("websocket_ba
  * Whether traces cross the network, in the `traceparent` header (W3C Trace
  * Context). If a request has none, a server reads the headers of B3.
  *
+ * @stability unstable
  * @category tracing
  * @since 0.1.0
  */
@@ -149,6 +157,7 @@ export interface TracePropagation {
  * const Propagation = Layer.succeed(Telemetry.TraceContext, { accept: false, send: true })
  * ```
  *
+ * @stability unstable
  * @category tracing
  * @since 0.1.0
  */

@@ -55,6 +55,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * assertion that something did not happen. If something is expected to happen,
  * wait for that instead.
  *
+ * @stability unstable
  * @category time
  * @since 0.1.0
  */
@@ -71,6 +72,7 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
 /**
  * The conditions of a network, in one direction.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -93,6 +95,7 @@ export interface Conditions {
 /**
  * Options of a link.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -106,6 +109,7 @@ export interface LinkOptions extends Transport.PairOptions {
 /**
  * A TCP connection over a network with conditions that the test controls.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -127,6 +131,7 @@ export interface Link {
 /**
  * Makes a link without connections.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -173,6 +178,7 @@ const releaseLink = (link: MemoryLink): Effect.Effect<void, never, Scope.Scope> 
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -205,6 +211,7 @@ export const makePair = (options: {
  * The other end of a connection, as frames and bytes. It sends what it is told to
  * send, answers no ping and no close frame, and checks nothing.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -237,6 +244,7 @@ export interface Peer {
  * Makes a peer at an end of a link, or at any other transport. `role` is the role
  * of the peer.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -276,6 +284,7 @@ export const makePeer = (transport: Transport.Transport, role: Frame.Role): Effe
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -302,6 +311,7 @@ export const makeConnection = (
 /**
  * The network between the server of `layer` and its clients.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -313,6 +323,7 @@ export interface Network {
 /**
  * Service tag of `Network`.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -321,6 +332,7 @@ export const Network: Context.Service<Network, Network> = Context.Service<Networ
 /**
  * Options of `layer`.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -338,6 +350,7 @@ export interface LayerOptions
  * stream for an encrypted one, without TLS. Fails with `InvalidOption` if an option is
  * invalid.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -410,6 +423,7 @@ const memoryClient = (
  * )
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -25,6 +25,7 @@ import { assertValid, atLeast } from "./internal/runtime/optionChecks.ts"
  * Receives the events of a transport. The transport calls no method while another
  * one runs, and none after `onClose`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -44,6 +45,7 @@ export interface Receiver {
  * separately. No function may throw, because the caller may go on with other
  * connections: a transport reports its failure with `onClose`.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -77,6 +79,7 @@ export interface Transport {
 /**
  * Service tag of `Transport`.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -105,6 +108,7 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service<
  *   }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -113,6 +117,7 @@ export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport => new 
 /**
  * Provides a transport over a Node stream.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -126,6 +131,7 @@ export const layerDuplex = (duplex: Duplex, head?: Uint8Array): Layer.Layer<Tran
 /**
  * Options of an in-memory pair.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -138,6 +144,7 @@ export interface PairOptions {
  * Two transports that are each other's peer, for tests without a network. Each
  * write to one is delivered to the other in a later microtask, as one chunk.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

@@ -41,6 +41,7 @@ import * as Message from "./Message.ts"
  * is decoded in the step that removes it, and the fiber that removes an invalid
  * message gets its error.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -66,6 +67,7 @@ export interface TypedConnection<out In, in Out, out E = never> {
 /**
  * Converts values to messages, and messages to values.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -83,6 +85,7 @@ export interface Encoding {
 /**
  * Options of `make`. The schemas must need no services, and decode synchronously.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -111,6 +114,7 @@ export interface Options<I extends Schema.Constraint, O extends Schema.Constrain
  * Text messages in JSON. Values that JSON lacks are in the schema's canonical JSON
  * form: a Date is a string, bytes are base64, and so on.
  *
+ * @stability unstable
  * @category encodings
  * @since 0.1.0
  */
@@ -130,6 +134,7 @@ export const json: Encoding = {
  * Text messages, with the functions of another library. They encode and decode
  * the values that the schema encodes to.
  *
+ * @stability unstable
  * @category encodings
  * @since 0.1.0
  */
@@ -167,6 +172,7 @@ export const text = (functions: {
  *   TypedConnection.make(connection, { receives: Position, sends: Position, encoding: bytes })
  * ```
  *
+ * @stability unstable
  * @category encodings
  * @since 0.1.0
  */
@@ -214,6 +220,7 @@ const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unkn
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -276,6 +283,7 @@ const makeView = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.
  *   Effect.flatMap(encode({ by, text }), (message) => Connection.broadcast(room, message, { slowConsumer: "close" }))
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */

@@ -48,6 +48,7 @@ import * as Reconnecting from "./Reconnecting.ts"
  * Options of `connect`. At most one of `agent`, `duplex`, `proxy` and `socketPath`
  * may be given, because each is a way to the server.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -125,6 +126,7 @@ export interface ConnectOptions extends Connection.Options {
  * })
  * ```
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -140,6 +142,7 @@ export interface ProxyOptions {
 /**
  * TLS options of a client. Certificates and keys are in PEM.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -165,6 +168,7 @@ export interface TlsOptions {
 /**
  * A service that opens client connections.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -190,6 +194,7 @@ export interface WebSocketClient {
  *   })
  * ```
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -223,6 +228,7 @@ export const WebSocketClient: Context.Reference<WebSocketClient> = Context.Refer
  * )
  * ```
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -239,6 +245,7 @@ export const connect = (
 /**
  * Options of `reconnecting`: how to connect, and when.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -278,6 +285,7 @@ export interface ReconnectingOptions<
  * }).pipe(Effect.scoped)
  * ```
  *
+ * @stability unstable
  * @category reconnecting
  * @since 0.1.0
  */
@@ -335,6 +343,7 @@ const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, 
  * const ThroughProxy = WebSocketClient.layer({ proxy: { url: "http://proxy.example:3128" } })
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -356,6 +365,7 @@ export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
  * })
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */

@@ -52,6 +52,7 @@ import { listen, makeServer } from "./internal/node/listen.ts"
 /**
  * Where a server listens.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -62,6 +63,7 @@ export type Address =
 /**
  * The server could not listen: the address is in use, or the process may not use it.
  *
+ * @stability unstable
  * @category errors
  * @since 0.1.0
  */
@@ -78,6 +80,7 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
 /**
  * A listening server.
  *
+ * @stability unstable
  * @category models
  * @since 0.1.0
  */
@@ -109,6 +112,7 @@ export interface WebSocketServer {
 /**
  * Service tag of `WebSocketServer`.
  *
+ * @stability unstable
  * @category services
  * @since 0.1.0
  */
@@ -123,6 +127,7 @@ export const WebSocketServer: Context.Service<WebSocketServer, WebSocketServer> 
 /**
  * Where and how a server listens.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -165,6 +170,7 @@ export interface ListenOptions {
 /**
  * Options of a server.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -179,6 +185,7 @@ export interface MakeOptions extends ListenOptions {
 /**
  * TLS options of a server. Keys and certificates are in PEM.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -201,6 +208,7 @@ export interface TlsOptions {
  * Options for accepting and handling connections. `serve` fails with `InvalidOption` if
  * an option is invalid.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -260,6 +268,7 @@ export interface ServeOptions<Services = never, R = never> extends Connection.Op
  * request checks the options: an invalid option is a defect, `InvalidOption`, and the
  * client gets 500.
  *
+ * @stability unstable
  * @category options
  * @since 0.1.0
  */
@@ -280,6 +289,7 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
  * Listens until the Scope closes. Fails with `ListenFailed` if the address is in use
  * or not permitted, and with `InvalidOption` if an option such as the TLS key is invalid.
  *
+ * @stability unstable
  * @category constructors
  * @since 0.1.0
  */
@@ -295,6 +305,7 @@ export const make = (
  * A server as a Layer. Without options it listens on a free port, which `address`
  * and `url` contain.
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -316,6 +327,7 @@ export const layer = (options?: MakeOptions): Layer.Layer<WebSocketServer, Liste
  * })
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -360,6 +372,7 @@ export const layerConfig = (
  * })
  * ```
  *
+ * @stability unstable
  * @category layers
  * @since 0.1.0
  */
@@ -412,6 +425,7 @@ export const serve = <A, E, R, Services = never, RD = never>(
  * NodeRuntime.runMain(Layer.launch(Main))
  * ```
  *
+ * @stability unstable
  * @category routes
  * @since 0.1.0
  */
@@ -441,6 +455,7 @@ export const upgrade: <A, E, R, Services = never, RD = never>(
  * const Hmr = HttpRouter.add("GET", "/hmr", WebSocketServer.leave)
  * ```
  *
+ * @stability unstable
  * @category routes
  * @since 0.1.0
  */
@@ -456,6 +471,7 @@ export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> 
  *   stay open if the client had sent anything after the request;
  * - rejects upgrade requests with 503 while no application serves.
  *
+ * @stability unstable
  * @category routes
  * @since 0.1.0
  */

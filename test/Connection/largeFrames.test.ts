@@ -27,7 +27,7 @@ const fragmentsOf = (message: Connection.Fragments) =>
   message.fragments as Stream.Stream<Uint8Array, { readonly _tag: string }>
 
 describe("a frame that is larger than the high-water mark", () => {
-  it.effect("is paused within, as long as it is not read", () =>
+  it.effect("pauses the transport within a large frame that is not read", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       sendInChunks(peer, wire)
@@ -41,7 +41,7 @@ describe("a frame that is larger than the high-water mark", () => {
       assert.strictEqual(yield* unread(connection), 0)
     }))
 
-  it.effect("is received in fragments while it arrives, and never more of it is unread than the mark and a read", () =>
+  it.effect("receives a large frame in pieces, with at most the mark and a read unread", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       sendInChunks(peer, wire.subarray(0, wire.length / 2))
@@ -67,7 +67,7 @@ describe("a frame that is larger than the high-water mark", () => {
       assert.isAtMost(most, mark + chunkSize + 64 * 2)
     }))
 
-  it.effect("is received in fragments of text, cut between code points", () =>
+  it.effect("divides text between code points", () =>
     Effect.gen(function*() {
       const text = "€".repeat(100_000)
       const { connection, peer } = yield* makeRaw({ role: "server" })
@@ -79,7 +79,7 @@ describe("a frame that is larger than the high-water mark", () => {
       assert.strictEqual(parts.join(""), text)
     }))
 
-  it.effect("is one frame for the frames stream, the limit on fragments and the statistics", () =>
+  it.effect("counts a large frame once: in frames, in the limit on fragments, in statistics", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", maxFragments: 2 })
       const frames = [
@@ -100,7 +100,7 @@ describe("a frame that is larger than the high-water mark", () => {
       assert.deepStrictEqual([framesIn, messagesIn], [4, 2])
     }))
 
-  it.effect("is joined for frames from where another reader stopped", () =>
+  it.effect("joins the rest of a frame for frames after another reader stopped", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       const half = wire.length / 2
@@ -121,7 +121,7 @@ describe("a frame that is larger than the high-water mark", () => {
     }))
 
   for (const next of ["receive", "receiveFragments"] as const) {
-    it.effect(`is given whole to ${next} after a reader of frames was interrupted within it`, () =>
+    it.effect(`gives the whole frame to ${next} after a reader of frames was interrupted within it`, () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* makeRaw({ role: "server" })
         sendInChunks(peer, wire.subarray(0, wire.length / 2))
@@ -137,7 +137,7 @@ describe("a frame that is larger than the high-water mark", () => {
       }))
   }
 
-  it.effect("is skipped from the middle, when something else is asked for", () =>
+  it.effect("skips the rest of a frame when another reader asks for a message", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       sendInChunks(peer, wire.subarray(0, wire.length / 2))
@@ -181,7 +181,7 @@ describe("a frame that is larger than the high-water mark", () => {
       assert.deepStrictEqual(opcodesOf(peer.received), [Frame.Opcode.Close])
     }))
 
-  it.effect("is kept to its end when this end has closed meanwhile, and is not read", () =>
+  it.effect("keeps the rest of an unread frame after this end has closed", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })
       sendInChunks(peer, wire.subarray(0, wire.length / 2))
@@ -228,7 +228,7 @@ describe("a frame that is larger than the high-water mark", () => {
 })
 
 describe("a frame that is larger than the high-water mark, and extensions", () => {
-  it.effect("is decompressed while it arrives", () =>
+  it.effect("decompresses a large frame while it arrives", () =>
     Effect.gen(function*() {
       const extension = PerMessageDeflate.make()
       const [negotiated] = Extension.accept([extension], Extension.offer([extension]))
@@ -262,7 +262,7 @@ describe("a frame that is larger than the high-water mark, and extensions", () =
       assert.strictEqual(contentOf(yield* connection.receive), "next")
     }))
 
-  it.effect("is decoded whole by an extension that does not accept pieces", () =>
+  it.effect("gives the whole frame to an extension that does not accept pieces", () =>
     Effect.gen(function*() {
       const sizes: Array<number> = []
       const session: Extension.Session = {

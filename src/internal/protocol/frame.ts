@@ -4,6 +4,7 @@
  * The end of a connection. A client masks the frames that it sends; a server does
  * not (RFC 6455 §5.1).
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -12,6 +13,7 @@ export type Role = "client" | "server"
 /**
  * The opcodes of RFC 6455 §5.2.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -27,6 +29,7 @@ export const Opcode = {
 /**
  * One of the opcodes of RFC 6455 §5.2.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -36,6 +39,7 @@ export type Opcode = typeof Opcode[keyof typeof Opcode]
  * The reserved bits of RFC 6455 §5.2, which extensions may use. Several bits are
  * joined with `|`.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -48,6 +52,7 @@ export const Reserved = {
 /**
  * A frame, with its payload unmasked.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -75,6 +80,7 @@ export class Frame {
  * opcode and the reserved bits of the frame, the others are continuations, and
  * only the last one has the frame's `fin`.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -100,6 +106,7 @@ export class Piece extends Frame {
 /**
  * Returns whether a frame is a control frame: close, ping or pong (RFC 6455 §5.5).
  *
+ * @stability stable
  * @category predicates
  * @since 0.1.0
  */
@@ -119,6 +126,7 @@ export const maxControlPayload = 125
 /**
  * The default of `maxFrameSize`: 16 MiB.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */

@@ -10,6 +10,7 @@ export const decodeText = (bytes: Uint8Array): string => decoder.decode(bytes)
  * A text message. It holds the string or the UTF-8 bytes that it was made of, and
  * makes the other form on demand: text that is only passed on is never decoded.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */
@@ -51,6 +52,7 @@ export class Text {
  * A binary message. The bytes of a small received message share a buffer with
  * others. That buffer cannot be transferred to another thread; a copy can.
  *
+ * @stability stable
  * @category models
  * @since 0.1.0
  */

@@ -8,6 +8,7 @@ import { tooLarge } from "./messageValidator.ts"
 /**
  * Joins checked data frames into messages, up to the maximum size of one value.
  *
+ * @stability stable
  * @category checking
  * @since 0.1.0
  */

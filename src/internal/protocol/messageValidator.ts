@@ -16,6 +16,7 @@ import { findInvalid, isWellFormed, TextValidator } from "./utf8.ts"
 /**
  * The default of `maxMessageSize`: 16 MiB.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -24,6 +25,7 @@ export const defaultMaxMessageSize = defaultMaxFrameSize
 /**
  * The default of `maxFragments`: 131,072.
  *
+ * @stability stable
  * @category options
  * @since 0.1.0
  */
@@ -45,6 +47,7 @@ interface Header {
  * It can check part of a frame before the rest arrives, so that an invalid message
  * fails at its first invalid byte. It must not be used after an error.
  *
+ * @stability stable
  * @category checking
  * @since 0.1.0
  */
