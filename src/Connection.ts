@@ -643,11 +643,11 @@ export const broadcast = (
  * @since 0.1.0
  */
 export interface RelayEnd {
-  /** The connection whose end was passed on to the other. */
+  /** The connection that ended first; the relay passed its end on to the other one. */
   readonly endedBy: "left" | "right"
   readonly closed: ConnectionClosed
   /**
-   * The close frame that ended it. Undefined if there was none, or if this end closed the connection because of a
+   * The close frame that ended it. Undefined if there was no close frame, or if this end closed the connection because of a
    * failure, such as a message that is too large.
    */
   readonly closeFrame: Frame.CloseFrame | undefined
@@ -661,7 +661,7 @@ export interface RelayEnd {
  * @since 0.1.0
  */
 export interface Relayed {
-  /** The connection whose end was passed on to the other. */
+  /** The connection that ended first; the relay passed its end on to the other one. */
   readonly endedBy: "left" | "right"
   readonly left: ConnectionClosed
   readonly right: ConnectionClosed
