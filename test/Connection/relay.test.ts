@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary, Effect, Exit, Fiber } from "effect"
+import { identity } from "effect/Function"
 import { CloseCode, Connection, Extension, Frame, PerMessageDeflate, Transport } from "effect-ws"
 import type { Relayed, RelayEnd, RelayOptions } from "effect-ws/Connection"
 import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
@@ -42,6 +43,10 @@ const makeGateway = (options?: Parameters<typeof makeEnds>[0] & RelayOptions) =>
     const ends = yield* makeEnds(options)
     return { ...ends, relay: yield* startRelay(ends.left, ends.right, options) }
   })
+
+/** A connection whose relay uses its public members only. */
+const overridden = (connection: Connection.Connection): Connection.Connection =>
+  Connection.decorate(connection, { sendFrame: (frame, options) => connection.sendFrame(frame, options) })
 
 const dataOf = (frames: ReadonlyArray<Frame.Frame>): ReadonlyArray<Frame.Frame> =>
   frames.filter((frame) => !Frame.isControl(frame))
@@ -253,16 +258,23 @@ describe("a relay", () => {
       assert.deepStrictEqual(opcodesOf(upstream.received).toSorted(), [Text, Text, Pong])
     }))
 
-  it.effect("skips the rest of a message whose beginning was read before", () =>
-    Effect.gen(function*() {
-      const { client, left, right, upstream } = yield* makeEnds()
-      client.send(Frame.text("a", { fin: false }))
-      assert.strictEqual((yield* left.receiveFragments)._tag, "Text")
-      yield* startRelay(left, right)
-      client.send(Frame.continuation("b", { fin: false }), Frame.continuation("c"), Frame.text("next"))
-      yield* settleAll
-      assert.deepStrictEqual(shown(upstream.received), shown([Frame.text("next")]))
-    }))
+  for (const [kind, decorate] of [["", identity], [", with overridden members", overridden]] as const) {
+    it.effect(`skips the rest of a message whose beginning was read before${kind}`, () =>
+      Effect.gen(function*() {
+        for (const together of [true, false]) {
+          const { client, left, right, upstream } = yield* makeEnds()
+          client.send(Frame.text("a", { fin: false }))
+          assert.strictEqual((yield* left.receiveFragments)._tag, "Text")
+          yield* startRelay(decorate(left), decorate(right))
+          for (const frame of [Frame.continuation("b", { fin: false }), Frame.continuation("c"), Frame.text("next")]) {
+            client.send(frame)
+            if (!together) yield* settleAll
+          }
+          yield* settleAll
+          assert.deepStrictEqual(shown(upstream.received), shown([Frame.text("next")]))
+        }
+      }))
+  }
 
   it.effect("lets other fibers send between its messages, and not within them", () =>
     Effect.gen(function*() {
@@ -468,6 +480,122 @@ describe("a relay whose connection ends", () => {
       const relayed = yield* Fiber.join(relay)
       assert.deepStrictEqual([relayed.endedBy, relayed.left.clean, relayed.right.clean], ["left", true, true])
     }))
+})
+
+// -----------------------------------------------------------------------------
+// Overridden members
+// -----------------------------------------------------------------------------
+
+describe("a relay of connections with overridden members", () => {
+  const makeOverridden = (options?: Parameters<typeof makeEnds>[0]) =>
+    Effect.gen(function*() {
+      const ends = yield* makeEnds(options)
+      return { ...ends, relay: yield* startRelay(overridden(ends.left), overridden(ends.right)) }
+    })
+
+  it.effect("sends through the overridden sendFrame", () =>
+    Effect.gen(function*() {
+      const { client, left, right, upstream } = yield* makeEnds()
+      const stamped = Connection.decorate(right, {
+        sendFrame: (frame, options) =>
+          right.sendFrame(new Frame.Frame(frame.opcode, Uint8Array.of(33, ...frame.payload), frame.fin), options)
+      })
+      yield* startRelay(left, stamped)
+      client.send(Frame.text("a", { fin: false }), Frame.continuation("b"))
+      yield* settleAll
+      assert.deepStrictEqual(
+        shown(upstream.received),
+        shown([Frame.text("!a", { fin: false }), Frame.continuation("!b")])
+      )
+    }))
+
+  for (const autoClose of [true, false]) {
+    it.effect(`passes on data and the close frame, and answers pings, with autoClose: ${autoClose}`, () =>
+      Effect.gen(function*() {
+        const { client, relay, upstream } = yield* makeOverridden({ left: { autoPong: false, autoClose } })
+        client.send(
+          Frame.text("a", { fin: false }),
+          Frame.ping(mark),
+          Frame.continuation("b"),
+          Frame.binary(Uint8Array.of(99))
+        )
+        client.send(Frame.close(4003, "done"))
+        yield* settleAll
+        assert.deepStrictEqual(
+          shown(dataOf(upstream.received)),
+          shown([Frame.text("a", { fin: false }), Frame.continuation("b"), Frame.binary(Uint8Array.of(99))])
+        )
+        assert.deepStrictEqual(shown(client.received.slice(0, 1)), shown([Frame.pong(mark)]))
+        assert.deepStrictEqual(closeOf(upstream), { code: 4003, reason: "done" })
+        upstream.send(Frame.close(4003))
+        yield* settleAll
+        assert.strictEqual(closeOf(client)?.code, 4003)
+        client.transport.end()
+        upstream.transport.end()
+        const relayed = yield* Fiber.join(relay)
+        assert.deepStrictEqual([relayed.endedBy, relayed.left.clean, relayed.right.clean], ["left", true, true])
+      }))
+  }
+
+  it.effect("passes on the end of a transport", () =>
+    Effect.gen(function*() {
+      const { client, relay, upstream } = yield* makeOverridden()
+      upstream.send(Frame.text("last"))
+      upstream.transport.end()
+      yield* settleAll
+      assert.deepStrictEqual(shown(client.received), shown([Frame.text("last")]))
+      assert.isTrue(client.receivedEof)
+      client.transport.end()
+      const relayed = yield* Fiber.join(relay)
+      assert.deepStrictEqual([relayed.endedBy, relayed.left.cause?._tag, relayed.right.cause?._tag], [
+        "right",
+        "Terminated",
+        "UnexpectedEof"
+      ])
+    }))
+
+  it.effect("discards what a peer sends after the other connection has ended", () =>
+    Effect.gen(function*() {
+      const { client, left, relay, upstream } = yield* makeOverridden()
+      upstream.send(Frame.close(4002))
+      yield* settleAll
+      for (let i = 0; i < 10; i++) client.send(Frame.text(String(i)))
+      yield* settleAll
+      assert.strictEqual((yield* left.stats).unreadAmount, 0)
+      client.send(Frame.close(4002))
+      client.transport.end()
+      upstream.transport.end()
+      assert.strictEqual((yield* Fiber.join(relay)).left.code, 4002)
+    }))
+
+  for (
+    const [where, frames, cause] of [
+      [
+        "within a message terminates the connection that has a part of it",
+        [Frame.text("a", { fin: false })],
+        "Terminated"
+      ],
+      ["between two messages leaves both connections open", [
+        Frame.text("a", { fin: false }),
+        Frame.continuation("b")
+      ], undefined]
+    ] as const
+  ) {
+    it.effect(`interrupted ${where}`, () =>
+      Effect.gen(function*() {
+        const { client, left, relay, right, upstream } = yield* makeOverridden()
+        client.send(...frames)
+        yield* settleAll
+        const interrupting = yield* Effect.forkChild(Fiber.interrupt(relay), { startImmediately: true })
+        yield* settleAll
+        assert.strictEqual(upstream.receivedEof, cause !== undefined)
+        if (cause === undefined) yield* right.send("still open")
+        upstream.transport.end()
+        yield* Fiber.join(interrupting)
+        assert.strictEqual((yield* right.closed).cause?._tag, cause ?? "UnexpectedEof")
+        yield* left.send("still open")
+      }))
+  }
 })
 
 // -----------------------------------------------------------------------------

@@ -125,6 +125,16 @@ describe("negotiate", () => {
       assert.deepStrictEqual([error._tag, error.status, error.body], ["HandshakeRejected", 401, "a token is needed"])
     }))
 
+  it.effect("fails with HandshakeRejected without a body for another status that the platform treats as an upgrade", () =>
+    Effect.gen(function*() {
+      const { attempt, negotiating } = run("ws://a.example/", [
+        (request) => ({ ...accepting()(request), status: 403 })
+      ])
+      const error = (yield* Effect.flip(negotiating)) as HandshakeRejected
+      assert.deepStrictEqual([error._tag, error.status, error.body], ["HandshakeRejected", 403, ""])
+      assert.strictEqual(attempt.rejection?.().body, "")
+    }))
+
   it.effect("fails with InvalidConnectionHeader for a 101 that the platform does not treat as an upgrade", () =>
     Effect.gen(function*() {
       const { negotiating } = run("ws://a.example/", [(request) => ({ ...accepting()(request), content: noBody })])
