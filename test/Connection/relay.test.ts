@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Arbitrary, Effect, Exit, Fiber } from "effect"
+import { Arbitrary, Effect, Exit, Fiber, Stream } from "effect"
 import { identity } from "effect/Function"
 import { CloseCode, Connection, Extension, Frame, PerMessageDeflate, Transport } from "effect-ws"
 import type { Relayed, RelayEnd, RelayOptions } from "effect-ws/Connection"
@@ -266,9 +266,10 @@ describe("a relay", () => {
           client.send(Frame.text("a", { fin: false }))
           assert.strictEqual((yield* left.receiveFragments)._tag, "Text")
           yield* startRelay(decorate(left), decorate(right))
-          for (const frame of [Frame.continuation("b", { fin: false }), Frame.continuation("c"), Frame.text("next")]) {
-            client.send(frame)
-            if (!together) yield* settleAll
+          const frames = [Frame.continuation("b", { fin: false }), Frame.continuation("c"), Frame.text("next")]
+          for (const sent of together ? [frames] : frames.map((frame) => [frame])) {
+            client.send(...sent)
+            yield* settleAll
           }
           yield* settleAll
           assert.deepStrictEqual(shown(upstream.received), shown([Frame.text("next")]))
@@ -509,8 +510,8 @@ describe("a relay of connections with overridden members", () => {
       )
     }))
 
-  for (const autoClose of [true, false]) {
-    it.effect(`passes on data and the close frame, and answers pings, with autoClose: ${autoClose}`, () =>
+  for (const [autoClose, code] of [[true, 1000], [true, 4003], [false, 1000], [false, 4003]] as const) {
+    it.effect(`passes on data and ${code}, and answers pings, with autoClose: ${autoClose}`, () =>
       Effect.gen(function*() {
         const { client, relay, upstream } = yield* makeOverridden({ left: { autoPong: false, autoClose } })
         client.send(
@@ -519,23 +520,34 @@ describe("a relay of connections with overridden members", () => {
           Frame.continuation("b"),
           Frame.binary(Uint8Array.of(99))
         )
-        client.send(Frame.close(4003, "done"))
+        client.send(Frame.close(code, "done"))
         yield* settleAll
         assert.deepStrictEqual(
           shown(dataOf(upstream.received)),
           shown([Frame.text("a", { fin: false }), Frame.continuation("b"), Frame.binary(Uint8Array.of(99))])
         )
         assert.deepStrictEqual(shown(client.received.slice(0, 1)), shown([Frame.pong(mark)]))
-        assert.deepStrictEqual(closeOf(upstream), { code: 4003, reason: "done" })
-        upstream.send(Frame.close(4003))
+        assert.deepStrictEqual(closeOf(upstream), { code, reason: "done" })
+        upstream.send(Frame.close(code))
         yield* settleAll
-        assert.strictEqual(closeOf(client)?.code, 4003)
+        assert.strictEqual(closeOf(client)?.code, code)
         client.transport.end()
         upstream.transport.end()
         const relayed = yield* Fiber.join(relay)
         assert.deepStrictEqual([relayed.endedBy, relayed.left.clean, relayed.right.clean], ["left", true, true])
       }))
   }
+
+  it.effect("drops a pong that overridden frames return", () =>
+    Effect.gen(function*() {
+      const { client, left, right, upstream } = yield* makeEnds()
+      const frames = Stream.concat(Stream.make(Frame.pong(mark), Frame.text("first")), left.frames)
+      yield* startRelay(Connection.decorate(left, { frames }), right)
+      client.send(Frame.text("second"))
+      yield* settleAll
+      assert.deepStrictEqual(shown(upstream.received), shown([Frame.text("first"), Frame.text("second")]))
+      assert.deepStrictEqual(client.received, [])
+    }))
 
   it.effect("passes on the end of a transport", () =>
     Effect.gen(function*() {

@@ -122,9 +122,7 @@ const makePublicPort = (connection: Connection): Effect.Effect<RelayPort, never,
         Effect.catchTag(["ControlPayloadTooLong", "InvalidCloseCode", "InvalidFrame", "UnexpectedFragment"], Effect.die)
       )
     return {
-      readable: Effect.suspend(() => arrived.length > 0 ? Effect.void : Effect.flatMap(pull, take)).pipe(
-        Effect.catchIf(Cause.isDone, () => ended)
-      ),
+      readable: Effect.flatMap(pull, take).pipe(Effect.catchIf(Cause.isDone, () => ended)),
       read: () => {
         const frames = arrived
         arrived = []

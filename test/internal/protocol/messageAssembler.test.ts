@@ -83,6 +83,27 @@ describe("Assembler", () => {
     }
   })
 
+  it("joins the pieces of a frame, and fails with MessageTooLarge above the maximum of one array", () => {
+    const assembler = new Message.Assembler()
+    // These bytes are not touched, and so take no memory.
+    const payload = new Uint8Array(2 ** 28)
+    const piece = (bytes: Uint8Array, offset: number, remaining: number) =>
+      new Frame.Piece(offset === 0 ? Frame.Opcode.Binary : Frame.Opcode.Continuation, bytes, true, 0, {
+        offset,
+        remaining
+      })
+    assert.isUndefined(assembler.pushPiece(piece(utf8("a"), 0, 1)))
+    assert.deepStrictEqual(assembler.pushPiece(piece(utf8("b"), 1, 0)), Frame.binary(utf8("ab")))
+    for (let offset = 0; offset < 2 ** 32; offset += payload.length) {
+      assert.isUndefined(assembler.pushPiece(piece(payload, offset, 2 ** 32 + 1 - offset - payload.length)))
+    }
+    assert.deepInclude({ ...assembler.pushPiece(piece(utf8("c"), 2 ** 32, 0)) }, {
+      _tag: "MessageTooLarge",
+      size: 2 ** 32 + 1,
+      limit: 2 ** 32
+    })
+  })
+
   it("continues a beginning that another assembler gave back", () => {
     for (
       const [first, expected] of [
