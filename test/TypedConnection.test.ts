@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Schema, SchemaGetter, SchemaIssue, Stream } from "effect"
 import { type Connection, Frame, PerMessageDeflate, Transport, TypedConnection } from "effect-ws"
 import { ConnectionClosed, InvalidMessage, InvalidValue } from "effect-ws/ConnectionError"
 import * as Connections from "effect-ws/Connection"
@@ -214,6 +214,15 @@ describe("an invalid message", () => {
       }))
   }
 
+  /** A string that the program cannot decode, for this reason. */
+  const failingWith = (annotations: Schema.Annotations.Issue) =>
+    Schema.String.pipe(Schema.decodeTo(Schema.String, {
+      decode: SchemaGetter.transformEffect((input) =>
+        Effect.fail(new SchemaIssue.InvalidValue(annotations, input, { reportInput: true }))
+      ),
+      encode: SchemaGetter.passthrough()
+    }))
+
   const long = "k".repeat(200)
   const told: ReadonlyArray<readonly [string, Schema.ConstraintDecoder<unknown>, unknown, string]> = [
     [
@@ -239,6 +248,24 @@ describe("an invalid message", () => {
     [
       "no value that a check of the program quotes",
       Schema.String.check(Schema.makeFilter((s) => `bad ${s}`)),
+      "SECRET",
+      "Expected another value"
+    ],
+    [
+      "the message of a check of the program",
+      Schema.String.check(Schema.makeFilter(() => false, { message: "needs a name", expected: "a name" })),
+      "SECRET",
+      "needs a name"
+    ],
+    [
+      "the expectation of a transformation of the program",
+      failingWith({ expected: "a name" }),
+      "SECRET",
+      "Expected a name"
+    ],
+    [
+      "no value that a transformation of the program quotes",
+      failingWith({ message: "bad SECRET" }),
       "SECRET",
       "Expected another value"
     ],
@@ -281,6 +308,42 @@ describe("an invalid message", () => {
         assert.deepStrictEqual(Frame.readClose(peer.received.at(-1)!.payload), { code: 1007, reason })
       }))
   }
+
+  it.effect("the close reason tells nothing of what the encoding of the program throws", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeTyped
+      const thrown = new Error("bad SECRET")
+      const encoding = TypedConnection.text({
+        encode: String,
+        decode: () => {
+          throw thrown
+        }
+      })
+      const typed = TypedConnection.make(connection, { ...both, encoding })
+      peer.send(Frame.text("SECRET"))
+      const { cause } = yield* Effect.flip(typed.receive)
+      assert.instanceOf(cause, InvalidMessage)
+      assert.deepStrictEqual([cause.reason, cause.cause], ["Encoding", thrown])
+      yield* settle
+      const reason = "Expected another encoding"
+      assert.deepStrictEqual(Frame.readClose(peer.received.at(-1)!.payload), { code: 1007, reason })
+    }))
+
+  it.effect("the close reason names a key that is a symbol", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* makeTyped
+      const key = Symbol("id")
+      const typed = TypedConnection.make(connection, {
+        receives: Schema.Struct({ [key]: Schema.String }),
+        sends: Schema.String,
+        encoding: TypedConnection.binary({ encode: () => new Uint8Array(), decode: ([id]) => ({ [key]: id }) })
+      })
+      peer.send(Frame.binary(Uint8Array.of(1)))
+      yield* Effect.flip(typed.receive)
+      yield* settle
+      const reason = "Expected string at [Symbol(id)]"
+      assert.deepStrictEqual(Frame.readClose(peer.received.at(-1)!.payload), { code: 1007, reason })
+    }))
 
   it.effect("an invalid message that is read after a normal closure is the cause of the error", () =>
     Effect.gen(function*() {
