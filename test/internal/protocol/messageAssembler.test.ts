@@ -87,8 +87,8 @@ describe("Assembler", () => {
     const assembler = new Message.Assembler()
     // These bytes are not touched, and so take no memory.
     const payload = new Uint8Array(2 ** 28)
-    const piece = (bytes: Uint8Array, offset: number, remaining: number) =>
-      new Frame.Piece(offset === 0 ? Frame.Opcode.Binary : Frame.Opcode.Continuation, bytes, true, 0, {
+    const piece = (part: Uint8Array, offset: number, remaining: number) =>
+      new Frame.Piece(offset === 0 ? Frame.Opcode.Binary : Frame.Opcode.Continuation, part, true, 0, {
         offset,
         remaining
       })
