@@ -136,13 +136,9 @@ const toPiece = (outcome: Outcome<ProtocolError>, encoded: Piece): Outcome<Proto
 /** Lets the fiber that sends or receives die: the program is at fault, not the peer, and the transport's callback must not throw. */
 const thrown = (defect: unknown): Effect.Effect<never> => Effect.die(defect)
 
-/** An error may be an Effect too, which fails with it. */
+/** An error is an Effect too, which fails with it. */
 const toEffect = <E>(outcome: Outcome<E>): Effect.Effect<Frame, E> =>
-  Effect.isEffect(outcome)
-    ? outcome as Effect.Effect<Frame, E>
-    : outcome instanceof Error
-    ? Effect.fail(outcome as E)
-    : Effect.succeed(outcome as Frame)
+  Effect.isEffect(outcome) ? outcome as Effect.Effect<Frame, E> : Effect.succeed(outcome as Frame)
 
 /** Opens the sessions of the negotiated extensions. Returns undefined without extensions. */
 export const start = (

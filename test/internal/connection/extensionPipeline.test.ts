@@ -3,6 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Connection, Extension, Frame, Message, ProtocolError, Transport, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
+import { Extensions } from "../../../src/internal/connection/extensionPipeline.ts"
 import { contentOf, makeRaw, settle } from "../../support/memory.ts"
 import { serve } from "../../support/net.ts"
 import { interruptAtEachStep } from "../../support/interruptAtEachStep.ts"
@@ -451,6 +452,32 @@ describe("over the network", () => {
         problem: "its byte must be 8"
       })
     }))
+})
+
+describe("Extensions.decode", () => {
+  const piece = new Frame.Piece(Frame.Opcode.Binary, Uint8Array.of(1), true, Rsv2, { offset: 5, remaining: 7 })
+  const decoded = new Frame.Frame(Frame.Opcode.Binary, Uint8Array.of(2, 3))
+  const marked = new Frame.Piece(Frame.Opcode.Binary, decoded.payload, true, 0, { offset: 5, remaining: 7 })
+  const error = new ProtocolError.MessageTooLarge({ size: 2, limit: 1 })
+
+  for (
+    const [what, outcome, expected] of [
+      ["the piece itself", piece, Exit.succeed(piece)],
+      ["a frame", decoded, Exit.succeed(marked)],
+      ["a frame after a wait", Effect.as(Effect.yieldNow, decoded), Exit.succeed(marked)],
+      ["an error", error, Exit.fail(error)],
+      ["an error after a wait", Effect.andThen(Effect.yieldNow, Effect.fail(error)), Exit.fail(error)]
+    ] as const
+  ) {
+    it.effect(`keeps the place of a piece in its frame, if the extension returns ${what}`, () =>
+      Effect.gen(function*() {
+        const session: Extension.Session = { acceptsPieces: true, encode: (frame) => frame, decode: () => outcome }
+        const result = new Extensions([{ reservedBits: Rsv2, session }], 1000).decode(piece)
+        if (!Effect.isEffect(result)) assert.strictEqual(result instanceof Frame.Piece, true)
+        const exit = yield* Effect.exit(Effect.isEffect(result) ? result : Effect.succeed(result))
+        assert.deepStrictEqual(exit, expected)
+      }))
+  }
 })
 
 describe("Message.Validator", () => {

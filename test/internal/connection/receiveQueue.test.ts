@@ -96,6 +96,19 @@ describe("ReceiveQueue", () => {
       assert.strictEqual(yield* Effect.flip(message(inbox)), failure)
     }))
 
+  it.effect("returns the end with its own cause, if a decode error is found after the connection failed", () =>
+    Effect.gen(function*() {
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: () => new ProtocolError.MessageTooLarge({ size: 11, limit: 10 })
+      }
+      const { inbox } = make(200, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a")])
+      inbox.close(closed)
+      inbox.detach()
+      assert.strictEqual(yield* Effect.flip(message(inbox)), closed)
+    }))
+
   it.effect("retains the unread bytes, and no bytes of other connections", () =>
     Effect.gen(function*() {
       const { inbox } = make(1_000_000)
@@ -185,23 +198,22 @@ describe("ReceiveQueue", () => {
         assert.strictEqual(skipped._tag, "MessageSkipped")
       }))
 
-    it.effect("returns a message that another reader had joined as one fragment", () =>
-      Effect.gen(function*() {
-        const { inbox } = make()
-        inbox.push([Frame.binary(Uint8Array.of(1), { fin: false }), Frame.continuation(Uint8Array.of(2))])
-        // It has joined the message, and is interrupted before it reads it.
-        const steps = new Steps()
-        const reader = yield* Effect.forkChild(Effect.provideService(message(inbox), Scheduler.Scheduler, steps), {
-          startImmediately: true
-        })
-        while (inbox.unreadAmount > 0) steps.step()
-        reader.interruptUnsafe()
-        const { first } = yield* begin(inbox)
-        assert.deepStrictEqual([first.opcode, first.fin, Array.from(first.payload)], [Frame.Opcode.Binary, true, [
-          1,
-          2
-        ]])
-      }))
+    for (const [begins, opcode] of [[Frame.binary, Frame.Opcode.Binary], [Frame.text, Frame.Opcode.Text]] as const) {
+      it.effect(`returns a message that another reader had joined as one fragment, with opcode ${opcode}`, () =>
+        Effect.gen(function*() {
+          const { inbox } = make()
+          inbox.push([begins(Uint8Array.of(1), { fin: false }), Frame.continuation(Uint8Array.of(2))])
+          // It has joined the message, and is interrupted before it reads it.
+          const steps = new Steps()
+          const reader = yield* Effect.forkChild(Effect.provideService(message(inbox), Scheduler.Scheduler, steps), {
+            startImmediately: true
+          })
+          while (inbox.unreadAmount > 0) steps.step()
+          reader.interruptUnsafe()
+          const { first } = yield* begin(inbox)
+          assert.deepStrictEqual([first.opcode, first.fin, Array.from(first.payload)], [opcode, true, [1, 2]])
+        }))
+    }
   })
 
   /** Runs a reader step by step, with an event before step `at`. Returns its exit, or undefined if it ended before the event. */
@@ -267,6 +279,34 @@ describe("ReceiveQueue", () => {
       while (!steps.idle) steps.step()
       assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("a"), Exit.fail(closed)])
     }))
+
+  it("two readers decode each frame once, also if the second begins between two steps of the first", () => {
+    for (let at = 0;; at++) {
+      let decoded = 0
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: (frame: Frame.Frame) => Effect.as(Effect.andThen(Effect.sync(() => decoded++), Effect.yieldNow), frame)
+      }
+      const { inbox } = make(1000, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a"), Frame.text("b")])
+      const steps = new Steps()
+      const read = Effect.provideService(message(inbox), Scheduler.Scheduler, steps)
+      let second: Fiber.Fiber<unknown, unknown> | undefined
+      const exit = withEventAt(message(inbox), at, () => {
+        second = Effect.runFork(read)
+        while (!steps.idle) steps.step()
+      })
+      if (exit === undefined) {
+        assert.isAbove(at, 3)
+        return
+      }
+      while (!steps.idle) steps.step()
+      const other = second?.pollUnsafe()
+      assert.isTrue(Exit.isSuccess(exit) && other !== undefined && Exit.isSuccess(other))
+      assert.strictEqual(decoded, 2)
+      assert.sameMembers([exit, other].map((end) => end && Exit.isSuccess(end) && end.value), ["a", "b"])
+    }
+  })
 
   it.effect("removes interrupted readers from the list", () =>
     Effect.gen(function*() {
