@@ -47,7 +47,7 @@ export const status: Effect.Effect<number> = WebSocketClient.connect("ws://127.0
   Effect.scoped
 )
 
-export const inMemory: Layer.Layer<WebSocketServer.WebSocketServer | Testing.Network> = Testing.layer()
+export const inMemory: Layer.Layer<WebSocketServer.WebSocketServer | Testing.Network, HandshakeError.InvalidOption> = Testing.layer()
 
 export const bytes: Uint8Array = Frame.encode(Frame.text("x"))
 
@@ -79,7 +79,7 @@ if (require("effect-ws/Frame").encode !== Frame.encode) throw new Error("the sub
 console.log(Frame.makeDecoder({ role: "client" }).decode(Frame.encode(Frame.text("required"))).frames.length)
 `,
   "internal.mjs": `
-const refused = await import("effect-ws/internal/mask").then(() => false, (error) => error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED")
+const refused = await import("effect-ws/internal/protocol/masking").then(() => false, (error) => error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED")
 console.log(refused)
 `
 }
