@@ -345,6 +345,28 @@ describe("a buffer that is transferred right after send", () => {
       }
     }), 30_000)
 
+  it.live("fails a message in fragments before its first frame, and leaves the connection open", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* makePair(false)
+      yield* client.sendFrame(Frame.text("other ", { fin: false }))
+      const view = content(5000)
+      const sending = yield* Effect.forkChild(
+        client.sendFragments(Stream.make(view, Uint8Array.of(1))),
+        {
+          startImmediately: true
+        }
+      )
+      yield* settle
+      // It waits for the end of the other message.
+      assert.isUndefined(sending.pollUnsafe())
+      transfer(view)
+      yield* client.sendFrame(Frame.continuation("message"))
+      assert.strictEqual(failureOf(yield* Fiber.await(sending)), "InvalidInput")
+      yield* client.send("still open")
+      assert.strictEqual(contentOf(yield* server.receive), "other message")
+      assert.strictEqual(contentOf(yield* server.receive), "still open")
+    }))
+
   it.live("never leaves a frame incomplete in a stream that keeps its chunks", () =>
     Effect.gen(function*() {
       const stream = new PassThrough({ highWaterMark: 2 ** 20 })

@@ -119,6 +119,32 @@ describe("Sessions.serve", () => {
     }))
 })
 
+describe("a session whose transport closes while it starts", () => {
+  /** A request whose transport reports its end as soon as it is started. */
+  const endingUpgrade = Effect.map(memoryUpgrade(), ({ upgrade }) => {
+    const accept = upgrade.accept.bind(upgrade)
+    upgrade.accept = (request, response) => {
+      const transport = accept(request, response)
+      return { ...transport, start: (receiver) => receiver.onClose(undefined) }
+    }
+    return upgrade
+  })
+
+  it.effect("interrupts a handler that did not use the connection, and ends", () =>
+    Effect.gen(function*() {
+      let interrupted = false
+      const handler = Effect.onInterrupt(Effect.never, () =>
+        Effect.sync(() => {
+          interrupted = true
+        }))
+      const sessions = yield* sessionsOf({}, handler)
+      const upgrade = yield* endingUpgrade
+      sessions.serve(yield* Effect.context<never>(), upgrade, 0)
+      yield* eventually(() => sessions.connections.length === 0)
+      assert.deepStrictEqual([upgrade.calls, interrupted], [[101], true])
+    }))
+})
+
 describe("Sessions.stop", () => {
   it.effect("rejects requests without a decision, closes connections, and waits for their handlers", () =>
     Effect.gen(function*() {
