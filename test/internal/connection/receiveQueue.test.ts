@@ -280,6 +280,24 @@ describe("ReceiveQueue", () => {
       assert.deepStrictEqual([first.pollUnsafe(), second.pollUnsafe()], [Exit.succeed("a"), Exit.fail(closed)])
     }))
 
+  it.effect("discard drops the frame that an extension decodes, and a reader of it gets the end", () =>
+    Effect.gen(function*() {
+      const decoded = yield* Deferred.make<void>()
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: (frame: Frame.Frame) => Effect.as(Deferred.await(decoded), frame)
+      }
+      const { inbox } = make(1000, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a"), Frame.text("b")])
+      const reader = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      inbox.discard()
+      yield* Deferred.succeed(decoded, undefined)
+      yield* settle
+      assert.isUndefined(reader.pollUnsafe())
+      inbox.close(closed)
+      assert.strictEqual(yield* Effect.flip(Fiber.join(reader)), closed)
+    }))
+
   it("two readers decode each frame once, also if the second begins between two steps of the first", () => {
     for (let at = 0;; at++) {
       let decoded = 0

@@ -1,0 +1,35 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Attempt } from "../../../src/internal/node/attempt.ts"
+
+const nodeError = (code: string, address?: string) =>
+  Object.assign(new Error(code), { code, ...address === undefined ? {} : { address, port: 80 } })
+
+describe("Attempt.failed", () => {
+  const refused = nodeError("ECONNREFUSED", "::1")
+  const timedOut = nodeError("ETIMEDOUT", "127.0.0.1")
+  const both = Object.assign(new AggregateError([refused, timedOut, nodeError("EINVAL")]), { code: "ECONNREFUSED" })
+
+  for (
+    const [what, cause, addresses] of [
+      ["of each error that Node joins", both, [
+        { address: "::1", port: 80, code: "ECONNREFUSED" },
+        { address: "127.0.0.1", port: 80, code: "ETIMEDOUT" }
+      ]],
+      ["of one error", refused, [{ address: "::1", port: 80, code: "ECONNREFUSED" }]],
+      ["of no error without an address", nodeError("ENOTFOUND"), []]
+    ] as const
+  ) {
+    it(`names the address ${what}, if the attempt has tried none itself`, () => {
+      const error = new Attempt(new URL("ws://a.example/")).failed(cause)
+      assert.deepStrictEqual([error.addresses, error.code, error.cause], [addresses, cause.code, cause])
+    })
+  }
+
+  it("names the addresses that the attempt has tried, as they were when it failed", () => {
+    const attempt = new Attempt(new URL("ws://a.example/"))
+    const tried = attempt.addAddress("192.0.2.1", 81)
+    const { addresses } = attempt.failed(both)
+    tried.code = "EHOSTUNREACH"
+    assert.deepStrictEqual(addresses, [{ address: "192.0.2.1", port: 81, code: undefined }])
+  })
+})
