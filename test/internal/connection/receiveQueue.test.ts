@@ -298,6 +298,24 @@ describe("ReceiveQueue", () => {
       assert.strictEqual(yield* Effect.flip(Fiber.join(reader)), closed)
     }))
 
+  it.effect("a fiber that asks to decode while another one decodes leaves the frame to that one", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      let begun = 0
+      const session = {
+        encode: (frame: Frame.Frame) => frame,
+        decode: (frame: Frame.Frame) =>
+          Effect.as(Effect.andThen(Effect.sync(() => begun++), Deferred.await(gate)), frame)
+      }
+      const { inbox } = make(1000, new Extensions([{ reservedBits: 0, session }], 1000))
+      inbox.push([Frame.text("a")])
+      const reader = yield* Effect.forkChild(message(inbox), { startImmediately: true })
+      const asking = yield* Effect.forkChild(inbox.decodeNext, { startImmediately: true })
+      assert.deepStrictEqual([asking.pollUnsafe(), begun], [Exit.void, 1])
+      yield* Deferred.succeed(gate, undefined)
+      assert.strictEqual(yield* Fiber.join(reader), "a")
+    }))
+
   it("two readers decode each frame once, also if the second begins between two steps of the first", () => {
     for (let at = 0;; at++) {
       let decoded = 0
