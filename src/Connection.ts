@@ -234,8 +234,9 @@ export interface Connection extends MessageConnection {
   /**
    * Sends a message: a string as text, bytes as binary. Suspends while the
    * transport is above its high-water mark, and succeeds once the message is
-   * queued. Do not modify the bytes until they have left. A buffer may be
-   * transferred or resized after `send` has returned.
+   * queued. Do not modify the bytes until they have left. A buffer that is
+   * transferred or resized after `send` has returned never leaves half a frame;
+   * above 8 KiB, its bytes are only certain once they have left.
    *
    * Fails with `InvalidInput`, and sends nothing, if the value is of another
    * type or its buffer is detached. This applies to all functions that send.

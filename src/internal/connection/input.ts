@@ -30,7 +30,7 @@ const indexOf = Uint8Array.prototype.indexOf
  * Whether an empty view has lost its buffer: it was transferred, or has become
  * too short for the offset of the view.
  */
-export const isDetached = (view: Uint8Array): boolean => {
+const isDetached = (view: Uint8Array): boolean => {
   if (lengthOf.call(view) > 0) return false
   try {
     indexOf.call(view, 0)

@@ -36,7 +36,7 @@ export class HostServer {
   /** Stops the sessions on this server. */
   readonly shutdownHooks = new Set<Effect.Effect<void>>()
   private readonly server: Http.Server
-  /** Whether `prepare` was called. */
+  /** Whether `prepareServer` was called. */
   private prepared = false
   /** The bytes that Node read after a request's head. */
   private readonly headByRequest = new WeakMap<Http.IncomingMessage, Uint8Array>()

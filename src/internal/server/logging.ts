@@ -10,7 +10,7 @@ import type { Request } from "../../Handshake.ts"
 import type { ConnectionImpl } from "../connection/connection.ts"
 
 /** Annotates records with the request. The key also appears in the logs of clients and proxies. */
-export const annotateRequest = ({ key, path, remoteAddress }: Request) =>
+const annotateRequest = ({ key, path, remoteAddress }: Request) =>
   Effect.annotateLogs({
     "url.path": path,
     ...remoteAddress === undefined ? {} : { "client.address": remoteAddress },
