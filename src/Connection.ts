@@ -25,7 +25,6 @@ import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type {
@@ -34,6 +33,7 @@ import type {
   ControlPayloadTooLong,
   InvalidFrame,
   InvalidMessage,
+  KeepaliveTimeout,
   MessageSkipped,
   SlowConsumer,
   TooManyPings,
@@ -117,60 +117,9 @@ export interface Connection extends MessageConnection {
   readonly responseHeaders: Handshake.Headers
   /** The headers as they were sent: repeated ones, such as Set-Cookie, are separate. */
   readonly rawResponseHeaders: Handshake.RawHeaders
-  /** The negotiated subprotocol, if any. */
-  readonly subprotocol: string | undefined
   /** The negotiated extensions, in the order in which they encode. */
   readonly extensions: ReadonlyArray<Extension.HeaderEntry>
 
-  /**
-   * Receives the next message. Several fibers may receive at the same time;
-   * each gets other messages.
-   *
-   * Fails with `ConnectionClosed` once the connection is closed, including
-   * after a normal closure.
-   */
-  readonly receive: Effect.Effect<Message.Message, ConnectionClosed>
-  /**
-   * The messages. The stream ends when the connection ends normally (1000, 1001
-   * or no code), and fails otherwise.
-   *
-   * A run takes messages in batches of all that have arrived:
-   * `Stream.runForEachArray` passes the batches on. If a run ends early, by
-   * `Stream.take` or an interruption, the rest of its batch is lost. To read
-   * some messages and leave the others, use `receive`.
-   */
-  readonly messages: Stream.Stream<Message.Message, ConnectionClosed>
-  /**
-   * Like `receive`, with the message decoded in the step that removes it, so that
-   * an interrupted fiber loses no value. If `decode` returns a failure, the fiber
-   * goes on with `onInvalid`, in the same step: `Effect.fail`, to leave the
-   * connection open, or `fail`. `decode` may be called twice with the same message.
-   *
-   * **Example** (Numbers as text)
-   *
-   * ```ts
-   * import { Effect, Result } from "effect"
-   * import type { Connection } from "effect-ws"
-   *
-   * const receiveNumber = (connection: Connection.Connection) =>
-   *   connection.receiveWith(
-   *     (message) => message._tag === "Text" ? Result.succeed(Number(message.text)) : Result.fail("NotText" as const),
-   *     Effect.fail
-   *   )
-   * ```
-   */
-  readonly receiveWith: <A, E, E2>(
-    decode: (message: Message.Message) => Result.Result<A, E>,
-    onInvalid: (error: E) => Effect.Effect<never, E2>
-  ) => Effect.Effect<A, ConnectionClosed | E2>
-  /**
-   * Like `messages`, with each message decoded as by `receiveWith`. A message that
-   * cannot be decoded ends the run; the next run begins behind it.
-   */
-  readonly messagesWith: <A, E, E2>(
-    decode: (message: Message.Message) => Result.Result<A, E>,
-    onInvalid: (error: E) => Effect.Effect<never, E2>
-  ) => Stream.Stream<A, ConnectionClosed | E2>
   /**
    * The next message as a stream, which begins before the whole message has arrived. An element is a fragment, or a
    * piece of a fragment: frames above 64 KiB are divided into pieces of that size, so a message of any size takes little
@@ -208,28 +157,6 @@ export interface Connection extends MessageConnection {
    * ```
    */
   readonly discard: Effect.Effect<ConnectionClosed>
-
-  /**
-   * Suspends while the transport is above its high-water mark, for programs
-   * that choose what to send only when it can be sent. Fails once nothing can
-   * be sent any more.
-   *
-   * **Example** (Send the newest price, and skip the prices before it)
-   *
-   * ```ts
-   * import { Effect, SubscriptionRef } from "effect"
-   * import type { Connection } from "effect-ws"
-   *
-   * const conflate = (connection: Connection.Connection, price: SubscriptionRef.SubscriptionRef<number>) =>
-   *   connection.writable.pipe(
-   *     Effect.andThen(SubscriptionRef.get(price)),
-   *     Effect.flatMap((newest) => connection.send(String(newest))),
-   *     Effect.andThen(Effect.sleep("50 millis")),
-   *     Effect.forever
-   *   )
-   * ```
-   */
-  readonly writable: Effect.Effect<void, ConnectionClosed>
 
   /**
    * Sends a message: a string as text, bytes as binary. Suspends while the
@@ -317,7 +244,7 @@ export interface Connection extends MessageConnection {
    * the cause, waits for no reply, and returns how the connection ended. An
    * `InvalidMessage` also drops what is unread.
    */
-  readonly fail: (cause: InvalidMessage | SlowConsumer) => Effect.Effect<ConnectionClosed>
+  readonly fail: (cause: InvalidMessage | SlowConsumer | KeepaliveTimeout) => Effect.Effect<ConnectionClosed>
   /**
    * Ends the connection without a close frame, and returns how it ended: the peer sees 1006, and `cause` is `Terminated`.
    * What has not left this process is lost. Unread messages can still be received. If the connection has ended before,

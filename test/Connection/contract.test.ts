@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Result, Schema, Scope, Stream } from "effect"
-import { Connection, Frame, Message, Socket, TypedConnection } from "effect-ws"
-import { ConnectionClosed, InvalidMessage, SlowConsumer } from "effect-ws/ConnectionError"
+import { Deferred, Duration, Effect, Exit, Fiber, Result, Schema, Scope, Stream } from "effect"
+import { Connection, Frame, Message, MessageConnection, Socket, TypedConnection } from "effect-ws"
+import { ConnectionClosed, InvalidMessage, KeepaliveTimeout, SlowConsumer } from "effect-ws/ConnectionError"
 import type * as EffectSocket from "effect/socket/Socket"
 import { beforeAll, vi } from "vitest"
 import { broadcastTarget, stopReceiving } from "../../src/internal/connection/hooks.ts"
@@ -55,10 +55,20 @@ for (const [name, implement] of Object.entries(implementations)) {
         )
       ).pipe(Effect.map(({ connection, peer }) => ({ connection: implement(connection), peer })))
 
-    it.effect("passes isConnection", () =>
+    it.effect("passes isConnection and isMessageConnection", () =>
       Effect.gen(function*() {
         const { connection } = yield* make()
         assert.isTrue(Connection.isConnection(connection))
+        assert.isTrue(MessageConnection.isMessageConnection(connection))
+      }))
+
+    it.effect("reports the bufferedAmount of its stats", () =>
+      Effect.gen(function*() {
+        const { connection } = yield* make()
+        yield* connection.send("hello")
+        const { bufferedAmount } = yield* connection.stats
+        assert.strictEqual(yield* connection.bufferedAmount, bufferedAmount)
+        assert.isAbove(bufferedAmount, 0)
       }))
 
     it.effect("carries typed values", () =>
@@ -290,6 +300,7 @@ describe("isConnection", () => {
       const { messagesWith: _, ...partial } = plain(connection)
       for (const value of [undefined, null, 1, "a", {}, partial, { ...connection }]) {
         assert.isFalse(Connection.isConnection(value))
+        assert.isFalse(MessageConnection.isMessageConnection(value))
         assert.throws(() => TypedConnection.make(value as Connection, both), TypeError, "expected a Connection, got")
         assert.throws(() => Socket.fromConnection(value as Connection), TypeError, "expected a Connection, got")
       }
@@ -337,7 +348,8 @@ describe("fail", () => {
   })
   const causes = [
     [invalid, 1007, "Expected a number"],
-    [new SlowConsumer({ bufferedAmount: 7 }), 1008, "SlowConsumer"]
+    [new SlowConsumer({ bufferedAmount: 7 }), 1008, "SlowConsumer"],
+    [new KeepaliveTimeout({ duration: Duration.seconds(1) }), 1011, "KeepaliveTimeout"]
   ] as const
   for (const [cause, code, reason] of causes) {
     it.effect(`closes the connection with the code of ${cause._tag}, without waiting for the peer`, () =>

@@ -4,6 +4,7 @@ import { Deferred, Effect, Queue, Schedule, Stream, SubscriptionRef } from "effe
 import { ConnectionError, HandshakeError, Message, type MessageConnection, Reconnecting } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { settle } from "../support/memory.ts"
+import { makeFakeConnection } from "../support/messageConnection.ts"
 
 /** A connection that keeps what is sent, as that of another platform would send it. */
 interface Fake extends MessageConnection.MessageConnection {
@@ -26,13 +27,16 @@ const makeFake = (name: string): Effect.Effect<Fake> =>
     const received = yield* Queue.unbounded<Message.Message, ConnectionError.ConnectionClosed>()
     const closed = yield* Deferred.make<ConnectionError.ConnectionClosed>()
     const sendAll = (messages: ReadonlyArray<Message.Input>) => Effect.sync(() => void sent.push(...messages))
-    return {
-      name,
-      sent,
+    const connection = makeFakeConnection({
       messages: Stream.fromQueue(received),
       send: (message) => sendAll([message]),
       sendAll,
-      closed: Deferred.await(closed),
+      closed: Deferred.await(closed)
+    })
+    return {
+      ...connection,
+      name,
+      sent,
       deliver: (message) => Effect.asVoid(Queue.offer(received, Message.text(new TextEncoder().encode(message)))),
       end: Effect.andThen(Queue.fail(received, lost), Deferred.succeed(closed, lost)).pipe(Effect.asVoid)
     }

@@ -270,7 +270,8 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     return (cause) =>
       Effect.sync(() => {
         if (cause._tag === "InvalidMessage") return this.receiveQueue.fail(cause)
-        this.driver.timeouts.closeSlowConsumer(cause)
+        if (cause._tag === "KeepaliveTimeout") this.closing.fail(CloseCode.InternalError, cause)
+        else this.driver.timeouts.closeSlowConsumer(cause)
         return this.driver.protocol.closed
       })
   }
@@ -324,6 +325,10 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
       bufferedAmount: this.sendQueue.bufferedAmount,
       unreadAmount: this.unreadAmount
     }))
+  }
+
+  get bufferedAmount(): Effect.Effect<number> {
+    return Effect.sync(() => this.sendQueue.bufferedAmount)
   }
 
   /** The bytes that were received and not read, with an overhead for each frame. */

@@ -1,6 +1,7 @@
 /** Connections made from other connections, and the check that a value is one. */
 import type { Connection } from "../../Connection.ts"
 import { broadcastTarget, type Hooks, hooksOf, relayPort, stopReceiving } from "./hooks.ts"
+import { assertMembers, hasMembers } from "./members.ts"
 
 /**
  * A connection with the members of another one. They are own properties, so that
@@ -61,6 +62,9 @@ const delegate = (connection: Connection, overrides: Partial<Connection>): Conne
   get sendFrame() {
     return connection.sendFrame
   },
+  get bufferedAmount() {
+    return connection.bufferedAmount
+  },
   get ping() {
     return connection.ping
   },
@@ -98,22 +102,15 @@ const isOverridden = (overrides: Partial<Connection>, ...members: ReadonlyArray<
 export const decorate = (connection: Connection, overrides: Partial<Connection>): Connection =>
   Object.defineProperties(delegate(connection, overrides), Object.getOwnPropertyDescriptors(overrides))
 
-/** The members of a connection that a value does not have. */
-const missingMembers = (value: object): ReadonlyArray<string> =>
-  Object.keys(delegate(value as Connection, {})).filter((name) => !(name in value))
+const connectionMembers: ReadonlyArray<string> = Object.keys(delegate({} as Connection, {}))
 
-const isObject = (value: unknown): value is object => typeof value === "object" && value !== null
-
-export const isConnection = (value: unknown): value is Connection =>
-  isObject(value) && missingMembers(value).length === 0
+export const isConnection = (value: unknown): value is Connection => hasMembers(value, connectionMembers)
 
 /** Throws a TypeError if a value is not a connection. */
-export const assertConnection = (value: unknown): void => {
-  if (!isObject(value)) throw new TypeError(`connection: expected a Connection, got ${String(value)}`)
-  const missing = missingMembers(value)
-  if (missing.length === 0) return
-  throw new TypeError(
-    `connection: expected a Connection, got an object without ${missing.join(", ")}; ` +
-      "to override members, use Connection.decorate, because a spread does not copy those of a class"
+export const assertConnection = (value: unknown): void =>
+  assertMembers(
+    value,
+    "Connection",
+    connectionMembers,
+    "; to override members, use Connection.decorate, because a spread does not copy those of a class"
   )
-}

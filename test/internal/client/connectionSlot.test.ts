@@ -5,6 +5,7 @@ import { ConnectionSlot, type WhileDisconnected } from "../../../src/internal/cl
 import * as Message from "../../../src/Message.ts"
 import type { MessageConnection } from "../../../src/MessageConnection.ts"
 import { contentOf, settle } from "../../support/memory.ts"
+import { makeFakeConnection } from "../../support/messageConnection.ts"
 
 const lost = new ConnectionClosed({
   sent: undefined,
@@ -19,12 +20,13 @@ const makeFake = (...received: ReadonlyArray<string>) => {
   const fake = { isLost: false, sent }
   const sendAll: MessageConnection["sendAll"] = (messages) =>
     Effect.suspend(() => fake.isLost ? Effect.fail(lost) : Effect.sync(() => void sent.push(...messages)))
-  return Object.assign(fake, {
+  const connection = makeFakeConnection({
     messages: Stream.fromIterable(received.map((text) => Message.text(new TextEncoder().encode(text)))),
     send: (message: Message.Input) => sendAll([message]),
     sendAll,
     closed: Effect.never
   })
+  return Object.assign(fake, connection)
 }
 
 const makeSlot = (whileDisconnected: WhileDisconnected = "suspend") =>
