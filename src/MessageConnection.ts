@@ -32,6 +32,26 @@ import type * as Message from "./Message.ts"
 import type { InvalidCloseCode } from "./ProtocolError.ts"
 
 /**
+ * Signs of life of a peer.
+ *
+ * @stability unstable
+ * @category models
+ * @since 0.1.0
+ */
+export interface Activity {
+  /**
+   * A number that grows with everything that arrives, when it arrives: bytes on
+   * Node, messages in a browser, which does not tell of parts of a message.
+   */
+  readonly received: number
+  /**
+   * Whether nothing arrives because this end reads too slowly: unread messages
+   * have reached the high-water mark, and the transport is paused.
+   */
+  readonly isPaused: boolean
+}
+
+/**
  * An open connection that sends and receives whole messages.
  *
  * Its effects can be interrupted at any point. An interrupted `receive` removes
@@ -153,6 +173,8 @@ export interface MessageConnection {
   ) => Effect.Effect<void, ConnectionClosed>
   /** Bytes that were sent and have not left this process. */
   readonly bufferedAmount: Effect.Effect<number>
+  /** What shows whether the peer is alive, read or unread: `Heartbeat` compares it with itself. */
+  readonly activity: Effect.Effect<Activity>
 
   /**
    * Closes the connection (RFC 6455 §7), and returns how it ended: sends a close

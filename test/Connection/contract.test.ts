@@ -71,6 +71,20 @@ for (const [name, implement] of Object.entries(implementations)) {
         assert.isAbove(bufferedAmount, 0)
       }))
 
+    it.effect("reports in its activity what has arrived, and that a full receive queue pauses the transport", () =>
+      Effect.gen(function*() {
+        const { connection, peer } = yield* make({ inboundHighWaterMark: 1000 })
+        assert.deepStrictEqual(yield* connection.activity, { received: 0, isPaused: false })
+        peer.send(numbered(1))
+        yield* settle
+        const { bytesIn } = yield* connection.stats
+        assert.deepStrictEqual(yield* connection.activity, { received: bytesIn, isPaused: false })
+        assert.isAbove(bytesIn, 0)
+        peer.send(Frame.text("x".repeat(1000)))
+        yield* settle
+        assert.isTrue((yield* connection.activity).isPaused)
+      }))
+
     it.effect("carries typed values", () =>
       Effect.gen(function*() {
         const { connection, peer } = yield* make()

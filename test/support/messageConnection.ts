@@ -18,6 +18,7 @@ export const makeFakeConnection = (
   send: () => unused,
   sendAll: () => unused,
   bufferedAmount: unused,
+  activity: unused,
   close: () => unused,
   fail: () => unused,
   closed: unused,

@@ -331,6 +331,10 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     return Effect.sync(() => this.sendQueue.bufferedAmount)
   }
 
+  get activity(): Connection.Connection["activity"] {
+    return Effect.sync(() => ({ received: this.driver.bytesIn, isPaused: this.driver.isPaused }))
+  }
+
   /** The bytes that were received and not read, with an overhead for each frame. */
   get unreadAmount(): number {
     return this.receiveQueue.unreadAmount

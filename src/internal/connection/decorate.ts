@@ -65,6 +65,9 @@ const delegate = (connection: Connection, overrides: Partial<Connection>): Conne
   get bufferedAmount() {
     return connection.bufferedAmount
   },
+  get activity() {
+    return connection.activity
+  },
   get ping() {
     return connection.ping
   },

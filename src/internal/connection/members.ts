@@ -13,6 +13,7 @@ const messageConnection: Readonly<Record<keyof MessageConnection, true>> = {
   send: true,
   sendAll: true,
   bufferedAmount: true,
+  activity: true,
   close: true,
   fail: true,
   closed: true
