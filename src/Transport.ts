@@ -14,8 +14,9 @@ import * as Layer from "effect/Layer"
 import type { Duplex } from "node:stream"
 import type { TransportError } from "./ConnectionError.ts"
 import { makeMemoryPair } from "./internal/memory/memoryTransport.ts"
-import { DuplexTransport } from "./internal/node/duplexTransport.ts"
 import { assertValid, atLeast } from "./internal/runtime/optionChecks.ts"
+import { DuplexTransport } from "./internal/streams/duplexTransport.ts"
+import { Http2StreamTransport, isHttp2Stream } from "./internal/streams/http2StreamTransport.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -94,6 +95,11 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service<
  * other Duplex of bytes. It uses the high-water mark of the stream. `head` is
  * bytes that were already read from the stream.
  *
+ * On an HTTP/2 stream, END_STREAM is the end of a side (RFC 8441 §5), and `destroy`
+ * sends RST_STREAM: with NO_ERROR after END_STREAM, with CANCEL before. A reset by
+ * the peer, or the loss of the session, before the peer's END_STREAM is a
+ * `TransportError`; its code is ECONNRESET, or Node's for other HTTP/2 errors.
+ *
  * **Example** (A connection over any Duplex)
  *
  * ```ts
@@ -112,7 +118,8 @@ export const Transport: Context.Service<Transport, Transport> = Context.Service<
  * @category constructors
  * @since 0.1.0
  */
-export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport => new DuplexTransport(duplex, head)
+export const fromDuplex = (duplex: Duplex, head?: Uint8Array): Transport =>
+  isHttp2Stream(duplex) ? new Http2StreamTransport(duplex, head) : new DuplexTransport(duplex, head)
 
 /**
  * Provides a transport over a Node stream.

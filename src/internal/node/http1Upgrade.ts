@@ -11,7 +11,7 @@ import { emptyBytes } from "../runtime/buffers.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { serviceUnavailable } from "../server/responses.ts"
 import type { RequestHead, Upgrade } from "../server/upgrade.ts"
-import { DuplexTransport } from "./duplexTransport.ts"
+import { DuplexTransport } from "../streams/duplexTransport.ts"
 import { isEncrypted, isTruncated, serverOf, toHeaderPairs } from "./httpMessage.ts"
 import { limitResponse, readEarly } from "./upgradeSocket.ts"
 

@@ -8,7 +8,7 @@ import type { Duplex } from "node:stream"
 import { ByteBuilder } from "../runtime/buffers.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { watchInactivity } from "../connection/inactivity.ts"
-import { DuplexTransport } from "./duplexTransport.ts"
+import { DuplexTransport } from "../streams/duplexTransport.ts"
 
 /**
  * How many bytes a client may send before its request is decided. A client should

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as Net from "node:net"
 import { Duplex } from "node:stream"
-import { readIntoSharedBuffer, sharedView } from "../../../src/internal/node/sharedReadBuffer.ts"
+import { readIntoSharedBuffer, sharedView } from "../../../src/internal/streams/sharedReadBuffer.ts"
 import { socketPair } from "../../support/net.ts"
 
 /** What a socket reads until its end, and how it was delivered. */

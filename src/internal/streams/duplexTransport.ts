@@ -84,6 +84,11 @@ export class DuplexTransport implements Transport {
     this.receiver!.onClose(this.error)
   }
 
+  /** The peer has ended its side. */
+  peerEnded(): void {
+    this.receiver!.onEnd()
+  }
+
   fail(cause: NodeJS.ErrnoException): void {
     this.error ??= new TransportError({ code: cause.code, cause })
   }
@@ -161,7 +166,7 @@ function onDrain(this: Carrier): void {
 }
 
 function onEnd(this: Carrier): void {
-  this[transportOf]!.receiver!.onEnd()
+  this[transportOf]!.peerEnded()
 }
 
 function onClose(this: Carrier): void {
