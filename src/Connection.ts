@@ -525,9 +525,11 @@ export interface BroadcastOptions extends Extension.SendOptions {
 /**
  * Sends one message, or several, to many connections.
  *
- * Messages are encoded once for all connections of servers without extensions.
- * For other connections, encoding is spread over turns of the event loop, and
- * each connection sends them before later messages. The broadcast waits for
+ * Messages are encoded once for all connections of servers that encode alike:
+ * those without extensions, and those that compress with the same window, each
+ * message without reference to earlier ones. For other connections, encoding is
+ * spread over turns of the event loop, and each connection sends them before
+ * later messages. The broadcast waits for
  * connections that are sending a message in fragments, and for extensions. It
  * ignores connections that have ended, or end meanwhile. An invalid option is a
  * defect, `InvalidOption`.

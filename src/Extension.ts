@@ -157,10 +157,37 @@ export interface Session {
   /** Encodes an outbound data frame: a message, or a fragment of one. */
   readonly encode: (frame: Frame, options: SendOptions) => Frame | Effect.Effect<Frame>
   /**
+   * Encodes messages that go to many connections, if `encode` can be replaced by it.
+   * Sessions with the same value share what it encodes. Default: a broadcast calls
+   * `encode` of each connection.
+   */
+  readonly shared?: SharedEncoder | undefined
+  /**
+   * Called when a message was sent that `shared` has changed. What `encode` encodes
+   * next must not rely on messages before it.
+   */
+  readonly onShared?: (() => void) | undefined
+  /**
    * Decodes an inbound data frame. If the payload would exceed the budget of its
    * message, `decode` must fail with `MessageTooLarge` before it takes the memory.
    */
   readonly decode: (frame: Frame, budget: SizeBudget) => Frame | DecodeError | Effect.Effect<Frame, DecodeError>
+}
+
+/**
+ * Encodes unfragmented messages for many connections at once.
+ *
+ * @stability unstable
+ * @category models
+ * @since 0.1.0
+ */
+export interface SharedEncoder {
+  /**
+   * Encodes a message so that any peer can decode it, whatever that peer has
+   * received before. Returns the same frame to send it as it is, or undefined to
+   * leave it to each connection.
+   */
+  readonly encode: (frame: Frame, options: SendOptions) => Frame | undefined
 }
 
 /**

@@ -5,6 +5,10 @@
  * value serves all connections of a server or client: they share zlib's streams,
  * which are bounded, and released when they are idle.
  *
+ * A broadcast of up to 1 MiB is compressed once for all connections with the same
+ * window, without reference to earlier messages: with context takeover, the next
+ * message of a connection does not refer to earlier ones either.
+ *
  * A message of up to 64 KiB is compressed and decompressed synchronously, without
  * the thread pool; a larger one in slices of 64 KiB, with a turn of the event loop
  * between two. Inflation stops at the size limit of a message, and keeps no more
@@ -39,8 +43,10 @@ import { Reserved } from "./Frame.ts"
 import { Deflater, Inflater } from "./internal/deflate/codec.ts"
 import * as Negotiation from "./internal/deflate/negotiation.ts"
 import { checkDeflate } from "./internal/deflate/options.ts"
-import { DeflateSession, TrafficCounter } from "./internal/deflate/session.ts"
+import { DeflateSession } from "./internal/deflate/session.ts"
+import { SharedDeflater } from "./internal/deflate/sharedDeflater.ts"
 import { ZlibPool } from "./internal/deflate/streamPool.ts"
+import { TrafficCounter } from "./internal/deflate/trafficCounter.ts"
 import * as Zlib from "./internal/deflate/zlibStream.ts"
 import { assertValid } from "./internal/runtime/optionChecks.ts"
 import { Timers } from "./internal/runtime/timers.ts"
@@ -96,7 +102,7 @@ export interface Stats {
 
 /**
  * Bytes of payload without and with compression. Messages that were sent
- * uncompressed do not count.
+ * uncompressed do not count, and a broadcast that was compressed once counts once.
  *
  * @stability unstable
  * @category models
@@ -256,16 +262,28 @@ const makePool = ({ level, memoryLevel, memoryLimit, releaseAfter }: Options): Z
     memoryLimit: memoryLimit ?? 128 * 1024 * 1024
   })
 
+/** The default thresholds with and without context takeover. */
+const defaultThreshold = 128
+const defaultThresholdWithoutContext = 256
+
 /** Opens sessions that share a pool and count their traffic together. */
-const openSession =
-  (pool: ZlibPool, options: Options, sent: TrafficCounter, received: TrafficCounter) =>
-  ({ receiving, sending }: Negotiation.Directions): Extension.OpenSession =>
+const openSession = (pool: ZlibPool, { threshold }: Options, sent: TrafficCounter, received: TrafficCounter) => {
+  const sharedDeflaters: Array<SharedDeflater | undefined> = []
+  const sharedDeflater = (windowBits: number) =>
+    sharedDeflaters[windowBits] ??= new SharedDeflater(
+      pool,
+      windowBits,
+      threshold ?? defaultThresholdWithoutContext,
+      sent
+    )
+  return ({ receiving, sending }: Negotiation.Directions): Extension.OpenSession =>
     Effect.acquireRelease(
       Effect.map(Effect.context<never>(), (context) => {
         pool.addUser(Timers.of(context))
         return new DeflateSession(new Deflater(pool, sending), new Inflater(pool, receiving), {
-          threshold: options.threshold ?? (sending.takeover ? 128 : 256),
+          threshold: threshold ?? (sending.takeover ? defaultThreshold : defaultThresholdWithoutContext),
           canSendUncompressed: !sending.takeover,
+          shared: sharedDeflater(sending.windowBits),
           sent,
           received
         })
@@ -276,3 +294,4 @@ const openSession =
           pool.removeUser()
         })
     )
+}

@@ -91,13 +91,16 @@ describe("broadcast", () => {
       assert.deepStrictEqual(all[1].peer.received.map(textOf), ["wait", "skip", "close"])
     }))
 
-  describe("to many connections that compress", () => {
+  describe("to many connections that compress on their own", () => {
     const count = 300
     const message = "x".repeat(1000)
+    /** A session that does not share what it encodes. */
+    const alone = (session: Extension.Session): Extension.Session => ({ ...session, shared: undefined })
     /** Many connections with context takeover, and what each has sent so far, as it would be inflated. */
     const openMany = Effect.gen(function*() {
       const deflate = PerMessageDeflate.make()
-      const negotiated = Extension.accept([deflate], Extension.offer([deflate]))
+      const [{ entry, open: openSession, reservedBits }] = Extension.accept([deflate], Extension.offer([deflate]))
+      const negotiated = [{ entry, reservedBits, open: Effect.map(openSession, alone) }]
       const all = yield* open(count, { negotiated }, { highWaterMark: 100_000 })
       const received = Effect.forEach(all, ({ peer }) =>
         Effect.gen(function*() {

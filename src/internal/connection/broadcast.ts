@@ -1,14 +1,13 @@
 /** Sends a message to many connections, encoded once for all that can share the encoding. */
 import * as Effect from "effect/Effect"
-import { allocatePooled } from "#platform"
 import type { BroadcastOptions, Connection } from "../../Connection.ts"
 import { type ConnectionClosed, InvalidInput, SlowConsumer } from "../../ConnectionError.ts"
-import * as Frame from "../../Frame.ts"
 import type * as Message from "../../Message.ts"
 import { broadcastTarget, hooksOf } from "./hooks.ts"
-import { failInvalid, type Sendable, sendablesOf, toFrame } from "./input.ts"
+import { failInvalid, sendablesOf } from "./input.ts"
 import { atLeast } from "../runtime/optionChecks.ts"
 import { aboveMarkToken } from "./sendQueue.ts"
+import { SharedMessage } from "./sharedMessage.ts"
 import { nextTurn } from "../runtime/turns.ts"
 
 const defaultMaxBufferedAmount = 1024 * 1024
@@ -31,8 +30,8 @@ export const broadcast = (
     const sendables = sendablesOf(messages)
     if (sendables instanceof InvalidInput) return failInvalid(sendables)
     const token = slowConsumer === "wait" ? undefined : aboveMarkToken
-    let bytes: Uint8Array | undefined
-    const pace = new Pace(() => Math.ceil(bytesPerTurn / (costOfConnection + (bytes ??= encodeAll(sendables)).length)))
+    const shared = new SharedMessage(sendables, options)
+    const pace = new Pace(() => Math.ceil(bytesPerTurn / (costOfConnection + shared.withoutExtensions.bytes.length)))
     const waiting: Array<Effect.Effect<void>> = []
     for (const connection of connections) {
       const target = hooksOf(connection)[broadcastTarget]
@@ -43,8 +42,8 @@ export const broadcast = (
       } else if (slowConsumer !== "wait" && target.isBehind(maxBufferedAmount)) {
         if (slowConsumer === "close") target.closeSlowConsumer()
         else target.skip(sendables.length)
-      } else if (!target.writeEncoded(bytes ??= encodeAll(sendables), sendables.length, token)) {
-        waiting.push(ignoreClosed(target.sendFrames(sendables, options, token, pace.turn)))
+      } else if (!target.writeShared(shared, token)) {
+        waiting.push(ignoreClosed(target.sendShared(shared, token, pace.turn)))
       }
     }
     return waiting.length === 0
@@ -102,14 +101,4 @@ class Pace {
     for (const wake of this.waiting.splice(0, this.perTurn())) wake()
     if (this.waiting.length > 0) nextTurn(this.next)
   }
-}
-
-/** Encodes messages in the form of a server without extensions. */
-const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
-  const frames = messages.map(toFrame)
-  const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
-  const bytes = allocatePooled(sizes.reduce((sum, size) => sum + size, 0))
-  let offset = 0
-  for (const frame of frames) offset = Frame.encodeInto(bytes, offset, frame)
-  return bytes
 }

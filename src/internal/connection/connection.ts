@@ -41,6 +41,7 @@ import { QueuePort, type RelayPort } from "./relayPort.ts"
 import { sendFragments, sendMessageFrame } from "./sendFragments.ts"
 import { type aboveMarkToken, controlToken, type SendQueue } from "./sendQueue.ts"
 import { checkClose, checkFrame, isEmptyClose } from "./sendRules.ts"
+import type { SharedMessage } from "./sharedMessage.ts"
 
 /** The handshake of a connection that was made without one. */
 export const noHandshake: Connection.HandshakeInfo = {
@@ -175,21 +176,12 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
       })
   }
 
-  /**
-   * The general way to send, at more cost: through extensions, or when senders
-   * have to wait. With `ready`, it reserves its turn, and writes when `ready` has
-   * succeeded.
-   */
-  sendFrames(
+  /** The general way to send, at more cost: through extensions, or when senders have to wait. */
+  private sendFrames(
     messages: ReadonlyArray<Sendable>,
-    options: SendOptions | undefined,
-    token?: typeof aboveMarkToken | undefined,
-    ready?: Effect.Effect<void>
+    options: SendOptions | undefined
   ): Effect.Effect<void, ConnectionClosed> {
-    const write = () => this.sendQueue.writeData(messages.map(toFrame), options)
-    return ready === undefined
-      ? this.sendQueue.send(write, token)
-      : this.sendQueue.send(() => this.sendQueue.writeAfter(ready, write), token, true)
+    return this.sendQueue.send(() => this.sendQueue.writeData(messages.map(toFrame), options))
   }
 
   get writable(): Connection.Connection["writable"] {
@@ -305,8 +297,32 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     this.sendQueue.messagesSkipped += messages
   }
 
-  writeEncoded(bytes: Uint8Array, messages: number, token: typeof aboveMarkToken | undefined): boolean {
-    return this.sendQueue.writeEncoded(bytes, messages, token)
+  get isWritable(): boolean {
+    return this.sendQueue.canWrite()
+  }
+
+  onWritable(listener: () => void): void {
+    this.sendQueue.onWritable(listener)
+  }
+
+  writeShared(shared: SharedMessage, token?: typeof aboveMarkToken): boolean {
+    return this.sendQueue.canWrite(token) && this.sendQueue.writeShared(shared)
+  }
+
+  sendShared(
+    shared: SharedMessage,
+    token: typeof aboveMarkToken | undefined,
+    ready: Effect.Effect<void>
+  ): Effect.Effect<void, ConnectionClosed> {
+    const { messages, options } = shared
+    return this.sendQueue.send(
+      () =>
+        this.sendQueue.writeShared(shared)
+          ? Effect.void
+          : this.sendQueue.writeAfter(ready, () => this.sendQueue.writeData(messages.map(toFrame), options)),
+      token,
+      true
+    )
   }
 
   // ---------------------------------------------------------------------------

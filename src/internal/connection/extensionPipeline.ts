@@ -44,6 +44,16 @@ export class Extensions {
     this.acceptPieces = opened.every(({ session }) => session.acceptsPieces === true)
   }
 
+  /** The encoder that this connection shares with others, if its only extension has one. */
+  get shared(): Extension.SharedEncoder | undefined {
+    return this.opened.length === 1 ? this.opened[0].session.shared : undefined
+  }
+
+  /** A message that `shared` has changed was sent. */
+  onShared(): void {
+    this.opened[0].session.onShared?.()
+  }
+
   /** Whether an extension encoded a message with these reserved bits on its first frame. */
   isEncoded(reserved: number): boolean {
     for (let i = 0; i < this.opened.length; i++) {

@@ -7,10 +7,9 @@
 import type * as Effect from "effect/Effect"
 import type { Connection } from "../../Connection.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
-import type { SendOptions } from "../../Extension.ts"
-import type { Sendable } from "./input.ts"
 import type { RelayPort } from "./relayPort.ts"
 import type { aboveMarkToken } from "./sendQueue.ts"
+import type { SharedMessage } from "./sharedMessage.ts"
 
 /** Ends all reads at once, before it is known how the connection ends. */
 export const stopReceiving: unique symbol = Symbol.for("effect-ws/Connection/stopReceiving")
@@ -29,12 +28,18 @@ export interface BroadcastTarget {
   readonly closeSlowConsumer: () => void
   /** Counts messages that a broadcast did not send. */
   readonly skip: (messages: number) => void
-  /** Writes frames as a server without extensions encodes them. Returns false if that is not possible at once. */
-  readonly writeEncoded: (bytes: Uint8Array, messages: number, sender: typeof aboveMarkToken | undefined) => boolean
-  /** Reserves the turn of the connection, and sends messages once `ready` has succeeded. */
-  readonly sendFrames: (
-    messages: ReadonlyArray<Sendable>,
-    options: SendOptions | undefined,
+  /** Whether a sender may write at once. */
+  readonly isWritable: boolean
+  /** Calls a listener once when `isWritable` has become true. It is not called if the connection ends before. */
+  readonly onWritable: (listener: () => void) => void
+  /** Writes messages as other connections do. Returns false if that is not possible at once. */
+  readonly writeShared: (shared: SharedMessage, sender?: typeof aboveMarkToken | undefined) => boolean
+  /**
+   * Reserves the turn of the connection, and sends messages. Those that it must
+   * encode for itself are sent once `ready` has succeeded.
+   */
+  readonly sendShared: (
+    shared: SharedMessage,
     sender: typeof aboveMarkToken | undefined,
     ready: Effect.Effect<void>
   ) => Effect.Effect<void, ConnectionClosed>

@@ -18,6 +18,7 @@ import { nextTurn } from "../runtime/turns.ts"
 import type { ConnectionMetrics } from "../telemetry/metrics.ts"
 import type { Extensions } from "./extensionPipeline.ts"
 import { failInvalid, findDetached, frameFrom, type Sendable } from "./input.ts"
+import type { EncodedFrames, SharedMessage } from "./sharedMessage.ts"
 import { WriteBuffer, type WriteBufferHost, type WriteBufferOptions } from "./writeBuffer.ts"
 
 /** For control frames, which may stand between the frames of a message. */
@@ -80,6 +81,8 @@ export class SendQueue implements WriteBufferHost {
   private currentMessage: object | undefined
   /** First come, first served. */
   private readonly waiting: Array<Waiter> = []
+  /** What is called, one after the other, once no sender waits. */
+  private writableListeners: ReadonlyArray<() => void> | undefined
 
   messagesOut = 0
   /** Messages that broadcasts left out because the peer reads too slowly. */
@@ -200,11 +203,32 @@ export class SendQueue implements WriteBufferHost {
     return this.currentMessage === undefined || this.currentMessage === token || token === controlToken
   }
 
-  private wakeWaiting(): void {
-    while (this.waiting.length > 0) {
+  /** Calls `listener` once when a sender may write again. It is not called if the connection ends before. */
+  onWritable(listener: () => void): void {
+    this.writableListeners = [...this.writableListeners ?? [], listener]
+  }
+
+  private readonly wakeWaiting = (): void => {
+    let woken = 0
+    for (; this.waiting.length > 0; woken++) {
       const index = this.waiting.findIndex(({ token }) => this.isAllowed(token))
       if (index < 0) return
       this.removeWaiting(index).wake()
+    }
+    if (this.writableListeners === undefined) return
+    // The fibers that were woken write in this turn.
+    if (woken > 0) nextTurn(this.wakeWaiting)
+    else this.callWritableListeners(this.writableListeners)
+  }
+
+  private callWritableListeners(listeners: ReadonlyArray<() => void>): void {
+    this.writableListeners = undefined
+    for (let i = 0; i < listeners.length; i++) {
+      if (!this.canWrite()) {
+        this.writableListeners = [...listeners.slice(i), ...this.writableListeners ?? []]
+        return
+      }
+      listeners[i]()
     }
   }
 
@@ -275,16 +299,23 @@ export class SendQueue implements WriteBufferHost {
     this.buffer.scheduleFlush()
   }
 
-  /**
-   * Writes messages that were encoded for other connections too, as servers send
-   * them without extensions. Returns false if that is not possible now.
-   */
-  writeEncoded(bytes: Uint8Array, messages: number, token: WriteToken | undefined): boolean {
-    if (this.buffer.masks || !this.canWriteImmediately(token)) return false
-    this.buffer.appendEncoded(bytes, messages)
-    this.messagesOut += messages
+  /** Writes messages as other connections do. Returns false if this connection must encode them for itself. */
+  writeShared(shared: SharedMessage): boolean {
+    const frames = this.encodingOf(shared)
+    if (frames === undefined) return false
+    const { length } = shared.messages
+    this.buffer.appendEncoded(frames.bytes, length)
+    this.messagesOut += length
+    if (frames.isEncoded) this.extensions?.onShared()
     this.buffer.scheduleFlush()
     return true
+  }
+
+  private encodingOf(shared: SharedMessage): EncodedFrames | undefined {
+    if (this.buffer.masks) return undefined
+    if (this.extensions === undefined) return shared.withoutExtensions
+    const encoder = this.extensions.shared
+    return encoder && shared.encodedBy(encoder)
   }
 
   /** Writes a frame without extensions. */

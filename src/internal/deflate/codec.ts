@@ -52,6 +52,8 @@ export class Deflater implements LeaseHolder {
   private readonly pool: ZlibPool
   private readonly direction: Direction
   private lease: Lease | undefined
+  /** Whether the window of the lease is not what the peer has received. */
+  private isStale = false
   private isClosed = false
 
   constructor(pool: ZlibPool, direction: Direction) {
@@ -72,6 +74,10 @@ export class Deflater implements LeaseHolder {
     this.lease ??= this.pool.leaseDeflater(this.direction.windowBits)
     this.lease.isBusy = true
     const { stream } = this.lease
+    if (this.isStale) {
+      stream.reset()
+      this.isStale = false
+    }
     const length = Math.min(sliceSize, payload.length)
     const isLast = length === payload.length
     const size = stream.step(isLast ? syncFlush : noFlush, payload, 0, length)
@@ -89,6 +95,11 @@ export class Deflater implements LeaseHolder {
     })
   }
 
+  /** Lets the next message refer to nothing before it. The stream is kept, because it takes long to make. */
+  restart(): void {
+    this.isStale = this.lease !== undefined
+  }
+
   private endFrame(isFinal: boolean): void {
     const { lease } = this
     if (lease === undefined) return
@@ -102,6 +113,7 @@ export class Deflater implements LeaseHolder {
 
   onEvict(): void {
     this.lease = undefined
+    this.isStale = false
   }
 
   close(): void {
@@ -113,7 +125,8 @@ export class Deflater implements LeaseHolder {
   }
 }
 
-class DeflateTask implements SlicedTask {
+/** Compresses the payload of one frame, a slice in each step. */
+export class DeflateTask implements SlicedTask {
   private readonly stream: ZlibStream
   private readonly payload: Uint8Array
   private readonly isFinal: boolean

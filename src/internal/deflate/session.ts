@@ -3,24 +3,9 @@ import * as Effect from "effect/Effect"
 import { isUint8Array } from "#platform"
 import type * as Extension from "../../Extension.ts"
 import { Frame, Opcode, Reserved } from "../protocol/frame.ts"
-import type { Traffic } from "../../PerMessageDeflate.ts"
 import { InvalidExtensionData, MessageTooLarge } from "../../ProtocolError.ts"
 import type { Deflater, Inflater } from "./codec.ts"
-
-/** The payload bytes of all connections of an extension, with and without compression. */
-export class TrafficCounter {
-  private uncompressed = 0
-  private compressed = 0
-
-  add(uncompressed: number, compressed: number): void {
-    this.uncompressed += uncompressed
-    this.compressed += compressed
-  }
-
-  get snapshot(): Traffic {
-    return { uncompressed: this.uncompressed, compressed: this.compressed }
-  }
-}
+import type { TrafficCounter } from "./trafficCounter.ts"
 
 /** What a session needs beside its two codecs. */
 export interface SessionOptions {
@@ -31,12 +16,15 @@ export interface SessionOptions {
    * next message must not refer to it then: only without context takeover.
    */
   readonly canSendUncompressed: boolean
+  /** Compresses messages for several connections at once. */
+  readonly shared: Extension.SharedEncoder
   readonly sent: TrafficCounter
   readonly received: TrafficCounter
 }
 
 export class DeflateSession implements Extension.Session {
   readonly acceptsPieces = true
+  readonly shared: Extension.SharedEncoder
   private readonly deflater: Deflater
   private readonly inflater: Inflater
   private readonly threshold: number
@@ -49,6 +37,7 @@ export class DeflateSession implements Extension.Session {
   constructor(deflater: Deflater, inflater: Inflater, options: SessionOptions) {
     this.deflater = deflater
     this.inflater = inflater
+    this.shared = options.shared
     this.threshold = options.threshold
     this.canSendUncompressed = options.canSendUncompressed
     this.sent = options.sent
@@ -77,6 +66,8 @@ export class DeflateSession implements Extension.Session {
     this.sent.add(payload.length, compressed.length)
     return new Frame(opcode, compressed, fin, isFirst ? reserved | Reserved.Rsv1 : reserved)
   }
+
+  readonly onShared = (): void => this.deflater.restart()
 
   readonly decode = (
     frame: Frame,

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scheduler } from "effect"
 import { controlToken } from "../../../src/internal/connection/sendQueue.ts"
 import { Steps } from "../../support/interruptAtEachStep.ts"
+import { turn } from "../../support/memory.ts"
 import { makeSendQueue } from "../../support/sendQueue.ts"
 
 const full = "0123456789"
@@ -52,6 +53,67 @@ describe("SendQueue", () => {
       assert.deepStrictEqual(sendQueue.closed, closed)
       assert.deepStrictEqual(wire(), [full])
     }))
+
+  describe("onWritable", () => {
+    it.effect("calls a listener once, when the transport has drained", () =>
+      Effect.gen(function*() {
+        const { network, sendQueue, send, wire } = makeSendQueue()
+        yield* send(full)
+        let calls = 0
+        sendQueue.onWritable(() => {
+          calls++
+          sendQueue.writeMessage(full)
+        })
+        assert.strictEqual(calls, 0)
+        network.drain(drain)
+        network.drain(drain)
+        assert.strictEqual(calls, 1)
+        assert.deepStrictEqual(wire(), [full, full])
+      }))
+
+    it.effect("calls listeners in order, and stops where one has filled the transport", () =>
+      Effect.gen(function*() {
+        const { network, sendQueue, send, wire } = makeSendQueue()
+        yield* send(full)
+        const write = (text: string) => () => {
+          sendQueue.writeMessage(text)
+          sendQueue.flush()
+          sendQueue.onWritable(write(text.toUpperCase()))
+        }
+        sendQueue.onWritable(write("aaaaaaaaaa"))
+        sendQueue.onWritable(write("bbbbbbbbbb"))
+        for (let i = 0; i < 3; i++) network.drain(drain)
+        assert.deepStrictEqual(wire(), [full, "aaaaaaaaaa", "bbbbbbbbbb", "AAAAAAAAAA"])
+      }))
+
+    it.effect("lets the senders that waited go first, and calls a listener when a message in fragments has ended", () =>
+      Effect.gen(function*() {
+        const { network, sendQueue, send, wire } = makeSendQueue()
+        yield* send(full)
+        sendQueue.onWritable(() => sendQueue.writeMessage("listener"))
+        const waiting = yield* Effect.forkChild(send("sender"), { startImmediately: true })
+        network.drain(drain)
+        yield* Fiber.join(waiting)
+        yield* turn
+        network.drain(drain)
+        const message = {}
+        sendQueue.beginMessage(message)
+        sendQueue.onWritable(() => sendQueue.writeMessage("later"))
+        assert.deepStrictEqual(wire(), [full, "sender", "listener"])
+        sendQueue.endMessage(message)
+        assert.deepStrictEqual(wire().slice(3), ["later"])
+      }))
+
+    it.effect("does not call a listener once the connection has ended", () =>
+      Effect.gen(function*() {
+        const { end, network, sendQueue, send } = makeSendQueue()
+        yield* send(full)
+        sendQueue.onWritable(() => assert.fail("the connection has ended"))
+        end()
+        network.drain(drain)
+        sendQueue.onDrain()
+      }))
+  })
 
   it("wakes a sender that has checked its turn, has yielded and is about to wait", () => {
     const withEventAt = (at: number, event: (made: ReturnType<typeof makeSendQueue>) => void) => {

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Frame } from "effect-ws"
+import { SharedMessage } from "../../../src/internal/connection/sharedMessage.ts"
 import { controlToken } from "../../../src/internal/connection/sendQueue.ts"
 import { makeSendQueue } from "../../support/sendQueue.ts"
 
@@ -82,8 +83,8 @@ describe("WriteBuffer", () => {
   it.effect("shares one buffer among connections that append the same chunks in a turn", () =>
     Effect.gen(function*() {
       const made = [1, 2, 3].map(() => makeSendQueue({ coalesce: true, highWaterMark: 1000 }))
-      const chunks = ["a", "b"].map((text) => Buffer.concat([Uint8Array.of(0x81, 1), Buffer.from(text)]))
-      for (const chunk of chunks) for (const { sendQueue } of made) sendQueue.writeEncoded(chunk, 1, undefined)
+      const messages = ["a", "b"].map((text) => new SharedMessage([text], {}))
+      for (const message of messages) for (const { sendQueue } of made) sendQueue.writeShared(message)
       made[1].sendQueue.writeMessage("own")
       yield* microtask
       assert.deepStrictEqual(made.map(({ wire }) => wire()), [["a", "b"], ["a", "b", "own"], ["a", "b"]])

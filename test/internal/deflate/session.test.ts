@@ -2,8 +2,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Frame, ProtocolError } from "effect-ws"
 import { Deflater, Inflater } from "../../../src/internal/deflate/codec.ts"
-import { DeflateSession, TrafficCounter } from "../../../src/internal/deflate/session.ts"
+import { DeflateSession } from "../../../src/internal/deflate/session.ts"
+import { SharedDeflater } from "../../../src/internal/deflate/sharedDeflater.ts"
 import { ZlibPool } from "../../../src/internal/deflate/streamPool.ts"
+import { TrafficCounter } from "../../../src/internal/deflate/trafficCounter.ts"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
 import { compressed, continued, fromHex, hello, noLimit, rsv1, textOf, tick } from "../../support/deflate.ts"
 
@@ -20,6 +22,7 @@ const makeSession = (options: { readonly threshold?: number; readonly canSendUnc
       threshold: 0,
       canSendUncompressed: false,
       ...options,
+      shared: new SharedDeflater(pool, 15, 0, sent),
       sent,
       received
     })
