@@ -30,14 +30,19 @@
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import type * as Http from "node:http"
+import type { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
 import type * as Frame from "./Frame.ts"
 import type { InvalidOption } from "./HandshakeError.ts"
 import { MemoryLink } from "./internal/memory/link.ts"
 import { MemoryPeer } from "./internal/memory/peer.ts"
 import { makeServer } from "./internal/node/listen.ts"
+import { layerMemoryHttpClient } from "./internal/node/memoryFetch.ts"
+import { memoryAddress, MemoryServer } from "./internal/node/memoryServer.ts"
 import { transportDuplex } from "./internal/node/transportDuplex.ts"
 import { Timers } from "./internal/runtime/timers.ts"
 import { nextTurn } from "./internal/runtime/turns.ts"
@@ -77,7 +82,10 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
  * @since 0.1.0
  */
 export interface Conditions {
-  /** The time that bytes take. Default 0. 0 or more, or Infinity. */
+  /**
+   * The time that bytes take. Default 0. 0 or more, or Infinity. When the Scope of a
+   * connection closes, bytes arrive at once, because a test cannot adjust the clock then.
+   */
   readonly latency?: Duration.Input | undefined
   /**
    * The largest chunk that arrives at a time, in bytes, so that one write is read
@@ -147,13 +155,9 @@ const linkOf = (link: MemoryLink): Link => ({
   blackhole: Effect.sync(() => link.blackhole())
 })
 
-/** Resets a blackhole when the Scope closes: nothing would advance the clock to the deadline of a closing handshake. */
+/** Lets a connection end without delay when its Scope closes. */
 const releaseLink = (link: MemoryLink): Effect.Effect<void, never, Scope.Scope> =>
-  Effect.addFinalizer(() =>
-    Effect.sync(() => {
-      if (link.isBlackhole) link.reset()
-    })
-  )
+  Effect.addFinalizer(() => Effect.sync(() => link.release()))
 
 // -----------------------------------------------------------------------------
 // Connections
@@ -296,12 +300,13 @@ export const makeConnection = (
   Scope.Scope
 > =>
   Effect.gen(function*() {
-    const link = yield* makeLink(options.link)
+    const link = yield* openLink(options.link)
     const isServer = options.role === "server"
     const peer = yield* makePeer(isServer ? link.client : link.server, isServer ? "client" : "server")
     const connection = yield* Connection.make(isServer ? link.server : link.client, options)
+    yield* releaseLink(link)
     yield* Effect.addFinalizer(() => peer.destroy)
-    return { connection, peer, link }
+    return { connection, peer, link: linkOf(link) }
   })
 
 // -----------------------------------------------------------------------------
@@ -309,7 +314,7 @@ export const makeConnection = (
 // -----------------------------------------------------------------------------
 
 /**
- * The network between the server of `layer` and its clients.
+ * The network between the server of `layer` or `layerHttpServer` and its clients.
  *
  * @stability unstable
  * @category services
@@ -318,6 +323,8 @@ export const makeConnection = (
 export interface Network {
   /** Returns the links of all connections so far, in the order in which clients opened them. */
   readonly links: Effect.Effect<ReadonlyArray<Link>>
+  /** Returns the link that a client opened last. Dies if no client has opened one. */
+  readonly lastLink: Effect.Effect<Link>
 }
 
 /**
@@ -358,45 +365,141 @@ export const layer = (
   options: LayerOptions = {}
 ): Layer.Layer<WebSocketServer.WebSocketServer | Network, InvalidOption> =>
   Layer.effectContext(Effect.gen(function*() {
-    const server = yield* makeServer(
-      options,
-      // An address for documentation (RFC 5737), because `Socket.layerServer` needs one.
-      () => Effect.succeed<WebSocketServer.Address>({ _tag: "Tcp", host: "192.0.2.1", port: 80 })
-    )
-    const links: Array<Link> = []
-    return Context.make(WebSocketServer.WebSocketServer, server).pipe(
-      Context.add(Network, { links: Effect.sync(() => [...links]) }),
-      Context.add(
-        WebSocketClient.WebSocketClient,
-        memoryClient(server, Effect.tap(openLink(options.link), (link) => Effect.sync(() => links.push(linkOf(link)))))
-      )
+    // `Socket.layerServer` needs an address.
+    const address: WebSocketServer.Address = { _tag: "Tcp", ...memoryAddress }
+    const server = yield* makeServer(options, () => Effect.succeed(address))
+    const network = makeNetwork(options.link, server.accept)
+    return Context.merge(clientContext(network), Context.make(WebSocketServer.WebSocketServer, server))
+  }))
+
+/**
+ * Provides the HTTP server of an `effect/http` application without a network, and
+ * clients that reach it whatever the URL: the `WebSocketClient`, and an `HttpClient`
+ * for requests to other routes, which does not follow redirects.
+ *
+ * `nodeHttpServer` makes the application's HTTP server of a Node server, as
+ * `NodeHttpServer.layer` of `@effect/platform-node` does. The Node server is prepared
+ * as by `WebSocketServer.prepareServer`, and binds no port.
+ *
+ * When the layer closes, the application's shutdown closes connections and waits for handlers.
+ * A client that connects later fails with `ConnectFailed` and ECONNREFUSED.
+ *
+ * **Example** (A route and a request beside it)
+ *
+ * ```ts
+ * import { NodeHttpServer } from "@effect/platform-node"
+ * import { Effect, Layer } from "effect"
+ * import { HttpClient, HttpRouter, HttpServerResponse } from "effect/http"
+ * import { Connection, WebSocketClient, WebSocketServer } from "effect-ws"
+ * import * as Testing from "effect-ws/Testing"
+ *
+ * const Application = HttpRouter.serve(Layer.mergeAll(
+ *   HttpRouter.add("GET", "/health", HttpServerResponse.text("well")),
+ *   HttpRouter.add("GET", "/rooms/:room", WebSocketServer.upgrade(Effect.gen(function*() {
+ *     const { room } = yield* HttpRouter.params
+ *     yield* (yield* Connection.Connection).send(`welcome to ${room}`)
+ *   })))
+ * ))
+ *
+ * const test = Effect.gen(function*() {
+ *   const connection = yield* WebSocketClient.connect("ws://anywhere/rooms/blue")
+ *   const welcome = yield* connection.receive
+ *   const health = yield* HttpClient.get("http://anywhere/health")
+ *   return [welcome, health.status]
+ * }).pipe(
+ *   Effect.scoped,
+ *   Effect.provide(Application.pipe(Layer.provideMerge(Testing.layerHttpServer(NodeHttpServer.layer))))
+ * )
+ * ```
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerHttpServer = <A, E>(
+  nodeHttpServer: (makeServer: () => Http.Server, options: { readonly port: number }) => Layer.Layer<A, E>,
+  options: { readonly link?: LinkOptions | undefined } = {}
+): Layer.Layer<A | HttpClient.HttpClient | Network, E> =>
+  Layer.unwrap(Effect.sync(() => {
+    const server = WebSocketServer.prepareServer(new MemoryServer())
+    const accept = (duplex: Duplex) =>
+      Effect.suspend(() => server.accept(duplex) ? Effect.void : Effect.fail(connectionRefused()))
+    const network = makeNetwork(options.link, accept)
+    const nodeServer = () => server
+    return Layer.mergeAll(
+      nodeHttpServer(nodeServer, { port: memoryAddress.port }),
+      layerMemoryHttpClient((url) => Effect.tap(network.open(url), releaseOnClose)),
+      Layer.succeedContext(clientContext(network))
     )
   }))
 
+const connectionRefused = (): Error =>
+  Object.assign(new Error(`connect ECONNREFUSED ${memoryAddress.host}:${memoryAddress.port}`), { code: "ECONNREFUSED" })
+
+/** The client's end of a link. */
+type LinkDuplex = Duplex & { readonly link: MemoryLink }
+
+const releaseOnClose = (duplex: LinkDuplex): Effect.Effect<void> =>
+  Effect.sync(() => void duplex.once("close", () => duplex.link.release()))
+
+/** Opens links to one server, and remembers them. */
+interface MemoryNetwork extends Network {
+  /** Opens a link for a request to a URL, and hands its other end to the server. */
+  readonly open: (url: URL) => Effect.Effect<LinkDuplex, Error>
+}
+
+const makeNetwork = (
+  options: LinkOptions | undefined,
+  accept: (duplex: Duplex) => Effect.Effect<void, Error>
+): MemoryNetwork => {
+  const links: Array<Link> = []
+  return {
+    links: Effect.sync(() => [...links]),
+    lastLink: Effect.suspend(() => {
+      const last = links.at(-1)
+      return last === undefined
+        ? Effect.die(new Error("lastLink: expected a link, but no client has connected"))
+        : Effect.succeed(last)
+    }),
+    open: ({ protocol }) =>
+      Effect.flatMap(openLink(options), (link) => {
+        links.push(linkOf(link))
+        // With this property, a stream counts as a TLS socket.
+        const tls = protocol === "wss:" || protocol === "https:" ? { encrypted: true } : {}
+        return Effect.as(
+          accept(Object.assign(transportDuplex(link.server), tls)),
+          Object.assign(transportDuplex(link.client), tls, { link })
+        )
+      })
+  }
+}
+
+const clientContext = (network: MemoryNetwork): Context.Context<Network> =>
+  Context.make(Network, network).pipe(Context.add(WebSocketClient.WebSocketClient, memoryClient(network.open)))
+
 /** A client that connects to a server over links. */
-const memoryClient = (
-  server: WebSocketServer.WebSocketServer,
-  open: Effect.Effect<MemoryLink>
-): WebSocketClient.WebSocketClient => {
+const memoryClient = (open: MemoryNetwork["open"]): WebSocketClient.WebSocketClient => {
   const nodeClient = WebSocketClient.WebSocketClient.defaultValue()
   return {
     connect: (url, options) =>
       Effect.suspend(() => {
         let last: MemoryLink | undefined
         // A redirect leads to a second request, which has a link of its own.
-        const duplex = ({ protocol }: URL) =>
-          Effect.flatMap(open, (link) => {
-            last = link
-            // With this property, a stream counts as a TLS socket.
-            const tls = protocol === "wss:" ? { encrypted: true } : {}
-            return Effect.as(
-              server.accept(Object.assign(transportDuplex(link.server), tls)),
-              Object.assign(transportDuplex(link.client), tls)
-            )
-          })
-        return Effect.tap(
-          nodeClient.connect(url, { ...options, agent: undefined, proxy: undefined, socketPath: undefined, duplex }),
-          () => last === undefined ? Effect.void : releaseLink(last)
+        const duplex = (target: URL) =>
+          Effect.tap(open(target), ({ link }) =>
+            Effect.sync(() => {
+              last?.release()
+              last = link
+            }))
+        return nodeClient.connect(url, {
+          ...options,
+          agent: undefined,
+          proxy: undefined,
+          socketPath: undefined,
+          duplex
+        }).pipe(
+          Effect.tap(() => last === undefined ? Effect.void : releaseLink(last)),
+          Effect.onError(() => Effect.sync(() => last?.release()))
         )
       })
   }

@@ -47,6 +47,13 @@ export class MemoryLink {
     this.client.reset()
     this.server.reset()
   }
+
+  /** Ends the conditions that would delay the end of a connection: nothing advances the clock while a Scope closes. */
+  release(): void {
+    if (this.isBlackhole) this.reset()
+    this.toServer.deliverAll()
+    this.toClient.deliverAll()
+  }
 }
 
 /** An end of a link: one of an in-memory pair, which can also be reset. */
@@ -92,13 +99,14 @@ class Direction {
   private readonly timers: Timers
   private readonly from: Transport
   private readonly to: Transport
-  private readonly latency: number
+  private latency: number
   private readonly chunkSize: number
   private remainingBytes: number
   private readonly resetSender: () => void
   dropping = false
   /** The deliveries that `latency` delays, in order. */
   private readonly inFlight: Array<{ readonly at: number; readonly deliver: () => void }> = []
+  private timer: Timer | undefined
 
   constructor(
     timers: Timers,
@@ -140,8 +148,15 @@ class Direction {
     if (this.inFlight.length === 1) this.scheduleFirst()
   }
 
-  private scheduleFirst(): Timer {
-    return this.timers.schedule(this.inFlight[0].at - this.timers.now(), () => {
+  /** Delivers what is in flight, and from now on without latency. */
+  deliverAll(): void {
+    this.latency = 0
+    this.timers.cancel(this.timer)
+    for (const { deliver } of this.inFlight.splice(0)) this.deliver(deliver)
+  }
+
+  private scheduleFirst(): void {
+    this.timer = this.timers.schedule(this.inFlight[0].at - this.timers.now(), () => {
       this.deliver(this.inFlight.shift()!.deliver)
       if (this.inFlight.length > 0) this.scheduleFirst()
     })

@@ -34,6 +34,19 @@ describe("a link", () => {
       assert.isTrue((yield* Fiber.join(closing)).clean)
     }))
 
+  it.effect("delivers what is in flight when the Scope of the connections closes", () =>
+    Effect.gen(function*() {
+      const link = { toServer: { latency: "1 minute" }, toClient: { latency: "1 minute" } } as const
+      const { client, server } = yield* Effect.scoped(
+        Effect.tap(Testing.makePair({ link }), (pair) => pair.client.sendAll(["a", "b"]))
+      )
+      assert.strictEqual(contentOf(yield* server.receive), "a")
+      assert.strictEqual(contentOf(yield* server.receive), "b")
+      assert.deepStrictEqual([(yield* client.closed).clean, (yield* server.closed).clean], [true, true])
+      const { connection } = yield* Effect.scoped(Testing.makeConnection({ role: "client", link }))
+      assert.isFalse((yield* connection.closed).clean)
+    }))
+
   it.effect("chunkSize splits a write into several reads", () =>
     Effect.gen(function*() {
       const { connection, link, peer } = yield* Testing.makeConnection({

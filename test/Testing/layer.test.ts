@@ -4,7 +4,7 @@ import { Connection, Handshake, PerMessageDeflate, WebSocketClient, WebSocketSer
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
 import { Agent } from "node:http"
-import { contentOf } from "./support/memory.ts"
+import { contentOf } from "../support/memory.ts"
 
 const Echo = WebSocketServer.serve(
   Effect.gen(function*() {
@@ -121,7 +121,21 @@ describe("a server and its clients", () => {
       assert.deepInclude(yield* Effect.flip(connection.send("x")), { _tag: "ConnectionClosed" })
     }).pipe(Effect.provide(inMemory())))
 
-  it.effect("fail with InvalidOption if an option is invalid", () =>
+  it.effect("lastLink is the link of the last connection, and dies before the first", () =>
+    Effect.gen(function*() {
+      const { lastLink, links } = yield* Testing.Network
+      const defect = yield* Effect.catchDefect(lastLink, Effect.succeed)
+      assert.match(String(defect), /no client has connected/)
+      const first = yield* WebSocketClient.connect("ws://anywhere/")
+      yield* WebSocketClient.connect("ws://anywhere/")
+      const link = yield* lastLink
+      assert.strictEqual((yield* links)[1], link)
+      yield* link.reset
+      yield* first.send("hello")
+      assert.strictEqual(contentOf(yield* first.receive), "hello")
+    }).pipe(Effect.provide(inMemory())))
+
+  it.effect("the layer fails with InvalidOption if an option is invalid", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(Effect.scoped(Layer.build(Testing.layer({ handshakeTimeout: 0 }))))
       assert.deepInclude(error, { _tag: "InvalidOption", option: "handshakeTimeout" })
