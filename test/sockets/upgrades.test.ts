@@ -231,7 +231,7 @@ it.live("a request to a route without a decision gets 503 when the application c
 
 // -- after a rejection ---------------------------------------------------------
 
-describe("a long rejection", () => {
+describe.concurrent("a long rejection", () => {
   const { cert, key } = tls
   const body = "x".repeat(300 * 1024)
   const decide = () => Effect.succeed(Handshake.reject({ status: 403, body }))
@@ -394,24 +394,26 @@ describe("time during which the process was blocked", () => {
 
   it.live("does not count toward the timeout of a decision", () =>
     Effect.gen(function*() {
-      for (const [name, way] of Object.entries(ways)) {
-        const deciding = yield* Deferred.make<void>()
-        const port = yield* way(idle, {
-          handshakeTimeout: 200,
-          decide: () =>
-            Deferred.succeed(deciding, undefined).pipe(
-              Effect.andThen(Effect.sleep(100)),
-              // The response of a database, which is in the kernel when the timeout has passed.
-              Effect.andThen(Effect.sleep(10)),
-              Effect.as(Handshake.accept())
-            )
-        })
-        const peer = yield* rawConnect(port)
-        peer.write(requestText())
-        yield* Deferred.await(deciding)
-        yield* Effect.sleep(1)
-        yield* block(500)
-        assert.strictEqual(yield* status(peer), "101", name)
-      }
+      const peers = yield* Effect.forEach(Object.entries(ways), ([name, way]) =>
+        Effect.gen(function*() {
+          const deciding = yield* Deferred.make<void>()
+          const port = yield* way(idle, {
+            handshakeTimeout: 200,
+            decide: () =>
+              Deferred.succeed(deciding, undefined).pipe(
+                Effect.andThen(Effect.sleep(100)),
+                // The response of a database, which is in the kernel when the timeout has passed.
+                Effect.andThen(Effect.sleep(10)),
+                Effect.as(Handshake.accept())
+              )
+          })
+          const peer = yield* rawConnect(port)
+          return { name, peer, deciding: Deferred.await(deciding) }
+        }))
+      for (const { peer } of peers) peer.write(requestText())
+      yield* Effect.forEach(peers, ({ deciding }) => deciding)
+      yield* Effect.sleep(1)
+      yield* block(500)
+      for (const { name, peer } of peers) assert.strictEqual(yield* status(peer), "101", name)
     }))
 })

@@ -55,8 +55,29 @@ export const socketPair: Effect.Effect<readonly [Net.Socket, Net.Socket], never,
   (both) => Effect.sync(() => both.forEach((socket) => socket.destroy()))
 )
 
+/** Bytes that only grow at their end, so that views of them stay valid. */
+class GrowingBuffer {
+  private block = Buffer.alloc(0)
+  private size = 0
+
+  append(chunk: Uint8Array): void {
+    const size = this.size + chunk.length
+    if (size > this.block.length) {
+      const grown = Buffer.alloc(2 * size)
+      grown.set(this.contents)
+      this.block = grown
+    }
+    this.block.set(chunk, this.size)
+    this.size = size
+  }
+
+  get contents(): Buffer {
+    return this.block.subarray(0, this.size)
+  }
+}
+
 export const rawSocket = (socket: Net.Socket): RawSocket => {
-  let received: Buffer = Buffer.alloc(0)
+  const received = new GrowingBuffer()
   let over = false
   const watchers = new Set<() => void>()
   const changed = () => watchers.forEach((watch) => watch())
@@ -65,7 +86,7 @@ export const rawSocket = (socket: Net.Socket): RawSocket => {
     changed()
   }
   socket.on("data", (chunk) => {
-    received = Buffer.concat([received, chunk])
+    received.append(chunk)
     changed()
   })
   socket.on("end", finish)
@@ -76,7 +97,7 @@ export const rawSocket = (socket: Net.Socket): RawSocket => {
       const watch = () => {
         if (!condition()) return
         watchers.delete(watch)
-        resume(Effect.succeed(received))
+        resume(Effect.succeed(received.contents))
       }
       watchers.add(watch)
       watch()
@@ -87,8 +108,8 @@ export const rawSocket = (socket: Net.Socket): RawSocket => {
     write: (data) => {
       socket.write(data)
     },
-    received: () => received,
-    until: (condition) => wait(() => condition(received)),
+    received: () => received.contents,
+    until: (condition) => wait(() => condition(received.contents)),
     ended: wait(() => over)
   }
 }

@@ -20,8 +20,11 @@ export const anyBytes = (options?: Arbitrary.ArrayOptions): Arbitrary.Arbitrary<
   Arbitrary.map(Arbitrary.array(integer(0, 255), options), (values) => Uint8Array.from(values))
 
 /** Bytes that differ from their neighbours, and from those of another seed. */
-export const patterned = (length: number, seed = 0): Uint8Array =>
-  Uint8Array.from({ length }, (_, i) => i * 31 + (i >>> 8) * 7 + seed)
+export const patterned = (length: number, seed = 0): Uint8Array => {
+  const bytes = new Uint8Array(length)
+  for (let i = 0; i < length; i++) bytes[i] = i * 31 + (i >>> 8) * 7 + seed
+  return bytes
+}
 
 /** Bytes of any length, and often of one at which something changes. */
 export const anyPayload: Arbitrary.Arbitrary<Uint8Array> = either(

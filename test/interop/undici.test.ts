@@ -2,8 +2,8 @@
 import { Effect } from "effect"
 import { createRequire } from "node:module"
 import { WebSocket, WebSocketStream } from "undici"
-import { interop, makeEnds } from "../interop/exchanges.ts"
-import { obey, type StandardWebSocket } from "../interop/peers/standard.ts"
+import { interop, makeEnds } from "./exchanges.ts"
+import { obey, type StandardWebSocket } from "./peers/standard.ts"
 
 const { version } = createRequire(import.meta.url)("undici/package.json") as { version: string }
 
