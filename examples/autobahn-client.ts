@@ -15,7 +15,7 @@ const agent = "effect-ws"
 /** "1-3,7" as [1, 2, 3, 7]. */
 const parseCases = (list: string): ReadonlyArray<number> =>
   list.split(",").flatMap((range) => {
-    const [first, last = first] = range.split("-").map(Number)
+    const [first = 0, last = first] = range.split("-").map(Number)
     return Array.from({ length: last - first + 1 }, (_, i) => first + i)
   })
 

@@ -79,7 +79,7 @@ const makeDamaged = (extension: Extension.Extension): Extension.Extension => ({
       encode: (frame, options) => {
         const encoded = intact.encode(frame, options)
         if (Effect.isEffect(encoded)) return encoded
-        encoded.payload[0] ^= 1
+        encoded.payload.fill(0, 0, 1)
         return encoded
       }
     }))

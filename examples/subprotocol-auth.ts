@@ -22,7 +22,7 @@ class Tokens extends Context.Service<Tokens, {
   static readonly layer = Layer.effect(Tokens)(Effect.gen(function*() {
     const list = yield* Config.String("TOKENS").pipe(Config.withDefault("s3cret:Ada"))
     const known = list.split(",").map((entry) => {
-      const [token, name] = entry.split(":")
+      const [token = "", name] = entry.split(":")
       return { digest: digest(token), name }
     })
     return {

@@ -321,7 +321,7 @@ const isFree = (extension: Extension, negotiated: ReadonlyArray<Negotiated>): bo
  * const offers = Extension.parse("permessage-deflate; client_max_window_bits, x-trace; level=\"2\"")
  *
  * offers?.map((offer) => offer.name) // => ["permessage-deflate", "x-trace"]
- * offers?.[1].parameters // => [{ name: "level", value: "2" }]
+ * offers?.[1]?.parameters // => [{ name: "level", value: "2" }]
  *
  * Extension.parse("permessage-deflate; =") // => undefined
  * ```

@@ -15,7 +15,7 @@
  * const decoder = Frame.makeDecoder({ role: "client" })
  * const { frames } = decoder.decode(bytes)
  *
- * frames[0].opcode === Frame.Opcode.Text // => true
+ * frames[0]?.opcode === Frame.Opcode.Text // => true
  * ```
  *
  * @since 0.1.0

@@ -90,7 +90,7 @@ const page = Effect.gen(function*() {
     ["/client.js", yield* file("client.js", "text/javascript")]
   ])
   const onRequest: RequestListener = ({ method, url = "" }, response) => {
-    const found = files.get(url.split("?", 1)[0])
+    const found = files.get(url.replace(/\?.*/, ""))
     if (found === undefined) response.writeHead(404, headers).end()
     else if (method !== "GET" && method !== "HEAD") response.writeHead(405, { ...headers, Allow: "GET, HEAD" }).end()
     else response.writeHead(200, { ...headers, ...found.headers }).end(found.body)
