@@ -26,6 +26,7 @@ const groups = {
     "TypedConnection",
     "Socket"
   ],
+  "Topics": ["Topic", "Broker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
   "Errors": ["ConnectionError", "HandshakeError", "ProtocolError"]

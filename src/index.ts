@@ -3,6 +3,7 @@
  *
  * @since 0.1.0
  */
+export * as Broker from "./Broker.ts"
 export * as CloseCode from "./CloseCode.ts"
 export * as Connection from "./Connection.ts"
 export * as ConnectionError from "./ConnectionError.ts"
@@ -17,6 +18,7 @@ export * as ProtocolError from "./ProtocolError.ts"
 export * as Reconnecting from "./Reconnecting.ts"
 export * as Socket from "./Socket.ts"
 export * as Telemetry from "./Telemetry.ts"
+export * as Topic from "./Topic.ts"
 export * as Transport from "./Transport.ts"
 export * as TypedConnection from "./TypedConnection.ts"
 export * as WebSocketClient from "./WebSocketClient.ts"
