@@ -80,11 +80,16 @@ export interface Request {
   /** The path, without the query. */
   readonly path: string
   readonly query: URLSearchParams
-  /** The Host header: a host, and a port unless it is the default port of the scheme. */
+  /** "1.1", or "2" for a request over HTTP/2 (RFC 8441). */
+  readonly httpVersion: string
+  /**
+   * The Host header, or `:authority` over HTTP/2: a host, and a port unless it is the
+   * default port of the scheme.
+   */
   readonly host: string
   /** The Origin header, which browsers send: the origin of the page that connects. */
   readonly origin: string | undefined
-  /** Sec-WebSocket-Key. */
+  /** Sec-WebSocket-Key. Empty over HTTP/2, which does not use it (RFC 8441 §5). */
   readonly key: string
   /** The subprotocols that the client offers, in order of preference. */
   readonly protocols: ReadonlyArray<string>
@@ -107,11 +112,18 @@ export interface Request {
  */
 export interface HttpRequest {
   readonly method: string
-  /** The request target, between the method and the HTTP version. */
+  /** The request target, between the method and the HTTP version; `:path` over HTTP/2. */
   readonly target: string
-  /** Such as "1.1". */
+  /** Such as "1.1" or "2". */
   readonly httpVersion: string
+  /** The header fields, without the pseudo-header fields of HTTP/2. */
   readonly rawHeaders: RawHeaders
+  /** `:protocol` of an HTTP/2 request (RFC 8441 §4). */
+  readonly protocol?: string | undefined
+  /** `:scheme` of an HTTP/2 request (RFC 9113 §8.3.1). */
+  readonly scheme?: string | undefined
+  /** `:authority` of an HTTP/2 request. */
+  readonly authority?: string | undefined
   /** Whether the server received it over TLS. Default false. */
   readonly secure?: boolean | undefined
   /** The address of the client, if it is known. */
@@ -182,8 +194,9 @@ export const acceptKey: (key: string) => string = rules.acceptKey
 // -----------------------------------------------------------------------------
 
 /**
- * Reads an HTTP request as a handshake (RFC 6455 §4.2.1). Fails with the first rule
- * that the request breaks; the `status` of the error is that of the response.
+ * Reads an HTTP request as a handshake (RFC 6455 §4.2.1), over HTTP/2 an extended
+ * CONNECT request (RFC 8441 §5). Fails with the first rule that the request breaks;
+ * the `status` of the error is that of the response.
  *
  * @stability unstable
  * @category server
@@ -198,7 +211,7 @@ export const readRequest: (http: HttpRequest) => Result.Result<Request, Handshak
  * without an Origin header is not from a page, and is allowed. Browsers send
  * cookies along: use "any" only for a server that does not use cookies.
  *
- * "same-origin" compares host and port with the Host header. If the request was
+ * "same-origin" compares host and port with the Host header or `:authority`. If the request was
  * sent over TLS, the page must use https too: an attacker on the network can
  * change an http page. Otherwise the page may use http or https, because a proxy
  * may have terminated TLS. Behind such a proxy, list the https origin.
@@ -377,7 +390,8 @@ export interface AcceptOptions {
 }
 
 /**
- * Makes the response that accepts a request (RFC 6455 §4.2.2).
+ * Makes the response that accepts a request (RFC 6455 §4.2.2). Over HTTP/2, its
+ * status is 200, and it has no headers about the upgrade (RFC 8441 §5).
  *
  * @stability unstable
  * @category server

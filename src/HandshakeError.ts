@@ -7,6 +7,8 @@
  * ├─ InvalidMethod               405
  * ├─ UnsupportedHttpVersion      505
  * ├─ InvalidTarget               400
+ * ├─ InvalidScheme               400
+ * ├─ UnsupportedConnectProtocol  501
  * ├─ MissingHeader               400
  * ├─ InvalidHostHeader           400
  * ├─ InvalidUpgradeHeader        426
@@ -85,7 +87,8 @@ const expectedOffer = (offered: ReadonlyArray<string>): string =>
 // -----------------------------------------------------------------------------
 
 /**
- * The request's method is not GET (RFC 6455 §4.1).
+ * The request's method is not GET (RFC 6455 §4.1), or not CONNECT over HTTP/2 (RFC
+ * 8441 §4).
  *
  * @stability unstable
  * @category request errors
@@ -93,16 +96,51 @@ const expectedOffer = (offered: ReadonlyArray<string>): string =>
  */
 export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
   readonly method: string
+  readonly expected: "GET" | "CONNECT"
 }> {
   readonly status = 405
   override get message(): string {
-    return `WebSocket handshake: expected the method GET, got ${this.method}`
+    return `WebSocket handshake: expected the method ${this.expected}, got ${this.method}`
   }
 }
 
 /**
- * The version of the request, or of the response with status 101, is below
- * HTTP/1.1 (RFC 6455 §4.1). HTTP/1.0 has no upgrades (RFC 9110 §7.8).
+ * An HTTP/2 CONNECT request without `:protocol: websocket` (RFC 8441 §4): it asks for
+ * another protocol, or, without `:protocol`, for a tunnel.
+ *
+ * @stability unstable
+ * @category request errors
+ * @since 0.1.0
+ */
+export class UnsupportedConnectProtocol extends Data.TaggedError("UnsupportedConnectProtocol")<{
+  readonly protocol: string | undefined
+}> {
+  readonly status = 501
+  override get message(): string {
+    return `:protocol of a CONNECT request: expected "websocket", got ${shownValue(this.protocol)}`
+  }
+}
+
+/**
+ * The `:scheme` of an HTTP/2 request is neither http nor https (RFC 8441 §5).
+ *
+ * @stability unstable
+ * @category request errors
+ * @since 0.1.0
+ */
+export class InvalidScheme extends Data.TaggedError("InvalidScheme")<{
+  readonly scheme: string | undefined
+}> {
+  readonly status = 400
+  override get message(): string {
+    return `:scheme of the request: expected "http" or "https", got ${shownValue(this.scheme)}`
+  }
+}
+
+/**
+ * The version of the request, or of the response with status 101, is neither
+ * HTTP/1.1 (RFC 6455 §4.1) nor HTTP/2 (RFC 8441). HTTP/1.0 has no upgrades (RFC 9110
+ * §7.8).
  *
  * @stability unstable
  * @category request errors
@@ -113,7 +151,7 @@ export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVer
 }> {
   readonly status = 505
   override get message(): string {
-    return `WebSocket handshake: expected HTTP/1.1, got HTTP/${this.version}`
+    return `WebSocket handshake: expected HTTP/1.1 or HTTP/2, got HTTP/${this.version}`
   }
 }
 
@@ -150,7 +188,9 @@ export class MissingHeader extends Data.TaggedError("MissingHeader")<{
 }
 
 /**
- * The Host header is invalid, or the request has two of them (RFC 9112 §3.2).
+ * The Host header is invalid, or the request has two of them (RFC 9112 §3.2). Over
+ * HTTP/2, this applies to `:authority`, which a Host header must not contradict (RFC
+ * 9113 §8.3.1).
  *
  * @stability unstable
  * @category request errors
@@ -312,6 +352,8 @@ export type RequestError =
   | InvalidMethod
   | UnsupportedHttpVersion
   | InvalidTarget
+  | InvalidScheme
+  | UnsupportedConnectProtocol
   | MissingHeader
   | InvalidHostHeader
   | InvalidUpgradeHeader

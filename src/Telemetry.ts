@@ -46,9 +46,9 @@ export const connections: Metric.Gauge<number> = Metric.gauge("websocket_connect
 
 /**
  * The number of completed opening handshakes, by `result`: the status of the
- * response, which is 101 for an accepted handshake. Without a response, it is the
- * name of the error, such as "ConnectFailed", or "Interrupted" if the program or
- * the peer aborted the handshake.
+ * response, which is 101 for an accepted handshake, or 200 over HTTP/2. Without a
+ * response, it is the name of the error, such as "ConnectFailed", or "Interrupted" if
+ * the program or the peer aborted the handshake.
  *
  * @stability unstable
  * @category metrics

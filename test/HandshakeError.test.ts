@@ -4,14 +4,34 @@ import { HandshakeError } from "effect-ws"
 
 const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError, status: number, message: string]> = [
   [
-    new HandshakeError.InvalidMethod({ method: "POST" }),
+    new HandshakeError.InvalidMethod({ method: "POST", expected: "GET" }),
     405,
     "WebSocket handshake: expected the method GET, got POST"
   ],
   [
+    new HandshakeError.InvalidMethod({ method: "GET", expected: "CONNECT" }),
+    405,
+    "WebSocket handshake: expected the method CONNECT, got GET"
+  ],
+  [
+    new HandshakeError.UnsupportedConnectProtocol({ protocol: "connect-udp" }),
+    501,
+    ":protocol of a CONNECT request: expected \"websocket\", got \"connect-udp\""
+  ],
+  [
+    new HandshakeError.UnsupportedConnectProtocol({ protocol: undefined }),
+    501,
+    ":protocol of a CONNECT request: expected \"websocket\", got none"
+  ],
+  [
+    new HandshakeError.InvalidScheme({ scheme: "ftp" }),
+    400,
+    ":scheme of the request: expected \"http\" or \"https\", got \"ftp\""
+  ],
+  [
     new HandshakeError.UnsupportedHttpVersion({ version: "1.0" }),
     505,
-    "WebSocket handshake: expected HTTP/1.1, got HTTP/1.0"
+    "WebSocket handshake: expected HTTP/1.1 or HTTP/2, got HTTP/1.0"
   ],
   [
     new HandshakeError.InvalidTarget({ target: "a\"b" }),

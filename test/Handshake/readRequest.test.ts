@@ -50,7 +50,8 @@ describe("readRequest (RFC 6455 §4.2.1)", () => {
       assert.deepStrictEqual(factsOf(Handshake.readRequest(http({ method }))), {
         _tag: "InvalidMethod",
         status: 405,
-        method
+        method,
+        expected: "GET"
       })
     })
   }

@@ -48,6 +48,7 @@ export const noHandshake: Connection.HandshakeInfo = {
   request: {
     path: "/",
     query: new URLSearchParams(),
+    httpVersion: "1.1",
     host: "",
     origin: undefined,
     key: "",

@@ -30,6 +30,7 @@ export const makeRequest = (
     return Result.succeed({
       path,
       query,
+      httpVersion: "1.1",
       host,
       origin,
       key,

@@ -1,4 +1,4 @@
-/** Reads a client's request as a handshake (RFC 6455 §4.2.1). */
+/** Reads a client's request as a handshake (RFC 6455 §4.2.1, RFC 8441 §5). */
 import * as Result from "effect/Result"
 import * as Extension from "../../Extension.ts"
 import type { Headers, HttpRequest, RawHeaders, Request } from "../../Handshake.ts"
@@ -6,19 +6,22 @@ import * as HandshakeError from "../../HandshakeError.ts"
 import type { RequestError } from "../../HandshakeError.ts"
 import { combineHeaders, headerValues, listIncludes, parseTokens } from "../protocol/headerSyntax.ts"
 import { isHost, parse } from "../protocol/url.ts"
-import { isKey, isSupportedHttpVersion } from "./rules.ts"
+import { http2, isKey, isSupportedHttpVersion } from "./rules.ts"
 
 type Read<A> = Result.Result<A, RequestError>
 
 /** Without `Result.gen`, which takes longer than all of this: each connection of a server begins here. */
 export const readRequest = (http: HttpRequest): Read<Request> => {
-  const { rawHeaders, remoteAddress, secure = false } = http
+  const { httpVersion, rawHeaders, remoteAddress, secure = false } = http
   const headers = combineHeaders(rawHeaders)
-  const target = readRequestLine(http)
+  const isHttp2 = httpVersion === http2
+  const target = isHttp2 ? readConnect(http) : readRequestLine(http)
   if (Result.isFailure(target)) return Result.fail(target.failure)
-  const problem = upgradeProblem(headers) ?? bodyProblem(headers) ?? versionProblem(headers) ?? keyProblem(headers)
+  const problem = isHttp2
+    ? bodyProblem(headers) ?? versionProblem(headers)
+    : upgradeProblem(headers) ?? bodyProblem(headers) ?? versionProblem(headers) ?? keyProblem(headers)
   if (problem !== undefined) return Result.fail(problem)
-  const host = readHost(target.success, headers, rawHeaders)
+  const host = isHttp2 ? readAuthority(http, headers) : readHost(target.success, headers, rawHeaders)
   if (Result.isFailure(host)) return Result.fail(host.failure)
   const protocols = readProtocols(headers["sec-websocket-protocol"])
   if (Result.isFailure(protocols)) return Result.fail(protocols.failure)
@@ -27,9 +30,10 @@ export const readRequest = (http: HttpRequest): Read<Request> => {
   return Result.succeed({
     path: target.success.path,
     query: target.success.query,
+    httpVersion,
     host: host.success,
     origin: headers["origin"],
-    key: headers["sec-websocket-key"],
+    key: isHttp2 ? "" : headers["sec-websocket-key"],
     protocols: protocols.success,
     extensions: extensions.success,
     headers,
@@ -40,12 +44,24 @@ export const readRequest = (http: HttpRequest): Read<Request> => {
 }
 
 const readRequestLine = ({ httpVersion, method, target }: HttpRequest): Read<Target> => {
-  if (method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method }))
+  if (method !== "GET") return Result.fail(new HandshakeError.InvalidMethod({ method, expected: "GET" }))
   if (!isSupportedHttpVersion(httpVersion)) {
     return Result.fail(new HandshakeError.UnsupportedHttpVersion({ version: httpVersion }))
   }
   const parsed = parseTarget(target)
   return parsed === undefined ? Result.fail(new HandshakeError.InvalidTarget({ target })) : Result.succeed(parsed)
+}
+
+/** Reads the pseudo-header fields of an extended CONNECT request (RFC 8441 §4). */
+const readConnect = ({ method, protocol, scheme, target }: HttpRequest): Read<Target> => {
+  if (method !== "CONNECT") return Result.fail(new HandshakeError.InvalidMethod({ method, expected: "CONNECT" }))
+  if (protocol !== "websocket") return Result.fail(new HandshakeError.UnsupportedConnectProtocol({ protocol }))
+  // Not compared with TLS: a proxy that has terminated TLS passes on the scheme of the client.
+  if (scheme !== "http" && scheme !== "https") return Result.fail(new HandshakeError.InvalidScheme({ scheme }))
+  const parsed = target.startsWith("/") ? parseTarget(target) : undefined
+  return parsed === undefined
+    ? Result.fail(new HandshakeError.InvalidTarget({ target }))
+    : Result.succeed(parsed)
 }
 
 const upgradeProblem = ({ connection, upgrade }: Headers): RequestError | undefined => {
@@ -83,9 +99,18 @@ const readHost = (target: Target, headers: Headers, rawHeaders: RawHeaders): Rea
   if (header.includes(",") && headerValues(rawHeaders, "host").length > 1) {
     return Result.fail(new HandshakeError.InvalidHostHeader({ value: header }))
   }
-  const host = target.host ?? header
-  return isHost(host) ? Result.succeed(host) : Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
+  return checkHost(target.host ?? header)
 }
+
+/** RFC 9113 §8.3.1: a Host header that differs from :authority makes a request malformed. */
+const readAuthority = ({ authority }: HttpRequest, headers: Headers): Read<string> => {
+  if (authority === undefined) return Result.fail(new HandshakeError.MissingHeader({ header: ":authority" }))
+  const host = headers["host"] ?? authority
+  return host === authority ? checkHost(host) : Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
+}
+
+const checkHost = (host: string): Read<string> =>
+  isHost(host) ? Result.succeed(host) : Result.fail(new HandshakeError.InvalidHostHeader({ value: host }))
 
 const readProtocols = (value: string | undefined): Read<ReadonlyArray<string>> => {
   if (value === undefined) return Result.succeed([])

@@ -1,4 +1,4 @@
-/** The responses of a server to a handshake (RFC 6455 §4.2.2). */
+/** The responses of a server to a handshake (RFC 6455 §4.2.2, RFC 8441 §5). */
 import * as Result from "effect/Result"
 import { utf8Length } from "#platform"
 import type { AcceptOptions, HttpResponse, RawHeaders, Reject, Request } from "../../Handshake.ts"
@@ -11,7 +11,7 @@ import {
 } from "../../HandshakeError.ts"
 import { checkedHeaders } from "../protocol/headerSyntax.ts"
 import { extensionHeader } from "./extensionHeader.ts"
-import { acceptKey, handshakeHeaders, rejectionHeaders } from "./rules.ts"
+import { acceptKey, handshakeHeaders, http2, rejectionHeaders } from "./rules.ts"
 
 export const acceptResponse = (
   request: Request,
@@ -22,11 +22,9 @@ export const acceptResponse = (
   const accepted = extensionHeader(extensions)
   if (Result.isFailure(accepted)) return Result.fail(accepted.failure)
   return Result.map(checkedHeaders(headers, handshakeHeaders), (own) => ({
-    status: 101,
+    status: request.httpVersion === http2 ? 200 : 101,
     rawHeaders: [
-      ["Upgrade", "websocket"],
-      ["Connection", "Upgrade"],
-      ["Sec-WebSocket-Accept", acceptKey(request.key)],
+      ...upgradeHeaders(request),
       ...protocol === undefined ? [] : [["Sec-WebSocket-Protocol", protocol]] as const,
       ...accepted.success,
       ...own
@@ -34,6 +32,12 @@ export const acceptResponse = (
     body: ""
   }))
 }
+
+/** The headers that HTTP/2 does not have (RFC 8441 §5). */
+const upgradeHeaders = ({ httpVersion, key }: Request): RawHeaders =>
+  httpVersion === http2
+    ? []
+    : [["Upgrade", "websocket"], ["Connection", "Upgrade"], ["Sec-WebSocket-Accept", acceptKey(key)]]
 
 const protocolProblem = (
   { protocols: offered }: Request,
@@ -60,10 +64,10 @@ export const rejectResponse = (
 export const errorResponse = (error: RequestError): HttpResponse =>
   finalResponse(error.status, errorHeaders(error), error.message)
 
-const errorHeaders = ({ _tag }: RequestError): RawHeaders => {
-  switch (_tag) {
+const errorHeaders = (error: RequestError): RawHeaders => {
+  switch (error._tag) {
     case "InvalidMethod":
-      return [["Allow", "GET"]]
+      return [["Allow", error.expected]]
     case "InvalidUpgradeHeader":
       return [["Upgrade", "websocket"]]
     case "UnsupportedVersion":

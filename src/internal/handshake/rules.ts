@@ -4,6 +4,9 @@ import { sha1Base64 } from "#platform"
 /** HTTP/1.1 or a later minor version: HTTP/1.0 has no upgrades (RFC 9110 §7.8). */
 export const isSupportedHttpVersion = (version: string): boolean => /^1\.[1-9]$/.test(version)
 
+/** The version of a request over HTTP/2. It has no minor version (RFC 9113 §1). */
+export const http2 = "2"
+
 /** Whether a Sec-WebSocket-Key is 16 bytes in base64. */
 export const isKey = (key: string): boolean => /^[A-Za-z0-9+/]{22}==$/.test(key)
 

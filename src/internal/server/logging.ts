@@ -14,7 +14,7 @@ const annotateRequest = ({ key, path, remoteAddress }: Request) =>
   Effect.annotateLogs({
     "url.path": path,
     ...remoteAddress === undefined ? {} : { "client.address": remoteAddress },
-    "websocket.key": key
+    ...key === "" ? {} : { "websocket.key": key }
   })
 
 /** Annotates records with the request, the span and the close code. A connection that is open closes with 1011 when its handler fails. */

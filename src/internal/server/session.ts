@@ -176,7 +176,7 @@ export class Session implements Node<Session> {
   private accept(handshake: AcceptedHandshake): void {
     const { negotiated, request, response } = handshake
     const transport = this.upgrade.accept(request, response)
-    this.recordHandshake("101")
+    this.recordHandshake(String(response.status))
     if (negotiated.length === 0) this.runHandler(handshake, transport, undefined)
     else this.startExtensions(handshake, transport)
   }

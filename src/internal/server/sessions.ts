@@ -89,7 +89,8 @@ export class Sessions<in Services> implements SessionHost {
     const span = startServerHandshake(context, upgrade.head, () => ({
       // Without the query, which may contain secrets.
       "url.path": upgrade.head.target.replace(/[?#].*/, ""),
-      "client.address": upgrade.head.remoteAddress
+      "client.address": upgrade.head.remoteAddress,
+      "network.protocol.version": upgrade.head.httpVersion
     }))
     this.start(within(context, span), upgrade, this.limiter, Scope.makeUnsafe(), elapsed, span)
   }
