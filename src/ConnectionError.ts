@@ -320,18 +320,28 @@ export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
   }
 
   override get message(): string {
-    const code = `${this.code} (${CloseCode.nameOf(this.code)})`
-    const reason = this.reason === "" ? "" : `, ${JSON.stringify(this.reason)}`
-    const by = this.closedBy === "local" ? " by this end" : this.closedBy === "remote" ? " by the peer" : ""
-    return `the connection was closed${by} with ${code}${reason}${
-      this.cause === undefined ? "" : `: ${this.cause.message}`
+    const { cause, closedBy, code, deciding, reason } = this
+    if (cause?._tag === "Terminated" && deciding === undefined) return "the connection was terminated by this end"
+    if (deciding === undefined) return `the connection was lost${cause === undefined ? "" : `: ${cause.message}`}`
+    const by = closedBy === "local" ? "this end" : "the peer"
+    const closed = `the connection was closed by ${by} ${
+      code === CloseCode.NoStatusReceived ? "without a close code" : `with ${code} (${CloseCode.nameOf(code)})`
     }`
+    const quoted = reason === "" ? "" : `, ${JSON.stringify(reason)}`
+    if (cause === undefined) return closed + quoted
+    // Otherwise, the reason that this end has sent is short for the cause.
+    return isLoss(cause) ? `${closed}${quoted}, but ${cause.message}` : `${closed}: ${cause.message}`
   }
 
   private get deciding(): CloseFrame | undefined {
     return this.closedBy === "local" ? this.sent : this.received
   }
 }
+
+/** Whether a cause is not one for which this end sends a close frame: it ends a connection that is closing as well. */
+const isLoss = ({ _tag }: ClosedCause): boolean =>
+  _tag === "TransportError" || _tag === "UnexpectedEof" || _tag === "CloseTimeout" || _tag === "KeepaliveTimeout" ||
+  _tag === "WriteTimeout" || _tag === "Terminated"
 
 /**
  * Whether a value is a `ConnectionClosed`, of any copy of this package.
@@ -492,8 +502,8 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
   readonly cause: unknown
 }> {
   override get message(): string {
-    const said = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `this value cannot be sent: ${said}`
+    const problem = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `the value cannot be sent: ${problem.replace(/\s*\n\s*/g, " ")}`
   }
 }
 

@@ -74,6 +74,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import { redact } from "./internal/protocol/url.ts"
+import { opensslReason } from "./internal/runtime/opensslReason.ts"
 
 const shownValue = (value: string | undefined): string => value === undefined ? "none" : JSON.stringify(value)
 
@@ -218,7 +219,8 @@ export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader
 }> {
   readonly status = 426
   override get message(): string {
-    return `Upgrade header: expected "websocket", got ${shownValue(this.value)}; connect with a WebSocket client`
+    return `Upgrade header: expected "websocket", got ${shownValue(this.value)}; ` +
+      "WebSocket clients and servers send it, and proxies must pass it on"
   }
 }
 
@@ -646,11 +648,11 @@ export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
 }
 
 const reasonOf = ({ cause, code }: ConnectFailed): string => {
-  const reasons = cause instanceof AggregateError ? cause.errors.map(({ message }) => message) : [cause.message]
-  return reasons.join(", ").trim() || String(code)
+  const errors: ReadonlyArray<Error> = cause instanceof AggregateError ? cause.errors : [cause]
+  return errors.map(({ message }) => opensslReason(message)).join(", ").trim() || String(code)
 }
 
-/** The errors of OpenSSL and Node do not name the option or the URL to change. */
+/** Errors of OpenSSL and Node do not name the option or the URL to change. */
 const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string => {
   const [peer, option, plain] = phase === "proxy"
     ? ["proxy", "proxy.tls.ca", "an http:// URL for it"]
@@ -659,10 +661,12 @@ const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string 
   if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) {
     return `; if you trust the ${peer}'s authority, add its certificate to ${option}`
   }
-  if (code === "ECONNRESET" && phase !== "proxy" && url.startsWith("ws:")) {
+  // A server with TLS resets a request without TLS, or answers it with an alert, which is not HTTP.
+  const isHttp = !code.startsWith("HPE_INVALID")
+  if (phase !== "proxy" && url.startsWith("ws:") && (code === "ECONNRESET" || !isHttp)) {
     return "; if the server uses TLS, use a wss:// URL"
   }
-  return ""
+  return isHttp ? "" : `; use the address of an HTTP ${peer}`
 }
 
 /**
@@ -802,8 +806,10 @@ export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
   readonly body: string
 }> {
   override get message(): string {
-    const body = this.body.length > 200 ? `${this.body.slice(0, 200)}…` : this.body
-    return `the server rejected the handshake with status ${this.status}${body === "" ? "" : `: ${body}`}`
+    const advice = this.status >= 200 && this.status < 300 ? "; check that the URL is that of a WebSocket endpoint" : ""
+    const text = this.body.trim().replace(/\s+/g, " ")
+    const body = text.length > 200 ? `${text.slice(0, 200)}…` : text
+    return `the server rejected the handshake with status ${this.status}${advice}${body === "" ? "" : `: ${body}`}`
   }
 }
 

@@ -364,8 +364,8 @@ export class InvalidCloseCode extends Data.TaggedError("InvalidCloseCode")<{
   readonly code: number
 }> {
   override get message(): string {
-    return `${this.code} (${CloseCode.nameOf(this.code)}) must not be sent in a close frame; ` +
-      `use 1000 to 1003, 1007 to 1014, or 3000 to 4999`
+    return "close frame: expected a code from 1000 to 1003, 1007 to 1014 or 3000 to 4999, " +
+      `got ${this.code} (${CloseCode.nameOf(this.code)})`
   }
 }
 

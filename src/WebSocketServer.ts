@@ -73,7 +73,8 @@ export class ListenFailed extends Data.TaggedError("ListenFailed")<{
   readonly cause: Error
 }> {
   override get message(): string {
-    return `the server cannot listen: ${this.cause.message}`
+    const advice = this.code === "EADDRINUSE" ? "; stop the process that listens there, or change the port" : ""
+    return `the server cannot listen: ${this.cause.message.replace(/^listen /, "")}${advice}`
   }
 }
 

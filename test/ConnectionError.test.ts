@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import { ConnectionError } from "effect-ws"
+import { ConnectionError, ProtocolError } from "effect-ws"
 
 const duration = Duration.seconds(3)
 
@@ -89,10 +89,6 @@ describe("ConnectionClosed", () => {
   it("returns the code 1006 and the cause if it was cut off", () => {
     const cut = closed({ cause: new ConnectionError.UnexpectedEof() })
     assert.deepStrictEqual([cut.code, cut.reason, cut.clean, cut.normal], [1006, "", false, false])
-    assert.strictEqual(
-      cut.message,
-      "the connection was closed with 1006 (AbnormalClosure): the peer ended the connection without a close frame"
-    )
     const late = closed({
       sent: frame(1000),
       received: frame(1000),
@@ -101,6 +97,49 @@ describe("ConnectionClosed", () => {
     })
     assert.deepStrictEqual([late.clean, late.normal], [false, false])
   })
+
+  const { CloseTimeout, IdleTimeout, SlowConsumer, Terminated, UnexpectedEof } = ConnectionError
+  const ends: ReadonlyArray<readonly [end: Partial<ConnectionError.ConnectionClosed>, message: string]> = [
+    [{}, "the connection was lost"],
+    [
+      { cause: new UnexpectedEof() },
+      "the connection was lost: the peer ended the connection without a close frame"
+    ],
+    [{ cause: new Terminated() }, "the connection was terminated by this end"],
+    [
+      { received: frame(1005), sent: frame(1005), closedBy: "remote" },
+      "the connection was closed by the peer without a close code"
+    ],
+    [
+      { received: frame(4001, "try elsewhere"), sent: frame(4001), closedBy: "remote" },
+      "the connection was closed by the peer with 4001 (Application), \"try elsewhere\""
+    ],
+    [
+      { received: frame(1000, "bye"), closedBy: "remote", cause: new Terminated() },
+      "the connection was closed by the peer with 1000 (NormalClosure), \"bye\", but this end ended the connection without a close frame"
+    ],
+    [
+      { sent: frame(4000, "bye"), closedBy: "local", cause: new CloseTimeout({ duration }) },
+      "the connection was closed by this end with 4000 (Application), \"bye\", but the peer did not finish the closing handshake within 3s"
+    ],
+    [
+      { sent: frame(1008, "SlowConsumer"), closedBy: "local", cause: new SlowConsumer({ bufferedAmount: 9 }) },
+      "the connection was closed by this end with 1008 (PolicyViolation): the peer reads too slowly: 9 bytes are buffered"
+    ],
+    [
+      { sent: frame(1000), closedBy: "local", cause: new IdleTimeout({ duration }) },
+      "the connection was closed by this end with 1000 (NormalClosure): no message was sent or received for 3s"
+    ],
+    [
+      {
+        sent: frame(1002, "MaskedFrame"),
+        closedBy: "local",
+        cause: new ProtocolError.MaskedFrame()
+      },
+      `the connection was closed by this end with 1002 (ProtocolError): ${new ProtocolError.MaskedFrame().message}`
+    ]
+  ]
+  for (const [end, message] of ends) it(message, () => assert.strictEqual(closed(end).message, message))
 
   it("passes isConnectionClosed, also from another copy of the package", () => {
     const copy = Object.assign(new Error("closed"), { _tag: "ConnectionClosed" })

@@ -47,12 +47,12 @@ const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError,
   [
     new HandshakeError.InvalidUpgradeHeader({ value: undefined }),
     426,
-    "Upgrade header: expected \"websocket\", got none; connect with a WebSocket client"
+    "Upgrade header: expected \"websocket\", got none; WebSocket clients and servers send it, and proxies must pass it on"
   ],
   [
     new HandshakeError.InvalidUpgradeHeader({ value: "h2c" }),
     426,
-    "Upgrade header: expected \"websocket\", got \"h2c\"; connect with a WebSocket client"
+    "Upgrade header: expected \"websocket\", got \"h2c\"; WebSocket clients and servers send it, and proxies must pass it on"
   ],
   [
     new HandshakeError.InvalidConnectionHeader({ value: undefined }),
@@ -217,9 +217,26 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
       code: "EPROTO",
       cause: new Error("write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:wrong version number:a.c:1:\n")
     }),
-    "could not connect to wss://a/: write EPROTO 80:error:0A00010B:SSL routines:ssl3_get_record:" +
-    "wrong version number:a.c:1:; if the server does not use TLS, use a ws:// URL"
+    "could not connect to wss://a/: SSL: wrong version number; if the server does not use TLS, use a ws:// URL"
   ],
+  ...([
+    ["ws://a/", "response", "if the server uses TLS, use a wss:// URL"],
+    ["wss://a/", "response", "use the address of an HTTP server"],
+    ["wss://a/", "proxy", "use the address of an HTTP proxy"]
+  ] as const).map(([url, phase, advice]) =>
+    [
+      new HandshakeError.ConnectFailed({
+        url,
+        phase,
+        code: "HPE_INVALID_CONSTANT",
+        addresses: [],
+        cause: new Error("Parse Error: Expected HTTP/")
+      }),
+      `could not connect to ${url}${
+        phase === "proxy" ? " through the proxy" : ""
+      }: Parse Error: Expected HTTP/; ${advice}`
+    ] as const
+  ),
   ...["DEPTH_ZERO_SELF_SIGNED_CERT", "SELF_SIGNED_CERT_IN_CHAIN", "UNABLE_TO_VERIFY_LEAF_SIGNATURE"].map((code) =>
     [
       new HandshakeError.ConnectFailed({ ...notReached, url: "wss://a/", code, cause: new Error("no") }),
@@ -331,6 +348,11 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
   ],
   [rejected(404, ""), "the server rejected the handshake with status 404"],
   [rejected(401, "a token is needed"), "the server rejected the handshake with status 401: a token is needed"],
+  [
+    rejected(200, "<html>\n  <body>hello</body>\n</html>\n"),
+    "the server rejected the handshake with status 200; check that the URL is that of a WebSocket endpoint: " +
+    "<html> <body>hello</body> </html>"
+  ],
   [rejected(500, "x".repeat(200)), `the server rejected the handshake with status 500: ${"x".repeat(200)}`],
   [rejected(500, "x".repeat(201)), `the server rejected the handshake with status 500: ${"x".repeat(200)}…`]
 ]

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { CloseCode, ProtocolError } from "effect-ws"
 
 const compression = "it may be compressing without having negotiated permessage-deflate"
-const usable = "use 1000 to 1003, 1007 to 1014, or 3000 to 4999"
+const usable = "close frame: expected a code from 1000 to 1003, 1007 to 1014 or 3000 to 4999"
 
 const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCode: number, message: string]> = [
   [
@@ -119,12 +119,12 @@ const table: ReadonlyArray<readonly [error: ProtocolError.ProtocolError, closeCo
   [
     new ProtocolError.InvalidCloseCode({ code: 1005 }),
     1002,
-    `1005 (NoStatusReceived) must not be sent in a close frame; ${usable}`
+    `${usable}, got 1005 (NoStatusReceived)`
   ],
   [
     new ProtocolError.InvalidCloseCode({ code: 2000 }),
     1002,
-    `2000 (Unassigned) must not be sent in a close frame; ${usable}`
+    `${usable}, got 2000 (Unassigned)`
   ]
 ]
 

@@ -110,7 +110,7 @@ describe("TypedConnection", () => {
       const { connection, peer, typed } = yield* makeTyped
       const wrong = yield* Effect.flip(typed.send({ n: 1.5 }))
       assert.instanceOf(wrong, InvalidValue)
-      assert.match(wrong.message, /^this value cannot be sent: /)
+      assert.match(wrong.message, /^the value cannot be sent: Expected .* at \["n"\]$/)
       assert.instanceOf(yield* Effect.flip(typed.sendAll([{ n: 1 }, { n: 1.5 }])), InvalidValue)
       const encoding = TypedConnection.text({
         encode: () => {
@@ -120,7 +120,7 @@ describe("TypedConnection", () => {
         decode: () => ({})
       })
       const thrown = yield* Effect.flip(TypedConnection.make(connection, { ...both, encoding }).send({ n: 1 }))
-      assert.strictEqual(thrown.message, "this value cannot be sent: no")
+      assert.strictEqual(thrown.message, "the value cannot be sent: no")
       // A schema may allow what JSON has nothing for.
       const any = TypedConnection.make(connection, { receives: Schema.Any, sends: Schema.Any })
       for (const value of [undefined, Symbol("none"), () => 1]) {

@@ -198,7 +198,12 @@ describe("a value that cannot be sent", () => {
         )
       const expected = "message: expected a string, a Uint8Array or a Message, got "
       assert.strictEqual(yield* said(null), `${expected}null; convert it before you send it`)
-      assert.strictEqual(yield* said([1]), `${expected}[object Array]; convert it before you send it`)
+      assert.strictEqual(yield* said([1]), `${expected}an Array; convert it before you send it`)
+      assert.strictEqual(yield* said({}), `${expected}an object; convert it before you send it`)
+      assert.strictEqual(
+        yield* said(new DataView(new ArrayBuffer(1))),
+        `${expected}a DataView; convert it before you send it`
+      )
       assert.strictEqual(
         yield* said(detached(3)),
         `${expected}a Uint8Array whose buffer is detached; convert it before you send it`

@@ -42,7 +42,7 @@ describe("Socket.layerWebSocketConstructor", () => {
       assert.strictEqual(socket.readyState, 1)
       assert.throws(
         () => socket.send([1] as never),
-        /expected a string, a Uint8Array or a Message, got \[object Array\]/
+        /expected a string, a Uint8Array or a Message, got an Array/
       )
       const binary = Uint8Array.of(1)
       socket.send("text")

@@ -206,7 +206,7 @@ describe("an invalid option", () => {
     )
     assert.strictEqual(
       said({ origin: ["https://example.com/"] }),
-      `invalid option "origin": expected "https://example.com", as browsers send it, got 'https://example.com/'`
+      `invalid option "origin": expected "https://example.com", as browsers send it, got "https://example.com/"`
     )
     assert.instanceOf(checkServe({ maxFragments: 0 }), HandshakeError.InvalidOption)
   })

@@ -72,10 +72,16 @@ const describe = (value: unknown): string => {
   if (isProxy(value)) return "a Proxy"
   if (isUint8Array(value) && isDetached(value)) return "a Uint8Array whose buffer is detached"
   try {
-    return Object.prototype.toString.call(value)
+    return describeTag(Object.prototype.toString.call(value))
   } catch {
     return "an object"
   }
+}
+
+/** Turns "[object ArrayBuffer]" into words. */
+const describeTag = (tag: string): string => {
+  const name = tag.slice("[object ".length, -1)
+  return name === "Object" ? "an object" : `${/^[AEIOU]/.test(name) ? "an" : "a"} ${name}`
 }
 
 const invalid = (what: InvalidInput["what"], expected: string, value: unknown): InvalidInput =>

@@ -18,6 +18,7 @@ import type {
   WebSocketServer
 } from "../../WebSocketServer.ts"
 import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
+import { opensslReason } from "../runtime/opensslReason.ts"
 import { Timers } from "../runtime/timers.ts"
 import { AlreadyServing } from "../server/alreadyServing.ts"
 import { upgradeRequired } from "../server/responses.ts"
@@ -222,7 +223,7 @@ const createServer = (
   return Effect.try({
     try: () => Object.assign(create(), { maxHeadersCount: headerLinesKept }),
     // The other options are checked already.
-    catch: (error) => new InvalidOption({ option: "tls", problem: (error as Error).message })
+    catch: (error) => new InvalidOption({ option: "tls", problem: opensslReason((error as Error).message) })
   })
 }
 

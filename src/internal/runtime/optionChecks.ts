@@ -16,7 +16,10 @@ export type Checked = InvalidOption | undefined
 
 /** Makes the error for a value that an option does not allow. */
 export const invalidOption = (option: string, expected: string, value: unknown): InvalidOption =>
-  new InvalidOption({ option, problem: `expected ${expected}, got ${inspect(value)}` })
+  new InvalidOption({
+    option,
+    problem: `expected ${expected}, got ${typeof value === "string" ? JSON.stringify(value) : inspect(value)}`
+  })
 
 /** Throws an invalid option, for constructors that do not return an Effect. */
 export const assertValid = (checked: Checked): void => {
@@ -33,7 +36,11 @@ export const atLeast = (min: number, option: string, value: number | undefined):
 export const integerBetween = (min: number, max: number, option: string, value: number | undefined): Checked =>
   value === undefined || (Number.isInteger(value) && value >= min && value <= max)
     ? undefined
-    : invalidOption(option, `an integer from ${min} to ${max}`, value)
+    : invalidOption(
+      option,
+      max === Number.MAX_SAFE_INTEGER ? `an integer >= ${min}` : `an integer from ${min} to ${max}`,
+      value
+    )
 
 const units = /^(?:weeks|days|hours|minutes|seconds|milliseconds|microseconds|nanoseconds)$/
 

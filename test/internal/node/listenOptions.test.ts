@@ -32,7 +32,7 @@ describe("checkListen", () => {
   it("says what a path looks like", () => {
     assert.include(
       checkListen({ path: "chat" })?.message,
-      `expected a path that starts with "/" and has no query, got 'chat'`
+      `expected a path that starts with "/" and has no query, got "chat"`
     )
   })
 })
