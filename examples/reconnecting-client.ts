@@ -28,7 +28,7 @@ const program = Effect.gen(function*() {
   const url = yield* Config.String("URL").pipe(Config.withDefault("ws://127.0.0.1:9001"))
   const client = yield* WebSocketClient.reconnecting(url, {
     schedule: Schedule.spaced("100 millis"),
-    whileDisconnected: { buffer: 1000 },
+    whileDisconnected: { buffer: { messages: 1000 } },
     onOpen: (connection) => connection.send("hello, it is me")
   })
   yield* SubscriptionRef.changes(client.state).pipe(

@@ -21,6 +21,8 @@ const groups = {
     "WebSocketServer",
     "WebSocketClient",
     "Reconnecting",
+    "Heartbeat",
+    "Wake",
     "Connection",
     "MessageConnection",
     "TypedConnection",

@@ -109,7 +109,8 @@ export class CloseTimeout extends Data.TaggedError("CloseTimeout")<{
 }
 
 /**
- * The peer sent nothing, not even a pong, for longer than the keepalive allows.
+ * The peer sent nothing, not even a pong or the reply to a heartbeat, for longer
+ * than the keepalive or the heartbeat allows.
  *
  * @stability unstable
  * @category causes
@@ -119,7 +120,7 @@ export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
   readonly duration: Duration.Duration
 }> {
   override get message(): string {
-    return `the peer sent nothing for ${Duration.format(this.duration)} after a keepalive ping`
+    return `the peer sent nothing for ${Duration.format(this.duration)} after it was asked for a sign of life`
   }
 }
 

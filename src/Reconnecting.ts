@@ -23,8 +23,9 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
+import type * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
@@ -32,11 +33,13 @@ import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type * as Connection from "./Connection.ts"
 import type { ConnectionClosed, NotConnected } from "./ConnectionError.ts"
 import type { SendOptions } from "./Extension.ts"
+import type * as Heartbeat from "./Heartbeat.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import * as failures from "./internal/client/failures.ts"
 import { reconnect } from "./internal/client/reconnect.ts"
 import type * as Message from "./Message.ts"
 import type { MessageConnection } from "./MessageConnection.ts"
+import { Wake } from "./Wake.ts"
 
 // -----------------------------------------------------------------------------
 // Failures
@@ -95,7 +98,12 @@ export const isFinal: (failure: Failure<unknown>) => boolean = failures.isFinal
  */
 export type State<E = never, C = Connection.Connection> =
   | { readonly _tag: "Connecting"; readonly attempt: number }
-  | { readonly _tag: "Open"; readonly connection: C }
+  | {
+    readonly _tag: "Open"
+    readonly connection: C
+    /** The number of the connection, from 1. */
+    readonly number: number
+  }
   | {
     readonly _tag: "Waiting"
     readonly cause: Failure<E>
@@ -104,6 +112,8 @@ export type State<E = never, C = Connection.Connection> =
     /** The time until the next attempt: the delay of `schedule`, or that of a Retry-After if it is longer. */
     readonly delay: Duration.Duration
   }
+  /** The page is hidden (`whileHidden`): the next attempt follows when it is visible. */
+  | { readonly _tag: "Paused"; readonly cause: Failure<E> | undefined }
   /** There are no further attempts: the peer ended the connection normally, the Scope closed, or a failure was final. */
   | { readonly _tag: "Closed"; readonly exit: Exit.Exit<void, Failure<E>> }
 
@@ -123,6 +133,33 @@ export interface Reconnecting<E = never, C = Connection.Connection> {
    * gives every message to all.
    */
   readonly messages: Stream.Stream<Message.Message, Failure<E>>
+  /**
+   * Receives the next message. As with any connection, an interrupted `receive`
+   * removes no message. Fails with `NotConnected` once the client is closed, and
+   * the messages of all connections are read.
+   */
+  readonly receive: Effect.Effect<Message.Message, NotConnected<E>>
+  /**
+   * Like `receive`, with the message decoded in the step that removes it: see
+   * `receiveWith` of a connection. `onInvalid` also gets the connection that the
+   * message came from. If it fails that connection, reading goes on with the next.
+   */
+  readonly receiveWith: <A, E1, E2>(
+    decode: (message: Message.Message) => Result.Result<A, E1>,
+    onInvalid: (error: E1, connection: C) => Effect.Effect<never, E2>
+  ) => Effect.Effect<A, NotConnected<E> | Exclude<E2, ConnectionClosed>>
+  /** Like `messages`, with each message decoded as by `receiveWith`. */
+  readonly messagesWith: <A, E1, E2>(
+    decode: (message: Message.Message) => Result.Result<A, E1>,
+    onInvalid: (error: E1, connection: C) => Effect.Effect<never, E2>
+  ) => Stream.Stream<A, Failure<E> | Exclude<E2, ConnectionClosed>>
+  /**
+   * The second connection and all further ones, each when it is open: the signal
+   * to catch up with what was missed. A run that begins late gets the open
+   * connection first, unless it is the first one of all. Connections that are lost
+   * before the run gets to them are left out.
+   */
+  readonly reconnected: Stream.Stream<C>
   /**
    * Sends a message over the open connection. `whileDisconnected` decides what
    * happens while the client is not connected. As with any connection, a message
@@ -149,13 +186,23 @@ export interface Reconnecting<E = never, C = Connection.Connection> {
 
 /**
  * Options of `make`. `C` is the type of the connections, and `E` the errors of
- * connecting; the others are errors and services of `onOpen` and `schedule`.
+ * connecting; the others are errors and services of `onOpen`, `schedule` and
+ * `isFinal`.
  *
  * @stability unstable
  * @category options
  * @since 0.1.0
  */
-export interface Options<C = Connection.Connection, E = never, E2 = never, R2 = never, E3 = never, R3 = never> {
+export interface Options<
+  C = Connection.Connection,
+  E = never,
+  E2 = never,
+  R2 = never,
+  E3 = never,
+  R3 = never,
+  E4 = never,
+  R4 = never
+> {
   /**
    * Runs on each new connection, before any other use of it: to authenticate, or
    * to subscribe again. No other fiber sends or reads meanwhile; to read a reply,
@@ -184,17 +231,48 @@ export interface Options<C = Connection.Connection, E = never, E2 = never, R2 = 
    */
   readonly maxRetryAfter?: Duration.Input | undefined
   /**
-   * Returns whether a failure closes the client. Default: `isFinal`. Write it
-   * behind `onOpen`: TypeScript infers the errors from the options in order.
+   * Returns whether a failure closes the client, or an effect that finds it out:
+   * in a browser, where a failed handshake has no status, it can ask the server by
+   * HTTP. Default: `isFinal`. Write it behind `onOpen`: TypeScript infers the
+   * errors from the options in order.
    */
-  readonly isFinal?: ((failure: Failure<NoInfer<E | E2>>) => boolean) | undefined
+  readonly isFinal?:
+    | ((failure: Failure<NoInfer<E | E2>>) => boolean | Effect.Effect<boolean, E4, R4>)
+    | undefined
+  /**
+   * A budget for attempts that fail fast, for clients that cannot tell why: after
+   * `max` of them in a row, the last failure is final. An attempt fails fast if it
+   * ends with `ConnectFailed` within `within` (default 5 seconds). Attempts while
+   * `Wake` says that there is no network do not count. Default: no limit. `max` is
+   * 1 or more, `within` more than 0.
+   */
+  readonly fastFailures?: { readonly max: number; readonly within?: Duration.Input | undefined } | undefined
   /**
    * What `send` does while the client is not connected: "suspend" until there is
-   * a connection; "fail" with `NotConnected`; or, with `{ buffer }`, keep up to
-   * that many sends, in order, for the next connection, and suspend beyond that.
-   * Closing the client discards them. Default "suspend".
+   * a connection; "fail" with `NotConnected`; or, with `{ buffer }`, keep messages
+   * up to both limits, in order, for the next connection, and suspend beyond that.
+   * Closing the client discards them. Default "suspend". By default, `bytes` is 1
+   * MiB. Both are 0 or more.
    */
-  readonly whileDisconnected?: "suspend" | "fail" | { readonly buffer: number } | undefined
+  readonly whileDisconnected?:
+    | "suspend"
+    | "fail"
+    | { readonly buffer: { readonly messages: number; readonly bytes?: number | undefined } }
+    | undefined
+  /**
+   * What happens while the page is hidden, as `Wake` tells it. "keep": nothing.
+   * "pause": an open connection stays, but there are no attempts until the page is
+   * visible. `{ closeAfter }`: after the page was hidden for that long, the
+   * connection is closed with 1000, and there are no attempts until the page is
+   * visible. Default "keep". `closeAfter` is 0 or more.
+   */
+  readonly whileHidden?: "keep" | "pause" | { readonly closeAfter: Duration.Input } | undefined
+  /**
+   * Finds dead connections by messages, where pings are not available. A signal of
+   * `Wake` asks the peer at once. Its replies are not among `messages`, but `onOpen`
+   * and the connection itself have them. Default none.
+   */
+  readonly heartbeat?: Heartbeat.Options | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -221,10 +299,13 @@ export const make = <
   E2 = never,
   R2 = never,
   E3 = never,
-  R3 = never
+  R3 = never,
+  E4 = never,
+  R4 = never
 >(
   connect: (attempt: number) => Effect.Effect<C, E, R>,
-  options: Options<C, E, E2, R2, E3, R3> = {}
-): Effect.Effect<Reconnecting<OwnFailure<E | E2 | E3>, C>, never, Scope.Scope | R | R2 | R3> =>
-  // Every `Failure` includes what `OwnFailure` leaves out. TypeScript does not see that, because `Exclude` is deferred.
-  reconnect(connect, options) as Effect.Effect<Reconnecting<any, C>, never, Scope.Scope | R | R2 | R3>
+  options: Options<C, E, E2, R2, E3, R3, E4, R4> = {}
+): Effect.Effect<Reconnecting<OwnFailure<E | E2 | E3 | E4>, C>, never, Scope.Scope | R | R2 | R3 | R4> =>
+  Effect.flatMap(Wake, (wake) =>
+    // Every `Failure` includes what `OwnFailure` leaves out. TypeScript does not see that, because `Exclude` is deferred.
+    reconnect(connect, options, wake) as Effect.Effect<Reconnecting<any, C>, never, Scope.Scope | R | R2 | R3 | R4>)

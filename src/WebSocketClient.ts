@@ -38,6 +38,7 @@ import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
 import { connect as overNode } from "./internal/node/connect.ts"
 import { instrument } from "./internal/client/instrument.ts"
+import { evaluate, separateOptions } from "./internal/client/attemptOptions.ts"
 import * as Reconnecting from "./Reconnecting.ts"
 
 // -----------------------------------------------------------------------------
@@ -256,10 +257,19 @@ export interface ReconnectingOptions<
   E2 = never,
   R2 = never,
   E3 = never,
-  R3 = never
-> extends Omit<ConnectOptions, "headers">, Reconnecting.Options<Connection.Connection, E | E1, E2, R2, E3, R3> {
+  R3 = never,
+  E4 = never,
+  R4 = never,
+  E5 = never,
+  R5 = never
+> extends
+  Omit<ConnectOptions, "headers" | "protocols">,
+  Reconnecting.Options<Connection.Connection, E | E1 | E5, E2, R2, E3, R3, E4, R4>
+{
   /** Further headers for each request; or an effect that runs for each attempt, to get a fresh token. */
   readonly headers?: Handshake.HeadersInput | Effect.Effect<Handshake.HeadersInput, E1, R1> | undefined
+  /** Subprotocols to offer, in order of preference; or an effect that runs for each attempt. */
+  readonly protocols?: ReadonlyArray<string> | Effect.Effect<ReadonlyArray<string>, E5, R5> | undefined
 }
 
 /**
@@ -297,35 +307,29 @@ export const reconnecting = <
   E2 = never,
   R2 = never,
   E3 = never,
-  R3 = never
+  R3 = never,
+  E4 = never,
+  R4 = never,
+  E5 = never,
+  R5 = never
 >(
   url: string | URL | Effect.Effect<string | URL, E, R>,
-  options: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3> = {}
+  options: ReconnectingOptions<E, E1, R1, E2, R2, E3, R3, E4, R4, E5, R5> = {}
 ): Effect.Effect<
-  Reconnecting.Reconnecting<Reconnecting.OwnFailure<E | E1 | E2 | E3>>,
+  Reconnecting.Reconnecting<Reconnecting.OwnFailure<E | E1 | E2 | E3 | E4 | E5>>,
   never,
-  Scope.Scope | R | R1 | R2 | R3
+  Scope.Scope | R | R1 | R2 | R3 | R4 | R5
 > => {
-  const { headers, isFinal, maxRetryAfter, onOpen, resetAfter, schedule, whileDisconnected, ...connectOptions } =
-    options
+  const [own, { headers, protocols, ...connectOptions }] = separateOptions(options)
   const attempt = Effect.gen(function*() {
-    const target = yield* evaluate<string | URL, E, R>(url)
-    // Without headers here, those of the client's own options stay.
+    const target = yield* evaluate(url)
+    // Without headers and subprotocols here, those of the client's own options stay.
     const fresh = headers === undefined ? {} : { headers: yield* evaluate(headers) }
-    return yield* connect(target, { ...connectOptions, ...fresh })
+    const offered = protocols === undefined ? {} : { protocols: yield* evaluate(protocols) }
+    return yield* connect(target, { ...connectOptions, ...fresh, ...offered })
   })
-  return Reconnecting.make(() => attempt, {
-    isFinal,
-    maxRetryAfter,
-    onOpen,
-    resetAfter,
-    schedule,
-    whileDisconnected
-  })
+  return Reconnecting.make(() => attempt, own)
 }
-
-const evaluate = <A, E, R>(value: A | Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.isEffect(value) ? value as Effect.Effect<A, E, R> : Effect.succeed(value)
 
 // -----------------------------------------------------------------------------
 // Layers

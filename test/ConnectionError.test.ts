@@ -15,7 +15,10 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     new ConnectionError.CloseTimeout({ duration }),
     "the peer did not finish the closing handshake within 3s"
   ],
-  [new ConnectionError.KeepaliveTimeout({ duration }), "the peer sent nothing for 3s after a keepalive ping"],
+  [
+    new ConnectionError.KeepaliveTimeout({ duration }),
+    "the peer sent nothing for 3s after it was asked for a sign of life"
+  ],
   [new ConnectionError.MessageAborted(), "a message in fragments failed or was interrupted after its first fragment"],
   [
     new ConnectionError.MessageSkipped(),

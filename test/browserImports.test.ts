@@ -15,8 +15,8 @@ const portable = [
   "Extension",
   "Frame",
   "Handshake",
-  "Handshake",
   "HandshakeError",
+  "Heartbeat",
   "Message",
   "MessageConnection",
   "ProtocolError",
@@ -24,7 +24,8 @@ const portable = [
   "Telemetry",
   "Transport",
 
-  "TypedConnection"
+  "TypedConnection",
+  "Wake"
 ]
 
 const { imports } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {

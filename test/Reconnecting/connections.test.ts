@@ -158,6 +158,89 @@ describe("the connections of a reconnecting client", () => {
     }))
 })
 
+describe("subprotocols", () => {
+  it.effect("runs the effect for subprotocols for each attempt", () =>
+    Effect.gen(function*() {
+      const offered: Array<unknown> = []
+      let token = 0
+      yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        protocols: Effect.sync(() => ["v1", `token-${++token}`])
+      }).pipe(Effect.provideService(WebSocketClient.WebSocketClient, {
+        connect: (_url, options) => {
+          offered.push(options?.protocols)
+          return Effect.fail(refused)
+        }
+      }))
+      yield* second
+      assert.deepStrictEqual(offered, [["v1", "token-1"], ["v1", "token-2"]])
+    }))
+
+  it.effect("leaves headers and subprotocols that are not given to the client of the context", () =>
+    Effect.gen(function*() {
+      const given: Array<unknown> = []
+      yield* WebSocketClient.reconnecting("ws://there/", { handshakeTimeout: 1 }).pipe(
+        Effect.provideService(WebSocketClient.WebSocketClient, {
+          connect: (_url, options) => {
+            given.push(options)
+            return Effect.fail(refused)
+          }
+        })
+      )
+      yield* settle
+      assert.deepStrictEqual(given, [{ handshakeTimeout: 1 }])
+    }))
+})
+
+describe("reconnected", () => {
+  it.effect("emits each connection after the first, once it is open", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      const seen: Array<unknown> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(client.reconnected, (connection) => Effect.sync(() => seen.push(connection)))
+      )
+      for (let i = 0; i < 3; i++) {
+        yield* settle
+        assert.strictEqual(seen.length, i)
+        if (i > 0) assert.strictEqual(seen[i - 1], yield* client.connection)
+        servers[i].transport.destroy()
+        yield* second
+      }
+    }))
+
+  it.effect("begins with the open connection unless that is the first, and leaves out lost ones", () =>
+    Effect.gen(function*() {
+      const { layer, servers } = yield* network()
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond }).pipe(
+        Effect.provide(layer)
+      )
+      yield* settle
+      servers[0].transport.destroy()
+      yield* second
+      const slow = Latch.makeUnsafe(false)
+      const seen: Array<unknown> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(client.reconnected, (connection) => {
+          seen.push(connection)
+          return slow.await
+        })
+      )
+      yield* settle
+      assert.deepStrictEqual(seen, [yield* client.connection])
+      for (let i = 1; i < 4; i++) {
+        servers[i].transport.destroy()
+        yield* second
+      }
+      slow.openUnsafe()
+      yield* settle
+      assert.deepStrictEqual(seen.slice(1), [yield* client.connection])
+    }))
+})
+
 describe("several readers", () => {
   it.effect("several readers share the messages of all connections until the end", () =>
     Effect.gen(function*() {

@@ -1,9 +1,10 @@
 /** The failures of a reconnecting client: which are final, and what their types say. */
 import { assert, describe, it } from "@effect/vitest"
-import { Data, Duration, Effect, Fiber, Schedule } from "effect"
-import { ConnectionError, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
+import { Context, Data, type Duration, Effect, Fiber, Schedule } from "effect"
+import { ConnectionError, HandshakeError, Reconnecting, Wake, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
-import { collect, everySecond, network, refused, rejected, second } from "../support/reconnecting.ts"
+import { settle } from "../support/memory.ts"
+import { collect, everySecond, network, refused, rejected, second, stateOf } from "../support/reconnecting.ts"
 
 describe("invalid options", () => {
   for (
@@ -11,8 +12,14 @@ describe("invalid options", () => {
       ["resetAfter", { resetAfter: -1 }],
       ["resetAfter", { resetAfter: "soon" as Duration.Input }],
       ["maxRetryAfter", { maxRetryAfter: -1 }],
-      ["whileDisconnected.buffer", { whileDisconnected: { buffer: Number.NaN } }],
-      ["whileDisconnected.buffer", { whileDisconnected: { buffer: -1 } }]
+      ["whileDisconnected.buffer.messages", { whileDisconnected: { buffer: { messages: Number.NaN } } }],
+      ["whileDisconnected.buffer.messages", { whileDisconnected: { buffer: { messages: -1 } } }],
+      ["whileDisconnected.buffer.bytes", { whileDisconnected: { buffer: { messages: 1, bytes: Number.NaN } } }],
+      ["whileHidden.closeAfter", { whileHidden: { closeAfter: -1 } }],
+      ["fastFailures.max", { fastFailures: { max: 0 } }],
+      ["fastFailures.within", { fastFailures: { max: 1, within: 0 } }],
+      ["heartbeat.interval", { heartbeat: { message: "ping", interval: 0 } }],
+      ["heartbeat.timeout", { heartbeat: { message: "ping", timeout: Number.NaN } }]
     ] as const
   ) {
     it.effect(`fails with InvalidOption before the first attempt: ${JSON.stringify(options)}`, () =>
@@ -135,5 +142,69 @@ describe("isFinal", () => {
       const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule }).pipe(Effect.provide(layer))
       assert.strictEqual(yield* Effect.flip(client.closed), refused)
       assert.strictEqual(attempts(), 3)
+    }))
+
+  it.effect("isFinal may be an effect, with the errors and services of its own", () =>
+    Effect.gen(function*() {
+      class Login extends Context.Service<Login, { readonly isRejected: Effect.Effect<boolean> }>()("test/Login") {}
+      class NoServer extends Data.TaggedError("NoServer")<{}> {}
+      const asked: Array<string> = []
+      const { attempts, layer } = yield* network(refused, refused, rejected(503))
+      const client: Reconnecting.Reconnecting<NoServer> = yield* WebSocketClient.reconnecting("ws://there/", {
+        schedule: everySecond,
+        isFinal: (failure): Effect.Effect<boolean, NoServer, Login> => {
+          asked.push(failure._tag)
+          return failure._tag === "ConnectFailed"
+            ? Effect.flatMap(Login, (login) => login.isRejected)
+            : Effect.fail(new NoServer())
+        }
+      }).pipe(
+        Effect.provide(layer),
+        Effect.provideService(Login, { isRejected: Effect.sync(() => asked.length > 5) })
+      )
+      yield* second
+      yield* second
+      assert.deepStrictEqual([attempts(), asked], [3, ["ConnectFailed", "ConnectFailed", "HandshakeRejected"]])
+      assert.instanceOf(yield* Effect.flip(client.closed), NoServer)
+    }))
+})
+
+describe("fastFailures", () => {
+  /** The number of attempts of a client that cannot connect, until it gives up or a minute has passed. */
+  const attemptsOf = (
+    fastFailures: Reconnecting.Options["fastFailures"],
+    connect: Effect.Effect<never, HandshakeError.ConnectError>,
+    signal?: Wake.Signal
+  ) =>
+    Effect.gen(function*() {
+      let attempts = 0
+      const wake = yield* Wake.make
+      if (signal !== undefined) yield* wake.signal(signal)
+      const client = yield* WebSocketClient.reconnecting("ws://there/", { schedule: everySecond, fastFailures }).pipe(
+        Effect.provideService(WebSocketClient.WebSocketClient, {
+          connect: () => {
+            attempts++
+            return connect
+          }
+        }),
+        Effect.provide(Wake.layer(wake))
+      )
+      yield* TestClock.adjust("59.5 seconds")
+      yield* settle
+      return [attempts, stateOf(client)._tag]
+    })
+
+  it.effect("gives up after this many attempts that fail fast, one after the other", () =>
+    Effect.gen(function*() {
+      assert.deepStrictEqual(yield* attemptsOf({ max: 3 }, Effect.fail(refused)), [3, "Closed"])
+      assert.deepStrictEqual(yield* attemptsOf(undefined, Effect.fail(refused)), [60, "Waiting"])
+    }))
+
+  it.effect("does not count slow failures, failures with a reason, and failures without a network", () =>
+    Effect.gen(function*() {
+      const slow = Effect.andThen(Effect.sleep("2 seconds"), Effect.fail(refused))
+      assert.deepStrictEqual(yield* attemptsOf({ max: 3, within: "1 second" }, slow), [20, "Waiting"])
+      assert.deepStrictEqual(yield* attemptsOf({ max: 3 }, Effect.fail(rejected(503))), [60, "Waiting"])
+      assert.deepStrictEqual(yield* attemptsOf({ max: 3 }, Effect.fail(refused), "offline"), [60, "Waiting"])
     }))
 })

@@ -10,7 +10,7 @@ const bufferingFour = Effect.gen(function*() {
   const { layer, servers } = yield* network(refused)
   const client = yield* WebSocketClient.reconnecting("ws://there/", {
     schedule: everySecond,
-    whileDisconnected: { buffer: 4 }
+    whileDisconnected: { buffer: { messages: 4, bytes: Infinity } }
   }).pipe(Effect.provide(layer))
   return { client, servers }
 })
@@ -81,7 +81,7 @@ describe("sending while the client is not connected", () => {
       const { layer, servers } = yield* network(refused)
       const client = yield* WebSocketClient.reconnecting("ws://there/", {
         schedule: everySecond,
-        whileDisconnected: { buffer: 2 },
+        whileDisconnected: { buffer: { messages: 3 } },
         onOpen: (connection) => connection.send("login")
       }).pipe(Effect.provide(layer))
       yield* client.send("a")
@@ -94,6 +94,26 @@ describe("sending while the client is not connected", () => {
       const got: Array<unknown> = []
       for (let i = 0; i < 5; i++) got.push(yield* receive(servers[0]))
       assert.deepStrictEqual(got, ["login", "a", "b", "c", "d"])
+    }))
+
+  it.effect("buffers up to the limit on bytes, by default 1 MiB, and suspends further sends", () =>
+    Effect.gen(function*() {
+      for (const [bytes, limit] of [[undefined, 1024 * 1024], [3, 3]]) {
+        const { layer, servers } = yield* network(refused)
+        const client = yield* WebSocketClient.reconnecting("ws://there/", {
+          schedule: everySecond,
+          whileDisconnected: { buffer: { messages: Infinity, bytes } }
+        }).pipe(Effect.provide(layer))
+        yield* client.send(new Uint8Array(limit! - 1))
+        const large = yield* Effect.forkChild(client.send("€"))
+        yield* client.send("x")
+        yield* settle
+        assert.strictEqual(large.pollUnsafe(), undefined)
+        yield* second
+        yield* receive(servers[0])
+        assert.deepStrictEqual([yield* receive(servers[0]), yield* receive(servers[0])], ["x", "€"])
+        yield* Fiber.join(large)
+      }
     }))
 
   it.effect("fails with InvalidInput at once, connected or not, and buffers nothing", () =>

@@ -5,6 +5,7 @@ import {
   Connection,
   Frame,
   HandshakeError,
+  Heartbeat,
   Message,
   PerMessageDeflate,
   Transport,
@@ -18,6 +19,7 @@ import { inspect } from "node:util"
 import { checkListen } from "../../src/internal/node/listenOptions.ts"
 import { checkServe } from "../../src/internal/server/options.ts"
 import { application } from "../support/application.ts"
+import { makeFakeConnection } from "../support/messageConnection.ts"
 
 /** Each option, with invalid and valid values. */
 const connection: ReadonlyArray<
@@ -280,6 +282,10 @@ const reconnected = (options: object) =>
     Effect.catchTag("ConnectFailed", () => Effect.void),
     Effect.scoped
   )
+const beating = (options: object) =>
+  Effect.scoped(
+    Effect.asVoid(Heartbeat.make(makeFakeConnection({ closed: Effect.never }), { message: "", ...options }))
+  )
 const linked = (options: object) => Effect.asVoid(Testing.makeLink({ toServer: options }))
 const called = (make: (options: any) => unknown) => (options: object) => Effect.sync(() => void make(options))
 const assembled = called((options) => new Message.Validator(options))
@@ -320,6 +326,10 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
   Reconnecting: {
     resetAfter: [duration, reconnected],
     maxRetryAfter: [duration, reconnected]
+  },
+  Heartbeat: {
+    interval: [wait, beating],
+    timeout: [wait, beating]
   },
   PerMessageDeflate: {
     threshold: [atLeast0, called(PerMessageDeflate.make)],

@@ -1,6 +1,5 @@
 /** The delays between the attempts of a reconnecting client. */
 import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Pull from "effect/Pull"
@@ -8,8 +7,8 @@ import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import { HandshakeRedirected, HandshakeRejected } from "../../HandshakeError.ts"
 import type { Failure, Options } from "../../Reconnecting.ts"
-import { Timers } from "../runtime/timers.ts"
 import { readRetryAfter } from "./retryAfter.ts"
+import { steadyClock } from "./steadyClock.ts"
 
 const defaultResetAfter = Duration.seconds(5)
 const defaultMaxRetryAfter = Duration.minutes(5)
@@ -19,6 +18,13 @@ const defaultSchedule = Schedule.jittered(
   Schedule.min([Schedule.exponential("500 millis"), Schedule.spaced("30 seconds")])
 )
 
+/** How long to wait before an attempt. */
+export interface Delay {
+  readonly duration: Duration.Duration
+  /** What the server asked for, which no signal shortens. */
+  readonly least: Duration.Duration
+}
+
 /** Counts attempts, and decides how long to wait before the next one. */
 export interface Backoff<in E, out E3, out R3> {
   /** The number of the attempt that runs or comes next: from 1, and from 1 again after a connection that lasted. */
@@ -26,7 +32,9 @@ export interface Backoff<in E, out E3, out R3> {
   /** Records that the attempt has led to a connection. */
   opened(): void
   /** Goes on to the next attempt, and returns the delay before it, or undefined if the schedule has ended. */
-  next(failure: Failure<E>): Effect.Effect<Duration.Duration | undefined, E3, R3>
+  next(failure: Failure<E>): Effect.Effect<Delay | undefined, E3, R3>
+  /** Starts the schedule anew: the next attempt is the first. */
+  readonly restart: Effect.Effect<void, never, R3>
 }
 
 export type BackoffOptions<E, E3, R3> = Pick<
@@ -48,11 +56,16 @@ export const makeBackoff = Effect.fnUntraced(function*<E, E3, R3>(
   let attempt = 1
   let openedAt: number | undefined
 
+  const restart = Effect.map(Schedule.toStep(schedule), (first) => {
+    step = first
+    attempt = 1
+  })
+
   const next = Effect.fnUntraced(function*(failure: Failure<E>) {
     const lasted = openedAt !== undefined && now() - openedAt >= lasting
     openedAt = undefined
-    if (lasted) step = yield* Schedule.toStep(schedule)
-    attempt = lasted ? 1 : attempt + 1
+    if (lasted) yield* restart
+    else attempt++
     const scheduled = yield* Pull.matchEffect(step(now(), failure), {
       onSuccess: ([, duration]) => Effect.succeed(duration),
       onFailure: Effect.failCause,
@@ -68,18 +81,9 @@ export const makeBackoff = Effect.fnUntraced(function*<E, E3, R3>(
     opened() {
       openedAt = now()
     },
-    next
+    next,
+    restart
   }
-})
-
-/**
- * A clock for intervals, in milliseconds: the time of day when it was made, plus
- * what the monotonic clock has counted since. Setting the system's clock does not move it.
- */
-const steadyClock: Effect.Effect<() => number> = Effect.contextWith((context: Context.Context<never>) => {
-  const timers = Timers.of(context)
-  const offset = timers.clock.currentTimeMillisUnsafe() - timers.now()
-  return Effect.succeed(() => offset + timers.now())
 })
 
 /** Returns the schedule's delay, or a longer one if the response asks for it with a Retry-After (RFC 9110 §10.2.3). */
@@ -87,13 +91,14 @@ const delayAfter = (
   failure: Failure<unknown>,
   scheduled: Duration.Duration,
   maxRetryAfter: number
-): Effect.Effect<Duration.Duration> => {
+): Effect.Effect<Delay> => {
   const value = failure instanceof HandshakeRejected || failure instanceof HandshakeRedirected
     ? failure.headers["retry-after"]
     : undefined
-  if (value === undefined) return Effect.succeed(scheduled)
+  if (value === undefined) return Effect.succeed({ duration: scheduled, least: Duration.zero })
   return Effect.zipWith(Clock.currentTimeMillis, Random.next, (now, random) => {
     const requested = Math.min(readRetryAfter(value, now) ?? 0, maxRetryAfter)
-    return Duration.max(scheduled, Duration.millis(Math.ceil(requested * (1 + retryAfterJitter * random))))
+    const least = Duration.millis(Math.ceil(requested * (1 + retryAfterJitter * random)))
+    return { duration: Duration.max(scheduled, least), least }
   })
 }

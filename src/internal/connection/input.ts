@@ -9,7 +9,7 @@
  * this package are valid.
  */
 import * as Effect from "effect/Effect"
-import { hostBytesPrototype, isProxy, isSharedArrayBuffer, isUint8Array } from "#platform"
+import { hostBytesPrototype, isProxy, isSharedArrayBuffer, isUint8Array, utf8Length } from "#platform"
 import { InvalidInput } from "../../ConnectionError.ts"
 import { Frame, Opcode, text } from "../../Frame.ts"
 import * as Message from "../../Message.ts"
@@ -151,6 +151,13 @@ export const copyOf = (message: Message.Input): Message.Input => {
   if (!(sendable instanceof Frame)) return message
   const bytes = sendable.payload.slice()
   return sendable.opcode === Opcode.Text ? new Message.Text(bytes) : bytes
+}
+
+/** Returns the size of a message that was checked, in bytes. */
+export const sizeOf = (message: Message.Input): number => {
+  const sendable = sendableOf(message)
+  if (sendable instanceof InvalidInput) return 0
+  return typeof sendable === "string" ? utf8Length(sendable) : sendable.payload.length
 }
 
 /** Returns an error if the buffer of a frame was transferred while the frame waited. */

@@ -15,7 +15,7 @@ const busy = (retryAfter: string) =>
 
 /** The number of the next attempt, and the delay before it in milliseconds. */
 const next = <E3, R3>(backoff: Backoff<never, E3, R3>, failure: HandshakeRejected | HandshakeTimeout = timeout) =>
-  Effect.map(backoff.next(failure), (delay) => [backoff.attempt, delay && Duration.toMillis(delay)] as const)
+  Effect.map(backoff.next(failure), (delay) => [backoff.attempt, delay && Duration.toMillis(delay.duration)] as const)
 
 describe("makeBackoff", () => {
   it.effect("counts attempts, and takes their delays from the schedule until it ends", () =>
@@ -51,6 +51,26 @@ describe("makeBackoff", () => {
         assert.isAtLeast(delay, base)
         assert.isAtMost(delay, base === 2000 ? base : base * 1.2 + 1)
       }
+    }))
+
+  it.effect("returns a Retry-After as the least delay, also where the schedule's is longer", () =>
+    Effect.gen(function*() {
+      const backoff = yield* makeBackoff({ schedule: Schedule.spaced("1 minute") })
+      const none = yield* backoff.next(timeout)
+      assert.strictEqual(none && Duration.toMillis(none.least), 0)
+      const asked = yield* backoff.next(busy("30"))
+      assert.isAtLeast(asked === undefined ? 0 : Duration.toMillis(asked.least), 30_000)
+      assert.strictEqual(asked && Duration.toMillis(asked.duration), 60_000)
+    }))
+
+  it.effect("restart starts the schedule and the attempts anew", () =>
+    Effect.gen(function*() {
+      const backoff = yield* makeBackoff({ schedule: Schedule.exponential("1 second") })
+      yield* next(backoff)
+      yield* next(backoff)
+      yield* backoff.restart
+      assert.strictEqual(backoff.attempt, 1)
+      assert.deepStrictEqual(yield* next(backoff), [2, 1000])
     }))
 
   it.effect("fails with the error of the schedule", () =>

@@ -1,10 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Stream } from "effect"
+import { Effect, Exit, Fiber } from "effect"
 import { ConnectionClosed, UnexpectedEof } from "../../../src/ConnectionError.ts"
 import { ConnectionSlot, type WhileDisconnected } from "../../../src/internal/client/connectionSlot.ts"
-import * as Message from "../../../src/Message.ts"
+import type * as Message from "../../../src/Message.ts"
 import type { MessageConnection } from "../../../src/MessageConnection.ts"
-import { contentOf, settle } from "../../support/memory.ts"
+import { settle } from "../../support/memory.ts"
 import { makeFakeConnection } from "../../support/messageConnection.ts"
 
 const lost = new ConnectionClosed({
@@ -14,14 +14,13 @@ const lost = new ConnectionClosed({
   cause: new UnexpectedEof()
 })
 
-/** A connection that received these messages; it fails to send once it is lost. */
-const makeFake = (...received: ReadonlyArray<string>) => {
+/** A connection that fails to send once it is lost. */
+const makeFake = () => {
   const sent: Array<Message.Input> = []
   const fake = { isLost: false, sent }
   const sendAll: MessageConnection["sendAll"] = (messages) =>
     Effect.suspend(() => fake.isLost ? Effect.fail(lost) : Effect.sync(() => void sent.push(...messages)))
   const connection = makeFakeConnection({
-    messages: Stream.fromIterable(received.map((text) => Message.text(new TextEncoder().encode(text)))),
     send: (message: Message.Input) => sendAll([message]),
     sendAll,
     closed: Effect.never
@@ -70,7 +69,7 @@ describe("ConnectionSlot", () => {
 
   it.effect("keeps buffered sends in order if the next connection is lost while they are sent", () =>
     Effect.gen(function*() {
-      const slot = makeSlot({ buffer: 2 })
+      const slot = makeSlot({ buffer: { messages: 3 } })
       yield* slot.sendAll(["a"], undefined)
       yield* slot.sendAll(["b", "c"], undefined)
       const [first, second] = [makeFake(), makeFake()]
@@ -95,19 +94,8 @@ describe("ConnectionSlot", () => {
       const slot = makeSlot()
       const sending = yield* Effect.forkChild(Effect.flip(slot.sendAll(["a"], undefined)))
       const connecting = yield* Effect.forkChild(Effect.flip(slot.connection))
-      const reading = yield* Effect.forkChild(Effect.flip(Stream.runDrain(slot.messages)))
       yield* settle
       slot.close(Exit.fail(lost))
       assert.deepStrictEqual([(yield* Fiber.join(sending)).final, (yield* Fiber.join(connecting)).final], [true, true])
-      assert.strictEqual(yield* Fiber.join(reading), lost)
-    }))
-
-  it.effect("reads the messages of one connection after the other, of the last eight", () =>
-    Effect.gen(function*() {
-      const slot = makeSlot()
-      for (let i = 0; i < 10; i++) yield* slot.set(makeFake(String(i)))
-      slot.close(Exit.void)
-      const texts = yield* Stream.runCollect(Stream.map(slot.messages, contentOf))
-      assert.deepStrictEqual(texts, ["2", "3", "4", "5", "6", "7", "8", "9"])
     }))
 })

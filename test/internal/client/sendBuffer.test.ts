@@ -1,0 +1,47 @@
+import { assert, describe, it } from "@effect/vitest"
+import { SendBuffer } from "../../../src/internal/client/sendBuffer.ts"
+
+describe("SendBuffer", () => {
+  it("keeps what it is given in order, with its options, up to the limit on messages", () => {
+    const buffer = new SendBuffer(3, 100)
+    assert.isTrue(buffer.add(["a"], undefined))
+    assert.isFalse(buffer.add(["b", "c", "d"], undefined))
+    assert.isTrue(buffer.add(["b", "c"], { compress: false }))
+    assert.isFalse(buffer.add(["d"], undefined))
+    assert.deepStrictEqual(buffer.first?.messages, ["a"])
+    buffer.removeFirst()
+    assert.deepStrictEqual(buffer.first, { messages: ["b", "c"], options: { compress: false }, size: 2 })
+    assert.isTrue(buffer.add(["d"], undefined))
+  })
+
+  it("counts the bytes of UTF-8 and of binary messages", () => {
+    const buffer = new SendBuffer(10, 8)
+    assert.isFalse(buffer.add(["€€€"], undefined))
+    assert.isTrue(buffer.add(["€€"], undefined))
+    assert.isFalse(buffer.add([new Uint8Array(3)], undefined))
+    assert.isTrue(buffer.add([new Uint8Array(2)], undefined))
+    buffer.removeFirst()
+    assert.isTrue(buffer.add([new Uint8Array(6)], undefined))
+    assert.isFalse(buffer.add(["x"], undefined))
+  })
+
+  it("accepts as much as at first after clear", () => {
+    const buffer = new SendBuffer(1, 1)
+    buffer.add(["x"], undefined)
+    buffer.clear()
+    assert.isUndefined(buffer.first)
+    assert.isTrue(buffer.add(["y"], undefined))
+    // A connection may end after the client has discarded what it was sending.
+    buffer.clear()
+    buffer.removeFirst()
+    assert.isTrue(buffer.add(["z"], undefined))
+  })
+
+  it("copies bytes", () => {
+    const buffer = new SendBuffer(1, 10)
+    const bytes = Uint8Array.of(1, 2)
+    buffer.add([bytes], undefined)
+    bytes.fill(0)
+    assert.deepStrictEqual(buffer.first?.messages, [Uint8Array.of(1, 2)])
+  })
+})
