@@ -19,7 +19,7 @@ describe("layerDuplex", () => {
 })
 
 describe("makePair", () => {
-  it.effect("has a high-water mark of 16 KiB by default", () =>
+  it.effect("write returns false from 16 KiB of undelivered bytes on, by default", () =>
     Effect.gen(function*() {
       const [left, right] = yield* Transport.makePair()
       record(right)

@@ -93,7 +93,7 @@ describe("a message", () => {
       assert.isBelow(sizes[6], sizes[3] / 2)
     }))
 
-  it.effect("has a default threshold of 128 bytes, and of 256 without context takeover", () =>
+  it.effect("the default threshold is 128 bytes, and 256 without context takeover", () =>
     Effect.gen(function*() {
       for (const [threshold, serverNoContextTakeover] of [[128, false], [256, true]] as const) {
         const { client, server } = yield* openBoth({ serverNoContextTakeover })

@@ -5,7 +5,7 @@ import { isControl, Piece, withPayload } from "../../../src/internal/protocol/fr
 const bytes = (...values: Array<number>) => Uint8Array.from(values)
 
 describe("Piece", () => {
-  it("is a frame that knows how many bytes of its frame stand before and after it", () => {
+  it("tells how many bytes of its frame stand before and after it", () => {
     const piece = new Piece(Frame.Opcode.Binary, bytes(1, 2), true, 4, { offset: 5, remaining: 7 })
     assert.instanceOf(piece, Frame.Frame)
     const { fin, offset, opcode, payload, remaining, reserved } = piece
@@ -24,7 +24,7 @@ describe("withPayload", () => {
 })
 
 describe("isControl (RFC 6455 §5.5)", () => {
-  it("is true for close, ping and pong only", () => {
+  it("returns true for close, ping and pong only", () => {
     const { Binary, Close, Continuation, Ping, Pong, Text } = Frame.Opcode
     const control = [Continuation, Text, Binary, Close, Ping, Pong].filter((opcode) =>
       isControl(new Frame.Frame(opcode, bytes()))
