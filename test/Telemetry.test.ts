@@ -351,7 +351,15 @@ describe("spans", () => {
         "url.path": "/chat",
         "websocket.handshake.result": "101"
       })
-      assert.deepInclude(Object.fromEntries(servers.attributes), {
+      const { "client.address": address, "websocket.key": key, ...ofServer } = Object.fromEntries(servers.attributes)
+      assert.strictEqual(address, "127.0.0.1")
+      assert.deepInclude(Object.fromEntries(clients.attributes), {
+        "server.address": "127.0.0.1",
+        "url.path": "/chat",
+        "websocket.key": key
+      })
+      assert.deepInclude(ofServer, {
+        "url.path": "/chat",
         "websocket.close.code": 1000,
         "websocket.messages.in": 1,
         "websocket.messages.out": 0

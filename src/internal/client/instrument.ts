@@ -17,7 +17,7 @@ export const instrument = (
   connecting: Effect.Effect<Connection, ConnectError, Scope.Scope>
 ): Effect.Effect<Connection, ConnectError, Scope.Scope> =>
   Effect.contextWith((context: Context.Context<Scope.Scope>) => {
-    const span = startSpan(context, "websocket.handshake", "client", { attributes: attributesOf(url) })
+    const span = startSpan(context, "websocket.handshake", "client", () => ({ attributes: attributesOf(url) }))
     return Effect.onExit(
       span === undefined ? connecting : Effect.provideContext(connecting, within(context, span)),
       (exit) =>

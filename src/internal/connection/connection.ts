@@ -27,6 +27,7 @@ import type * as ProtocolError from "../../ProtocolError.ts"
 import type { Transport } from "../../Transport.ts"
 import { Timers } from "../runtime/timers.ts"
 import { ConnectionMetrics } from "../telemetry/metrics.ts"
+import { requestAttributes } from "../telemetry/requestAttributes.ts"
 import { startSpan } from "../telemetry/tracing.ts"
 import { type Closing, isUnanswered } from "./closing.ts"
 import { Driver } from "./driver.ts"
@@ -389,7 +390,7 @@ export const makeUnsafe = (
   onEnded?: () => void
 ): ConnectionImpl => {
   const { role } = options
-  const span = startSpan(context, "websocket.connection", role)
+  const span = startSpan(context, "websocket.connection", role, () => ({ attributes: attributesOf(role, agreement) }))
   const driver = new Driver(transport, options, {
     codec: Context.get(context, Frame.FrameCodec),
     timers: Timers.of(context),
@@ -399,10 +400,17 @@ export const makeUnsafe = (
     onEnded
   })
   const connection = new ConnectionImpl(driver, role, agreement)
-  if (connection.subprotocol !== undefined) span?.attribute("websocket.subprotocol", connection.subprotocol)
   driver.start(options)
   return connection
 }
+
+const attributesOf = (
+  role: Frame.Role,
+  { handshake: { request, subprotocol } = noHandshake }: Agreement
+): Record<string, unknown> => ({
+  ...requestAttributes(role, request),
+  ...subprotocol === undefined ? {} : { "websocket.subprotocol": subprotocol }
+})
 
 /** Makes a connection that is closed with its Scope. */
 export const makeScoped = (

@@ -1,21 +1,13 @@
-/**
- * What a server logs about requests and handlers. Each record names the request,
- * without the query of its URL, which may contain secrets.
- */
+/** What a server logs about requests and handlers. Each record names the request. */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as CloseCode from "../../CloseCode.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type { Request } from "../../Handshake.ts"
 import type { ConnectionImpl } from "../connection/connection.ts"
+import { requestAttributes } from "../telemetry/requestAttributes.ts"
 
-/** Annotates records with the request. The key also appears in the logs of clients and proxies. */
-const annotateRequest = ({ key, path, remoteAddress }: Request) =>
-  Effect.annotateLogs({
-    "url.path": path,
-    ...remoteAddress === undefined ? {} : { "client.address": remoteAddress },
-    ...key === "" ? {} : { "websocket.key": key }
-  })
+const annotateRequest = (request: Request) => Effect.annotateLogs(requestAttributes("server", request))
 
 /** Annotates records with the request, the span and the close code. A connection that is open closes with 1011 when its handler fails. */
 const annotateConnection = (connection: ConnectionImpl) => {

@@ -26,9 +26,9 @@ export const startSpan = (
   context: Any,
   name: string,
   kind: Role,
-  options?: Tracer.SpanOptionsNoTrace
+  options: () => Tracer.SpanOptionsNoTrace
 ): Tracer.Span | undefined =>
-  traces(context) ? Effect.runSyncWith(context)(Effect.makeSpan(name, { ...options, kind })) : undefined
+  traces(context) ? Effect.runSyncWith(context)(Effect.makeSpan(name, { ...options(), kind })) : undefined
 
 export const endSpan = (span: Tracer.Span, context: Any, exit: Exit.Exit<unknown, unknown>): void =>
   span.end(Context.get(context, Clock.Clock).currentTimeNanosUnsafe(), exit)
@@ -39,13 +39,13 @@ export const startServerHandshake = (
   { rawHeaders }: { readonly rawHeaders: RawHeaders },
   attributes: () => Record<string, unknown>
 ): Tracer.Span | undefined => {
-  if (!traces(context)) return undefined
-  const parent = Context.get(context, TraceContext).accept
-    ? Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromRecordUnsafe(combineHeaders(rawHeaders))))
-    : undefined
-  // The span in which the server was started is not the parent of its requests.
-  const origin = parent === undefined ? { root: true } : { parent }
-  return startSpan(context, "websocket.handshake", "server", { ...origin, attributes: attributes() })
+  return startSpan(context, "websocket.handshake", "server", () => {
+    const parent = Context.get(context, TraceContext).accept
+      ? Option.getOrUndefined(HttpTraceContext.fromHeaders(Headers.fromRecordUnsafe(combineHeaders(rawHeaders))))
+      : undefined
+    // The span in which the server was started is not the parent of its requests.
+    return { ...parent === undefined ? { root: true } : { parent }, attributes: attributes() }
+  })
 }
 
 /** Makes a span the current one of a context. */
