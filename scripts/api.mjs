@@ -20,6 +20,8 @@ const groups = {
   "Programs": [
     "WebSocketServer",
     "WebSocketClient",
+    "BrowserClient",
+    "MessageClient",
     "Reconnecting",
     "Heartbeat",
     "Wake",
@@ -76,7 +78,7 @@ const readModule = (name, names) => {
     const members = node.body.body.filter((member) =>
       member.accessibility !== "private" && !member.override && member.key.type !== "PrivateIdentifier"
     )
-    const head = text(node.start, node.body.start)
+    const head = text(node.start, node.body.start).replace("/* @__PURE__ */ ", "")
     return members.length === 0 ? head : `${head} {\n${members.map(signatureOfMember).join("\n")}\n}`
   }
 

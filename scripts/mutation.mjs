@@ -25,8 +25,6 @@ import { mutantsOf } from "./mutants.mjs"
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)))
 
-const seconds = () => Math.round(performance.now() / 1000)
-
 const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
@@ -61,17 +59,20 @@ const kinds = /^test\/([^/]+|[A-Z][^/]*\/[^/]+|internal\/.+|sockets\/.+)\.test\.
  */
 const testedBy = {
   attempt: ["internal/node/dial"],
+  attempts: ["BrowserClient"],
   attemptScopes: ["Reconnecting"],
   backoff: ["Reconnecting"],
   broadcast: ["Connection"],
   browser: ["internal/runtime/platform"],
   codec: ["PerMessageDeflate"],
-  connect: ["WebSocketClient", "sockets/agents", "sockets/clientOptions"],
+  BrowserClient: ["sockets/messageLaws"],
+  connect: ["WebSocketClient", "BrowserClient", "sockets/agents", "sockets/clientOptions"],
   connectOptions: ["sockets/clientOptions", "internal/options"],
-  connection: ["Connection", "sockets/slowConsumers", "sockets/closing"],
+  connection: ["Connection", "BrowserClient", "sockets/slowConsumers", "sockets/closing"],
   connectionSlot: ["Reconnecting"],
   exchange: ["WebSocketClient", "internal/node/dial", "internal/node/proxy"],
   extensionHeader: ["Handshake"],
+  decodedReader: ["Connection", "BrowserClient"],
   failures: ["Reconnecting"],
   fastFailures: ["Reconnecting"],
   handshake: ["WebSocketClient", "sockets/redirects"],
@@ -83,9 +84,10 @@ const testedBy = {
   logging: ["Telemetry", "WebSocketServer"],
   logicalConnection: ["Reconnecting"],
   makeRequest: ["Handshake"],
-  Message: ["internal/protocol/messageAssembler"],
+  MessageClient: ["BrowserClient"],
   metrics: ["Telemetry"],
   node: ["internal/runtime/platform"],
+  offeredProtocols: ["Handshake"],
   origin: ["Handshake"],
   parseUrl: ["Handshake"],
   pendingSockets: ["sockets/upgrades"],
@@ -104,7 +106,6 @@ const testedBy = {
   sendQueue: ["Connection", "sockets/slowConsumers"],
   session: ["WebSocketServer", "sockets/lifetimes"],
   sessions: ["WebSocketServer", "sockets/lifetimes", "sockets/limits"],
-  sharedDeflater: ["Connection/sharedBroadcast"],
   socket: ["Socket"],
   steadyClock: ["Reconnecting"],
   streamPool: ["PerMessageDeflate"],
@@ -325,22 +326,15 @@ const judgeAll = async (mutants) => {
   const testsOf = makeTestsOf()
   const waiting = [...mutants]
   const verdicts = new Map()
-  const progress = setInterval(() => {
-    const survived = [...verdicts.values()].filter((killer) => killer === undefined).length
-    console.log(`${verdicts.size} of ${mutants.length} mutants after ${seconds()} s; ${survived} survived`)
-  }, 15_000)
   await Promise.all(lanes.map(async (lane, i) => {
     for (;;) {
       const mutant = i % 2 === 0 ? waiting.shift() : waiting.pop()
       if (mutant === undefined) return lane.kill()
-      const from = performance.now()
       const killer = await judge(lane, mutant, testsOf(mutant.file))
       verdicts.set(mutant, killer)
-      if (options.verbose) console.log(`${Math.round(performance.now() - from)} ms`)
       if (options.verbose || (killer === undefined && !options.equivalents)) console.log(describe(mutant, killer))
     }
   }))
-  clearInterval(progress)
   return verdicts
 }
 
@@ -391,8 +385,9 @@ if (options.equivalents) {
   process.exit(killed.length === 0 ? 0 : 1)
 }
 
+const began = performance.now()
 const verdicts = await judgeAll(chosen.filter((mutant) => !isEquivalent(mutant)))
 const failures = report(verdicts, chosen.filter(isEquivalent))
-console.log(`seed ${options.seed}, ${seconds()} s`)
+console.log(`seed ${options.seed}, ${Math.round((performance.now() - began) / 1000)} s`)
 if (failures.length > 0) console.error(`too many survive: ${failures.join(", ")}`)
 process.exit(failures.length === 0 ? 0 : 1)

@@ -14,6 +14,7 @@
  *    ├─ InvalidMessage           a message cannot be decoded
  *    ├─ MessageAborted           a message in fragments was not completed
  *    ├─ SlowConsumer             the peer reads too slowly
+ *    ├─ ReceiveQueueFull         this end reads too slowly, in a browser, which cannot hold the peer back
  *    └─ Terminated               this end ended the connection without a close frame
  * InvalidMessage          a message cannot be decoded, and the connection stays open
  * NotConnected            a reconnecting client has no connection
@@ -69,7 +70,7 @@ import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
  * @category causes
  * @since 0.1.0
  */
-export class TransportError extends Data.TaggedError("TransportError")<{
+export class TransportError extends /* @__PURE__ */ Data.TaggedError("TransportError")<{
   /** The error code of the system, such as ECONNRESET or EPIPE. */
   readonly code: string | undefined
   readonly cause: Error
@@ -87,7 +88,7 @@ export class TransportError extends Data.TaggedError("TransportError")<{
  * @category causes
  * @since 0.1.0
  */
-export class UnexpectedEof extends Data.TaggedError("UnexpectedEof")<{}> {
+export class UnexpectedEof extends /* @__PURE__ */ Data.TaggedError("UnexpectedEof")<{}> {
   override get message(): string {
     return "the peer ended the connection without a close frame"
   }
@@ -100,7 +101,7 @@ export class UnexpectedEof extends Data.TaggedError("UnexpectedEof")<{}> {
  * @category causes
  * @since 0.1.0
  */
-export class CloseTimeout extends Data.TaggedError("CloseTimeout")<{
+export class CloseTimeout extends /* @__PURE__ */ Data.TaggedError("CloseTimeout")<{
   readonly duration: Duration.Duration
 }> {
   override get message(): string {
@@ -116,7 +117,7 @@ export class CloseTimeout extends Data.TaggedError("CloseTimeout")<{
  * @category causes
  * @since 0.1.0
  */
-export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
+export class KeepaliveTimeout extends /* @__PURE__ */ Data.TaggedError("KeepaliveTimeout")<{
   readonly duration: Duration.Duration
 }> {
   override get message(): string {
@@ -131,7 +132,7 @@ export class KeepaliveTimeout extends Data.TaggedError("KeepaliveTimeout")<{
  * @category causes
  * @since 0.1.0
  */
-export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
+export class WriteTimeout extends /* @__PURE__ */ Data.TaggedError("WriteTimeout")<{
   /** The bytes that had not left this process. */
   readonly bufferedAmount: number
   readonly duration: Duration.Duration
@@ -150,7 +151,7 @@ export class WriteTimeout extends Data.TaggedError("WriteTimeout")<{
  * @category causes
  * @since 0.1.0
  */
-export class IdleTimeout extends Data.TaggedError("IdleTimeout")<{
+export class IdleTimeout extends /* @__PURE__ */ Data.TaggedError("IdleTimeout")<{
   readonly duration: Duration.Duration
 }> {
   override get message(): string {
@@ -166,7 +167,7 @@ export class IdleTimeout extends Data.TaggedError("IdleTimeout")<{
  * @category causes
  * @since 0.1.0
  */
-export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
+export class MessageAborted extends /* @__PURE__ */ Data.TaggedError("MessageAborted")<{}> {
   override get message(): string {
     return "a message in fragments failed or was interrupted after its first fragment"
   }
@@ -181,12 +182,32 @@ export class MessageAborted extends Data.TaggedError("MessageAborted")<{}> {
  * @category causes
  * @since 0.1.0
  */
-export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
+export class SlowConsumer extends /* @__PURE__ */ Data.TaggedError("SlowConsumer")<{
   /** The bytes that had not left this process. */
   readonly bufferedAmount: number
 }> {
   override get message(): string {
     return `the peer reads too slowly: ${this.bufferedAmount} bytes are buffered`
+  }
+}
+
+/**
+ * This end reads too slowly: more than `maxUnreadAmount` was unread when another
+ * message arrived. A browser cannot hold the peer back, so the connection fails
+ * instead of growing. Messages before that one can still be received.
+ *
+ * @stability unstable
+ * @category causes
+ * @since 0.1.0
+ */
+export class ReceiveQueueFull extends /* @__PURE__ */ Data.TaggedError("ReceiveQueueFull")<{
+  /** What was unread: bytes and characters, with an overhead of 64 for each message. */
+  readonly unreadAmount: number
+  readonly limit: number
+}> {
+  override get message(): string {
+    return `receive queue: expected at most ${this.limit} bytes to be unread, got ${this.unreadAmount}; ` +
+      "read the messages faster, have the peer send less, or raise maxUnreadAmount"
   }
 }
 
@@ -199,7 +220,7 @@ export class SlowConsumer extends Data.TaggedError("SlowConsumer")<{
  * @category causes
  * @since 0.1.0
  */
-export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
+export class InvalidMessage extends /* @__PURE__ */ Data.TaggedError("InvalidMessage")<{
   /** What is invalid: the kind of the message, its encoding, or the decoded value. */
   readonly reason: "Type" | "Encoding" | "Value"
   /**
@@ -235,7 +256,7 @@ export class InvalidMessage extends Data.TaggedError("InvalidMessage")<{
  * @category causes
  * @since 0.1.0
  */
-export class Terminated extends Data.TaggedError("Terminated")<{}> {
+export class Terminated extends /* @__PURE__ */ Data.TaggedError("Terminated")<{}> {
   override get message(): string {
     return "this end ended the connection without a close frame"
   }
@@ -259,6 +280,7 @@ export type ClosedCause =
   | InvalidMessage
   | MessageAborted
   | SlowConsumer
+  | ReceiveQueueFull
   | Terminated
 
 // -----------------------------------------------------------------------------
@@ -274,7 +296,7 @@ export type ClosedCause =
  * @category models
  * @since 0.1.0
  */
-export class ConnectionClosed extends Data.TaggedError("ConnectionClosed")<{
+export class ConnectionClosed extends /* @__PURE__ */ Data.TaggedError("ConnectionClosed")<{
   /** The close frame of this end. */
   readonly sent: CloseFrame | undefined
   /** The close frame of the peer. */
@@ -362,7 +384,7 @@ export const isConnectionClosed = (value: unknown): value is ConnectionClosed =>
  * @category send errors
  * @since 0.1.0
  */
-export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
+export class NotConnected<E = never> extends /* @__PURE__ */ Data.TaggedError("NotConnected")<{
   /** Whether the client has stopped reconnecting, because it has given up or its Scope is closed. */
   readonly final: boolean
   /** Why the last connection was lost or the last attempt failed; undefined before the first attempt. */
@@ -388,7 +410,7 @@ export class NotConnected<E = never> extends Data.TaggedError("NotConnected")<{
  * @category receive errors
  * @since 0.1.0
  */
-export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
+export class MessageSkipped extends /* @__PURE__ */ Data.TaggedError("MessageSkipped")<{}> {
   override get message(): string {
     return "the rest of this message was skipped; read all its fragments before you receive anything else"
   }
@@ -405,7 +427,7 @@ export class MessageSkipped extends Data.TaggedError("MessageSkipped")<{}> {
  * @category send errors
  * @since 0.1.0
  */
-export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLong")<{
+export class ControlPayloadTooLong extends /* @__PURE__ */ Data.TaggedError("ControlPayloadTooLong")<{
   readonly opcode: Opcode
   readonly length: number
 }> {
@@ -422,7 +444,7 @@ export class ControlPayloadTooLong extends Data.TaggedError("ControlPayloadTooLo
  * @category send errors
  * @since 0.1.0
  */
-export class TooManyPings extends Data.TaggedError("TooManyPings")<{
+export class TooManyPings extends /* @__PURE__ */ Data.TaggedError("TooManyPings")<{
   readonly limit: number
 }> {
   override get message(): string {
@@ -437,7 +459,7 @@ export class TooManyPings extends Data.TaggedError("TooManyPings")<{
  * @category send errors
  * @since 0.1.0
  */
-export class CloseReasonTooLong extends Data.TaggedError("CloseReasonTooLong")<{
+export class CloseReasonTooLong extends /* @__PURE__ */ Data.TaggedError("CloseReasonTooLong")<{
   readonly length: number
 }> {
   override get message(): string {
@@ -453,7 +475,7 @@ export class CloseReasonTooLong extends Data.TaggedError("CloseReasonTooLong")<{
  * @category send errors
  * @since 0.1.0
  */
-export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
+export class UnexpectedFragment extends /* @__PURE__ */ Data.TaggedError("UnexpectedFragment")<{
   readonly problem: string
 }> {
   override get message(): string {
@@ -469,7 +491,7 @@ export class UnexpectedFragment extends Data.TaggedError("UnexpectedFragment")<{
  * @category send errors
  * @since 0.1.0
  */
-export class InvalidFrame extends Data.TaggedError("InvalidFrame")<{
+export class InvalidFrame extends /* @__PURE__ */ Data.TaggedError("InvalidFrame")<{
   readonly opcode: Opcode
   /** The tag of the `ProtocolError` at the peer. */
   readonly rule: "ReservedBits" | "FragmentedControlFrame" | "CloseFrameTooShort" | "InvalidUtf8"
@@ -497,7 +519,7 @@ const nameOfOpcode = (opcode: Opcode): string =>
  * @category send errors
  * @since 0.1.0
  */
-export class InvalidValue extends Data.TaggedError("InvalidValue")<{
+export class InvalidValue extends /* @__PURE__ */ Data.TaggedError("InvalidValue")<{
   readonly value: unknown
   /** The error of the encoder or the schema. */
   readonly cause: unknown
@@ -521,7 +543,7 @@ export class InvalidValue extends Data.TaggedError("InvalidValue")<{
  * @category send errors
  * @since 0.1.0
  */
-export class InvalidInput extends Data.TaggedError("InvalidInput")<{
+export class InvalidInput extends /* @__PURE__ */ Data.TaggedError("InvalidInput")<{
   readonly what:
     | "message"
     | "messages"

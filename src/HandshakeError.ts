@@ -95,7 +95,7 @@ const expectedOffer = (offered: ReadonlyArray<string>): string =>
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidMethod extends Data.TaggedError("InvalidMethod")<{
+export class InvalidMethod extends /* @__PURE__ */ Data.TaggedError("InvalidMethod")<{
   readonly method: string
   readonly expected: "GET" | "CONNECT"
 }> {
@@ -147,7 +147,7 @@ export class InvalidScheme extends Data.TaggedError("InvalidScheme")<{
  * @category request errors
  * @since 0.1.0
  */
-export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVersion")<{
+export class UnsupportedHttpVersion extends /* @__PURE__ */ Data.TaggedError("UnsupportedHttpVersion")<{
   readonly version: string
 }> {
   readonly status = 505
@@ -163,7 +163,7 @@ export class UnsupportedHttpVersion extends Data.TaggedError("UnsupportedHttpVer
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
+export class InvalidTarget extends /* @__PURE__ */ Data.TaggedError("InvalidTarget")<{
   readonly target: string
 }> {
   readonly status = 400
@@ -179,7 +179,7 @@ export class InvalidTarget extends Data.TaggedError("InvalidTarget")<{
  * @category request errors
  * @since 0.1.0
  */
-export class MissingHeader extends Data.TaggedError("MissingHeader")<{
+export class MissingHeader extends /* @__PURE__ */ Data.TaggedError("MissingHeader")<{
   readonly header: string
 }> {
   readonly status = 400
@@ -197,7 +197,7 @@ export class MissingHeader extends Data.TaggedError("MissingHeader")<{
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidHostHeader extends Data.TaggedError("InvalidHostHeader")<{
+export class InvalidHostHeader extends /* @__PURE__ */ Data.TaggedError("InvalidHostHeader")<{
   readonly value: string
 }> {
   readonly status = 400
@@ -214,7 +214,7 @@ export class InvalidHostHeader extends Data.TaggedError("InvalidHostHeader")<{
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader")<{
+export class InvalidUpgradeHeader extends /* @__PURE__ */ Data.TaggedError("InvalidUpgradeHeader")<{
   readonly value: string | undefined
 }> {
   readonly status = 426
@@ -232,7 +232,7 @@ export class InvalidUpgradeHeader extends Data.TaggedError("InvalidUpgradeHeader
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnectionHeader")<{
+export class InvalidConnectionHeader extends /* @__PURE__ */ Data.TaggedError("InvalidConnectionHeader")<{
   readonly value: string | undefined
 }> {
   readonly status = 400
@@ -250,7 +250,7 @@ export class InvalidConnectionHeader extends Data.TaggedError("InvalidConnection
  * @category request errors
  * @since 0.1.0
  */
-export class UnexpectedBody extends Data.TaggedError("UnexpectedBody")<{
+export class UnexpectedBody extends /* @__PURE__ */ Data.TaggedError("UnexpectedBody")<{
   /** The header that announces it: Content-Length or Transfer-Encoding. */
   readonly header: string
 }> {
@@ -267,7 +267,7 @@ export class UnexpectedBody extends Data.TaggedError("UnexpectedBody")<{
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidKey extends Data.TaggedError("InvalidKey")<{
+export class InvalidKey extends /* @__PURE__ */ Data.TaggedError("InvalidKey")<{
   readonly key: string
 }> {
   readonly status = 400
@@ -283,7 +283,7 @@ export class InvalidKey extends Data.TaggedError("InvalidKey")<{
  * @category request errors
  * @since 0.1.0
  */
-export class UnsupportedVersion extends Data.TaggedError("UnsupportedVersion")<{
+export class UnsupportedVersion extends /* @__PURE__ */ Data.TaggedError("UnsupportedVersion")<{
   readonly version: string
 }> {
   readonly status = 426
@@ -299,7 +299,7 @@ export class UnsupportedVersion extends Data.TaggedError("UnsupportedVersion")<{
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidProtocolHeader extends Data.TaggedError("InvalidProtocolHeader")<{
+export class InvalidProtocolHeader extends /* @__PURE__ */ Data.TaggedError("InvalidProtocolHeader")<{
   readonly value: string
 }> {
   readonly status = 400
@@ -315,7 +315,7 @@ export class InvalidProtocolHeader extends Data.TaggedError("InvalidProtocolHead
  * @category request errors
  * @since 0.1.0
  */
-export class InvalidExtensionHeader extends Data.TaggedError("InvalidExtensionHeader")<{
+export class InvalidExtensionHeader extends /* @__PURE__ */ Data.TaggedError("InvalidExtensionHeader")<{
   readonly value: string
 }> {
   readonly status = 400
@@ -332,7 +332,7 @@ export class InvalidExtensionHeader extends Data.TaggedError("InvalidExtensionHe
  * @category request errors
  * @since 0.1.0
  */
-export class OriginNotAllowed extends Data.TaggedError("OriginNotAllowed")<{
+export class OriginNotAllowed extends /* @__PURE__ */ Data.TaggedError("OriginNotAllowed")<{
   readonly origin: string
   readonly host: string
 }> {
@@ -379,7 +379,7 @@ export type RequestError =
  * @category response errors
  * @since 0.1.0
  */
-export class InvalidAccept extends Data.TaggedError("InvalidAccept")<{
+export class InvalidAccept extends /* @__PURE__ */ Data.TaggedError("InvalidAccept")<{
   readonly expected: string
   readonly actual: string
 }> {
@@ -396,7 +396,7 @@ export class InvalidAccept extends Data.TaggedError("InvalidAccept")<{
  * @category response errors
  * @since 0.1.0
  */
-export class UnsolicitedProtocol extends Data.TaggedError("UnsolicitedProtocol")<{
+export class UnsolicitedProtocol extends /* @__PURE__ */ Data.TaggedError("UnsolicitedProtocol")<{
   readonly protocol: string
   readonly offered: ReadonlyArray<string>
 }> {
@@ -412,7 +412,7 @@ export class UnsolicitedProtocol extends Data.TaggedError("UnsolicitedProtocol")
  * @category response errors
  * @since 0.1.0
  */
-export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension")<{
+export class UnsolicitedExtension extends /* @__PURE__ */ Data.TaggedError("UnsolicitedExtension")<{
   readonly extension: string
   readonly offered: ReadonlyArray<string>
 }> {
@@ -429,7 +429,7 @@ export class UnsolicitedExtension extends Data.TaggedError("UnsolicitedExtension
  * @category response errors
  * @since 0.1.0
  */
-export class ExtensionMismatch extends Data.TaggedError("ExtensionMismatch")<{
+export class ExtensionMismatch extends /* @__PURE__ */ Data.TaggedError("ExtensionMismatch")<{
   readonly extension: string
   readonly problem: string
 }> {
@@ -467,7 +467,7 @@ export type ResponseError =
  * @category options errors
  * @since 0.1.0
  */
-export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
+export class InvalidUrl extends /* @__PURE__ */ Data.TaggedError("InvalidUrl")<{
   /** The URL as it was written, without the parts that may be secret: user, password, query and fragment. */
   readonly url: string
   readonly problem: string
@@ -485,7 +485,7 @@ export class InvalidUrl extends Data.TaggedError("InvalidUrl")<{
  * @category options errors
  * @since 0.1.0
  */
-export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
+export class InvalidHeader extends /* @__PURE__ */ Data.TaggedError("InvalidHeader")<{
   readonly header: string
   readonly problem: string
 }> {
@@ -502,7 +502,7 @@ export class InvalidHeader extends Data.TaggedError("InvalidHeader")<{
  * @category options errors
  * @since 0.1.0
  */
-export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
+export class InvalidProtocol extends /* @__PURE__ */ Data.TaggedError("InvalidProtocol")<{
   readonly protocol: string
   readonly problem: string
 }> {
@@ -518,7 +518,7 @@ export class InvalidProtocol extends Data.TaggedError("InvalidProtocol")<{
  * @category options errors
  * @since 0.1.0
  */
-export class InvalidOption extends Data.TaggedError("InvalidOption")<{
+export class InvalidOption extends /* @__PURE__ */ Data.TaggedError("InvalidOption")<{
   readonly option: string
   readonly problem: string
 }> {
@@ -535,7 +535,7 @@ export class InvalidOption extends Data.TaggedError("InvalidOption")<{
  * @category options errors
  * @since 0.1.0
  */
-export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
+export class InvalidStatus extends /* @__PURE__ */ Data.TaggedError("InvalidStatus")<{
   readonly status: number
 }> {
   override get message(): string {
@@ -551,7 +551,7 @@ export class InvalidStatus extends Data.TaggedError("InvalidStatus")<{
  * @category options errors
  * @since 0.1.0
  */
-export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
+export class ProtocolNotOffered extends /* @__PURE__ */ Data.TaggedError("ProtocolNotOffered")<{
   readonly protocol: string
   readonly offered: ReadonlyArray<string>
 }> {
@@ -567,7 +567,7 @@ export class ProtocolNotOffered extends Data.TaggedError("ProtocolNotOffered")<{
  * @category options errors
  * @since 0.1.0
  */
-export class ExtensionNotOffered extends Data.TaggedError("ExtensionNotOffered")<{
+export class ExtensionNotOffered extends /* @__PURE__ */ Data.TaggedError("ExtensionNotOffered")<{
   readonly extension: string
   readonly offered: ReadonlyArray<string>
 }> {
@@ -600,13 +600,14 @@ export type OptionsError =
  * The step of connecting that a client waits for, in this order: the addresses of
  * the host; a TCP connection or a Unix socket; TLS; the response; the negotiated
  * extensions. "proxy" covers all steps until the tunnel is open, "agent" and
- * "duplex" the time until these options provide a socket.
+ * "duplex" the time until these options provide a socket. "browser" is all of them,
+ * because a browser does not report its steps.
  *
  * @stability unstable
  * @category models
  * @since 0.1.0
  */
-export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" | "response" | "extensions"
+export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" | "response" | "extensions" | "browser"
 
 /**
  * An address that a client tried to connect to.
@@ -624,13 +625,14 @@ export interface AddressTried {
 
 /**
  * DNS, TCP, TLS or the HTTP exchange failed before the client had a response. So
- * does a server that does not speak HTTP.
+ * does a server that does not speak HTTP. In a browser, all failures of the
+ * handshake are this error, because a browser reports neither a status nor a reason.
  *
  * @stability unstable
  * @category connect errors
  * @since 0.1.0
  */
-export class ConnectFailed extends Data.TaggedError("ConnectFailed")<{
+export class ConnectFailed extends /* @__PURE__ */ Data.TaggedError("ConnectFailed")<{
   readonly url: string
   /** The step that failed. */
   readonly phase: Phase
@@ -678,7 +680,7 @@ const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string 
  * @category connect errors
  * @since 0.1.0
  */
-export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
+export class ProxyRejected extends /* @__PURE__ */ Data.TaggedError("ProxyRejected")<{
   /** The server to which the client requested a tunnel. */
   readonly url: string
   readonly status: number
@@ -699,7 +701,7 @@ export class ProxyRejected extends Data.TaggedError("ProxyRejected")<{
  * @category connect errors
  * @since 0.1.0
  */
-export class HandshakeTimeout extends Data.TaggedError("HandshakeTimeout")<{
+export class HandshakeTimeout extends /* @__PURE__ */ Data.TaggedError("HandshakeTimeout")<{
   readonly url: string
   /** The step that the client waited for. */
   readonly phase: Phase
@@ -729,7 +731,8 @@ const awaitedIn: Readonly<Record<Phase, string>> = {
   duplex: "the duplex option to provide a stream",
   tls: "the TLS handshake",
   response: "the response",
-  extensions: "an extension to start"
+  extensions: "an extension to start",
+  browser: "the browser to open the connection"
 }
 
 /**
@@ -739,7 +742,7 @@ const awaitedIn: Readonly<Record<Phase, string>> = {
  * @category connect errors
  * @since 0.1.0
  */
-export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")<{
+export class HandshakeRedirected extends /* @__PURE__ */ Data.TaggedError("HandshakeRedirected")<{
   readonly status: number
   /** The Location header, made absolute. The message shows it without its query. */
   readonly location: string
@@ -760,7 +763,7 @@ export class HandshakeRedirected extends Data.TaggedError("HandshakeRedirected")
  * @category connect errors
  * @since 0.1.0
  */
-export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
+export class TooManyRedirects extends /* @__PURE__ */ Data.TaggedError("TooManyRedirects")<{
   readonly maxRedirects: number
   /** The last Location header, made absolute. The message shows it without its query. */
   readonly location: string
@@ -780,7 +783,7 @@ export class TooManyRedirects extends Data.TaggedError("TooManyRedirects")<{
  * @category connect errors
  * @since 0.1.0
  */
-export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
+export class RedirectRefused extends /* @__PURE__ */ Data.TaggedError("RedirectRefused")<{
   /** The Location header, made absolute. The message shows it without its query. */
   readonly location: string
   readonly problem: string
@@ -797,7 +800,7 @@ export class RedirectRefused extends Data.TaggedError("RedirectRefused")<{
  * @category connect errors
  * @since 0.1.0
  */
-export class HandshakeRejected extends Data.TaggedError("HandshakeRejected")<{
+export class HandshakeRejected extends /* @__PURE__ */ Data.TaggedError("HandshakeRejected")<{
   readonly status: number
   readonly headers: Readonly<Record<string, string>>
   /** The headers as on the wire: repeated ones, such as Set-Cookie, are separate. */

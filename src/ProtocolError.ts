@@ -60,7 +60,7 @@ import * as CloseCode from "./CloseCode.ts"
  * @category frame errors
  * @since 0.1.0
  */
-export class ReservedBits extends Data.TaggedError("ReservedBits")<{
+export class ReservedBits extends /* @__PURE__ */ Data.TaggedError("ReservedBits")<{
   readonly reserved: number
   readonly allowed: number
 }> {
@@ -78,7 +78,7 @@ export class ReservedBits extends Data.TaggedError("ReservedBits")<{
  * @category frame errors
  * @since 0.1.0
  */
-export class ReservedOpcode extends Data.TaggedError("ReservedOpcode")<{
+export class ReservedOpcode extends /* @__PURE__ */ Data.TaggedError("ReservedOpcode")<{
   readonly opcode: number
 }> {
   override get message(): string {
@@ -93,7 +93,7 @@ export class ReservedOpcode extends Data.TaggedError("ReservedOpcode")<{
  * @category frame errors
  * @since 0.1.0
  */
-export class UnmaskedFrame extends Data.TaggedError("UnmaskedFrame")<{}> {
+export class UnmaskedFrame extends /* @__PURE__ */ Data.TaggedError("UnmaskedFrame")<{}> {
   override get message(): string {
     return "the client sent a frame without a mask; a client must mask every frame"
   }
@@ -106,7 +106,7 @@ export class UnmaskedFrame extends Data.TaggedError("UnmaskedFrame")<{}> {
  * @category frame errors
  * @since 0.1.0
  */
-export class MaskedFrame extends Data.TaggedError("MaskedFrame")<{}> {
+export class MaskedFrame extends /* @__PURE__ */ Data.TaggedError("MaskedFrame")<{}> {
   override get message(): string {
     return "the server sent a masked frame; a server must not mask"
   }
@@ -119,7 +119,7 @@ export class MaskedFrame extends Data.TaggedError("MaskedFrame")<{}> {
  * @category frame errors
  * @since 0.1.0
  */
-export class FragmentedControlFrame extends Data.TaggedError("FragmentedControlFrame")<{
+export class FragmentedControlFrame extends /* @__PURE__ */ Data.TaggedError("FragmentedControlFrame")<{
   readonly opcode: number
 }> {
   override get message(): string {
@@ -134,7 +134,7 @@ export class FragmentedControlFrame extends Data.TaggedError("FragmentedControlF
  * @category frame errors
  * @since 0.1.0
  */
-export class ControlFrameTooLong extends Data.TaggedError("ControlFrameTooLong")<{
+export class ControlFrameTooLong extends /* @__PURE__ */ Data.TaggedError("ControlFrameTooLong")<{
   readonly opcode: number
 }> {
   override get message(): string {
@@ -150,7 +150,7 @@ export class ControlFrameTooLong extends Data.TaggedError("ControlFrameTooLong")
  * @category frame errors
  * @since 0.1.0
  */
-export class NonMinimalLength extends Data.TaggedError("NonMinimalLength")<{
+export class NonMinimalLength extends /* @__PURE__ */ Data.TaggedError("NonMinimalLength")<{
   readonly length: number
   readonly bits: 16 | 64
 }> {
@@ -167,7 +167,7 @@ export class NonMinimalLength extends Data.TaggedError("NonMinimalLength")<{
  * @category frame errors
  * @since 0.1.0
  */
-export class LengthOutOfRange extends Data.TaggedError("LengthOutOfRange")<{
+export class LengthOutOfRange extends /* @__PURE__ */ Data.TaggedError("LengthOutOfRange")<{
   readonly length: bigint
 }> {
   override get message(): string {
@@ -182,7 +182,7 @@ export class LengthOutOfRange extends Data.TaggedError("LengthOutOfRange")<{
  * @category frame errors
  * @since 0.1.0
  */
-export class FrameTooLarge extends Data.TaggedError("FrameTooLarge")<{
+export class FrameTooLarge extends /* @__PURE__ */ Data.TaggedError("FrameTooLarge")<{
   /** The declared payload length, in bytes. */
   readonly length: number
   /** The maximum payload length, in bytes. */
@@ -223,7 +223,7 @@ export type FrameError =
  * @category message errors
  * @since 0.1.0
  */
-export class UnexpectedContinuation extends Data.TaggedError("UnexpectedContinuation")<{}> {
+export class UnexpectedContinuation extends /* @__PURE__ */ Data.TaggedError("UnexpectedContinuation")<{}> {
   override get message(): string {
     return "the peer sent a continuation frame, but no message has begun"
   }
@@ -236,7 +236,7 @@ export class UnexpectedContinuation extends Data.TaggedError("UnexpectedContinua
  * @category message errors
  * @since 0.1.0
  */
-export class UnfinishedMessage extends Data.TaggedError("UnfinishedMessage")<{
+export class UnfinishedMessage extends /* @__PURE__ */ Data.TaggedError("UnfinishedMessage")<{
   /** The opcode of the frame that begins the new message. */
   readonly opcode: number
 }> {
@@ -252,7 +252,7 @@ export class UnfinishedMessage extends Data.TaggedError("UnfinishedMessage")<{
  * @category message errors
  * @since 0.1.0
  */
-export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
+export class InvalidUtf8 extends /* @__PURE__ */ Data.TaggedError("InvalidUtf8")<{
   readonly where: "text message" | "close reason"
   /**
    * The index of the first invalid byte in the message or reason. If the text ends
@@ -273,7 +273,7 @@ export class InvalidUtf8 extends Data.TaggedError("InvalidUtf8")<{
  * @category message errors
  * @since 0.1.0
  */
-export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
+export class MessageTooLarge extends /* @__PURE__ */ Data.TaggedError("MessageTooLarge")<{
   /** The size of the message, with the fragment that exceeds the limit, in bytes. */
   readonly size: number
   /** The maximum size, in bytes. If a compressed message is too large on the wire, its limit there. */
@@ -292,7 +292,7 @@ export class MessageTooLarge extends Data.TaggedError("MessageTooLarge")<{
  * @category message errors
  * @since 0.1.0
  */
-export class TooManyFragments extends Data.TaggedError("TooManyFragments")<{
+export class TooManyFragments extends /* @__PURE__ */ Data.TaggedError("TooManyFragments")<{
   readonly limit: number
 }> {
   override get message(): string {
@@ -326,7 +326,7 @@ export type MessageError =
  * @category extension errors
  * @since 0.1.0
  */
-export class InvalidExtensionData extends Data.TaggedError("InvalidExtensionData")<{
+export class InvalidExtensionData extends /* @__PURE__ */ Data.TaggedError("InvalidExtensionData")<{
   /** The name of the extension. */
   readonly extension: string
   readonly problem: string
@@ -347,7 +347,7 @@ export class InvalidExtensionData extends Data.TaggedError("InvalidExtensionData
  * @category close frame errors
  * @since 0.1.0
  */
-export class CloseFrameTooShort extends Data.TaggedError("CloseFrameTooShort")<{}> {
+export class CloseFrameTooShort extends /* @__PURE__ */ Data.TaggedError("CloseFrameTooShort")<{}> {
   override get message(): string {
     return "the peer sent a close frame of one byte; expected none, or a code of two bytes"
   }
@@ -360,11 +360,13 @@ export class CloseFrameTooShort extends Data.TaggedError("CloseFrameTooShort")<{
  * @category close frame errors
  * @since 0.1.0
  */
-export class InvalidCloseCode extends Data.TaggedError("InvalidCloseCode")<{
+export class InvalidCloseCode extends /* @__PURE__ */ Data.TaggedError("InvalidCloseCode")<{
   readonly code: number
+  /** The codes that can be sent, if this end can send fewer than RFC 6455 allows: in a browser. */
+  readonly sendable?: string | undefined
 }> {
   override get message(): string {
-    return "close frame: expected a code from 1000 to 1003, 1007 to 1014 or 3000 to 4999, " +
+    return `close frame: expected a code from ${this.sendable ?? "1000 to 1003, 1007 to 1014 or 3000 to 4999"}, ` +
       `got ${this.code} (${CloseCode.nameOf(this.code)})`
   }
 }

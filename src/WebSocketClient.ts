@@ -39,6 +39,7 @@ import type { ConnectError } from "./HandshakeError.ts"
 import { connect as overNode } from "./internal/node/connect.ts"
 import { instrument } from "./internal/client/instrument.ts"
 import { evaluate, separateOptions } from "./internal/client/attemptOptions.ts"
+import { MessageClient } from "./MessageClient.ts"
 import * as Reconnecting from "./Reconnecting.ts"
 
 // -----------------------------------------------------------------------------
@@ -353,6 +354,29 @@ export const reconnecting = <
  */
 export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
   Layer.succeed(WebSocketClient, { connect: (url, options) => overNode(url, { ...defaults, ...options }) })
+
+/**
+ * Provides a `MessageClient` over the client in use, for a program that also runs in
+ * browsers, with options for all its connections. The options of `connect` override
+ * them.
+ *
+ * **Example** (On Node, a program that is written for both)
+ *
+ * ```ts
+ * import { Effect } from "effect"
+ * import { MessageClient, WebSocketClient } from "effect-ws"
+ *
+ * const program = Effect.scoped(Effect.flatMap(MessageClient.connect("wss://example.com/feed"), (feed) => feed.receive))
+ *
+ * const onNode = Effect.provide(program, WebSocketClient.layerMessageClient())
+ * ```
+ *
+ * @stability unstable
+ * @category layers
+ * @since 0.1.0
+ */
+export const layerMessageClient = (defaults?: ConnectOptions): Layer.Layer<MessageClient> =>
+  Layer.succeed(MessageClient, { connect: (url, options) => connect(url, { ...defaults, ...options }) })
 
 /**
  * Provides a client with options from the configuration.

@@ -4,6 +4,7 @@
  * @since 0.1.0
  */
 export * as Broker from "./Broker.ts"
+export * as BrowserClient from "./BrowserClient.ts"
 export * as CloseCode from "./CloseCode.ts"
 export * as Connection from "./Connection.ts"
 export * as ConnectionError from "./ConnectionError.ts"
@@ -13,6 +14,7 @@ export * as Handshake from "./Handshake.ts"
 export * as HandshakeError from "./HandshakeError.ts"
 export * as Heartbeat from "./Heartbeat.ts"
 export * as Message from "./Message.ts"
+export * as MessageClient from "./MessageClient.ts"
 export * as MessageConnection from "./MessageConnection.ts"
 export * as PerMessageDeflate from "./PerMessageDeflate.ts"
 export * as ProtocolError from "./ProtocolError.ts"

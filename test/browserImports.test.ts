@@ -8,8 +8,8 @@ import { assert, it } from "vitest"
 const root = fileURLToPath(new URL("..", import.meta.url))
 
 const portable = [
+  "BrowserClient",
   "CloseCode",
-
   "Connection",
   "ConnectionError",
   "Extension",
@@ -18,12 +18,12 @@ const portable = [
   "HandshakeError",
   "Heartbeat",
   "Message",
+  "MessageClient",
   "MessageConnection",
   "ProtocolError",
   "Reconnecting",
   "Telemetry",
   "Transport",
-
   "TypedConnection",
   "Wake"
 ]

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Layer, Schedule } from "effect"
 import { HttpRouter } from "effect/http"
 import {
+  BrowserClient,
   Connection,
   Frame,
   HandshakeError,
@@ -275,6 +276,16 @@ const connected = (options: object) =>
     }))),
     (defect) => defect === noSocket ? Effect.void : Effect.die(defect)
   )
+/** Connects in a browser with valid options as far as to the WebSocket object. */
+const opened = (options: object) =>
+  BrowserClient.connect("ws://there/", options).pipe(
+    Effect.asVoid,
+    Effect.catchTag("ConnectFailed", () => Effect.void),
+    Effect.scoped,
+    Effect.provideService(BrowserClient.WebSocketConstructor, () => {
+      throw noSocket
+    })
+  )
 /** An invalid option is final. Valid ones come to a port where nothing listens. */
 const reconnected = (options: object) =>
   WebSocketClient.reconnecting("ws://127.0.0.1:1/", { schedule: Schedule.recurs(0), ...options }).pipe(
@@ -294,6 +305,15 @@ type Use = (options: object) => Effect.Effect<unknown, unknown>
 
 /** Each option that is a number or a duration, by the file of its interface. */
 const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>]>> = {
+  BrowserClient: {
+    maxUnreadAmount: [atLeast0, opened],
+    outboundHighWaterMark: [atLeast0, opened]
+  },
+  MessageClient: {
+    handshakeTimeout: [wait, opened, connected],
+    closeTimeout: [duration, opened, connected],
+    maxMessageSize: [atLeast0, opened, connected]
+  },
   Connection: {
     maxMessageSize: [atLeast0, served, connected],
     maxFragments: [atLeast1, served, connected],

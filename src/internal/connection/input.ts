@@ -11,8 +11,9 @@
 import * as Effect from "effect/Effect"
 import { hostBytesPrototype, isProxy, isSharedArrayBuffer, isUint8Array, utf8Length } from "#platform"
 import { InvalidInput } from "../../ConnectionError.ts"
-import { Frame, Opcode, text } from "../../Frame.ts"
-import * as Message from "../../Message.ts"
+import type * as Message from "../../Message.ts"
+import { Frame, Opcode } from "../protocol/frame.ts"
+import { Text } from "../protocol/message.ts"
 
 // -----------------------------------------------------------------------------
 // Bytes
@@ -102,7 +103,8 @@ export const failInvalid = (problem: InvalidInput): Effect.Effect<never> =>
 /** A message that was checked. Strings are kept, because short ones are encoded where they are written. */
 export type Sendable = string | Frame
 
-export const toFrame = (message: Sendable): Frame => typeof message === "string" ? text(message) : message
+export const toFrame = (message: Sendable): Frame =>
+  typeof message === "string" ? new Frame(Opcode.Text, new Text(message).bytes) : message
 
 const messageTypes = "a string, a Uint8Array or a Message"
 
@@ -150,7 +152,7 @@ export const copyOf = (message: Message.Input): Message.Input => {
   const sendable = sendableOf(message)
   if (!(sendable instanceof Frame)) return message
   const bytes = sendable.payload.slice()
-  return sendable.opcode === Opcode.Text ? new Message.Text(bytes) : bytes
+  return sendable.opcode === Opcode.Text ? new Text(bytes) : bytes
 }
 
 /** Returns the size of a message that was checked, in bytes. */

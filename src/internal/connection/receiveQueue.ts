@@ -8,30 +8,29 @@
  */
 import type { NonEmptyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
-import * as Result from "effect/Result"
-import { ConnectionClosed, type InvalidMessage, MessageSkipped } from "../../ConnectionError.ts"
+import { type ConnectionClosed, type InvalidMessage, MessageSkipped } from "../../ConnectionError.ts"
 import type { Message } from "../../Message.ts"
 import { MessageTooLarge, type ProtocolError } from "../../ProtocolError.ts"
 import { Frame, isControl, Opcode, Piece } from "../protocol/frame.ts"
 import { Assembler } from "../protocol/messageAssembler.ts"
 import { soon } from "../runtime/turns.ts"
+import {
+  failedWith,
+  type MessageDecoder,
+  type MessageQueue,
+  type OnInvalid,
+  readAllDecoded,
+  readDecoded
+} from "./decodedReader.ts"
 import type { Extensions } from "./extensionPipeline.ts"
-import { frameOverhead, FrameQueue } from "./frameQueue.ts"
+import { FrameQueue } from "./frameQueue.ts"
 import { type OnEnd, type Readable, Reader, Readers, type ReadOperation } from "./reader.ts"
 
 // Thrown by a read operation in place of its error, and caught right around it: an effect that fails takes a step more
 // than one that succeeds, and another fiber could run in between.
 
-/** The message cannot be decoded. */
-const undecodable = Symbol("undecodable")
 /** The message of these fragments was skipped. */
 const skipped = Symbol("skipped")
-
-/** Decodes a message. It may be called twice with the same one. */
-type MessageDecoder<A, E> = (message: Message) => Result.Result<A, E>
-
-/** Runs in the step that removes the message which cannot be decoded. */
-type OnInvalid<E, E2> = (error: E) => Effect.Effect<never, E2>
 
 /** The first fragment of a message, and a token to read the others with. */
 interface FirstFragment {
@@ -47,17 +46,13 @@ export interface Source {
   readonly onDecodeError: (error: ProtocolError | InvalidMessage) => ConnectionClosed
 }
 
-/** Adds a decode error that was found after the connection had ended. */
-export const failedWith = (closed: ConnectionClosed, cause: ProtocolError | InvalidMessage): ConnectionClosed =>
-  closed.cause === undefined ? new ConnectionClosed({ ...closed, cause }) : closed
-
 /**
  * Frames pass through four stages, one at a time: the queue, the extensions
  * (`decodedFrame`), the assembler, and a whole message (`ready`). Each read
  * operation starts with the data that the last one left in a later stage. That is
  * why the stages share one class, and its fields are more than twelve.
  */
-export class ReceiveQueue implements Readable {
+export class ReceiveQueue implements Readable, MessageQueue {
   private readonly highWaterMark: number
   /** Undefined once the transport is closed: a stream may retain this queue, which must not retain the connection. */
   private source: Source | undefined
@@ -70,7 +65,7 @@ export class ReceiveQueue implements Readable {
   private pendingDecode: Effect.Effect<Frame, ProtocolError> | undefined
   private isDecoding = false
   private readonly assembler = new Assembler()
-  private ready: Message | undefined
+  ready: Message | undefined
 
   /** Whether the program has asked for data. */
   isUsed = false
@@ -134,7 +129,7 @@ export class ReceiveQueue implements Readable {
 
   // -- Read operations ---------------------------------------------------------
 
-  private reader<A, E>(operation: ReadOperation<ReceiveQueue, A>, onEnd: OnEnd<E>): Effect.Effect<A, E> {
+  reader<A, E>(operation: ReadOperation<ReceiveQueue, A>, onEnd: OnEnd<E>): Effect.Effect<A, E> {
     this.isUsed = true
     return new Reader<ReceiveQueue, A, E>(this, operation, onEnd)
   }
@@ -177,7 +172,7 @@ export class ReceiveQueue implements Readable {
     onInvalid: OnInvalid<E, E2>,
     onEnd: OnEnd<E3>
   ): Effect.Effect<A, E2 | E3> {
-    return this.readIfDecoded(decode, onInvalid, (first) => first, onEnd)
+    return readDecoded(this, decode, onInvalid, onEnd)
   }
 
   /** Reads the messages that are here, at least one, up to one that cannot be decoded. */
@@ -186,53 +181,7 @@ export class ReceiveQueue implements Readable {
     onInvalid: OnInvalid<E, E2>,
     onEnd: OnEnd<E3>
   ): Effect.Effect<NonEmptyArray<A>, E2 | E3> {
-    return this.readIfDecoded(decode, onInvalid, (first, size, next) => {
-      const all: NonEmptyArray<A> = [first]
-      // Decoded values may be larger than what was received: a batch is limited by the mark.
-      for (let total = size; total < this.highWaterMark && this.hasMessage();) {
-        total += this.ready!.bytes.length + frameOverhead
-        const value = next()
-        if (Result.isFailure(value)) break
-        all.push(value.success)
-      }
-      return all
-    }, onEnd)
-  }
-
-  private readIfDecoded<A, B, E, E2, E3>(
-    decode: MessageDecoder<A, E>,
-    onInvalid: OnInvalid<E, E2>,
-    collect: (first: A, size: number, next: () => Result.Result<A, E>) => B,
-    onEnd: OnEnd<E3>
-  ): Effect.Effect<B, E2 | E3> {
-    /** Removes the message that is `ready`, unless it cannot be decoded. */
-    const next = () => {
-      const decoded = decode(this.ready!)
-      if (Result.isSuccess(decoded)) this.ready = undefined
-      return decoded
-    }
-    const read: Effect.Effect<B, E2 | E3> = Effect.catchDefect(
-      this.reader({
-        isReady: ReceiveQueue.message.isReady,
-        next: () => {
-          if (!this.hasMessage()) return undefined
-          const size = this.ready!.bytes.length + frameOverhead
-          const first = next()
-          if (Result.isFailure(first)) throw undecodable
-          return collect(first.success, size, next)
-        }
-      }, onEnd),
-      (defect) => defect === undecodable ? failing : Effect.die(defect)
-    )
-    // To fail takes a step more than to read. A fiber that has just yielded does not yield again between the two, so that
-    // it cannot be interrupted there. Other fibers that wait were woken too, and one of them may read the message first.
-    const failing = Effect.flatMap(Effect.yieldNow, (): Effect.Effect<B, E2 | E3> => {
-      const decoded = this.hasMessage() ? decode(this.ready!) : undefined
-      if (decoded === undefined || Result.isSuccess(decoded)) return read
-      this.ready = undefined
-      return onInvalid(decoded.failure)
-    })
-    return read
+    return readAllDecoded(this, this.highWaterMark, decode, onInvalid, onEnd)
   }
 
   /** Reads the frames that are here, at least one. */
@@ -332,7 +281,7 @@ export class ReceiveQueue implements Readable {
   // -- Messages and frames -----------------------------------------------------
 
   /** Whether a whole message is here. If so, it is `ready`. */
-  private hasMessage(): boolean {
+  hasMessage(): boolean {
     while (this.ready === undefined) {
       const frame = this.peek()
       if (frame === undefined) return false
@@ -345,6 +294,10 @@ export class ReceiveQueue implements Readable {
       else this.ready = message
     }
     return true
+  }
+
+  dropReady(): void {
+    this.ready = undefined
   }
 
   private nextMessage(): Message | undefined {

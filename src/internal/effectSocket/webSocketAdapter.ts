@@ -15,7 +15,7 @@ import type * as Connection from "../../Connection.ts"
 import { InvalidInput } from "../../ConnectionError.ts"
 import type { ConnectError } from "../../HandshakeError.ts"
 import type * as Message from "../../Message.ts"
-import { checkClose } from "../connection/sendRules.ts"
+import { checkClose } from "../connection/closeRules.ts"
 import { copyOf, sendableOf } from "../connection/input.ts"
 
 type EventName = "open" | "message" | "error" | "close"

@@ -1,10 +1,11 @@
 /** Makes the request of a client (RFC 6455 §4.1). */
 import * as Result from "effect/Result"
 import type { RawHeaders, Request, RequestOptions } from "../../Handshake.ts"
-import { InvalidHeader, InvalidProtocol, type OptionsError } from "../../HandshakeError.ts"
-import { checkedHeaders, combineHeaders, isToken } from "../protocol/headerSyntax.ts"
+import { InvalidHeader, type OptionsError } from "../../HandshakeError.ts"
+import { checkedHeaders, combineHeaders } from "../protocol/headerSyntax.ts"
 import { basicAuthorization, isHost } from "../protocol/url.ts"
 import { extensionHeader } from "./extensionHeader.ts"
+import { offerProblem } from "./offeredProtocols.ts"
 import { parseUrl } from "./parseUrl.ts"
 import { handshakeHeaders, isKey } from "./rules.ts"
 
@@ -15,7 +16,7 @@ export const makeRequest = (
 ): Result.Result<Request, OptionsError> => {
   const target = parseUrl(url)
   if (Result.isFailure(target)) return Result.fail(target.failure)
-  const problem = protocolProblem(protocols) ?? keyProblem(key)
+  const problem = offerProblem(protocols) ?? keyProblem(key)
   if (problem !== undefined) return Result.fail(problem)
   const offered = extensionHeader(extensions)
   if (Result.isFailure(offered)) return Result.fail(offered.failure)
@@ -67,15 +68,6 @@ const headersOf = (
       : [],
     ...own
   ]
-}
-
-const protocolProblem = (protocols: ReadonlyArray<string>): InvalidProtocol | undefined => {
-  for (const [i, protocol] of protocols.entries()) {
-    const invalid = (problem: string) => new InvalidProtocol({ protocol, problem })
-    if (!isToken(protocol)) return invalid("expected a token of letters, digits and !#$%&'*+-.^_`|~")
-    if (protocols.indexOf(protocol) < i) return invalid("expected each subprotocol once, got it twice")
-  }
-  return undefined
 }
 
 const keyProblem = (key: string): InvalidHeader | undefined =>

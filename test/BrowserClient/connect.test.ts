@@ -1,0 +1,316 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber, Layer, Schedule, Stream } from "effect"
+import { BrowserClient, type HandshakeError, MessageClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { fakeSockets, openFake } from "../support/fakeWebSocket.ts"
+import { contentOf, settle } from "../support/memory.ts"
+
+/** Begins to connect. The test drives the socket. */
+const begin = (url: string, options?: BrowserClient.ConnectOptions) =>
+  Effect.gen(function*() {
+    const { layer, sockets } = fakeSockets()
+    const fiber = yield* Effect.forkScoped(Effect.provide(BrowserClient.connect(url, options), layer), {
+      startImmediately: true
+    })
+    const [socket] = sockets
+    socket.onClose = (code) => setImmediate(() => socket.end(code))
+    return { fiber, socket }
+  })
+
+const throwing = (error: unknown) =>
+  Layer.succeed(BrowserClient.WebSocketConstructor, () => {
+    throw error
+  })
+
+/** Runs with the global `location` of a page. */
+const onPage = <A, E, R>(href: string, effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.acquireUseRelease(
+    Effect.sync(() => Object.assign(globalThis, { location: { href } })),
+    () => effect,
+    () => Effect.sync(() => Reflect.deleteProperty(globalThis, "location"))
+  )
+
+describe("connect", () => {
+  it.effect("asks for ArrayBuffers, and gives URL and subprotocols to the constructor", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("https://there/feed", { protocols: ["v2", "v1"] })
+      assert.deepStrictEqual([socket.url, socket.protocols, socket.binaryType], [
+        "wss://there/feed",
+        ["v2", "v1"],
+        "arraybuffer"
+      ])
+      socket.accept("v1")
+      assert.strictEqual((yield* Fiber.join(fiber)).subprotocol, "v1")
+    }))
+
+  it.effect("resolves a URL at that of the page", () =>
+    onPage(
+      "https://example.com/app/",
+      Effect.gen(function*() {
+        const { fiber, socket } = yield* begin("../feed")
+        assert.strictEqual(socket.url, "wss://example.com/feed")
+        socket.lose()
+        yield* Effect.exit(Fiber.join(fiber))
+      })
+    ))
+
+  it.effect("loses no message that arrives with the open event", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("ws://there/")
+      socket.accept()
+      socket.deliver("a")
+      socket.deliver(Uint8Array.of(1, 2).buffer)
+      const connection = yield* Fiber.join(fiber)
+      assert.deepStrictEqual(
+        yield* connection.messages.pipe(Stream.take(2), Stream.map(contentOf), Stream.runCollect),
+        ["a", [1, 2]]
+      )
+    }))
+
+  it.effect("fails with ConnectFailed, without the query, when the browser cannot connect", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("ws://there/feed?token=secret")
+      socket.lose()
+      const error = (yield* Effect.flip(Fiber.join(fiber))) as HandshakeError.ConnectFailed
+      assert.deepStrictEqual([error._tag, error.url, error.phase], ["ConnectFailed", "ws://there/feed", "browser"])
+      assert.include(error.message, "a browser does not report why")
+      assert.deepStrictEqual(socket.closes, [[1000, undefined]])
+    }))
+
+  it.effect("fails with the error that the socket reports, if there is one", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("ws://there/")
+      const cause = new Error("getaddrinfo ENOTFOUND")
+      socket.lose(cause)
+      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber))).cause, cause)
+    }))
+
+  it.effect("advises wss on a page of https", () =>
+    onPage(
+      "https://example.com/",
+      Effect.gen(function*() {
+        const { fiber, socket } = yield* begin("ws://there/")
+        socket.lose()
+        assert.include((yield* Effect.flip(Fiber.join(fiber))).message, "a page of https can only open wss URLs")
+      })
+    ))
+
+  it.effect("fails with HandshakeTimeout, closes the socket, and ignores a late open", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("ws://there/", { handshakeTimeout: "3 seconds" })
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.include(error.message, "timed out after 3s while waiting for the browser to open the connection")
+      socket.accept()
+      socket.deliver("late")
+      socket.lose()
+      assert.deepStrictEqual([socket.closes, socket.listenersOf("open")], [[[1000, undefined]], 0])
+    }))
+
+  it.effect("closes the socket when it is interrupted", () =>
+    Effect.gen(function*() {
+      const { fiber, socket } = yield* begin("ws://there/")
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(socket.closes, [[1000, undefined]])
+      assert.strictEqual(socket.listenersOf("message") + socket.listenersOf("close"), 0)
+      socket.lose()
+    }))
+
+  it.effect("closes a socket that opened in the turn of the interruption", () =>
+    Effect.gen(function*() {
+      const { layer, sockets } = fakeSockets()
+      const fiber = yield* Effect.andThen(BrowserClient.connect("ws://there/"), Effect.never).pipe(
+        Effect.scoped,
+        Effect.provide(layer),
+        Effect.forkChild({ startImmediately: true })
+      )
+      sockets[0].onClose = (code) => setImmediate(() => sockets[0].end(code))
+      sockets[0].accept()
+      yield* Fiber.interrupt(fiber)
+      assert.deepStrictEqual(sockets[0].closes.length, 1)
+    }))
+
+  for (const name of ["SecurityError", "SyntaxError"]) {
+    it.effect(`fails with InvalidUrl when the constructor throws a ${name}`, () =>
+      Effect.gen(function*() {
+        const error = yield* BrowserClient.connect("ws://there/?a=1").pipe(
+          Effect.provide(throwing(new DOMException("not allowed", name))),
+          Effect.flip
+        )
+        assert.deepStrictEqual([error._tag, error.message], [
+          "InvalidUrl",
+          `invalid WebSocket URL "ws://there/": not allowed`
+        ])
+      }))
+  }
+
+  it.effect("fails with ConnectFailed when the constructor throws anything else", () =>
+    Effect.gen(function*() {
+      const error = yield* BrowserClient.connect("ws://there/").pipe(Effect.provide(throwing("text")), Effect.flip)
+      assert.deepStrictEqual([error._tag, error.message], ["ConnectFailed", "could not connect to ws://there/: text"])
+    }))
+
+  it.effect("fails with InvalidOption where there is no WebSocket", () =>
+    Effect.gen(function*() {
+      const { WebSocket } = globalThis
+      Reflect.deleteProperty(globalThis, "WebSocket")
+      const error = yield* Effect.ensuring(
+        Effect.flip(BrowserClient.connect("ws://there/")),
+        Effect.sync(() => WebSocket !== undefined && Object.assign(globalThis, { WebSocket }))
+      )
+      assert.deepStrictEqual(
+        [error._tag, error.message.slice(0, 39)],
+        [
+          "InvalidOption",
+          `invalid option "WebSocketConstructor": e`
+        ].map((text, i) => i === 0 ? text : text.slice(0, 39))
+      )
+    }))
+
+  it.effect("fails with InvalidOption before it makes a socket", () =>
+    Effect.gen(function*() {
+      for (const option of ["maxUnreadAmount", "outboundHighWaterMark", "maxMessageSize", "closeTimeout"] as const) {
+        const { layer, sockets } = fakeSockets()
+        const error = yield* BrowserClient.connect("ws://there/", { [option]: -1 }).pipe(
+          Effect.provide(layer),
+          Effect.flip
+        )
+        assert.deepInclude(error, { _tag: "InvalidOption", option })
+        assert.strictEqual(sockets.length, 0)
+      }
+    }))
+})
+
+describe("a connection", () => {
+  it.effect("fails with ReceiveQueueFull above maxUnreadAmount, and delivers what it has", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake({ maxUnreadAmount: 100 })
+      for (const text of ["a", "b", "c", "d"]) socket.deliver(text)
+      assert.deepStrictEqual(socket.closes, [[4008, "ReceiveQueueFull"]])
+      assert.strictEqual(contentOf(yield* connection.receive), "a")
+      assert.strictEqual(contentOf(yield* connection.receive), "b")
+      const closed = yield* Effect.flip(connection.receive)
+      assert.include(closed.message, "expected at most 100 bytes to be unread, got 130")
+      assert.strictEqual(yield* connection.closed, closed)
+    }))
+
+  it.effect("stays open when a program that only sends discards", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake({ maxUnreadAmount: 100 })
+      const end = yield* Effect.forkChild(connection.discard, { startImmediately: true })
+      for (let i = 0; i < 1000; i++) socket.deliver("x".repeat(100))
+      yield* connection.send("a")
+      socket.end(1000)
+      assert.isTrue((yield* Fiber.join(end)).normal)
+    }))
+
+  it.effect("fails for data that is no text and no ArrayBuffer", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake()
+      socket.deliver(new Blob(["a"]))
+      const closed = yield* Effect.flip(connection.receive)
+      assert.include(closed.message, "expected a string or an ArrayBuffer, got [object Blob]")
+      assert.deepStrictEqual(socket.closes, [[4003, "TransportError"]])
+    }))
+
+  it.effect("fails when the socket throws for a message", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake()
+      socket.onSend = () => {
+        throw new Error("on purpose")
+      }
+      const closed = yield* Effect.flip(connection.send("a"))
+      assert.deepStrictEqual([closed.cause?._tag, socket.closes], ["TransportError", [[4011, "TransportError"]]])
+    }))
+
+  it.effect("ignores events after its end", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake()
+      socket.end(4000, "a")
+      const closed = yield* connection.closed
+      socket.accept()
+      socket.deliver("late")
+      socket.end(4001, "b")
+      socket.dispatch("error", { error: new Error("late") })
+      assert.strictEqual(yield* connection.closed, closed)
+      assert.strictEqual(yield* Effect.flip(connection.receive), closed)
+    }))
+
+  it.effect("tells the codes that a page can send when a program closes with another", () =>
+    Effect.gen(function*() {
+      const { connection } = yield* openFake()
+      const error = yield* Effect.flip(connection.close(1001))
+      assert.strictEqual(
+        error.message,
+        "close frame: expected a code from 3000 to 4999, or 1000, because a browser sends no other, got 1001 (GoingAway)"
+      )
+    }))
+
+  it.effect("waits for the peer's close frame when its Scope closes, at most for closeTimeout", () =>
+    Effect.gen(function*() {
+      const { layer, sockets } = fakeSockets((socket) => socket.accept())
+      const fiber = yield* BrowserClient.connect("ws://there/", { closeTimeout: "3 seconds" }).pipe(
+        Effect.scoped,
+        Effect.provide(layer),
+        Effect.forkChild
+      )
+      yield* settle
+      assert.deepStrictEqual(sockets[0].closes, [[1000, ""]])
+      yield* TestClock.adjust("2999 millis")
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* TestClock.adjust("1 millis")
+      yield* Fiber.join(fiber)
+    }))
+
+  it.effect("reports the bufferedAmount of the socket", () =>
+    Effect.gen(function*() {
+      const { connection, socket } = yield* openFake()
+      socket.bufferedAmount = 7
+      assert.strictEqual(yield* connection.bufferedAmount, 7)
+    }))
+})
+
+describe("reconnecting", () => {
+  it.effect("runs URL and subprotocols for each attempt", () =>
+    Effect.gen(function*() {
+      const { layer, sockets } = fakeSockets()
+      let token = 0
+      const client = yield* BrowserClient.reconnecting(Effect.sync(() => `ws://there/${++token}`), {
+        protocols: Effect.sync(() => [`token.${token}`]),
+        schedule: Schedule.spaced("1 second"),
+        outboundHighWaterMark: 0
+      }).pipe(Effect.provide(layer))
+      yield* settle
+      sockets[0].lose()
+      yield* settle
+      yield* TestClock.adjust("1 second")
+      yield* settle
+      assert.deepStrictEqual(sockets.map(({ protocols, url }) => [url, protocols]), [
+        ["ws://there/1", ["token.1"]],
+        ["ws://there/2", ["token.2"]]
+      ])
+      sockets[1].accept("token.2")
+      yield* client.send("a")
+      assert.deepStrictEqual(sockets[1].sent, ["a"])
+      sockets[1].onClose = (code) => setImmediate(() => sockets[1].end(code))
+    }))
+})
+
+describe("layer", () => {
+  it.effect("provides a MessageClient, with options that those of connect override", () =>
+    Effect.gen(function*() {
+      const { layer, sockets } = fakeSockets((socket) => {
+        socket.onClose = (code) => setImmediate(() => socket.end(code))
+        socket.accept()
+      })
+      const Client = BrowserClient.layer({ protocols: ["v1"], maxUnreadAmount: 0 }).pipe(Layer.provide(layer))
+      yield* Effect.gen(function*() {
+        yield* MessageClient.connect("ws://there/a")
+        yield* MessageClient.connect("ws://there/b", { protocols: ["v2"] })
+        yield* (yield* MessageClient.reconnecting("ws://there/c", { protocols: Effect.succeed(["v3"]) })).connection
+      }).pipe(Effect.scoped, Effect.provide(Client))
+      assert.deepStrictEqual(sockets.map(({ protocols }) => protocols), [["v1"], ["v2"], ["v3"]])
+    }))
+})
