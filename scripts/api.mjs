@@ -30,7 +30,7 @@ const groups = {
     "TypedConnection",
     "Socket"
   ],
-  "Topics": ["Topic", "Broker"],
+  "Topics": ["Topic", "Topics", "Broker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
   "Errors": ["ConnectionError", "HandshakeError", "ProtocolError"]

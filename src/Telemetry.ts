@@ -3,8 +3,8 @@
  * little: a metric is computed from the counters of the connections when it is
  * read, and spans are created only if there is a tracer.
  *
- * Each metric has the attribute `role`, which is "server" or "client". The
- * docstring of a metric names its further attributes.
+ * Each metric of connections has the attribute `role`, which is "server" or "client".
+ * The docstring of a metric names its further attributes.
  *
  * **Example** (The number of connected clients)
  *
@@ -121,6 +121,76 @@ export const pingLatency: Metric.Histogram<number> = Metric.histogram("websocket
  */
 export const backpressure: Metric.Counter<number> = Metric.counter("websocket_backpressure_seconds", {
   description: "Seconds that WebSocket connections have spent in backpressure, by direction",
+  incremental: true
+})
+
+/**
+ * The number of channels that `Topics` subscribes to, including those that linger.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicChannels: Metric.Gauge<number> = Metric.gauge("websocket_topic_channels", {
+  description: "Channels that this process subscribes to"
+})
+
+/**
+ * The number of subscribers of channels, by `state`: "live" if they keep up, "behind" otherwise.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicSubscribers: Metric.Gauge<number> = Metric.gauge("websocket_topic_subscribers", {
+  description: "Subscribers of channels, by state"
+})
+
+/**
+ * The bytes of events that `Topics` keeps in memory.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicMemory: Metric.Gauge<number> = Metric.gauge("websocket_topic_memory_bytes", {
+  description: "Bytes of events that channels keep in memory"
+})
+
+/**
+ * The number of messages of channels, by `direction`: "published" by this process,
+ * "received" from the broker, "delivered" to subscribers, "missed" by subscribers, which a `Gap` told.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicMessages: Metric.Counter<number> = Metric.counter("websocket_topic_messages", {
+  description: "Messages of channels, by direction",
+  incremental: true
+})
+
+/**
+ * The number of gaps that subscribers were told of.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicGaps: Metric.Counter<number> = Metric.counter("websocket_topic_gaps", {
+  description: "Gaps that subscribers were told of",
+  incremental: true
+})
+
+/**
+ * The number of reads of history that subscriptions have caused: when they begin, when they resume, and after losses.
+ *
+ * @stability unstable
+ * @category topic metrics
+ * @since 0.1.0
+ */
+export const topicHistoryReads: Metric.Counter<number> = Metric.counter("websocket_topic_history_reads", {
+  description: "Reads of history by this process",
   incremental: true
 })
 

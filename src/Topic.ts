@@ -195,7 +195,7 @@ export interface History {
  * @category models
  * @since 0.1.0
  */
-export interface Topic<in out Args extends Readonly<Record<string, string>>, in out M, in out P = never> {
+export interface Topic<in out Args extends Readonly<Record<string, string>>, in out M, out P = never> {
   readonly path: string
   readonly message: Schema.ConstraintCodec<M, unknown>
   /** The schema of members; undefined if the topic has no presence. */

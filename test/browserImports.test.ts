@@ -8,6 +8,7 @@ import { assert, it } from "vitest"
 const root = fileURLToPath(new URL("..", import.meta.url))
 
 const portable = [
+  "Broker",
   "BrowserClient",
   "CloseCode",
   "Connection",
@@ -23,6 +24,8 @@ const portable = [
   "ProtocolError",
   "Reconnecting",
   "Telemetry",
+  "Topic",
+  "Topics",
   "Transport",
   "TypedConnection",
   "Wake"

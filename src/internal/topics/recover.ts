@@ -1,0 +1,45 @@
+/** Collects the messages behind a position, for subscribers that get them with their confirmation. */
+import * as Effect from "effect/Effect"
+import type * as Broker from "../../Broker.ts"
+import { type Channel, waiting } from "./channel.ts"
+import type { Cursor } from "./cursor.ts"
+import type { PublicationEvent } from "./entry.ts"
+
+export interface Recovered {
+  readonly publications: ReadonlyArray<PublicationEvent>
+  readonly isRecovered: boolean
+}
+
+/**
+ * Moves a cursor that is held to the end of its channel. With more than `limit`
+ * messages, it returns none of them.
+ */
+export const recover = (
+  channel: Channel,
+  cursor: Cursor,
+  limit: number
+): Effect.Effect<Recovered, Broker.BrokerUnavailable> =>
+  Effect.callback((resume) => {
+    const publications: Array<PublicationEvent> = []
+    let isRecovered = true
+    const collect = () => {
+      for (let next = channel.next(cursor); next !== undefined; next = channel.next(cursor)) {
+        if (next === waiting) return
+        if (next.event._tag === "Publication") publications.push(next.event)
+        if (next.event._tag === "Gap") isRecovered = false
+        cursor.advance(next)
+        if (publications.length > limit) {
+          channel.jump(cursor)
+          return resume(Effect.succeed({ publications: [], isRecovered: false }))
+        }
+      }
+      resume(Effect.succeed({ publications, isRecovered }))
+    }
+    cursor.outlet = {
+      write: () => false,
+      ready: collect,
+      failed: (_, error) => resume(Effect.fail(error)),
+      closeSlow: () => {}
+    }
+    collect()
+  })
