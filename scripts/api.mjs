@@ -28,7 +28,8 @@ const groups = {
     "Connection",
     "MessageConnection",
     "TypedConnection",
-    "Socket"
+    "Socket",
+    "SocketServer"
   ],
   "Topics": ["Topic", "Topics", "Broker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],

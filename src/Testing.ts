@@ -365,7 +365,7 @@ export const layer = (
   options: LayerOptions = {}
 ): Layer.Layer<WebSocketServer.WebSocketServer | Network, InvalidOption> =>
   Layer.effectContext(Effect.gen(function*() {
-    // `Socket.layerServer` needs an address.
+    // `SocketServer.layer` needs an address.
     const address: WebSocketServer.Address = { _tag: "Tcp", ...memoryAddress }
     const server = yield* makeServer(options, () => Effect.succeed(address))
     const network = makeNetwork(options.link, server.accept)

@@ -20,16 +20,25 @@
  * @since 0.1.0
  */
 import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import * as SchemaIssue from "effect/SchemaIssue"
 import type * as Stream from "effect/Stream"
 import type { Connection } from "./Connection.ts"
-import { type ConnectionClosed, InvalidInput, InvalidMessage, InvalidValue } from "./ConnectionError.ts"
+import {
+  type ConnectionClosed,
+  InvalidInput,
+  InvalidMessage,
+  InvalidValue,
+  type NotConnected
+} from "./ConnectionError.ts"
 import type { SendOptions } from "./Extension.ts"
-import { assertConnection } from "./internal/connection/decorate.ts"
 import { sendableOf } from "./internal/connection/input.ts"
+import { assertMessageConnection } from "./internal/connection/members.ts"
 import * as Message from "./Message.ts"
+import type { MessageConnection } from "./MessageConnection.ts"
+import type { Failure, Reconnecting } from "./Reconnecting.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -45,9 +54,9 @@ import * as Message from "./Message.ts"
  * @category models
  * @since 0.1.0
  */
-export interface TypedConnection<out In, in Out, out E = never> {
+export interface TypedConnection<out In, in Out, out E = never, out C extends MessageConnection = Connection> {
   /** The connection, for its other operations: `close`, `closed`, `ping`, `request`. */
-  readonly connection: Connection
+  readonly connection: C
   /** Receives the next value. */
   readonly receive: Effect.Effect<In, ConnectionClosed | E>
   /**
@@ -62,6 +71,37 @@ export interface TypedConnection<out In, in Out, out E = never> {
     values: ReadonlyArray<Out>,
     options?: SendOptions
   ) => Effect.Effect<void, ConnectionClosed | InvalidValue>
+}
+
+/**
+ * A reconnecting client that receives values of one type and sends values of
+ * another. `E` is the errors of the program's own effects, as with `Reconnecting`,
+ * and `E2` is `InvalidMessage` with `onInvalid: "fail"`.
+ *
+ * @stability unstable
+ * @category models
+ * @since 0.1.0
+ */
+export interface TypedReconnecting<out In, in Out, E = never, out E2 = never, C = Connection> {
+  /** The client, for its other operations: `state`, `reconnected`, `connection`. */
+  readonly client: Reconnecting<E, C>
+  /** Receives the next value. Fails with `NotConnected` once the client is closed, and all values are read. */
+  readonly receive: Effect.Effect<In, NotConnected<E> | E2>
+  /**
+   * The values of all connections, one connection after the other, as those of
+   * `Reconnecting.messages`. With `onInvalid: "fail"` the stream fails at an invalid
+   * message; the next run begins behind it.
+   */
+  readonly messages: Stream.Stream<In, Failure<E> | E2>
+  /** Sends a value. `whileDisconnected` of the client decides what happens while it is not connected. */
+  readonly send: (value: Out, options?: SendOptions) => Effect.Effect<void, NotConnected<E> | InvalidValue>
+  /** Sends several values in one write. If one of them cannot be encoded, sends none. */
+  readonly sendAll: (
+    values: ReadonlyArray<Out>,
+    options?: SendOptions
+  ) => Effect.Effect<void, NotConnected<E> | InvalidValue>
+  /** Waits until the client is closed, as `closed` of the client does. */
+  readonly closed: Effect.Effect<void, Failure<E>>
 }
 
 /**
@@ -193,9 +233,10 @@ const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unkn
 // -----------------------------------------------------------------------------
 
 /**
- * Returns a typed view of a connection, of either role and of any implementation:
- * see `Connection.decorate`. The connection has one queue of messages, which both
- * it and the view read from. Throws a TypeError if the value is not a connection.
+ * Returns a typed view of a connection, of either role and of any implementation: a
+ * `Connection`, also one of `Connection.decorate`, or a `MessageConnection`, such as
+ * that of a browser. The connection has one queue of messages, which both it and the
+ * view read from. Throws a TypeError if the value is not a connection.
  *
  * **Example** (A client that ignores invalid messages)
  *
@@ -224,44 +265,144 @@ const identityCodec = <S extends Schema.Constraint>(schema: S) => schema as unkn
  * @category constructors
  * @since 0.1.0
  */
-export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-  connection: Connection,
+export function make<
+  C extends MessageConnection,
+  I extends Schema.ConstraintDecoder<unknown>,
+  O extends Schema.ConstraintEncoder<unknown>
+>(
+  connection: C,
   options: Options<I, O> & { readonly onInvalid?: "close" | undefined }
-): TypedConnection<I["Type"], O["Type"]>
-export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-  connection: Connection,
-  options: Options<I, O>
-): TypedConnection<I["Type"], O["Type"], InvalidMessage>
-export function make<I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
-  connection: Connection,
-  options: Options<I, O>
-): TypedConnection<I["Type"], O["Type"], InvalidMessage> {
-  return options.onInvalid === "fail"
-    ? makeView(connection, options, Effect.fail)
-    : makeView<I, O, never>(connection, options, (error) => Effect.flatMap(connection.fail(error), Effect.fail))
-}
-
-const makeView = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>, E>(
-  connection: Connection,
-  { encoding = json, receives, sends }: Options<I, O>,
-  onInvalid: (error: InvalidMessage) => Effect.Effect<never, ConnectionClosed | E>
-): TypedConnection<I["Type"], O["Type"], E> => {
-  assertConnection(connection)
-  const decode = decoderOf(receives, encoding)
-  const encode = encoderOf(sends, encoding)
+): TypedConnection<I["Type"], O["Type"], never, C>
+export function make<
+  C extends MessageConnection,
+  I extends Schema.ConstraintDecoder<unknown>,
+  O extends Schema.ConstraintEncoder<unknown>
+>(connection: C, options: Options<I, O>): TypedConnection<I["Type"], O["Type"], InvalidMessage, C>
+export function make<
+  C extends MessageConnection,
+  I extends Schema.ConstraintDecoder<unknown>,
+  O extends Schema.ConstraintEncoder<unknown>
+>(connection: C, options: Options<I, O>): TypedConnection<I["Type"], O["Type"], InvalidMessage, C> {
+  assertMessageConnection(connection)
+  const decode = decoderOf(options.receives, options.encoding)
+  const onInvalid = actOn(options.onInvalid)
   return {
     connection,
-    receive: connection.receiveWith(decode, onInvalid),
-    messages: connection.messagesWith(decode, onInvalid),
-    send: (value, options) =>
-      Effect.suspend((): Effect.Effect<void, ConnectionClosed | InvalidValue> => {
+    receive: connection.receiveWith(decode, (error) => onInvalid(error, connection)),
+    messages: connection.messagesWith(decode, (error) => onInvalid(error, connection)),
+    ...makeSender(options, connection)
+  }
+}
+
+/**
+ * Returns a typed view of a reconnecting client, on Node and in browsers. With
+ * `onInvalid: "close"`, an invalid message fails the connection that it came from;
+ * as with any lost connection, the client connects again unless its `isFinal`
+ * decides otherwise.
+ *
+ * In `onOpen`, use `make` with the same schemas.
+ *
+ * **Example** (A typed feed that outlives its connections)
+ *
+ * ```ts
+ * import { Effect, Schema, Stream } from "effect"
+ * import { TypedConnection, WebSocketClient } from "effect-ws"
+ *
+ * const protocol = {
+ *   receives: Schema.Struct({ symbol: Schema.String, price: Schema.Finite }),
+ *   sends: Schema.Struct({ subscribe: Schema.String })
+ * }
+ *
+ * const program = Effect.gen(function*() {
+ *   const feed = yield* WebSocketClient.reconnecting("wss://example.com/feed", {
+ *     onOpen: (connection) => TypedConnection.make(connection, protocol).send({ subscribe: "EFCT" })
+ *   }).pipe(Effect.map(TypedConnection.makeReconnecting(protocol)))
+ *   yield* Stream.runForEach(feed.messages, ({ price, symbol }) => Effect.log(symbol, price))
+ * }).pipe(Effect.scoped)
+ * ```
+ *
+ * @stability unstable
+ * @category constructors
+ * @since 0.1.0
+ */
+export const makeReconnecting: {
+  <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
+    options: Options<I, O> & { readonly onInvalid?: "close" | undefined }
+  ): <E, C extends MessageConnection>(
+    client: Reconnecting<E, C>
+  ) => TypedReconnecting<I["Type"], O["Type"], E, never, C>
+  <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.ConstraintEncoder<unknown>>(
+    options: Options<I, O>
+  ): <E, C extends MessageConnection>(
+    client: Reconnecting<E, C>
+  ) => TypedReconnecting<I["Type"], O["Type"], E, InvalidMessage, C>
+  <
+    E,
+    C extends MessageConnection,
+    I extends Schema.ConstraintDecoder<unknown>,
+    O extends Schema.ConstraintEncoder<unknown>
+  >(
+    client: Reconnecting<E, C>,
+    options: Options<I, O> & { readonly onInvalid?: "close" | undefined }
+  ): TypedReconnecting<I["Type"], O["Type"], E, never, C>
+  <
+    E,
+    C extends MessageConnection,
+    I extends Schema.ConstraintDecoder<unknown>,
+    O extends Schema.ConstraintEncoder<unknown>
+  >(client: Reconnecting<E, C>, options: Options<I, O>): TypedReconnecting<I["Type"], O["Type"], E, InvalidMessage, C>
+} = dual(
+  2,
+  <
+    E,
+    C extends MessageConnection,
+    I extends Schema.ConstraintDecoder<unknown>,
+    O extends Schema.ConstraintEncoder<unknown>
+  >(
+    client: Reconnecting<E, C>,
+    options: Options<I, O>
+  ): TypedReconnecting<I["Type"], O["Type"], E, InvalidMessage, C> => {
+    const decode = decoderOf(options.receives, options.encoding)
+    const onInvalid = actOn(options.onInvalid)
+    return {
+      client,
+      receive: client.receiveWith(decode, onInvalid),
+      messages: client.messagesWith(decode, onInvalid),
+      ...makeSender(options, client),
+      closed: client.closed
+    }
+  }
+)
+
+/** What happens in the step that removes an invalid message. */
+const actOn = (onInvalid: "close" | "fail" | undefined) =>
+(
+  error: InvalidMessage,
+  connection: Pick<MessageConnection, "fail">
+): Effect.Effect<never, ConnectionClosed | InvalidMessage> =>
+  onInvalid === "fail" ? Effect.fail(error) : Effect.flatMap(connection.fail(error), Effect.fail)
+
+/** What a connection and a reconnecting client send messages with. */
+interface MessageSender<E> {
+  readonly send: (message: Message.Input, options?: SendOptions) => Effect.Effect<void, E>
+  readonly sendAll: (messages: ReadonlyArray<Message.Input>, options?: SendOptions) => Effect.Effect<void, E>
+}
+
+const makeSender = <O extends Schema.ConstraintEncoder<unknown>, E>(
+  { encoding, sends }: Pick<Options<Schema.Constraint, O>, "encoding" | "sends">,
+  sender: MessageSender<E>
+) => {
+  const encode = encoderOf(sends, encoding)
+  return {
+    send: (value: O["Type"], options?: SendOptions) =>
+      Effect.suspend((): Effect.Effect<void, E | InvalidValue> => {
         const encoded = encode(value)
-        return Result.isSuccess(encoded) ? connection.send(encoded.success, options) : Effect.fail(encoded.failure)
+        return Result.isSuccess(encoded) ? sender.send(encoded.success, options) : Effect.fail(encoded.failure)
       }),
-    sendAll: (values, options) =>
-      Effect.suspend((): Effect.Effect<void, ConnectionClosed | InvalidValue> => {
+    sendAll: (values: ReadonlyArray<O["Type"]>, options?: SendOptions) =>
+      Effect.suspend((): Effect.Effect<void, E | InvalidValue> => {
         const encoded = Result.all(values.map(encode))
-        return Result.isSuccess(encoded) ? connection.sendAll(encoded.success, options) : Effect.fail(encoded.failure)
+        return Result.isSuccess(encoded) ? sender.sendAll(encoded.success, options) : Effect.fail(encoded.failure)
       })
   }
 }
@@ -289,13 +430,42 @@ const makeView = <I extends Schema.ConstraintDecoder<unknown>, O extends Schema.
  */
 export const encoder = <O extends Schema.ConstraintEncoder<unknown>>(
   sends: O,
-  encoding: Encoding = json
+  encoding?: Encoding
 ): (value: O["Type"]) => Effect.Effect<string | Uint8Array, InvalidValue> => {
   const encode = encoderOf(sends, encoding)
   return (value) => Effect.suspend(() => Effect.fromResult(encode(value)))
 }
 
-const decoderOf = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding) => {
+/**
+ * Returns a function that decodes messages as a `TypedConnection` with the same
+ * schema and encoding receives them. Use it where messages do not come from a
+ * connection, or where a program needs both the message and its value.
+ *
+ * **Example** (Decode one message)
+ *
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Message, TypedConnection } from "effect-ws"
+ *
+ * const decode = TypedConnection.decoder(Schema.Struct({ pong: Schema.Finite }))
+ * const message = Message.text(new TextEncoder().encode(`{"pong":1}`))
+ *
+ * await Effect.runPromise(decode(message)) // => { pong: 1 }
+ * ```
+ *
+ * @stability unstable
+ * @category constructors
+ * @since 0.1.0
+ */
+export const decoder = <I extends Schema.ConstraintDecoder<unknown>>(
+  receives: I,
+  encoding?: Encoding
+): (message: Message.Message) => Effect.Effect<I["Type"], InvalidMessage> => {
+  const decode = decoderOf(receives, encoding)
+  return (message) => Effect.suspend(() => Effect.fromResult(decode(message)))
+}
+
+const decoderOf = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding = json) => {
   const decodeValue = Schema.decodeUnknownResult(encoding.codec(schema))
   return (received: Message.Message): Result.Result<S["Type"], InvalidMessage> => {
     const invalid = (reason: InvalidMessage["reason"], problem: string, cause: unknown) =>
@@ -341,7 +511,7 @@ const describe = SchemaIssue.makeFormatterStandardSchemaV1({
   }
 })
 
-const encoderOf = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encoding: Encoding) => {
+const encoderOf = <S extends Schema.ConstraintEncoder<unknown>>(schema: S, encoding: Encoding = json) => {
   const encodeValue = Schema.encodeUnknownResult(encoding.codec(schema))
   return (value: S["Type"]): Result.Result<string | Uint8Array, InvalidValue> => {
     const encoded = encodeValue(value)

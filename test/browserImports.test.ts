@@ -23,6 +23,7 @@ const portable = [
   "MessageConnection",
   "ProtocolError",
   "Reconnecting",
+  "Socket",
   "Telemetry",
   "Topic",
   "Topics",

@@ -14,7 +14,7 @@ const [room = "blue", name = "somebody"] = process.argv.slice(2)
 const program = Effect.gen(function*() {
   const url = yield* Config.String("URL").pipe(Config.withDefault("ws://127.0.0.1:8080"))
   const protocol = RpcClient.layerProtocolSocket().pipe(
-    Layer.provide([Socket.layer(`${url}/rpc`), RpcSerialization.layerJson])
+    Layer.provide([Socket.layer(WebSocketClient.connect(`${url}/rpc`)), RpcSerialization.layerJson])
   )
   const follow = Effect.gen(function*() {
     const client = yield* RpcClient.make(Calls)

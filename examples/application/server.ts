@@ -13,7 +13,7 @@ import { Config, Console, Effect, Layer, Stream } from "effect"
 import { HttpRouter, HttpServer, HttpServerRequest, HttpServerResponse } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { RpcSerialization, RpcServer } from "effect/rpc"
-import { Connection, Message, PerMessageDeflate, Socket, WebSocketServer } from "effect-ws"
+import { Connection, Message, PerMessageDeflate, SocketServer, WebSocketServer } from "effect-ws"
 import { createServer } from "node:http"
 import { Api, Calls } from "./api.ts"
 import { Rooms } from "./rooms.ts"
@@ -38,7 +38,7 @@ const RpcHandlers = Calls.toLayer(Effect.map(Rooms, (rooms) => ({
 const RpcRoute = HttpRouter.use((router) =>
   Effect.flatMap(
     RpcServer.toHttpEffectWebsocket(Calls),
-    (calls) => router.add("GET", "/rpc", Socket.upgrade(calls, { extensions: [PerMessageDeflate.make()] }))
+    (calls) => router.add("GET", "/rpc", SocketServer.upgrade(calls, { extensions: [PerMessageDeflate.make()] }))
   )
 ).pipe(Layer.provide([RpcHandlers, RpcSerialization.layerJson]))
 

@@ -315,8 +315,9 @@ describe("isConnection", () => {
       for (const value of [undefined, null, 1, "a", {}, partial, { ...connection }]) {
         assert.isFalse(Connection.isConnection(value))
         assert.isFalse(MessageConnection.isMessageConnection(value))
-        assert.throws(() => TypedConnection.make(value as Connection, both), TypeError, "expected a Connection, got")
-        assert.throws(() => Socket.fromConnection(value as Connection), TypeError, "expected a Connection, got")
+        const expected = "expected a MessageConnection, got"
+        assert.throws(() => TypedConnection.make(value as Connection, both), TypeError, expected)
+        assert.throws(() => Socket.fromConnection(value as Connection), TypeError, expected)
       }
       assert.throws(
         () => Socket.fromConnection(partial as Connection),

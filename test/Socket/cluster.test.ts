@@ -13,14 +13,14 @@ import {
 } from "effect/cluster"
 import { DevTools, DevToolsServer } from "effect/devtools"
 import { Rpc, RpcSerialization } from "effect/rpc"
-import { Socket, WebSocketServer } from "effect-ws"
+import { Socket, SocketServer, WebSocketClient, WebSocketServer } from "effect-ws"
 
 describe("DevTools", () => {
   it.live("spans reach a DevTools server", () =>
     Effect.gen(function*() {
       const names = yield* Queue.unbounded<string>()
       const server = yield* Layer.build(
-        Socket.layerServer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
+        SocketServer.layer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
       )
       yield* Effect.forkScoped(Effect.provideContext(
         DevToolsServer.run((client) =>
@@ -36,7 +36,9 @@ describe("DevTools", () => {
         Effect.tap((name) =>
           Effect.sync(() => assert.strictEqual(name, "watched"))
         ),
-        Effect.provide(DevTools.layerWebSocket(url).pipe(Layer.provide(Socket.layerWebSocketConstructor())))
+        Effect.provide(
+          DevTools.layerWebSocket(url).pipe(Layer.provide(Socket.layerWebSocketConstructor(WebSocketClient.connect)))
+        )
       )
     }))
 })
@@ -49,7 +51,7 @@ describe("a cluster", () => {
   it.live("a client calls the entities of a runner on another node", () =>
     Effect.gen(function*() {
       const listening = yield* Layer.build(
-        Socket.layerServer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
+        SocketServer.layer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
       )
       const { address } = Context.get(listening, WebSocketServer.WebSocketServer)
       const port = address._tag === "Tcp" ? address.port : 0
@@ -63,7 +65,7 @@ describe("a cluster", () => {
           RunnerHealth.layerNoop,
           RpcSerialization.layerNdjson,
           Layer.provide(HttpRunner.layerClientProtocolWebsocketDefault, [
-            Socket.layerWebSocketConstructor(),
+            Socket.layerWebSocketConstructor(WebSocketClient.connect),
             RpcSerialization.layerNdjson
           ]),
           ShardingConfig.layer({

@@ -10,7 +10,7 @@ import { interruptAtEachStep } from "../support/interruptAtEachStep.ts"
 describe("Socket.make", () => {
   it.live("a failed connect is a SocketOpenError with the cause", () =>
     Effect.gen(function*() {
-      const socket = yield* Socket.make("ws://127.0.0.1:1/")
+      const socket = yield* Socket.make(WebSocketClient.connect("ws://127.0.0.1:1/"))
       const { reason } = yield* Effect.flip(Effect.scoped(socket.reader))
       assert.deepInclude(reason, { _tag: "SocketOpenError", kind: "Unknown" })
       assert.strictEqual(reason._tag === "SocketOpenError" && (reason.cause as { _tag: string })._tag, "ConnectFailed")
@@ -19,7 +19,7 @@ describe("Socket.make", () => {
   it.live("a handshake timeout is a SocketOpenError of the kind Timeout", () =>
     Effect.gen(function*() {
       const { port } = yield* rawServer(() => {})
-      const socket = yield* Socket.make(`ws://127.0.0.1:${port}/`, { handshakeTimeout: 10 })
+      const socket = yield* Socket.make(WebSocketClient.connect(`ws://127.0.0.1:${port}/`, { handshakeTimeout: 10 }))
       const { reason } = yield* Effect.flip(Effect.scoped(socket.reader))
       assert.deepInclude(reason, { _tag: "SocketOpenError", kind: "Timeout" })
     }))
@@ -29,7 +29,7 @@ describe("Socket.make", () => {
       const { url } = yield* serve(
         Effect.flatMap(Connection.Connection, (connection) => Stream.runForEach(connection.messages, connection.send))
       )
-      const socket = yield* Socket.make(url, { keepalive: false })
+      const socket = yield* Socket.make(WebSocketClient.connect(url, { keepalive: false }))
       const writer = yield* socket.writer
       for (const word of ["first", "second"]) {
         const writing = yield* Effect.forkChild(writer.write(word), { startImmediately: true })
@@ -47,7 +47,7 @@ describe("Socket.make", () => {
       const { url } = yield* serve(
         Effect.flatMap(Connection.Connection, (connection) => Effect.flatMap(connection.receive, connection.send))
       )
-      const socket = yield* Socket.make(url, { keepalive: false })
+      const socket = yield* Socket.make(WebSocketClient.connect(url, { keepalive: false }))
       const writer = yield* socket.writer
       const first = yield* Scope.make()
       const { pull } = yield* Scope.provide(socket.reader, first)
@@ -92,7 +92,7 @@ const dialling = (failures = 0) =>
         const send: Shape["send"] = (...sent) => Effect.suspend(() => (counts.sends++, client.send(...sent)))
         return Object.create(client, { send: { value: send } }) as Shape
       }).pipe(Effect.uninterruptible)
-    const socket = yield* Socket.make("ws://there/").pipe(
+    const socket = yield* Socket.make(WebSocketClient.connect("ws://there/")).pipe(
       Effect.provideService(WebSocketClient.WebSocketClient, { connect })
     )
     return { counts, servers, socket, writer: yield* socket.writer }
@@ -203,7 +203,7 @@ describe("the resources of a dial", () => {
           Effect.acquireRelease(Effect.sync(() => held++), () => Effect.sync(() => held--)),
           Effect.never
         )
-      const socket = yield* Socket.make("ws://there/").pipe(
+      const socket = yield* Socket.make(WebSocketClient.connect("ws://there/")).pipe(
         Effect.provideService(WebSocketClient.WebSocketClient, { connect })
       )
       const reading = yield* Effect.forkChild(Effect.scoped(socket.reader), { startImmediately: true })
@@ -297,7 +297,7 @@ describe("Socket.make without a reader", () => {
         yield* connection.send(yield* connection.receive)
         yield* Effect.forkDetach(Effect.flatMap(connection.closed, ({ clean }) => Queue.offer(over, clean)))
       }))
-      const socket = yield* Socket.make(url, { keepalive: false })
+      const socket = yield* Socket.make(WebSocketClient.connect(url, { keepalive: false }))
       const writer = yield* socket.writer
       const first = yield* Scope.make()
       yield* Scope.provide(socket.reader, first)

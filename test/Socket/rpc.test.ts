@@ -5,7 +5,7 @@ import { Handshake, PerMessageDeflate, Socket, WebSocketClient } from "effect-ws
 import { type Cut, relay } from "../support/net.ts"
 import { clientOver, clients, complaints, eventually, routed, standalone } from "../support/rpc.ts"
 
-for (const [server, makeServer] of [["Socket.layerServer", standalone], ["Socket.upgrade", routed]] as const) {
+for (const [server, makeServer] of [["SocketServer.layer", standalone], ["SocketServer.upgrade", routed]] as const) {
   for (const [name, layer] of Object.entries(clients)) {
     describe(`RPC over ${server} and ${name}`, () => {
       it.live("1,000 calls succeed, in sequence and concurrently", () =>
@@ -94,11 +94,11 @@ for (const [server, makeServer] of [["Socket.layerServer", standalone], ["Socket
   }
 }
 
-describe("Socket.upgrade", () => {
+describe("SocketServer.upgrade", () => {
   it.live("calls get the headers of the request", () =>
     Effect.gen(function*() {
       const { url } = yield* routed()
-      const client = yield* clientOver(Socket.layer(url, { headers: { "X-User": "Ada" } }))
+      const client = yield* clientOver(Socket.layer(WebSocketClient.connect(url, { headers: { "X-User": "Ada" } })))
       assert.strictEqual(yield* client.WhoAmI(), "Ada")
     }))
 

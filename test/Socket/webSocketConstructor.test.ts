@@ -1,12 +1,16 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Latch, Layer, Ref, Stream } from "effect"
 import { Socket as EffectSocket } from "effect/socket"
-import { Connection, Socket } from "effect-ws"
+import { Connection, Socket, WebSocketClient } from "effect-ws"
 import { rawServer, serve } from "../support/net.ts"
 
 describe("Socket.layerWebSocketConstructor", () => {
   const construct = Effect.map(
-    Layer.build(Socket.layerWebSocketConstructor({ keepalive: false, headers: { "X-One": "1" } })),
+    Layer.build(
+      Socket.layerWebSocketConstructor((url, options) =>
+        WebSocketClient.connect(url, { ...options, keepalive: false, headers: { "X-One": "1", ...options.headers } })
+      )
+    ),
     (context) => Context.get(context, EffectSocket.WebSocketConstructor)
   )
 
@@ -139,13 +143,16 @@ describe("Socket.layerWebSocketConstructor", () => {
           { until: (n) => n === total }
         )))
       const context = yield* Layer.build(
-        EffectSocket.layerWebSocket(url).pipe(Layer.provide(Socket.layerWebSocketConstructor({ keepalive: false })))
+        EffectSocket.layerWebSocket(url).pipe(Layer.provide(Socket.layerWebSocketConstructor((target, options) =>
+          WebSocketClient.connect(target, { ...options, keepalive: false })
+        )))
       )
       const { pull } = yield* Context.get(context, EffectSocket.Socket).reader
       // What fits into the buffers between the two goes, and no more.
       const settled = yield* Effect.repeat(
         Effect.flatMap(Ref.get(sent), (before) =>
-          Effect.map(Effect.delay(Ref.get(sent), 100), (after) => after > 0 && after === before)),
+          Effect.map(Effect.delay(Ref.get(sent), 100), (after) =>
+            after > 0 && after === before)),
         {
           until: (still) =>
             still
@@ -154,7 +161,9 @@ describe("Socket.layerWebSocketConstructor", () => {
       assert.isTrue(settled)
       assert.isBelow(yield* Ref.get(sent), total)
       let read = 0
-      while (read < total) read += (yield* pull).length
+      while (read < total) {
+        read += (yield* pull).length
+      }
       assert.strictEqual(yield* Ref.get(sent), total)
     }))
 })

@@ -25,6 +25,7 @@ import {
   type HandshakeError,
   type Reconnecting,
   Socket,
+  SocketServer,
   TypedConnection,
   WebSocketClient,
   WebSocketServer
@@ -252,7 +253,10 @@ describe("guides", () => {
       const { url } = yield* application(RpcRoute)
       const context = yield* Layer.build(
         RpcClient.layerProtocolSocket().pipe(
-          Layer.provide([Socket.layer(`${url}/rpc`, { headers: { "X-User": "Ada" } }), RpcSerialization.layerJson])
+          Layer.provide([
+            Socket.layer(WebSocketClient.connect(`${url}/rpc`, { headers: { "X-User": "Ada" } })),
+            RpcSerialization.layerJson
+          ])
         )
       )
       const client = yield* Effect.provideContext(RpcClient.make(Calls), context)
@@ -266,7 +270,7 @@ describe("guides", () => {
       const tools = Layer.effectDiscard(Effect.forkScoped(DevToolsServer.run((client) =>
         Effect.forever(Effect.flatMap(Queue.take(client.queue), (request) =>
           request._tag === "Span" ? Queue.offer(names, request.name) : Effect.void))
-      ))).pipe(Layer.provide(Socket.layerServer()), Layer.provideMerge(Testing.layer()))
+      ))).pipe(Layer.provide(SocketServer.layer()), Layer.provideMerge(Testing.layer()))
       const name = yield* Effect.void.pipe(
         Effect.withSpan("watched"),
         Effect.andThen(Queue.take(names)),

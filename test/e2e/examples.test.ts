@@ -332,7 +332,7 @@ describe("application", () => {
     Effect.flatMap(
       Layer.build(
         RpcClient.layerProtocolSocket().pipe(
-          Layer.provide([Socket.layer(`${url}/rpc`), RpcSerialization.layerJson])
+          Layer.provide([Socket.layer(WebSocketClient.connect(`${url}/rpc`)), RpcSerialization.layerJson])
         )
       ),
       (context) => Effect.provideContext(RpcClient.make(Calls), context)

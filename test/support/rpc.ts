@@ -2,8 +2,8 @@
 import { Context, Effect, Layer, Logger, Ref, Schedule, Schema, Scope, Stream } from "effect"
 import { HttpRouter } from "effect/http"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
-import { Socket as EffectSocket, SocketServer } from "effect/socket"
-import { Socket, WebSocketServer } from "effect-ws"
+import { Socket as EffectSocket, SocketServer as EffectSocketServer } from "effect/socket"
+import { Socket, SocketServer, WebSocketClient, WebSocketServer } from "effect-ws"
 import { application } from "./application.ts"
 
 export class Calls extends RpcGroup.make(
@@ -57,7 +57,7 @@ export const standalone: Server = (options) =>
     const context = yield* Layer.build(
       RpcServer.layer(Calls).pipe(
         Layer.provide([Handlers, RpcServer.layerProtocolSocketServer]),
-        Layer.provideMerge(Socket.layerServer(options)),
+        Layer.provideMerge(SocketServer.layer(options)),
         Layer.provide([
           WebSocketServer.layer({ host: "127.0.0.1" }),
           RpcSerialization.layerJson,
@@ -65,7 +65,7 @@ export const standalone: Server = (options) =>
         ])
       )
     )
-    const { address } = Context.get(context, SocketServer.SocketServer)
+    const { address } = Context.get(context, EffectSocketServer.SocketServer)
     const port = address._tag === "UnixPathAddress" ? 0 : address.port
     return { url: `ws://127.0.0.1:${port}/`, port, seen }
   })
@@ -77,7 +77,7 @@ export const routed: Server = (options) =>
     const route = HttpRouter.use((router) =>
       Effect.flatMap(
         RpcServer.toHttpEffectWebsocket(Calls),
-        (rpcs) => router.add("GET", "/rpc", Socket.upgrade(rpcs, options))
+        (rpcs) => router.add("GET", "/rpc", SocketServer.upgrade(rpcs, options))
       )
     ).pipe(Layer.provide([Handlers, RpcSerialization.layerJson]), Layer.provide(Layer.succeed(Seen, seen)))
     const { port, url } = yield* application(route)
@@ -95,9 +95,13 @@ export const clientOver = (socket: Layer.Layer<EffectSocket.Socket>) =>
   })
 
 export const clients = {
-  "Socket.layer": (url: string) => Socket.layer(url, { keepalive: false }),
+  "Socket.layer": (url: string) => Socket.layer(WebSocketClient.connect(url, { keepalive: false })),
   "Socket.layerWebSocketConstructor": (url: string) =>
-    EffectSocket.layerWebSocket(url).pipe(Layer.provide(Socket.layerWebSocketConstructor({ keepalive: false })))
+    EffectSocket.layerWebSocket(url).pipe(
+      Layer.provide(Socket.layerWebSocketConstructor((target, options) =>
+        WebSocketClient.connect(target, { ...options, keepalive: false })
+      ))
+    )
 }
 
 /** Collects what a program logs at the levels Warn, Error and Fatal. */

@@ -1,7 +1,7 @@
 /** The ways in which connections are served. */
 import { Effect, Scope } from "effect"
 import { HttpRouter, HttpServer, HttpServerResponse } from "effect/http"
-import { Connection, Socket, WebSocketServer } from "effect-ws"
+import { Connection, SocketServer, WebSocketServer } from "effect-ws"
 import { type Application, application, serveApplication } from "./application.ts"
 import { serve } from "./net.ts"
 
@@ -23,7 +23,7 @@ export const ways: Record<
     portOf(application(HttpRouter.add("GET", "/", () => WebSocketServer.upgrade(handler, { ...options })))),
   "a route for a Socket": (handler, options) =>
     portOf(application(
-      HttpRouter.add("GET", "/", Socket.upgrade(Effect.as(handler, HttpServerResponse.empty()), options))
+      HttpRouter.add("GET", "/", SocketServer.upgrade(Effect.as(handler, HttpServerResponse.empty()), options))
     )),
   "an application without a router": (handler, options) =>
     portOf(serveApplication(HttpServer.serve(WebSocketServer.upgrade(handler, options))))

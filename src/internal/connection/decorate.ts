@@ -1,7 +1,7 @@
 /** Connections made from other connections, and the check that a value is one. */
 import type { Connection } from "../../Connection.ts"
 import { broadcastTarget, type Hooks, hooksOf, relayPort, stopReceiving } from "./hooks.ts"
-import { assertMembers, hasMembers } from "./members.ts"
+import { assertMembers, decorateAdvice, hasMembers } from "./members.ts"
 
 /**
  * A connection with the members of another one. They are own properties, so that
@@ -115,5 +115,5 @@ export const assertConnection = (value: unknown): void =>
     value,
     "Connection",
     connectionMembers,
-    "; to override members, use Connection.decorate, because a spread does not copy those of a class"
+    decorateAdvice
   )

@@ -5,8 +5,8 @@
  * works with a connection that lacks it.
  */
 import type * as Effect from "effect/Effect"
-import type { Connection } from "../../Connection.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
+import type { MessageConnection } from "../../MessageConnection.ts"
 import type { RelayPort } from "./relayPort.ts"
 import type { aboveMarkToken } from "./sendQueue.ts"
 import type { SharedMessage } from "./sharedMessage.ts"
@@ -52,4 +52,4 @@ export interface Hooks {
 }
 
 /** The optional operations of a connection, if it has any. */
-export const hooksOf = (connection: Connection & Hooks): Hooks => connection
+export const hooksOf = (connection: MessageConnection & Hooks): Hooks => connection

@@ -34,6 +34,10 @@ export const assertMembers = (value: unknown, type: string, names: ReadonlyArray
   if (missing.length > 0) throw new TypeError(`${expected} an object without ${missing.join(", ")}${advice}`)
 }
 
+/** What to do instead of a spread of a `Connection`. */
+export const decorateAdvice =
+  "; to override members, use Connection.decorate, because a spread does not copy those of a class"
+
 /** Throws a TypeError if a value is not a `MessageConnection`. */
 export const assertMessageConnection = (value: unknown): void =>
-  assertMembers(value, "MessageConnection", messageConnectionMembers)
+  assertMembers(value, "MessageConnection", messageConnectionMembers, decorateAdvice)

@@ -13,20 +13,20 @@ import * as Scope from "effect/Scope"
 import * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../../CloseCode.ts"
-import type { Connection } from "../../Connection.ts"
 import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type * as Message from "../../Message.ts"
-import { assertConnection } from "../connection/decorate.ts"
+import type { MessageConnection } from "../../MessageConnection.ts"
 import { hooksOf, stopReceiving } from "../connection/hooks.ts"
+import { assertMessageConnection } from "../connection/members.ts"
 
-type Dial = Effect.Effect<Connection, Socket.SocketError, Scope.Scope>
+type Dial = Effect.Effect<MessageConnection, Socket.SocketError, Scope.Scope>
 
 /** A Socket that dials with `dial`. While there is no connection, writes suspend until the next one. */
 export const fromDial = (dial: Dial): Socket.Socket => fromSlot(dial, new ConnectionSlot(undefined))
 
 /** A Socket of one connection. */
-export const fromConnection = (connection: Connection): Socket.Socket => {
-  assertConnection(connection)
+export const fromConnection = (connection: MessageConnection): Socket.Socket => {
+  assertMessageConnection(connection)
   return fromSlot(Effect.succeed(connection), new ConnectionSlot(connection))
 }
 
@@ -40,30 +40,32 @@ const fromSlot = (dial: Dial, slot: ConnectionSlot): Socket.Socket =>
 /** The connection that a Socket writes to. */
 class ConnectionSlot {
   /** The connection of a Socket that has only one. */
-  private readonly fixed: Connection | undefined
-  private current: Connection | undefined
+  private readonly fixed: MessageConnection | undefined
+  private current: MessageConnection | undefined
   private readonly available: Latch.Latch
 
-  constructor(fixed: Connection | undefined) {
+  constructor(fixed: MessageConnection | undefined) {
     this.fixed = fixed
     this.current = fixed
     this.available = Latch.makeUnsafe(fixed !== undefined)
   }
 
-  set(connection: Connection): void {
+  set(connection: MessageConnection): void {
     this.current = connection
     this.available.openUnsafe()
   }
 
   /** The connection has ended, or its reader was released. */
-  clear(connection: Connection): void {
+  clear(connection: MessageConnection): void {
     if (this.fixed !== undefined || this.current !== connection) return
     this.current = undefined
     this.available.closeUnsafe()
   }
 
   /** Writes to the current connection. If it has ended, nothing was written, and the next connection is used. */
-  use(write: (connection: Connection) => Effect.Effect<unknown, unknown>): Effect.Effect<void, Socket.SocketError> {
+  use(
+    write: (connection: MessageConnection) => Effect.Effect<unknown, unknown>
+  ): Effect.Effect<void, Socket.SocketError> {
     const attempt: Effect.Effect<void, Socket.SocketError> = Effect.suspend(() => {
       const connection = this.current
       if (connection === undefined) return this.available.whenOpen(attempt)
@@ -114,8 +116,8 @@ const makeReader = (dial: Dial, slot: ConnectionSlot): Effect.Effect<Socket.Read
 /** Dials in a Scope. When that closes, the connection is closed in the background, and its own Scope after that. */
 const acquire = (
   dial: Dial,
-  onRelease: (connection: Connection, exit: Exit.Exit<unknown, unknown>) => void
-): Effect.Effect<Connection, Socket.SocketError, Scope.Scope> =>
+  onRelease: (connection: MessageConnection, exit: Exit.Exit<unknown, unknown>) => void
+): Effect.Effect<MessageConnection, Socket.SocketError, Scope.Scope> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const lifetime = yield* Scope.make()

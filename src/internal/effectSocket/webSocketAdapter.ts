@@ -11,10 +11,10 @@ import type * as Scope from "effect/Scope"
 import type * as Socket from "effect/socket/Socket"
 import * as Stream from "effect/Stream"
 import * as CloseCode from "../../CloseCode.ts"
-import type * as Connection from "../../Connection.ts"
 import { InvalidInput } from "../../ConnectionError.ts"
 import type { ConnectError } from "../../HandshakeError.ts"
 import type * as Message from "../../Message.ts"
+import type { MessageConnection } from "../../MessageConnection.ts"
 import { checkClose } from "../connection/closeRules.ts"
 import { copyOf, sendableOf } from "../connection/input.ts"
 
@@ -33,14 +33,14 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
     close: new Map()
   }
   private readonly resumed = Latch.makeUnsafe(true)
-  private connection: Connection.Connection | undefined
+  private connection: MessageConnection | undefined
   private readonly run: Run
   private readonly fiber: Fiber.Fiber<unknown>
   /** The last send: it completes after those before it. */
   private lastSend: Fiber.Fiber<unknown> | undefined
 
   constructor(
-    connect: Effect.Effect<Connection.Connection, ConnectError, Scope.Scope>,
+    connect: Effect.Effect<MessageConnection, ConnectError, Scope.Scope>,
     run: Run
   ) {
     this.run = run
@@ -86,7 +86,7 @@ export class WebSocketAdapter implements Socket.WebSocketLike {
     this.resumed.openUnsafe()
   }
 
-  private deliverEvents(connect: Effect.Effect<Connection.Connection, ConnectError, Scope.Scope>) {
+  private deliverEvents(connect: Effect.Effect<MessageConnection, ConnectError, Scope.Scope>) {
     return Effect.flatMap(connect, (connection) => {
       this.connection = connection
       this.readyState = states.open

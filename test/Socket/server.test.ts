@@ -1,20 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Fiber, Layer } from "effect"
-import { SocketServer } from "effect/socket"
-import { Connection, Socket, WebSocketClient, WebSocketServer } from "effect-ws"
+import { SocketServer as EffectSocketServer } from "effect/socket"
+import { Connection, SocketServer, WebSocketClient, WebSocketServer } from "effect-ws"
 import { mkdtempSync, rmSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { contentOf } from "../support/memory.ts"
 
-describe("Socket.layerServer", () => {
+describe("SocketServer.layer", () => {
   it.live("connections wait for run, and the latest run gets them until it is interrupted", () =>
     Effect.gen(function*() {
       const context = yield* Layer.build(
-        Socket.layerServer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
+        SocketServer.layer().pipe(Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })))
       )
       const { url } = Context.get(context, WebSocketServer.WebSocketServer)
-      const server = Context.get(context, SocketServer.SocketServer)
+      const server = Context.get(context, EffectSocketServer.SocketServer)
       const answer = (text: string) =>
         server.run((socket) =>
           Effect.scoped(Effect.gen(function*() {
@@ -46,9 +46,9 @@ describe("Socket.layerServer", () => {
       yield* Effect.addFinalizer(() => Effect.sync(() => rmSync(directory, { recursive: true })))
       const socketPath = join(directory, "socket")
       const context = yield* Layer.build(
-        Socket.layerServer().pipe(Layer.provide(WebSocketServer.layer({ socketPath })))
+        SocketServer.layer().pipe(Layer.provide(WebSocketServer.layer({ socketPath })))
       )
-      const { address } = Context.get(context, SocketServer.SocketServer)
+      const { address } = Context.get(context, EffectSocketServer.SocketServer)
       assert.deepInclude(address, { _tag: "UnixPathAddress", path: socketPath })
     }))
 })
