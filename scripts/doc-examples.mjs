@@ -38,22 +38,24 @@ const toModule = (block) => {
   return { asserts, code: (asserts ? "import { assert } from \"@effect/vitest\"\n" : "") + body + "\nexport {}\n" }
 }
 
-/**
- * Writes all examples. Answers what was written, and whether there is something
- * to run: assertions, or tests.
- */
-export const writeExamples = () => {
-  rmSync(target, { recursive: true, force: true })
-  mkdirSync(target, { recursive: true })
-  return sources().flatMap((source) =>
+/** Returns all examples: their code, and whether there is something to run, assertions or tests. */
+export const readExamples = () =>
+  sources().flatMap((source) =>
     blocks(readFileSync(join(root, source), "utf8"), source.endsWith(".ts")).map(({ code: block, heading }, i) => {
       const { asserts, code } = toModule(block)
       const name = `${source.replaceAll(/[/.]/g, "-")}-${i + 1}`
       const file = join(target, `${name}.ts`)
-      writeFileSync(file, code)
-      return { name, file, source, heading, asserts, tests: block.includes("from \"@effect/vitest\"") }
+      return { name, file, source, heading, code, asserts, tests: block.includes("from \"@effect/vitest\"") }
     })
   )
+
+/** Writes all examples to their files, and returns them. */
+export const writeExamples = () => {
+  rmSync(target, { recursive: true, force: true })
+  mkdirSync(target, { recursive: true })
+  const examples = readExamples()
+  for (const { code, file } of examples) writeFileSync(file, code)
+  return examples
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) console.log(`${writeExamples().length} examples`)

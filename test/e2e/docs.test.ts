@@ -35,18 +35,16 @@ import { TestClock } from "effect/testing"
 import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { writeExamples } from "../../scripts/doc-examples.mjs"
 import { makeAnchors } from "../../scripts/markdown.mjs"
 import { ca, tls } from "../support/certificates.ts"
 import { application } from "../support/application.ts"
+import { example, examples } from "../support/guides.ts"
 import { contentOf, type Shape } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
 import { httpProxy, socksProxy } from "../support/proxies.ts"
 import { echo } from "../support/serving.ts"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
-
-const examples = writeExamples()
 
 describe("documented examples", () => {
   for (const { asserts, file, name } of examples) {
@@ -56,13 +54,6 @@ describe("documented examples", () => {
 
 for (const { file, name, tests } of examples) {
   if (tests) describe(name, () => import(/* @vite-ignore */ file).then(() => {}))
-}
-
-/** What an example exports, by the page that it is on and the heading that it is under. */
-const example = <Exports>(page: string, heading: string): Effect.Effect<Exports> => {
-  const found = examples.filter((entry) => entry.source === `docs/${page}.md` && entry.heading === heading)
-  if (found.length !== 1) throw new Error(`${page}.md has ${found.length} examples under "${heading}"`)
-  return Effect.promise(() => import(/* @vite-ignore */ found[0].file))
 }
 
 /** The configuration, as it would be in the environment. */
