@@ -1,15 +1,12 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
-import { type Case, isFor } from "./case.ts"
+import { isFor } from "./case.ts"
 import { autobahnSections, sections } from "./cases/index.ts"
-import { cell } from "./report.ts"
-import { run } from "./run.ts"
+import { cell, passes } from "./report.ts"
+import { fewMessages, run } from "./run.ts"
 import { ownClient, ownServer, type ServerSubject } from "./subjects.ts"
 
 const patience = 60_000
-
-/** Enough to see that the window is kept, or not, and that a message of more than a slice comes through. */
-const effort = { messages: 20, bytes: 256 * 1024 }
 
 let server: ServerSubject
 beforeAll(async () => {
@@ -23,7 +20,7 @@ describe.concurrent.for(["server", "client"] as const)("our %s", (role) => {
     describe.skipIf(own.length === 0)(`${id} ${title}`, () => {
       for (const test of own) {
         it(`${test.id} ${test.about}`, async () => {
-          const { ok, said } = await run(test, role === "server" ? server : ownClient, patience, effort)
+          const { ok, said } = await run(test, role === "server" ? server : ownClient, patience, fewMessages)
           assert.isTrue(ok, said)
         }, 2 * patience)
       }
@@ -48,19 +45,6 @@ describe("the cases", () => {
     assert.deepStrictEqual(ids.filter(([section, id]) => !id.startsWith(`${section}.`)), [])
   })
 })
-
-/** What a case comes to with this library, as the tests above see to it. */
-const passes = (test: Case): string => {
-  switch (test.kind) {
-    case "exchange":
-    case "compressed":
-      return ""
-    case "request":
-      return test.status === 101 ? "accepted" : `refused with ${test.status}`
-    case "response":
-      return test.error === undefined ? "accepted" : `refused: ${test.error}`
-  }
-}
 
 describe("docs/conformance.md", () => {
   it("the page has each case with its result: otherwise run npm run conformance", () => {

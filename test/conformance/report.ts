@@ -8,6 +8,19 @@ export type Results = Map<Subject, ReadonlyMap<string, Verdict>>
 
 const label = ({ name, role }: Subject): string => `${name} ${role}`
 
+/** What the page says of a case that this library passes. */
+export const passes = (test: Case): string => {
+  switch (test.kind) {
+    case "exchange":
+    case "compressed":
+      return ""
+    case "request":
+      return test.status === 101 ? "accepted" : `refused with ${test.status}`
+    case "response":
+      return test.error === undefined ? "accepted" : `refused: ${test.error}`
+  }
+}
+
 /** A case's verdict in a word or some. */
 export const cell = (test: Case, subject: Pick<Subject, "role">, verdict: Verdict | undefined): string => {
   if (verdict === undefined) return isFor(test, subject.role) ? "its own" : ""
@@ -59,7 +72,7 @@ export const failures = (
 const introduction = `# Conformance
 
 Each case is played over TCP to an echo on default options, as a server and, roles turned, as a client, by a peer that
-shares no code with the library. \`npm run conformance\` runs them all and writes this page; \`npm test\` runs them for
+shares no code with the library. \`npm run conformance\` runs them all and writes this page; \`npm run test:all\` runs them for
 effect-ws, of sections 12 and 13 with fewer messages.
 
 Sections with numbers are those of the [Autobahn TestSuite](https://github.com/crossbario/autobahn-testsuite), case by case,

@@ -43,6 +43,9 @@ export interface Effort {
   readonly bytes: number
 }
 
+/** Enough to see that the window is kept, or not, and that a message of more than a slice comes through. */
+export const fewMessages: Effort = { messages: 20, bytes: 256 * 1024 }
+
 /** Runs a case; what is not over after `patience` milliseconds has failed. */
 export const run = (test: Case, subject: Subject, patience: number, effort: Effort): Promise<Verdict> => {
   switch (test.kind) {
