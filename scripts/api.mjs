@@ -31,7 +31,7 @@ const groups = {
     "Socket",
     "SocketServer"
   ],
-  "Topics": ["Topic", "Topics", "Broker"],
+  "Topics": ["Topic", "Topics", "Broker", "RedisBroker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
   "Errors": ["ConnectionError", "HandshakeError", "ProtocolError"]
@@ -233,7 +233,7 @@ const makePages = () => {
           seeAlso(entry, name)
         ).join("")
     )
-    const path = name === "Testing"
+    const path = name === "Testing" || name === "RedisBroker"
       ? `import * as ${name} from "effect-ws/${name}"`
       : `import { ${name} } from "effect-ws"`
     return `# ${name}\n\n\`\`\`ts\n${path}\n\`\`\`\n\nStability: ${stability}.\n\n${linked(description, name)}\n\n${

@@ -1,0 +1,43 @@
+/** One client of the package `redis`: options, and the few operations that this library calls. */
+import { createClient, type RedisClientOptions, RESP_TYPES } from "redis"
+
+/** How to reach and to enter a server. */
+export type ClientOptions = RedisClientOptions
+
+export interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+export type Reply = unknown
+type Listener = (message: Uint8Array, channel: Uint8Array) => void
+
+/** A client with replies in bytes. It does not reconnect: `Link` makes another one. */
+export interface Client {
+  readonly connect: () => Promise<unknown>
+  readonly destroy: () => void
+  readonly sendCommand: (args: ReadonlyArray<string | Uint8Array>) => Promise<Reply>
+  readonly subscribe: (channels: ReadonlyArray<string>, listener: Listener, bytes: true) => Promise<void>
+  readonly unsubscribe: (channels: ReadonlyArray<string>) => Promise<void>
+  readonly sSubscribe: (channels: ReadonlyArray<string>, listener: Listener, bytes: true) => Promise<void>
+  readonly sUnsubscribe: (channels: ReadonlyArray<string>) => Promise<void>
+  readonly on: {
+    (event: "error", listener: (error: unknown) => void): unknown
+    /** A node of a cluster has ended a subscription, because the slot has moved to another one. */
+    (event: "sharded-channel-moved", listener: (channel: string) => void): unknown
+  }
+}
+
+/** The most commands that wait for a reply. Above it they fail. */
+const maxQueuedCommands = 100_000
+
+export const makeClient = (options: ClientOptions, address: Address | undefined): Client =>
+  createClient({
+    ...options,
+    socket: { ...options.socket, ...address, reconnectStrategy: false } as NonNullable<ClientOptions["socket"]>,
+    ...address === undefined ? undefined : { url: undefined as never },
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: maxQueuedCommands,
+    maintNotifications: "disabled",
+    commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
+  }) as unknown as Client

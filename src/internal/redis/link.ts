@@ -1,0 +1,118 @@
+/**
+ * A connection to one Redis server that is made anew whenever it is lost.
+ *
+ * The package `redis` could reconnect by itself. But it does not tell which events a
+ * subscription has missed meanwhile, and does not find a connection that is half open.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Random from "effect/Random"
+import type { Client } from "./client.ts"
+
+/** The longest time between two attempts: a server that is back is found within it. */
+const maxDelay = 150
+const minDelay = 25
+
+export interface LinkHost {
+  /** Prepares a new connection. The link is up once this has succeeded. */
+  readonly prepare: (client: Client) => Effect.Effect<void, unknown>
+  readonly onUp: () => void
+  readonly onDown: (cause: unknown) => void
+}
+
+export interface LinkOptions {
+  /** Makes a client for the server that is to be dialed now. */
+  readonly dial: Effect.Effect<Client, unknown>
+  /** In milliseconds: until the server has answered the first commands. */
+  readonly connectTimeout: number
+}
+
+export class Link {
+  /** The client, while the link is up. */
+  client: Client | undefined
+  /** Why the link is down. */
+  cause: unknown = new Error("expected a connection, got none yet")
+  private readonly options: LinkOptions
+  private readonly host: LinkHost
+  private current: Deferred.Deferred<never, unknown> | undefined
+
+  constructor(options: LinkOptions, host: LinkHost) {
+    this.options = options
+    this.host = host
+  }
+
+  /** Ends the current connection, so that another one is made. */
+  reset(cause: unknown): void {
+    if (this.current !== undefined) Deferred.doneUnsafe(this.current, Exit.fail(cause))
+  }
+
+  /** Keeps the link up, until it is interrupted. */
+  readonly run: Effect.Effect<never> = Effect.suspend(() => {
+    let attempts = 0
+    const connection = Effect.scoped(Effect.flatMap(this.connect, (ended) => {
+      attempts = 0
+      return Deferred.await(ended)
+    }))
+    const pause = Effect.suspend(() => {
+      const delay = Math.min(maxDelay, minDelay * 2 ** attempts++)
+      return Effect.flatMap(Random.nextBetween(delay / 2, delay), (millis) => Effect.sleep(Duration.millis(millis)))
+    })
+    return Effect.forever(Effect.andThen(Effect.ignore(connection), pause))
+  })
+
+  /** Opens a connection in a Scope. Returns what fails when it ends. */
+  private get connect() {
+    return Effect.acquireRelease(
+      Effect.sync(() => this.current = Deferred.makeUnsafe<never, unknown>()),
+      (ended, exit) => Effect.sync(() => this.onDown(ended, exit))
+    ).pipe(
+      Effect.tap((ended) =>
+        Effect.raceFirst(
+          Effect.timeoutOrElse(this.open(ended), {
+            duration: this.options.connectTimeout,
+            orElse: () => Effect.fail(new Error(`expected a reply within ${this.options.connectTimeout} ms, got none`))
+          }),
+          Deferred.await(ended)
+        )
+      ),
+      Effect.tapError((cause) => Effect.sync(() => this.cause = cause))
+    )
+  }
+
+  private open(ended: Deferred.Deferred<never, unknown>) {
+    return Effect.acquireRelease(
+      Effect.map(this.options.dial, (client) => {
+        client.on("error", (cause) => Deferred.doneUnsafe(ended, Exit.fail(cause)))
+        return client
+      }),
+      (client) => Effect.sync(() => destroy(client))
+    ).pipe(
+      Effect.tap((client) => Effect.tryPromise({ try: () => client.connect(), catch: (cause) => cause })),
+      Effect.tap((client) => this.host.prepare(client)),
+      Effect.map((client) => {
+        this.client = client
+        this.host.onUp()
+      })
+    )
+  }
+
+  private onDown(ended: Deferred.Deferred<never, unknown>, exit: Exit.Exit<unknown, unknown>): void {
+    if (this.current === ended) this.current = undefined
+    if (Exit.isFailure(exit)) {
+      for (const reason of exit.cause.reasons) if (reason._tag === "Fail") this.cause = reason.error
+    }
+    if (this.client === undefined) return
+    this.client = undefined
+    this.host.onDown(this.cause)
+  }
+}
+
+const destroy = (client: Client): void => {
+  try {
+    client.destroy()
+  } catch {
+    // It is closed already.
+  }
+}

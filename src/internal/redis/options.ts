@@ -1,0 +1,65 @@
+/** Checks the options of a broker over Redis. */
+import type { InvalidOption } from "../../HandshakeError.ts"
+import type { Options } from "../../RedisBroker.ts"
+import * as Duration from "effect/Duration"
+import * as Redacted from "effect/Redacted"
+import { invalidOption, nonNegativeDuration, positiveDuration } from "../runtime/optionChecks.ts"
+import type { Address } from "./client.ts"
+
+const minLease = 1000
+
+/** Parses `host:port`. An IPv6 address is in brackets. */
+export const addressOf = (address: string): Address => {
+  const colon = address.lastIndexOf(":")
+  return { host: address.slice(0, colon).replace(/^\[(.*)\]$/, "$1"), port: Number(address.slice(colon + 1)) }
+}
+
+const isAddress = (address: unknown): boolean =>
+  typeof address === "string" && /^(?:\[[^\]]+\]|[^:\s]+):\d{1,5}$/.test(address) && addressOf(address).port <= 65_535
+
+const checkAddresses = (option: string, addresses: ReadonlyArray<string>): InvalidOption | undefined => {
+  if (!Array.isArray(addresses) || addresses.length === 0) {
+    return invalidOption(option, "at least one server as host:port", addresses)
+  }
+  const invalid = addresses.find((address) => !isAddress(address))
+  return invalid === undefined ? undefined : invalidOption(option, "servers as host:port", invalid)
+}
+
+const checkUrl = (url: Options["url"]): InvalidOption | undefined => {
+  if (url === undefined) return undefined
+  const value = Redacted.isRedacted(url) ? Redacted.value(url) : url
+  // The error does not show the URL, which may have a password.
+  return typeof value === "string" && URL.canParse(value) && /^rediss?:\/\//.test(value)
+    ? undefined
+    : invalidOption("url", "a URL that begins with redis:// or rediss://", Redacted.make(value))
+}
+
+const checkServers = ({ cluster, sentinel, socketPath }: Options): InvalidOption | undefined => {
+  const given = Object.entries({ cluster, sentinel, socketPath }).filter(([, value]) => value !== undefined)
+  if (given.length > 1) {
+    return invalidOption(
+      given[1][0],
+      `no ${given[0][0]} beside it, because each of them names the servers`,
+      given[1][1]
+    )
+  }
+  if (cluster !== undefined) return checkAddresses("cluster", cluster)
+  if (sentinel !== undefined) return checkAddresses("sentinel.nodes", sentinel.nodes)
+  return undefined
+}
+
+const checkLease = (lease: Duration.Input | undefined): InvalidOption | undefined =>
+  nonNegativeDuration("lease", lease) ??
+    (lease !== undefined && !(Duration.toMillis(Duration.fromInputUnsafe(lease)) >= minLease)
+      ? invalidOption("lease", "a duration of at least 1 second", lease)
+      : undefined)
+
+export const checkRedis = (options: Options): InvalidOption | undefined =>
+  checkUrl(options.url) ??
+    checkServers(options) ??
+    checkLease(options.lease) ??
+    positiveDuration("commandTimeout", options.commandTimeout) ??
+    positiveDuration("connectTimeout", options.connectTimeout) ??
+    positiveDuration("beaconInterval", options.beaconInterval) ??
+    positiveDuration("checkInterval", options.checkInterval) ??
+    positiveDuration("positionTtl", options.positionTtl)

@@ -1,0 +1,148 @@
+/**
+ * The connection to one server that receives events. It makes the subscriptions of
+ * the server what the table wants: all of them on a new connection, and changes in
+ * batches, one batch after the other.
+ */
+import * as Effect from "effect/Effect"
+import type { Client } from "./client.ts"
+import { Link, type LinkOptions } from "./link.ts"
+
+/** The most channels in one command. */
+const batchSize = 512
+
+export interface SubscriberHost {
+  /** The channels that this server should deliver. */
+  readonly wanted: () => Iterable<string>
+  readonly isWanted: (channel: string) => boolean
+  /** The server has confirmed subscriptions. On a new connection, events before this may be lost. */
+  readonly onSubscribed: (channels: ReadonlyArray<string>) => void
+  readonly onFailed: (channels: ReadonlyArray<string>, cause: unknown) => void
+  readonly onMessage: (channel: string, message: Uint8Array) => void
+  /** The server has ended a subscription, because the slot has moved. */
+  readonly onMoved: (channel: string) => void
+  readonly onDown: (cause: unknown) => void
+  readonly onUp: () => void
+}
+
+export class Subscriber {
+  readonly link: Link
+  private readonly host: SubscriberHost
+  private readonly isSharded: boolean
+  /** The channels that were subscribed on the current connection. */
+  private subscribed = new Set<string>()
+  /** The channels that may differ from what is wanted. */
+  private changed = new Set<string>()
+  private isFlushing = false
+
+  constructor(options: LinkOptions, isSharded: boolean, host: SubscriberHost) {
+    this.host = host
+    this.isSharded = isSharded
+    this.link = new Link(options, {
+      prepare: (client) => this.prepare(client),
+      onUp: () => {
+        host.onUp()
+        // What has changed while the connection was prepared.
+        for (const channel of this.changed) this.update(channel)
+      },
+      onDown: (cause) => {
+        this.subscribed = new Set()
+        host.onDown(cause)
+      }
+    })
+  }
+
+  get isUp(): boolean {
+    return this.link.client !== undefined
+  }
+
+  /** Subscribes or unsubscribes a channel if that is wanted, with all others of this turn. */
+  update(channel: string): void {
+    this.changed.add(channel)
+    if (this.isFlushing || this.link.client === undefined) return
+    this.isFlushing = true
+    const { client } = this.link
+    queueMicrotask(() => void this.flush(client))
+  }
+
+  private prepare(client: Client): Effect.Effect<void, unknown> {
+    client.on("sharded-channel-moved", (channel) => {
+      this.subscribed.delete(channel)
+      this.host.onMoved(channel)
+    })
+    return Effect.tryPromise({
+      try: async () => {
+        this.changed = new Set()
+        for (const channels of batches([...this.host.wanted()])) await this.subscribe(client, channels)
+      },
+      catch: (cause) => cause
+    })
+  }
+
+  private async flush(client: Client): Promise<void> {
+    while (this.changed.size > 0 && this.link.client === client) {
+      const changed = [...this.changed]
+      this.changed = new Set()
+      const added = changed.filter((channel) => this.host.isWanted(channel) && !this.subscribed.has(channel))
+      const removed = changed.filter((channel) => !this.host.isWanted(channel) && this.subscribed.has(channel))
+      for (const channels of batches(added)) await this.trySubscribe(client, channels)
+      for (const channels of batches(removed)) await this.unsubscribe(client, channels)
+    }
+    this.isFlushing = false
+    // A connection that was made meanwhile has subscribed to all that was wanted then.
+    for (const channel of this.changed) this.update(channel)
+  }
+
+  private async trySubscribe(client: Client, channels: ReadonlyArray<string>): Promise<void> {
+    try {
+      await this.subscribe(client, channels)
+    } catch (cause) {
+      if (this.link.client === client) this.host.onFailed(channels, cause)
+    }
+  }
+
+  private async subscribe(client: Client, channels: ReadonlyArray<string>): Promise<void> {
+    // In a cluster, the channels of a command have one slot.
+    const commands = this.isSharded ? groupByTag(channels) : [channels]
+    await Promise.all(commands.map((group) =>
+      this.isSharded
+        ? client.sSubscribe(group, this.onMessage, true)
+        : client.subscribe(group, this.onMessage, true)
+    ))
+    for (const channel of channels) this.subscribed.add(channel)
+    this.host.onSubscribed(channels)
+  }
+
+  private async unsubscribe(client: Client, channels: ReadonlyArray<string>): Promise<void> {
+    for (const channel of channels) this.subscribed.delete(channel)
+    const commands = this.isSharded ? groupByTag(channels) : [channels]
+    try {
+      await Promise.all(
+        commands.map((group) => this.isSharded ? client.sUnsubscribe(group) : client.unsubscribe(group))
+      )
+    } catch {
+      // The connection has ended, or the slot has moved: with them the subscription.
+    }
+  }
+
+  private readonly onMessage = (message: Uint8Array, channel: Uint8Array): void =>
+    this.host.onMessage(decoder.decode(channel), message)
+}
+
+const decoder = new TextDecoder()
+
+const batches = (channels: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> =>
+  Array.from(
+    { length: Math.ceil(channels.length / batchSize) },
+    (_, i) => channels.slice(i * batchSize, (i + 1) * batchSize)
+  )
+
+const groupByTag = (channels: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> => {
+  const groups = new Map<string, Array<string>>()
+  for (const channel of channels) {
+    const tag = channel.slice(channel.indexOf("{"), channel.indexOf("}"))
+    const group = groups.get(tag)
+    if (group === undefined) groups.set(tag, [channel])
+    else group.push(channel)
+  }
+  return [...groups.values()]
+}

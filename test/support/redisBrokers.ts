@@ -1,0 +1,63 @@
+/** Brokers over real Redis servers, and what tests see of them. */
+import { Effect, Exit, Scope, Stream } from "effect"
+import type { Broker } from "effect-ws"
+import * as RedisBroker from "effect-ws/RedisBroker"
+
+export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
+export const textOf = (data: Uint8Array): string => new TextDecoder().decode(data)
+
+/** Waits until a condition of the test's own process is met. */
+export const until = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.asVoid(Effect.repeat(Effect.delay(Effect.sync(condition), "5 millis"), { until: (met) => met }))
+
+/** Repeats an effect until its result satisfies a condition. */
+export const eventually = <A, E, R>(
+  effect: Effect.Effect<A, E, R>,
+  condition: (result: A) => boolean
+): Effect.Effect<A, never, R> =>
+  Effect.eventually(Effect.flatMap(
+    Effect.delay(effect, "20 millis"),
+    (result) => condition(result) ? Effect.succeed(result) : Effect.fail("not yet")
+  ))
+
+export const awaitStatus = (broker: Broker.Broker, tag: Broker.Status["_tag"]): Effect.Effect<void> =>
+  Stream.runDrain(Stream.takeUntil(broker.status, (status) => status._tag === tag))
+
+/** Short times, so that tests wait for little. */
+const quick: RedisBroker.Options = { lease: "1 second", beaconInterval: "300 millis", commandTimeout: "2 seconds" }
+
+/** A broker that is up. */
+export const connectBroker = (
+  port: number,
+  options: RedisBroker.Options = {}
+): Effect.Effect<Broker.Broker, never, Scope.Scope> => makeBroker({ url: `redis://127.0.0.1:${port}`, ...options })
+
+/** A broker that is up, over the servers that the options name. */
+export const makeBroker = (options: RedisBroker.Options): Effect.Effect<Broker.Broker, never, Scope.Scope> =>
+  Effect.tap(Effect.orDie(RedisBroker.make({ ...quick, ...options })), (broker) => awaitStatus(broker, "Up"))
+
+/** A broker with a Scope of its own, which `close` closes. */
+export const closable = <A>(make: Effect.Effect<A, never, Scope.Scope>) =>
+  Effect.gen(function*() {
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const broker = yield* Scope.provide(make, scope)
+    return { broker, close: Scope.close(scope, Exit.void) }
+  })
+
+/** Subscribes, and collects what arrives. */
+export const collect = (
+  broker: Broker.Broker,
+  channel: string
+): Effect.Effect<Array<Broker.Event>, Broker.BrokerUnavailable, Scope.Scope> =>
+  Effect.gen(function*() {
+    const events: Array<Broker.Event> = []
+    yield* broker.subscribe(channel, (event) => void events.push(event))
+    return events
+  })
+
+/** Events in short: "1 text", "joined id info", "lost". */
+export const describeEvent = (event: Broker.Event): string => {
+  if (event._tag === "Lost") return "lost"
+  if (event._tag === "Publication") return `${event.offset} ${textOf(event.data)}`
+  return `${event.version} ${event._tag.toLowerCase()} ${event.id} ${textOf(event.info)}`
+}

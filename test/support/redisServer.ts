@@ -1,0 +1,76 @@
+/** Real Redis servers of Debian's package, on free ports, with their data in a directory of their own. */
+import { Effect, Exit, Scope } from "effect"
+import { mkdtempSync, rmSync } from "node:fs"
+import { tmpdir } from "node:os"
+import { join } from "node:path"
+import { createClient } from "redis"
+import { freePort, listening } from "./port.ts"
+import { type Program, runProgram } from "./process.ts"
+
+export interface RedisServer {
+  readonly port: number
+  /** Runs a command, and returns its reply. */
+  readonly command: (...args: ReadonlyArray<string>) => Effect.Effect<unknown>
+  readonly signal: (signal: NodeJS.Signals) => Effect.Effect<void>
+  /** Ends it without a word, and starts it on the same port, with what it has on the disk. */
+  readonly restart: Effect.Effect<void>
+  /** Ends it without a word. */
+  readonly stop: Effect.Effect<void>
+}
+
+/** A directory that is removed with the Scope. */
+export const makeDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
+  Effect.sync(() => mkdtempSync(join(tmpdir(), "effect-ws-redis-"))),
+  (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
+)
+
+/** Starts a server on a free port. Without further options, it keeps nothing on the disk. */
+export const startRedis = (...options: ReadonlyArray<string>): Effect.Effect<RedisServer, never, Scope.Scope> =>
+  startRedisAt(freePort, ...options)
+
+/** Starts a server on a port. */
+export const startRedisAt = (
+  choosePort: Effect.Effect<number>,
+  ...options: ReadonlyArray<string>
+): Effect.Effect<RedisServer, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const directory = yield* makeDirectory
+    const scope = yield* Effect.scope
+    const args = (
+      port: number
+    ) => ["--port", String(port), "--dir", directory, "--save", "", "--enable-debug-command", "yes", ...options]
+    const start = (port: number) => runProgram("redis-server", args(port))
+    let processScope = yield* Scope.fork(scope)
+    let server: Program & { readonly port: number } = yield* Scope.provide(
+      listening(start, 5, choosePort),
+      processScope
+    )
+    const { port } = server
+    const stop = Effect.suspend(() => Scope.close(processScope, Exit.void))
+    return {
+      port,
+      command: (...command) => runCommand(port, command),
+      signal: (signal) => Effect.sync(() => void server.child.kill(signal)),
+      stop,
+      restart: Effect.gen(function*() {
+        yield* stop
+        processScope = yield* Scope.fork(scope)
+        server = yield* Scope.provide(listening(() => start(port), 1, Effect.succeed(port)), processScope)
+      })
+    }
+  })
+
+/** Runs one command on a connection of its own. */
+export const runCommand = (port: number, command: ReadonlyArray<string>): Effect.Effect<unknown> =>
+  Effect.promise(async () => {
+    const client = createClient({ socket: { port, host: "127.0.0.1", reconnectStrategy: false } })
+    client.on("error", () => {})
+    await client.connect()
+    try {
+      return await client.sendCommand([...command])
+    } finally {
+      client.destroy()
+    }
+  })
+
+export { freePort }
