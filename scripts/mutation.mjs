@@ -25,6 +25,8 @@ import { mutantsOf } from "./mutants.mjs"
 
 process.chdir(fileURLToPath(new URL("..", import.meta.url)))
 
+const seconds = () => Math.round(performance.now() / 1000)
+
 const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
@@ -85,6 +87,7 @@ const testedBy = {
   logicalConnection: ["Reconnecting"],
   makeRequest: ["Handshake"],
   MessageClient: ["BrowserClient"],
+  Message: ["internal/protocol/messageAssembler"],
   metrics: ["Telemetry"],
   node: ["internal/runtime/platform"],
   offeredProtocols: ["Handshake"],
@@ -106,6 +109,7 @@ const testedBy = {
   sendQueue: ["Connection", "sockets/slowConsumers"],
   session: ["WebSocketServer", "sockets/lifetimes"],
   sessions: ["WebSocketServer", "sockets/lifetimes", "sockets/limits"],
+  sharedDeflater: ["Connection/sharedBroadcast"],
   socket: ["Socket"],
   steadyClock: ["Reconnecting"],
   streamPool: ["PerMessageDeflate"],
@@ -326,15 +330,22 @@ const judgeAll = async (mutants) => {
   const testsOf = makeTestsOf()
   const waiting = [...mutants]
   const verdicts = new Map()
+  const progress = setInterval(() => {
+    const survived = [...verdicts.values()].filter((killer) => killer === undefined).length
+    console.log(`${verdicts.size} of ${mutants.length} mutants after ${seconds()} s; ${survived} survived`)
+  }, 15_000)
   await Promise.all(lanes.map(async (lane, i) => {
     for (;;) {
       const mutant = i % 2 === 0 ? waiting.shift() : waiting.pop()
       if (mutant === undefined) return lane.kill()
+      const from = performance.now()
       const killer = await judge(lane, mutant, testsOf(mutant.file))
       verdicts.set(mutant, killer)
+      if (options.verbose) console.log(`${Math.round(performance.now() - from)} ms`)
       if (options.verbose || (killer === undefined && !options.equivalents)) console.log(describe(mutant, killer))
     }
   }))
+  clearInterval(progress)
   return verdicts
 }
 
@@ -385,9 +396,8 @@ if (options.equivalents) {
   process.exit(killed.length === 0 ? 0 : 1)
 }
 
-const began = performance.now()
 const verdicts = await judgeAll(chosen.filter((mutant) => !isEquivalent(mutant)))
 const failures = report(verdicts, chosen.filter(isEquivalent))
-console.log(`seed ${options.seed}, ${Math.round((performance.now() - began) / 1000)} s`)
+console.log(`seed ${options.seed}, ${seconds()} s`)
 if (failures.length > 0) console.error(`too many survive: ${failures.join(", ")}`)
 process.exit(failures.length === 0 ? 0 : 1)

@@ -154,6 +154,8 @@ describe("metrics", () => {
       yield* settle
       const latency = yield* Metric.value(Metric.withAttributes(Telemetry.pingLatency, { role: "server" }))
       assert.deepStrictEqual([latency.count, latency.max], [2, 2])
+      const seconds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
+      assert.deepStrictEqual(latency.buckets.map(([boundary]) => boundary).filter(Number.isFinite), seconds)
       assert.isBelow(latency.min, 1)
     })))
 

@@ -121,6 +121,13 @@ describe("TypedConnection", () => {
       })
       const thrown = yield* Effect.flip(TypedConnection.make(connection, { ...both, encoding }).send({ n: 1 }))
       assert.strictEqual(thrown.message, "the value cannot be sent: no")
+      const wrongType = TypedConnection.text({ encode: () => 42 as unknown as string, decode: () => ({}) })
+      const unsendable = yield* Effect.flip(
+        TypedConnection.make(connection, { ...both, encoding: wrongType }).send({ n: 1 })
+      )
+      assert.instanceOf(unsendable, InvalidValue)
+      assert.deepInclude(unsendable, { value: { n: 1 } })
+      assert.match(unsendable.message, /^the value cannot be sent: message: expected .*, got the number 42/)
       // A schema may allow what JSON has nothing for.
       const any = TypedConnection.make(connection, { receives: Schema.Any, sends: Schema.Any })
       for (const value of [undefined, Symbol("none"), () => 1]) {

@@ -252,6 +252,14 @@ for (const [name, implement] of Object.entries(implementations)) {
 }
 
 describe("decorate", () => {
+  it("each member that is not overridden is that of the connection", () => {
+    const connection = Object.fromEntries(memberNames.map((name) => [name, { name }])) as unknown as Connection
+    const decorated = Connection.decorate(connection, {})
+    for (const name of memberNames) {
+      assert.strictEqual(decorated[name as keyof Connection], connection[name as keyof Connection], name)
+    }
+  })
+
   it.effect("a broadcast and a typed view use overridden members", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server" })

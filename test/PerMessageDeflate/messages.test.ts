@@ -93,6 +93,21 @@ describe("a message", () => {
       assert.isBelow(sizes[6], sizes[3] / 2)
     }))
 
+  it.effect("the default threshold is 128 bytes, and 256 without context takeover", () =>
+    Effect.gen(function*() {
+      for (const [threshold, serverNoContextTakeover] of [[128, false], [256, true]] as const) {
+        const { client, server } = yield* openBoth({ serverNoContextTakeover })
+        for (const size of [threshold - 1, threshold]) {
+          const [frame] = yield* transfer(server, client, {
+            payload: new Uint8Array(size),
+            cuts: [],
+            compress: true
+          })
+          assert.strictEqual(frame.reserved, size < threshold ? 0 : rsv1, `${size} bytes`)
+        }
+      }
+    }))
+
   it.effect("stays uncompressed with compress: false, in all its fragments", () =>
     Effect.gen(function*() {
       const { client, server } = yield* openBoth()

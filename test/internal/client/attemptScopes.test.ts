@@ -54,4 +54,18 @@ describe("AttemptScopes", () => {
       yield* scopes.closed
       assert.isTrue(released)
     }))
+
+  it.effect("retains nothing of an attempt whose Scope is closed", () =>
+    Effect.gen(function*() {
+      const scopes = new AttemptScopes()
+      const slow = Latch.makeUnsafe(false)
+      const fibersClosing = () => scopes["closing"].size
+      yield* scopes.run(Effect.addFinalizer(() => slow.await))
+      yield* Effect.replicateEffect(scopes.run(Effect.void), 3)
+      yield* settle
+      assert.strictEqual(fibersClosing(), 1)
+      slow.openUnsafe()
+      yield* scopes.closed
+      assert.strictEqual(fibersClosing(), 0)
+    }))
 })

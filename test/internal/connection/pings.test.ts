@@ -40,6 +40,19 @@ describe("Pings", () => {
       assert.deepStrictEqual(wire(), [])
     }))
 
+  it.effect("forgets an interrupted ping: its pong is as one that no ping awaits", () =>
+    Effect.gen(function*() {
+      const { network, pings } = yield* make
+      const first = yield* start(pings.pingWith("a"))
+      network.drain(drain)
+      const second = yield* start(pings.pingWith("b"))
+      yield* Fiber.interrupt(second)
+      pings.onPong(bytes("b"))
+      assert.isUndefined(first.pollUnsafe())
+      pings.onPong(bytes("a"))
+      yield* Fiber.join(first)
+    }))
+
   it.effect("matches the pongs of one read to their pings, wherever unsolicited ones stand among them", () =>
     Effect.gen(function*() {
       for (const order of [["mine", "unsolicited"], ["unsolicited", "mine"], ["unsolicited", "mine", "mine"]]) {

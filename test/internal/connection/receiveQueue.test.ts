@@ -137,6 +137,16 @@ describe("ReceiveQueue", () => {
       assert.deepStrictEqual(yield* frames(inbox), ["ab", "c", "", "d"])
     }))
 
+  it("with extensions, which may expand frames, nextParts returns frames up to the high-water mark at a time", () => {
+    const { inbox } = make(200, new Extensions([], Infinity))
+    inbox.push(Array.from({ length: 5 }, (_, i) => Frame.text(`${i}`.repeat(150))))
+    const sizes = Array.from({ length: 3 }, () => inbox.nextParts().length)
+    assert.deepStrictEqual(sizes, [2, 2, 1])
+    const { inbox: plain } = make(200)
+    plain.push(Array.from({ length: 5 }, (_, i) => Frame.text(`${i}`.repeat(150))))
+    assert.strictEqual(plain.nextParts().length, 5)
+  })
+
   it.effect("reports that it is full at its high-water mark, and resumes its source once at the low-water mark", () =>
     Effect.gen(function*() {
       const { inbox, resumed } = make(200)

@@ -81,6 +81,21 @@ describe("Timeouts", () => {
       assert.deepStrictEqual([cause(), network.gone()], ["SlowConsumer", false])
     }))
 
+  it.effect("watches again for SlowConsumer after the transport has drained", () =>
+    Effect.gen(function*() {
+      const { cause, fill, network, send } = yield* make({ slowConsumer: "close", slowConsumerTimeout: "8 seconds" })
+      fill()
+      yield* block(send)
+      yield* adjust("5 seconds")
+      network.drain(Number.POSITIVE_INFINITY)
+      fill()
+      yield* block(send)
+      yield* adjust("7 seconds")
+      assert.isUndefined(cause())
+      yield* adjust("4 seconds")
+      assert.strictEqual(cause(), "SlowConsumer")
+    }))
+
   it.effect("lets senders wait with slowConsumer: \"wait\"", () =>
     Effect.gen(function*() {
       const { cause, fill, send } = yield* make({ slowConsumerTimeout: "8 seconds", writeTimeout: Infinity })

@@ -10,7 +10,7 @@ import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
-import { tls } from "../../support/certificates.ts"
+import { ca, tls } from "../../support/certificates.ts"
 import { blocked } from "../../support/blocked.ts"
 import { headEnd, rawServer, sampleKey } from "../../support/net.ts"
 import { httpProxy } from "../../support/proxies.ts"
@@ -375,6 +375,25 @@ describe("the phase of HandshakeTimeout", () => {
         options: { agent: new Http.Agent() },
         there: heard
       }))
+    ],
+    [
+      "response",
+      "an agent, and a server that is silent after the TLS handshake",
+      Effect.gen(function*() {
+        let requested = false
+        const server = Tls.createServer(tls, (socket) => {
+          socket.on("data", () => requested = true).on("error", () => {})
+        })
+        yield* Effect.acquireRelease(
+          Effect.callback<void>((resume) => {
+            server.listen(0, "127.0.0.1", () => resume(Effect.void))
+          }),
+          () => Effect.sync(() => server.close())
+        )
+        const { port } = server.address() as Net.AddressInfo
+        const options = { agent: new Https.Agent(), tls: { ca } }
+        return { url: `wss://localhost:${port}/`, options, there: () => requested }
+      })
     ],
     [
       "duplex",

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Function, Layer } from "effect"
+import { Effect, Fiber, Function, Layer, Stream } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
 import * as Testing from "effect-ws/Testing"
 import type { IncomingMessage, ServerResponse } from "node:http"
@@ -76,6 +76,17 @@ describe("layerMemoryHttpClient", () => {
       const error = yield* withServer(
         (_request, _response, link) => void Effect.runSync(link.reset),
         Effect.flip(HttpClient.get("http://anywhere/"))
+      )
+      assert.deepInclude(error.reason, { _tag: "TransportError" })
+    }))
+
+  it.effect("fails when the body of the request fails", () =>
+    Effect.gen(function*() {
+      const failing = Stream.concat(Stream.make(new Uint8Array(1)), Stream.fail(new Error("no more")))
+      const request = HttpClientRequest.bodyStream(HttpClientRequest.post("http://anywhere/"), failing)
+      const error = yield* withServer(
+        (incoming) => void incoming.resume().on("error", Function.constVoid),
+        Effect.flip(HttpClient.execute(request))
       )
       assert.deepInclude(error.reason, { _tag: "TransportError" })
     }))

@@ -108,6 +108,19 @@ describe("closeAfterResponse", () => {
       yield* eventually(() => socket.destroyed)
     }))
 
+  it.effect("leaves a socket alone once it is stopped", () =>
+    Effect.gen(function*() {
+      const [client, socket] = yield* socketPair
+      const stop = closeAfterResponse(socket, yield* timers, 1000, () => true)
+      stop()
+      socket.end("bye")
+      client.write("unread")
+      yield* eventually(() => socket.writableFinished)
+      yield* pass(10_000)
+      assert.deepStrictEqual([socket.destroyed, socket.isPaused()], [false, false])
+      assert.deepStrictEqual(["end", "finish", "close"].map((event) => socket.listeners(event).length), [1, 0, 0])
+    }))
+
   it.effect("leaves a socket to the program that reads it, whichever side ends first", () =>
     Effect.gen(function*() {
       const { client, socket } = yield* settled(true)

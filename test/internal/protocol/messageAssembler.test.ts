@@ -74,7 +74,7 @@ describe("Assembler", () => {
     for (let size = 2 ** 28; size < 2 ** 32; size += 2 ** 28) {
       assert.isUndefined(collector.push(Frame.continuation(half, open)))
     }
-    for (const frame of [Frame.continuation("x"), Frame.text("x")]) {
+    for (const frame of [Frame.continuation("x"), Frame.text("x"), Frame.ping()]) {
       assert.deepInclude({ ...collector.push(frame) }, {
         _tag: "MessageTooLarge",
         size: 2 ** 32 + 1,

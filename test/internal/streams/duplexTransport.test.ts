@@ -22,6 +22,19 @@ describe("fromDuplex", () => {
       assert.deepStrictEqual([events, error()?.code], [["close"], "ECONNRESET"])
     }))
 
+  it.live("turns the timeout and the delay of small writes off, if the stream is a socket", () =>
+    Effect.gen(function*() {
+      const [left] = yield* socketPair
+      left.setTimeout(60_000)
+      const noDelay: Array<boolean | undefined> = []
+      left.setNoDelay = (value) => {
+        noDelay.push(value)
+        return left
+      }
+      record(Transport.fromDuplex(left))
+      assert.deepStrictEqual([left.timeout, noDelay], [0, [true]])
+    }))
+
   it.live("delivers the head, then the bytes of the socket", () =>
     Effect.gen(function*() {
       const [left, right] = yield* socketPair
