@@ -357,8 +357,6 @@ const connecting: ReadonlyArray<Law> = [
 
 export const laws: ReadonlyArray<Law> = [...messages, ...ends, ...connecting]
 
-let runs = 0
-
-/** Runs a law on a connection of its own. */
+/** Runs a law on a connection of its own. Programs that share a server must not share its paths. */
 export const runLaw = (law: Law, subject: Subject): Effect.Effect<void, unknown> =>
-  Effect.scoped(Effect.suspend(() => law.run(subject, `/law/${++runs}`)))
+  Effect.scoped(Effect.suspend(() => law.run(subject, `/law/${Math.random()}`)))
