@@ -43,7 +43,7 @@ const kilobytes = (bytes: number) => `${(bytes / 1000).toFixed(1)} KB`.padStart(
 
 describe("a bundle for browsers", () => {
   for (const [name, [contents, size]] of Object.entries(pages)) {
-    it.live(`of a page with ${name} is at most three percent larger than ${size} bytes`, () =>
+    it.live(`is, for a page with ${name} is at most three percent larger than ${size} bytes`, () =>
       Effect.gen(function*() {
         const { gzip } = yield* bundle({ contents })
         console.log(`${kilobytes(gzip)}  ${name}`)
@@ -51,7 +51,7 @@ describe("a bundle for browsers", () => {
       }))
   }
 
-  it.live("of other libraries is printed for comparison", () =>
+  it.live("prints the size of other libraries for comparison", () =>
     Effect.forEach(
       Object.entries(others),
       ([name, contents]) => Effect.map(bundle({ contents }), ({ gzip }) => console.log(`${kilobytes(gzip)}  ${name}`))

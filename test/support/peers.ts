@@ -5,6 +5,7 @@ import { inject } from "vitest"
 import { chromiumPath } from "./chromium.ts"
 
 export const bun = process.env["BUN"] ?? "bun"
+export const deno = process.env["DENO"] ?? "deno"
 /** Debian's own, for which Debian's packages are. */
 export const python = "/usr/bin/python3"
 
@@ -25,6 +26,7 @@ const pythonModule = (name: string): Question => ({
 const questions = {
   Chromium: { command: chromiumPath, args: ["--version"], answer: /Chromium (\S+)/ },
   Bun: { command: bun, args: ["--version"], answer: /^(\S+)/ },
+  Deno: { command: deno, args: ["--version"], answer: /^deno (\S+)/ },
   "Python websockets": pythonModule("websockets"),
   aiohttp: pythonModule("aiohttp"),
   Tornado: pythonModule("tornado"),

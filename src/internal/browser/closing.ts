@@ -57,9 +57,9 @@ export class Closing {
     return this.end(undefined, cause)
   }
 
-  /** The close event. The code is that of the peer's close frame, or 1006 without one. */
+  /** The close event. The code is that of the peer's close frame; without one it is 1006, in Deno 0. */
   onClose({ code, reason, wasClean }: CloseEventLike, error: Error | undefined): void {
-    const received = code === CloseCode.AbnormalClosure ? undefined : { code, reason }
+    const received = code === CloseCode.AbnormalClosure || code === 0 ? undefined : { code, reason }
     if (received !== undefined && wasClean) {
       // The browser has replied with the same code (RFC 6455 §5.5.1).
       this.end(received, undefined)

@@ -106,6 +106,13 @@ describe("Closing", () => {
         error,
         1006
       ])
+      const deno = yield* open
+      deno.closing.onClose({ code: 0, reason: "", wasClean: false }, undefined)
+      assert.deepStrictEqual(facts(yield* deno.closing.ended.await), {
+        closedBy: undefined,
+        received: undefined,
+        sent: undefined
+      })
       const other = yield* open
       other.closing.onClose({ code: 4000, reason: "x", wasClean: false }, undefined)
       const end = yield* other.closing.ended.await
