@@ -27,12 +27,14 @@
  *
  * @since 0.1.0
  */
+import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
+import type * as TestClock from "effect/testing/TestClock"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
@@ -69,6 +71,29 @@ export const settle: Effect.Effect<void> = Effect.replicateEffect(
   5,
   { discard: true }
 )
+
+/** The real time after which a shutdown under `TestClock` counts as stuck, in milliseconds. */
+const stuckAfter = 1000
+
+/**
+ * Lets the time of a `TestClock` pass if an effect does not end: nothing adjusts the
+ * clock while the layers of a test close, so that a handler that sleeps would turn
+ * each failed assertion into a test that times out.
+ */
+const passTimeDuring = <A, E, R>(closing: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.clockWith((clock) => {
+    if (!isTestClock(clock)) return closing
+    const passTime = Effect.forever(Effect.andThen(settle, clock.adjust("1 second")))
+    return Effect.raceFirst(closing, Effect.interruptible(Effect.andThen(realSleep(stuckAfter), passTime)))
+  })
+
+const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "adjust" in clock
+
+const realSleep = (millis: number): Effect.Effect<void> =>
+  Effect.callback((resume) => {
+    const timer = setTimeout(() => resume(Effect.void), millis)
+    return Effect.sync(() => clearTimeout(timer))
+  })
 
 // -----------------------------------------------------------------------------
 // Links
@@ -357,6 +382,9 @@ export interface LayerOptions
  * stream for an encrypted one, without TLS. Fails with `InvalidOption` if an option is
  * invalid.
  *
+ * When the layer closes, it waits for handlers. If they wait for a `TestClock` that
+ * nothing adjusts, time passes by itself after a second.
+ *
  * @stability unstable
  * @category layers
  * @since 0.1.0
@@ -369,7 +397,14 @@ export const layer = (
     const address: WebSocketServer.Address = { _tag: "Tcp", ...memoryAddress }
     const server = yield* makeServer(options, () => Effect.succeed(address))
     const network = makeNetwork(options.link, server.accept)
-    return Context.merge(clientContext(network), Context.make(WebSocketServer.WebSocketServer, server))
+    const serve: typeof server.serve = (handler, serveOptions) => {
+      const serving = server.serve(handler, serveOptions)
+      return Effect.flatMap(
+        Effect.acquireRelease(Scope.make(), (scope, exit) => passTimeDuring(Scope.close(scope, exit))),
+        (scope) => Scope.provide(serving, scope) as typeof serving
+      )
+    }
+    return Context.merge(clientContext(network), Context.make(WebSocketServer.WebSocketServer, { ...server, serve }))
   }))
 
 /**
@@ -381,8 +416,10 @@ export const layer = (
  * `NodeHttpServer.layer` of `@effect/platform-node` does. The Node server is prepared
  * as by `WebSocketServer.prepareServer`, and binds no port.
  *
- * When the layer closes, the application's shutdown closes connections and waits for handlers.
- * A client that connects later fails with `ConnectFailed` and ECONNREFUSED.
+ * When the layer closes, the application's shutdown closes connections and waits for
+ * handlers. A client that connects later fails with `ConnectFailed` and ECONNREFUSED.
+ * If the shutdown waits for a `TestClock` that nothing adjusts, time passes by itself
+ * after a second.
  *
  * **Example** (A route and a request beside it)
  *
@@ -420,8 +457,7 @@ export const layerHttpServer = <A, E>(
   nodeHttpServer: (makeServer: () => Http.Server, options: { readonly port: number }) => Layer.Layer<A, E>,
   options: { readonly link?: LinkOptions | undefined } = {}
 ): Layer.Layer<A | HttpClient.HttpClient | Network, E> =>
-  Layer.unwrap(Effect.sync(() => {
-    const server = WebSocketServer.prepareServer(new MemoryServer())
+  Layer.unwrap(Effect.map(makeMemoryServer, (server) => {
     const accept = (duplex: Duplex) =>
       Effect.suspend(() => server.accept(duplex) ? Effect.void : Effect.fail(connectionRefused()))
     const network = makeNetwork(options.link, accept)
@@ -432,6 +468,18 @@ export const layerHttpServer = <A, E>(
       Layer.succeedContext(clientContext(network))
     )
   }))
+
+const makeMemoryServer: Effect.Effect<MemoryServer> = Effect.map(Effect.context<never>(), (context) => {
+  const server = WebSocketServer.prepareServer(new MemoryServer())
+  const close = server.close.bind(server)
+  server.close = (callback) => {
+    const closed = new Promise<Error | undefined>((resolve) => close(resolve))
+    Effect.runForkWith(context)(passTimeDuring(Effect.promise(() => closed)))
+    if (callback !== undefined) void closed.then(callback)
+    return server
+  }
+  return server
+})
 
 const connectionRefused = (): Error =>
   Object.assign(new Error(`connect ECONNREFUSED ${memoryAddress.host}:${memoryAddress.port}`), { code: "ECONNREFUSED" })

@@ -95,6 +95,22 @@ describe("a server and its clients", () => {
       assert.strictEqual((yield* connection.closed).code, 1001)
     }))
 
+  it.effect("closing the layer ends handlers that sleep, although nothing adjusts the clock", () =>
+    Effect.gen(function*() {
+      const exits: Array<string> = []
+      const sleeping = WebSocketServer.serve(
+        Effect.gen(function*() {
+          yield* (yield* Connection.Connection).receive
+          yield* Effect.sleep("1 hour").pipe(Effect.onExit((exit) => Effect.sync(() => exits.push(exit._tag))))
+        })
+      )
+      yield* Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), ({ send }) => send("sleep")).pipe(
+        Effect.andThen(Testing.settle),
+        Effect.provide(sleeping.pipe(Layer.provideMerge(Testing.layer())))
+      )
+      assert.deepStrictEqual(exits, ["Failure"])
+    }))
+
   it.effect("a handshake can time out, and the network can reset it", () =>
     Effect.gen(function*() {
       const connecting = yield* Effect.forkChild(Effect.flip(WebSocketClient.connect("ws://anywhere/")))

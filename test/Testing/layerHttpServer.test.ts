@@ -255,6 +255,20 @@ describe("the end of an application", () => {
       yield* Fiber.join(closing)
     }))
 
+  it.effect("ends handlers that sleep, although nothing adjusts the clock", () =>
+    Effect.gen(function*() {
+      const exits: Array<string> = []
+      const sleeping = Effect.gen(function*() {
+        yield* (yield* Connection.Connection).receive
+        yield* Effect.sleep("1 hour").pipe(Effect.onExit((exit) => Effect.sync(() => exits.push(exit._tag))))
+      })
+      yield* Effect.flatMap(WebSocketClient.connect("ws://anywhere/"), ({ send }) => send("sleep")).pipe(
+        Effect.andThen(Testing.settle),
+        Effect.provide(inMemory(HttpRouter.add("GET", "/", WebSocketServer.upgrade(sleeping))))
+      )
+      assert.deepStrictEqual(exits, ["Failure"])
+    }))
+
   it.effect("the address of the server is one for documentation", () =>
     Effect.gen(function*() {
       const { address } = yield* HttpServer.HttpServer

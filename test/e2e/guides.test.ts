@@ -21,7 +21,7 @@ describe("rate-limits", () => {
       const program = Effect.gen(function*() {
         const fast = yield* WebSocketClient.connect("ws://anywhere/")
         const other = yield* WebSocketClient.connect("ws://anywhere/")
-        yield* fast.sendAll(Array.from({ length: 11 }, String))
+        yield* fast.sendAll(Array.from({ length: 11 }, (_, i) => String(i)))
         for (let i = 0; i < 10; i++) assert.strictEqual(contentOf(yield* fast.receive), String(i))
         const delayed = yield* Effect.forkChild(fast.receive, { startImmediately: true })
         yield* other.send("unharmed")
