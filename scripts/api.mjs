@@ -23,6 +23,7 @@ const groups = {
     "BrowserClient",
     "MessageClient",
     "Reconnecting",
+    "Resume",
     "Heartbeat",
     "Wake",
     "Connection",

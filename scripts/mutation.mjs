@@ -103,6 +103,7 @@ const testedBy = {
   relayPort: ["Connection/relay", "Connection/contract"],
   replies: ["Reconnecting"],
   responses: ["Handshake"],
+  resumption: ["Resume"],
   rules: ["Handshake"],
   sendBuffer: ["Reconnecting"],
   sendFragments: ["Connection/fragments", "Connection/input"],

@@ -23,6 +23,7 @@ const portable = [
   "MessageConnection",
   "ProtocolError",
   "Reconnecting",
+  "Resume",
   "Socket",
   "Telemetry",
   "Topic",

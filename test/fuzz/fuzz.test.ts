@@ -15,7 +15,8 @@ const executions: Readonly<Record<string, number>> = {
   connection: 500,
   deflate: 500,
   "connection-model": 1500,
-  differential: 800
+  differential: 800,
+  resume: 400
 }
 
 describe("the fuzzer finds nothing in", () => {

@@ -6,6 +6,7 @@ import type { Target } from "./engine.ts"
 import { clientResponse, extensionHeader, upgradeRequest } from "./headers.ts"
 import { responseOverHttp, upgradeOverHttp } from "./http.ts"
 import { connectionModel } from "./model.ts"
+import { resume } from "./resume.ts"
 
 export const targets: ReadonlyArray<Target> = [
   frameDecoder,
@@ -17,5 +18,6 @@ export const targets: ReadonlyArray<Target> = [
   wholeConnection,
   compressedConnection,
   connectionModel,
+  resume,
   differential
 ]

@@ -43,7 +43,7 @@ export class UnreadConnections<C, E> {
   ): Effect.Effect<A, Exclude<E1, ConnectionClosed> | E2> {
     const read: Effect.Effect<A, Exclude<E1, ConnectionClosed> | E2> = Effect.suspend(() => {
       const first = this.unread.at(0)
-      if (first === undefined) return this.isClosed ? onEnd : Effect.andThen(this.awaitChange, read)
+      if (first === undefined) return this.exit !== undefined ? onEnd : Effect.andThen(this.nextChange(), read)
       return Effect.catch(operation(first.reader, first.connection), (error) => {
         if (!isConnectionClosed(error)) return Effect.fail(error as Exclude<E1, ConnectionClosed>)
         this.remove(first)
@@ -73,18 +73,13 @@ export class UnreadConnections<C, E> {
   private readonly next: Effect.Effect<Unread<C>, Failure<E> | Cause.Done> = Effect.suspend(() => {
     if (this.unread.length > 0) return Effect.succeed(this.unread[0])
     if (this.exit !== undefined) return Effect.andThen(this.exit, Cause.done())
-    return Effect.andThen(this.awaitChange, this.next)
+    return Effect.andThen(this.nextChange(), this.next)
   })
 
-  private get isClosed(): boolean {
-    return this.exit !== undefined
-  }
-
-  private get awaitChange(): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      this.changed.closeUnsafe()
-      return this.changed.await
-    })
+  /** Waits for a change from now on. The caller must call it in the step in which it finds nothing to read. */
+  private nextChange(): Effect.Effect<void> {
+    this.changed.closeUnsafe()
+    return this.changed.await
   }
 
   /** Several fibers may read a connection to its end; the first one removes it. */
