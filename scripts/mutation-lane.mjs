@@ -42,7 +42,9 @@ const vitest = await createVitest("test", {
   fileParallelism: false,
   // The cache on disk would serve the file as it is.
   fsModuleCache: false,
-  coverage: { enabled: false }
+  coverage: { enabled: false },
+  // The results of a mutant are not those of the tests.
+  cache: false
 }, { plugins: [mutant] })
 await vitest.standalone()
 
