@@ -1,22 +1,30 @@
-/** A chat for people in several browser tabs: the page over HTTP and the talk over WebSocket, on one port. */
+/**
+ * A chat for people in several browser tabs: the page over HTTP and the talk over WebSocket, on one port. Beside it, at
+ * /browser/, the notebook: a page whose client is written with this library, and also runs on Node.
+ */
 import { NodeRuntime } from "@effect/platform-node"
-import { Cause, Config, Console, Context, Duration, Effect, Layer, Logger, PubSub, Schedule, Schema } from "effect"
-import { CloseCode, Connection, Handshake, type Message, WebSocketServer } from "effect-ws"
+import {
+  Cause,
+  Config,
+  Console,
+  Context,
+  Duration,
+  Effect,
+  Layer,
+  Logger,
+  PubSub,
+  Schedule,
+  Schema,
+  type Scope
+} from "effect"
+import { CloseCode, Connection, type ConnectionError, Handshake, type Message, WebSocketServer } from "effect-ws"
 import { readFile } from "node:fs/promises"
 import type { RequestListener } from "node:http"
+import { makeStore, serveNotes, type Store } from "../browser/store.ts"
 import { decode, encode, Name, Request } from "./protocol.ts"
 import { type Member, Room } from "./room.ts"
 
 // -- The talk ----------------------------------------------------------------
-
-/** The name that a visitor chooses, as in `/chat?name=Ada`. Requests without a valid name are rejected. */
-class VisitorName extends Context.Service<VisitorName, string>()("chat/VisitorName") {}
-
-const decide = (request: Handshake.Request) =>
-  Schema.decodeUnknownEffect(Name)(request.query.get("name")).pipe(
-    Effect.map((name) => Handshake.accept({ services: Context.make(VisitorName, name) })),
-    Effect.mapError((error) => Handshake.reject({ status: 400, body: `name: ${error.message}` }))
-  )
 
 /** Does what a page asks for. */
 const answer = Effect.fnUntraced(function*(member: Member, message: Message.Message) {
@@ -33,10 +41,10 @@ const answer = Effect.fnUntraced(function*(member: Member, message: Message.Mess
 })
 
 /** A visitor's time in the room, from joining it to the end of the connection. */
-const visit = Effect.gen(function*() {
+const visit = Effect.fnUntraced(function*(name: string) {
   const connection = yield* Connection.Connection
   const room = yield* Room
-  const member = yield* room.join(yield* VisitorName)
+  const member = yield* room.join(name)
   const you = yield* member.person
   const people = yield* room.people
   yield* Effect.log(`${you.name} joined, ${people.length} here`)
@@ -54,17 +62,44 @@ const visit = Effect.gen(function*() {
   const listen = Effect.flatMap(connection.receive, (message) => answer(member, message))
   const closed = yield* Effect.flip(Effect.forever(listen))
   const { messagesIn, messagesOut } = yield* connection.stats
-  const { name } = yield* member.person
+  const person = yield* member.person
   yield* Effect.log(
-    `${name} left: ${closed.code} ${CloseCode.nameOf(closed.code)} (messages: ${messagesIn} in, ${messagesOut} out)`
+    `${person.name} left: ${closed.code} ${
+      CloseCode.nameOf(closed.code)
+    } (messages: ${messagesIn} in, ${messagesOut} out)`
   )
 })
 
-const Chat = WebSocketServer.serve(visit, { decide, maxMessageSize: 16 * 1024 }).pipe(Layer.provide(Room.layer))
+/** What runs for a connection. The path of its request decides. */
+class Visit extends Context.Service<
+  Visit,
+  Effect.Effect<unknown, ConnectionError.ConnectionClosed, Connection.Connection | Room | Scope.Scope>
+>()("chat/Visit") {}
 
-// -- The page ----------------------------------------------------------------
+/** `/chat?name=Ada` visits the room, with the name that the visitor chooses. */
+const decide = (store: Store) => ({ path, query }: Handshake.Request) => {
+  if (path === "/browser/notes") {
+    return Effect.succeed(Handshake.accept({ services: Context.make(Visit, serveNotes(store)) }))
+  }
+  if (path !== "/chat") return Effect.fail(Handshake.reject({ status: 404 }))
+  return Schema.decodeUnknownEffect(Name)(query.get("name")).pipe(
+    Effect.map((name) => Handshake.accept({ services: Context.make(Visit, visit(name)) })),
+    Effect.mapError((error) => Handshake.reject({ status: 400, body: `name: ${error.message}` }))
+  )
+}
 
-const folder = new URL("../../../examples/chat/public/", import.meta.url)
+const Chat = Layer.unwrap(
+  Effect.map(
+    makeStore,
+    (store) =>
+      WebSocketServer.serve(Effect.flatten(Effect.service(Visit)), { decide: decide(store), maxMessageSize: 16 * 1024 })
+  )
+).pipe(Layer.provide(Room.layer))
+
+// -- The pages ---------------------------------------------------------------
+
+const sources = new URL("../../../examples/", import.meta.url)
+const built = new URL("../", import.meta.url)
 
 const headers = {
   "Content-Security-Policy":
@@ -74,20 +109,23 @@ const headers = {
   "Cache-Control": "no-cache"
 }
 
-const file = (name: string, type: string) =>
+const file = (name: string, type: string, folder = sources) =>
   Effect.map(Effect.promise(() => readFile(new URL(name, folder))), (body) => ({
     body,
     headers: { "Content-Type": `${type}; charset=utf-8`, "Content-Length": body.length }
   }))
 
-/** The three files of the page, read once, and nothing else. */
-const page = Effect.gen(function*() {
-  const index = yield* file("index.html", "text/html")
+/** The files of the pages, read once, and nothing else. */
+const pages = Effect.gen(function*() {
+  const index = yield* file("chat/public/index.html", "text/html")
   const files = new Map([
     ["/", index],
     ["/index.html", index],
-    ["/style.css", yield* file("style.css", "text/css")],
-    ["/client.js", yield* file("client.js", "text/javascript")]
+    ["/style.css", yield* file("chat/public/style.css", "text/css")],
+    ["/client.js", yield* file("chat/public/client.js", "text/javascript")],
+    ["/browser/", yield* file("browser/public/index.html", "text/html")],
+    ["/browser/style.css", yield* file("browser/public/style.css", "text/css")],
+    ["/browser/page.js", yield* file("browser/page.bundle.js", "text/javascript", built)]
   ])
   const onRequest: RequestListener = ({ method, url = "" }, response) => {
     const found = files.get(url.replace(/\?.*/, ""))
@@ -102,14 +140,16 @@ const page = Effect.gen(function*() {
 
 const announce = Effect.gen(function*() {
   const { url } = yield* WebSocketServer.WebSocketServer
-  yield* Effect.log(`the chat is at ${new URL("/", url.replace("ws://", "http://"))}`)
+  const home = url.replace("ws://", "http://")
+  yield* Effect.log(`the chat is at ${new URL("/", home)}`)
+  yield* Effect.log(`the notebook is at ${new URL("/browser/", home)}`)
   yield* Effect.addFinalizer(() => Effect.log("stopping"))
 })
 
 const Server = Layer.unwrap(Effect.gen(function*() {
   const port = yield* Config.Int("PORT").pipe(Config.withDefault(8080))
   const host = yield* Config.String("HOST").pipe(Config.withDefault("127.0.0.1"))
-  return WebSocketServer.layer({ port, host, path: "/chat", onRequest: yield* page })
+  return WebSocketServer.layer({ port, host, onRequest: yield* pages })
 }))
 
 const tidy = Logger.make(({ cause, date, message }) => {
