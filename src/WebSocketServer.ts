@@ -35,7 +35,7 @@ import * as Layer from "effect/Layer"
 import type * as Redacted from "effect/Redacted"
 import type * as Scope from "effect/Scope"
 import type * as Http from "node:http"
-import type { Http2SecureServer } from "node:http2"
+import type { Http2SecureServer, Http2Server } from "node:http2"
 import type { Duplex } from "node:stream"
 import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
@@ -150,6 +150,20 @@ export interface ListenOptions {
   /** Enables TLS, for wss URLs. Default: no TLS. */
   readonly tls?: TlsOptions | undefined
   /**
+   * With `tls`: whether the server also speaks HTTP/2 on its port, with WebSockets as
+   * streams of a session (RFC 8441). Clients choose a version with ALPN. Default false:
+   * browsers then use HTTP/1.1 for each WebSocket.
+   */
+  readonly http2?: boolean | undefined
+  /**
+   * Without `tls`: whether the server also speaks HTTP/2 with clients that begin with
+   * it ("prior knowledge", RFC 9113 §3.3), such as a proxy in front of this server.
+   * Default false.
+   */
+  readonly cleartextHttp2?: boolean | undefined
+  /** Limits of HTTP/2 sessions. */
+  readonly http2Limits?: Http2Limits | undefined
+  /**
    * The time limit for a handshake, from the TCP connection to the decision and the
    * start of extensions. Default 10 seconds. More than 0, or Infinity.
    */
@@ -161,11 +175,32 @@ export interface ListenOptions {
    */
   readonly maxHeaderSize?: number | undefined
   /**
-   * The maximum number of sockets that have not sent a request. Above it, the server
-   * closes the oldest, so that idle sockets cannot block new clients. Default 1024.
-   * 1 or more, or Infinity.
+   * The maximum number of sockets that have not sent a request, and of HTTP/2 sessions
+   * without streams. Above it, the server closes the oldest, so that idle sockets cannot
+   * block new clients. Default 1024. 1 or more, or Infinity.
    */
   readonly maxPendingHandshakes?: number | undefined
+}
+
+/**
+ * Limits of HTTP/2 sessions. Other limits count each connection, whatever its session.
+ *
+ * @stability unstable
+ * @category options
+ * @since 0.1.0
+ */
+export interface Http2Limits {
+  /**
+   * The maximum number of streams, and so of connections, of a session at a time.
+   * Further streams are refused, and browsers wait. Default 256, because Chromium opens
+   * up to 255 WebSockets on one session. 1 or more, or Infinity.
+   */
+  readonly maxStreams?: number | undefined
+  /**
+   * How long a session without streams stays open. Default 1 minute: a browser opens
+   * its next WebSocket on the session only while that is open. More than 0, or Infinity.
+   */
+  readonly idleTimeout?: Duration.Input | undefined
 }
 
 /**
@@ -178,7 +213,9 @@ export interface ListenOptions {
 export interface MakeOptions extends ListenOptions {
   /**
    * Handles HTTP requests that do not ask for a WebSocket, including requests that
-   * offer another upgrade, such as h2c. Default: responds with 426 and an explanation.
+   * offer another upgrade, such as h2c. Default: responds with 426 and an explanation;
+   * over HTTP/2 with 405. Over HTTP/2, the arguments are Node's `Http2ServerRequest` and
+   * `Http2ServerResponse`, which have the same members.
    */
   readonly onRequest?: Http.RequestListener | undefined
 }
@@ -280,6 +317,21 @@ export interface UpgradeOptions<Services = never, R = never> extends ServeOption
    * for the request's head. More than 0, or Infinity.
    */
   readonly handshakeTimeout?: Duration.Input | undefined
+}
+
+/**
+ * Options of `prepareServer`.
+ *
+ * @stability unstable
+ * @category options
+ * @since 0.1.0
+ */
+export interface PrepareOptions {
+  /**
+   * Whether clients may open WebSockets over HTTP/2, on a server of `node:http2`. It
+   * sets the server's `initialWindowSize` to 256 KiB. Default false.
+   */
+  readonly http2?: boolean | undefined
 }
 
 // -----------------------------------------------------------------------------
@@ -472,9 +524,30 @@ export const leave: Effect.Effect<HttpServerResponse, never, HttpServerRequest> 
  *   stay open if the client had sent anything after the request;
  * - rejects upgrade requests with 503 while no application serves.
  *
+ * With `http2: true`, an HTTP/2 server also announces WebSockets over HTTP/2 (RFC 8441),
+ * and the application's routes get its extended CONNECT requests as GET requests. Use
+ * it only if all WebSocket routes of the application are made with `upgrade`: browsers
+ * do not fall back to HTTP/1.1.
+ *
+ * **Example** (WebSockets over HTTP/1.1 and HTTP/2 on one port)
+ *
+ * ```ts
+ * import { NodeHttpServer } from "@effect/platform-node"
+ * import { WebSocketServer } from "effect-ws"
+ * import { createSecureServer } from "node:http2"
+ *
+ * const layer = (key: string, cert: string) =>
+ *   NodeHttpServer.layer(
+ *     () => WebSocketServer.prepareServer(createSecureServer({ key, cert, allowHTTP1: true }), { http2: true }),
+ *     { port: 8443 }
+ *   )
+ * ```
+ *
  * @stability unstable
  * @category routes
  * @since 0.1.0
  */
-export const prepareServer: <Server extends Http.Server | Http2SecureServer>(server: Server) => Server =
-  prepareNodeServer
+export const prepareServer: <Server extends Http.Server | Http2Server | Http2SecureServer>(
+  server: Server,
+  options?: PrepareOptions
+) => Server = prepareNodeServer

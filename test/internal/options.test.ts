@@ -264,6 +264,7 @@ const served = (options: object) =>
     (server) => server.serve(Effect.void, options)
   ))
 const listened = (options: object) => Effect.scoped(WebSocketServer.make({ host: "127.0.0.1", ...options }))
+const limitedHttp2 = (http2Limits: object) => listened({ cleartextHttp2: true, http2Limits })
 const noSocket = new Error("no socket")
 /** Connects with valid options as far as to the socket, which fails. */
 const connected = (options: object) =>
@@ -333,6 +334,8 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
     handshakeTimeout: [wait, listened],
     maxHeaderSize: [atLeast1, listened],
     maxPendingHandshakes: [atLeast1, listened],
+    maxStreams: [atLeast1, limitedHttp2],
+    idleTimeout: [wait, limitedHttp2],
     maxConnections: [atLeast0, served],
     maxConnectionsPerAddress: [atLeast0, served],
     handlerTimeout: [duration, served],

@@ -27,3 +27,16 @@ export const handshakeHeaders: ReadonlySet<string> = new Set([
 
 /** Headers that a response which rejects a request sets itself. */
 export const rejectionHeaders: ReadonlySet<string> = new Set(messageHeaders)
+
+const connectionSpecific = new Set([
+  "connection",
+  "http2-settings",
+  "keep-alive",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade"
+])
+
+/** Whether a header is about one HTTP/1.1 connection, so that HTTP/2 does not allow it (RFC 9113 §8.2.2). */
+export const isConnectionSpecific = (name: string): boolean => connectionSpecific.has(name.toLowerCase())

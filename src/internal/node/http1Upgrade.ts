@@ -1,19 +1,17 @@
 /** Upgrade requests over HTTP/1.1 (RFC 9110 §7.8), from Node's HTTP server. */
-import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import { Buffer } from "node:buffer"
 import * as Http from "node:http"
-import { type Duplex, finished } from "node:stream"
+import type { Duplex } from "node:stream"
 import type * as Handshake from "../../Handshake.ts"
 import type { Transport } from "../../Transport.ts"
 import { listIncludes } from "../protocol/headerSyntax.ts"
-import { emptyBytes } from "../runtime/buffers.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { serviceUnavailable } from "../server/responses.ts"
-import type { RequestHead, Upgrade } from "../server/upgrade.ts"
+import type { RequestHead } from "../server/upgrade.ts"
 import { DuplexTransport } from "../streams/duplexTransport.ts"
 import { isEncrypted, isTruncated, serverOf, toHeaderPairs } from "./httpMessage.ts"
-import { limitResponse, readEarly } from "./upgradeSocket.ts"
+import { StreamUpgrade } from "./streamUpgrade.ts"
+import { limitResponse } from "./upgradeSocket.ts"
 
 /**
  * A request that Node emits as an upgrade only if it asks for WebSocket, or may
@@ -63,75 +61,30 @@ export class Http1RequestHead implements RequestHead {
 }
 
 /** An upgrade request with the socket that Node's server has handed over. */
-export class Http1Upgrade implements Upgrade {
-  readonly head: RequestHead
-  protected readonly socket: Duplex
-  /** Bytes that the client sent before it had the response. */
-  private early: Uint8Array
-
-  /** `head` holds the bytes that Node read after the request's head. */
-  constructor(message: Http.IncomingMessage, socket: Duplex, head: Uint8Array) {
-    this.head = new Http1RequestHead(message)
-    this.socket = socket
-    this.early = head
-    // Node has removed its listeners, and the socket may fail at any time.
-    socket.on("error", constVoid)
-  }
-
-  get hasClientLeft(): boolean {
-    return this.socket.destroyed || this.socket.readableEnded
-  }
-
-  watchClient(onLeft: () => void): () => void {
-    const { socket } = this
-    socket.once("close", onLeft)
-    const stopReading = readEarly(socket)
-    return () => {
-      socket.off("close", onLeft)
-      const read = stopReading()
-      if (read.length > 0) this.early = Buffer.concat([this.early, read])
-    }
+export class Http1Upgrade extends StreamUpgrade {
+  /** `early` holds the bytes that Node read after the request's head. */
+  constructor(message: Http.IncomingMessage, socket: Duplex, early: Uint8Array) {
+    super(new Http1RequestHead(message), socket, early)
   }
 
   accept({ headers }: Handshake.Request, response: Handshake.HttpResponse): Transport {
-    const { early, socket } = this
-    this.early = emptyBytes
+    const { stream } = this
     // RFC 9110 §7.8: a request that expects 100 gets it before 101.
-    if (listIncludes(headers["expect"], "100-continue")) socket.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
-    writeResponse(socket, response)
-    return new DuplexTransport(socket, early)
+    if (listIncludes(headers["expect"], "100-continue")) stream.write("HTTP/1.1 100 Continue\r\n\r\n", "latin1")
+    writeResponse(stream, response)
+    return new DuplexTransport(stream, this.takeEarly())
   }
 
   reject(response: Handshake.HttpResponse, timers: Timers, timeout: number): void {
-    const { socket } = this
-    writeResponse(socket, response)
-    socket.end()
-    socket.resume()
-    limitResponse(socket, timers, timeout)
+    const { stream } = this
+    writeResponse(stream, response)
+    stream.end()
+    stream.resume()
+    limitResponse(stream, timers, timeout)
   }
 
   rejectUnavailable(_timers: Timers, _timeout: number): void {
-    respondUnavailable(this.socket)
-  }
-
-  abandon(_timers: Timers, _timeout: number): void {
-    this.socket.destroy()
-  }
-
-  onClose(callback: () => void): void {
-    if (this.socket.destroyed) callback()
-    else this.socket.once("close", callback)
-  }
-
-  get flushed(): Effect.Effect<void> {
-    return Effect.callback((resume) => {
-      const stop = finished(this.socket, { readable: false }, () => resume(Effect.void))
-      return Effect.sync(stop)
-    })
-  }
-
-  destroy(): void {
-    this.socket.destroy()
+    respondUnavailable(this.stream)
   }
 }
 

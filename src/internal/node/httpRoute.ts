@@ -21,10 +21,14 @@ import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { serviceUnavailable, upgradeRequired } from "../server/responses.ts"
 import { type HandlerServices, makeSessions, type Sessions } from "../server/sessions.ts"
-import { HostServer } from "./hostServer.ts"
+import type { RequestHead, Upgrade } from "../server/upgrade.ts"
+import { type Connect, connectOf, HostServer } from "./hostServer.ts"
 import { Http1RequestHead, Http1Upgrade } from "./http1Upgrade.ts"
-import { serverOf } from "./httpMessage.ts"
+import { closeAfterResponse, Http2RequestHead, Http2Upgrade } from "./http2Upgrade.ts"
+import { isEncrypted, serverOf } from "./httpMessage.ts"
 import { RouteScope } from "./routeScope.ts"
+import type { StreamUpgrade } from "./streamUpgrade.ts"
+import { limitResponse } from "./upgradeSocket.ts"
 
 export const upgrade = <A, E, R, Services = never, RD = never>(
   handler: Effect.Effect<A, E, R>,
@@ -38,20 +42,17 @@ export const upgrade = <A, E, R, Services = never, RD = never>(
   const sessionsFor = sessionsByServer(handler, options)
   return Effect.flatMap(
     nodeRequest,
-    ({ response, source: message }) =>
+    (nodeRequest) =>
       Effect.contextWith((context: Context.Context<HttpServerRequest | Needs>) => {
-        if (typeof response !== "function") return Effect.succeed(upgradeRequiredResponse(message))
-        const server = serverOf(message)!
-        if (!server.listening) return Effect.succeed(toServerResponse(serviceUnavailable()))
-        const host = HostServer.of(server)
+        const request = routeRequest(nodeRequest)
+        if (request === undefined) return Effect.succeed(upgradeRequiredResponse(nodeRequest.source))
+        const { host } = request
+        if (!host.isListening) return Effect.succeed(toServerResponse(serviceUnavailable()))
         return Effect.match(
-          Effect.flatMap(
-            sessionsFor(host, context),
-            (sessions) => serve(sessions, { context, host, message, response })
-          ),
+          Effect.flatMap(sessionsFor(host, context), (sessions) => serve(sessions, context, request)),
           {
             onFailure: toServerResponse,
-            onSuccess: () => switchingProtocols
+            onSuccess: () => request.accepted
           }
         )
       })
@@ -83,77 +84,126 @@ const sessionsByServer = <A, E, R, Services, RD>(
   }
 }
 
-/** An upgrade request to a route. */
-interface RouteRequest<Needs> {
-  readonly context: Context.Context<Needs>
+/** An upgrade request to a route, of either HTTP version. */
+interface RouteRequest {
   readonly host: HostServer
-  readonly message: Http.IncomingMessage
-  /** Makes Node's response object, which the application would respond with. */
-  readonly response: () => Http.ServerResponse
+  readonly upgrade: StreamUpgrade
+  /** Takes the stream from the application, which finds that it has responded. */
+  readonly take: () => void
+  /** Leaves the stream to the application's response. Further data of the client is discarded. */
+  readonly giveBack: (timers: Timers, timeout: number) => void
+  /** Tells the application which response the session has written. */
+  readonly accepted: HttpServerResponse.HttpServerResponse
 }
+
+/** Returns the upgrade request that the application received; undefined if the request does not ask for an upgrade. */
+const routeRequest = ({ response, source }: NodeRequest): RouteRequest | undefined => {
+  const connect = connectOf(source)
+  if (connect !== undefined) return http2Request(connect, response as object)
+  return typeof response === "function" ? http1Request(source, response) : undefined
+}
+
+const http1Request = (message: Http.IncomingMessage, response: () => Http.ServerResponse): RouteRequest => {
+  const host = HostServer.of(serverOf(message)!)
+  const { socket } = message
+  return {
+    host,
+    upgrade: new Http1Upgrade(message, socket, host.headOf(message)),
+    take: () => detachSocket(response(), socket),
+    giveBack: (timers, timeout) => {
+      host.closeAfterResponse(socket, timers, timeout)
+      socket.resume()
+    },
+    accepted: switchingProtocols
+  }
+}
+
+const http2Request = ({ head, host, stream }: Connect, response: object): RouteRequest => ({
+  host,
+  upgrade: new Http2Upgrade(head, stream),
+  take: () => markEnded(response),
+  giveBack: (timers, timeout) => {
+    closeAfterResponse(stream)
+    limitResponse(stream, timers, timeout)
+  },
+  accepted: connected
+})
 
 /** Succeeds when the request is accepted; fails with the response that the application is to write. */
 const serve = <Needs>(
   sessions: Sessions<Needs>,
-  request: RouteRequest<Needs>
+  context: Context.Context<Needs>,
+  request: RouteRequest
 ): Effect.Effect<void, Handshake.HttpResponse> =>
   Effect.callback((resume) => {
-    const { context, host } = request
     const scope = new RouteScope()
+    request.host.release(request.upgrade.stream)
     const session = sessions.serveRoute(
       context,
-      new RouteUpgrade(request, scope, resume),
-      host.limiterFor(context),
+      new RouteUpgrade(request, () => scope.takeOverRequest(context), resume),
+      request.host.limiterFor(context),
       scope.scope
     )
     return session?.interruptDecision
   })
 
-/** An upgrade request of an application, which writes all responses other than 101. */
-class RouteUpgrade extends Http1Upgrade {
-  private readonly request: RouteRequest<never>
-  private readonly scope: RouteScope
+/** An upgrade request of an application, which writes all responses that do not accept. */
+class RouteUpgrade implements Upgrade {
+  readonly head: RequestHead
+  private readonly request: RouteRequest
+  private readonly onAccept: () => void
   private readonly resume: (result: Effect.Effect<void, Handshake.HttpResponse>) => void
 
   constructor(
-    request: RouteRequest<never>,
-    scope: RouteScope,
+    request: RouteRequest,
+    onAccept: () => void,
     resume: (result: Effect.Effect<void, Handshake.HttpResponse>) => void
   ) {
-    const { host, message } = request
-    super(message, message.socket, host.headOf(message))
+    this.head = request.upgrade.head
     this.request = request
-    this.scope = scope
+    this.onAccept = onAccept
     this.resume = resume
-    host.release(message.socket)
   }
 
-  override accept(handshake: Handshake.Request, response: Handshake.HttpResponse): Transport {
-    const { context, message, response: nodeResponse } = this.request
-    this.scope.takeOverRequest(context)
-    detachSocket(nodeResponse(), message.socket)
+  get hasClientLeft(): boolean {
+    return this.request.upgrade.hasClientLeft
+  }
+
+  watchClient(onLeft: () => void): () => void {
+    return this.request.upgrade.watchClient(onLeft)
+  }
+
+  accept(handshake: Handshake.Request, response: Handshake.HttpResponse): Transport {
+    this.onAccept()
+    this.request.take()
     this.resume(Effect.void)
-    return super.accept(handshake, response)
+    return this.request.upgrade.accept(handshake, response)
   }
 
-  override reject(response: Handshake.HttpResponse, timers: Timers, timeout: number): void {
-    this.giveBack(timers, timeout)
+  reject(response: Handshake.HttpResponse, timers: Timers, timeout: number): void {
+    this.request.giveBack(timers, timeout)
     this.resume(Effect.fail(response))
   }
 
-  override rejectUnavailable(timers: Timers, timeout: number): void {
+  rejectUnavailable(timers: Timers, timeout: number): void {
     this.reject(serviceUnavailable(), timers, timeout)
   }
 
-  override abandon(timers: Timers, timeout: number): void {
-    this.giveBack(timers, timeout)
+  abandon(timers: Timers, timeout: number): void {
+    this.request.giveBack(timers, timeout)
     this.resume(Effect.interrupt)
   }
 
-  /** Leaves the socket to the application. Further data of the client is discarded. */
-  private giveBack(timers: Timers, timeout: number): void {
-    this.request.host.closeAfterResponse(this.socket, timers, timeout)
-    this.socket.resume()
+  onClose(callback: () => void): void {
+    this.request.upgrade.onClose(callback)
+  }
+
+  get flushed(): Effect.Effect<void> {
+    return this.request.upgrade.flushed
+  }
+
+  destroy(): void {
+    this.request.upgrade.destroy()
   }
 }
 
@@ -192,16 +242,18 @@ const nodeRequest = Effect.flatMap(HttpServerRequest, (request: object) =>
 /** Takes the socket away from a response, and lets the application find that it has responded, so that it writes nothing. */
 const detachSocket = (response: Http.ServerResponse, socket: Socket): void => {
   response.detachSocket(socket)
-  // Under Bun, `response.end()` would write a response to the detached socket.
-  Object.defineProperty(response, "writableEnded", { value: true })
+  markEnded(response)
 }
+
+/** Under Bun, `response.end()` would write a response to the detached socket. */
+const markEnded = (response: object): void => void Object.defineProperty(response, "writableEnded", { value: true })
 
 // -----------------------------------------------------------------------------
 // Responses of the application
 // -----------------------------------------------------------------------------
 
-/** Tells the application which response the session has written. */
 const switchingProtocols = HttpServerResponse.empty({ status: 101 })
+const connected = HttpServerResponse.empty({ status: 200 })
 
 const isCookie = ([name]: readonly [string, string]): boolean => name.toLowerCase() === "set-cookie"
 
@@ -234,4 +286,12 @@ const toServerResponse = (
 }
 
 const upgradeRequiredResponse = (message: Http.IncomingMessage): HttpServerResponse.HttpServerResponse =>
-  toServerResponse(upgradeRequired(new Http1RequestHead(message)))
+  toServerResponse(upgradeRequired(headOf(message)))
+
+const headOf = (message: Http.IncomingMessage): RequestHead =>
+  message.httpVersionMajor === 1
+    ? new Http1RequestHead(message)
+    : new Http2RequestHead(message.headers, message.rawHeaders, {
+      secure: isEncrypted(message.socket),
+      remoteAddress: message.socket.remoteAddress
+    })

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import * as Http from "node:http"
+import type * as Http2 from "node:http2"
 import * as Https from "node:https"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
@@ -21,10 +22,12 @@ import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
 import { opensslReason } from "../runtime/opensslReason.ts"
 import { Timers } from "../runtime/timers.ts"
 import { AlreadyServing } from "../server/alreadyServing.ts"
-import { upgradeRequired } from "../server/responses.ts"
+import { serviceUnavailable, upgradeRequired } from "../server/responses.ts"
 import { type HandlerServices, makeSessions, type Sessions } from "../server/sessions.ts"
 import type { Upgrade } from "../server/upgrade.ts"
 import { FileDescriptors } from "./fileDescriptors.ts"
+import type { Http2Sessions } from "./http2Sessions.ts"
+import { type Http2RequestHead, Http2Upgrade, respondHttp2 } from "./http2Upgrade.ts"
 import {
   Http1RequestHead,
   Http1Upgrade,
@@ -36,6 +39,7 @@ import {
 import { headerLinesKept, isTruncated } from "./httpMessage.ts"
 import { checkListen } from "./listenOptions.ts"
 import { PendingSockets } from "./pendingSockets.ts"
+import { switchProtocols } from "./protocolSwitch.ts"
 import { toSecureContextOptions } from "./tlsCredentials.ts"
 
 const defaultMaxPendingHandshakes = 1024
@@ -54,6 +58,10 @@ export const makeServer = Effect.fnUntraced(function*<E, R>(
   const handshakeTimeout = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const http = yield* createServer(options, handshakeTimeout)
   const server = new UpgradeServer(http, options, handshakeTimeout, yield* Effect.context<never>())
+  if (options.http2 === true || options.cleartextHttp2 === true) {
+    // Node's HTTP/2 takes longer to load than all of this.
+    server.serveHttp2(yield* Effect.promise(() => import("./http2Sessions.ts")))
+  }
   const address = yield* start(http)
   // `serve` may have a Scope that closes later, and Node waits for all connections.
   yield* Effect.addFinalizer(() => server.stop)
@@ -79,9 +87,11 @@ class UpgradeServer {
   private readonly options: MakeOptions
   private readonly handshakeTimeout: Duration.Duration
   private readonly run: (effect: Effect.Effect<void>) => void
+  private readonly timers: Timers
   private readonly pending: PendingSockets
   private readonly descriptors: FileDescriptors
   private readonly hasPendingResponse: (socket: Duplex) => boolean
+  private http2: Http2Sessions | undefined
   /** Undefined before `serve`, and after its Scope has closed. */
   private active: ActiveHandler | undefined
 
@@ -91,7 +101,7 @@ class UpgradeServer {
     handshakeTimeout: Duration.Duration,
     context: Context.Context<never>
   ) {
-    const timers = Timers.of(context)
+    const timers = this.timers = Timers.of(context)
     this.http = http
     this.options = options
     this.handshakeTimeout = handshakeTimeout
@@ -142,6 +152,7 @@ class UpgradeServer {
       Effect.sync(() => {
         this.descriptors.stop()
         this.pending.stop()
+        this.http2?.stop()
       })
     )
   }
@@ -183,6 +194,31 @@ class UpgradeServer {
     })
   }
 
+  /** Hands sockets with HTTP/2 to sessions, before Node's server reads them. */
+  serveHttp2(http2: { readonly Http2Sessions: typeof Http2Sessions }): void {
+    const { http, options: { http2Limits, maxHeaderSize, maxPendingHandshakes, onRequest, tls } } = this
+    const maxIdle = maxPendingHandshakes ?? defaultMaxPendingHandshakes
+    const sessions = new http2.Http2Sessions(
+      { ...http2Limits, maxHeaderSize, maxIdle },
+      this.timers,
+      (stream, head, http1Api) => {
+        if (head.method === "CONNECT") this.upgradeStream(stream, head)
+        else if (onRequest === undefined) respondHttp2(stream, upgradeRequired(head))
+        else onRequest(...http1Api())
+      }
+    )
+    switchProtocols(http, tls === undefined ? "connection" : "secureConnection", (socket) => {
+      this.pending.remove(socket)
+      sessions.accept(socket)
+    })
+    this.http2 = sessions
+  }
+
+  private upgradeStream(stream: Http2.ServerHttp2Stream, head: Http2RequestHead): void {
+    if (this.active === undefined) respondHttp2(stream, serviceUnavailable())
+    else this.active.upgrade(new Http2Upgrade(head, stream), 0)
+  }
+
   private handleUpgrades(): void {
     this.http.on("upgrade", (request, socket, head) => {
       const elapsed = this.pending.remove(request.socket)
@@ -204,7 +240,7 @@ const createServer = (
   options: ListenOptions,
   handshakeTimeout: Duration.Duration
 ): Effect.Effect<Http.Server, InvalidOption> => {
-  const { maxHeaderSize, tls } = options
+  const { http2, maxHeaderSize, tls } = options
   // Node accepts whole numbers only.
   const millis = Math.min(Math.ceil(Duration.toMillis(handshakeTimeout)), maxNodeTimeout)
   const httpOptions: Http.ServerOptions = {
@@ -219,7 +255,9 @@ const createServer = (
       : { maxHeaderSize: Math.min(Math.floor(maxHeaderSize), Number.MAX_SAFE_INTEGER) }
   }
   const create = () =>
-    tls === undefined ? Http.createServer(httpOptions) : Https.createServer({ ...httpOptions, ...tlsOptions(tls) })
+    tls === undefined
+      ? Http.createServer(httpOptions)
+      : Https.createServer({ ...httpOptions, ...tlsOptions(tls, http2) })
   return Effect.try({
     try: () => Object.assign(create(), { maxHeadersCount: headerLinesKept }),
     // The other options are checked already.
@@ -227,11 +265,11 @@ const createServer = (
   })
 }
 
-const tlsOptions = (options: TlsOptions): Https.ServerOptions => ({
+const tlsOptions = (options: TlsOptions, http2: boolean | undefined): Https.ServerOptions => ({
   ...toSecureContextOptions(options),
   requestCert: options.requestCert ?? false,
   rejectUnauthorized: options.rejectUnauthorized ?? true,
-  ALPNProtocols: ["http/1.1"],
+  ALPNProtocols: http2 === true ? ["h2", "http/1.1"] : ["http/1.1"],
   // `PendingSockets` has the deadline.
   handshakeTimeout: maxNodeTimeout
 })

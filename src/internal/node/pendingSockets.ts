@@ -21,6 +21,7 @@ interface PendingSocket {
   /** In milliseconds, without the time during which this process was blocked. */
   readonly connectedAt: number
   readonly forget: () => void
+  readonly close: () => void
 }
 
 export class PendingSockets {
@@ -46,8 +47,11 @@ export class PendingSockets {
     this.timeoutResponse = timeoutResponse
   }
 
-  /** Adds a socket that is expected to send a request. Does nothing if it was added before. */
-  add(socket: Socket): void {
+  /**
+   * Adds a socket that is expected to send a request. Does nothing if it was added
+   * before. `close` closes the socket when it times out or is the oldest above `max`.
+   */
+  add(socket: Socket, close: () => void = () => this.respond(socket)): void {
     if (this.stopped) return void socket.destroy()
     const key = socketKey(socket)
     if (socket.destroyed || this.sockets.has(key)) return
@@ -55,7 +59,7 @@ export class PendingSockets {
       this.sockets.delete(key)
       pending.socket = undefined
     }
-    const pending: PendingSocket = { socket, connectedAt: this.now(), forget }
+    const pending: PendingSocket = { socket, connectedAt: this.now(), forget, close }
     this.sockets.set(key, pending)
     socket.on("close", forget)
     this.schedule()
@@ -92,8 +96,11 @@ export class PendingSockets {
   }
 
   private evict(pending: PendingSocket): void {
-    const socket = pending.socket!
     pending.forget()
+    pending.close()
+  }
+
+  private respond(socket: Socket): void {
     if (this.timeoutResponse === "") return void socket.destroy()
     socket.end(this.timeoutResponse, () => socket.destroy())
   }

@@ -1,7 +1,7 @@
 /**
  * What a session needs of an upgrade request. The server decides about requests of
  * any HTTP version through this interface; `node/http1Upgrade.ts` implements it for
- * HTTP/1.1. An upgrade over HTTP/2 is an extended CONNECT request (RFC 8441).
+ * HTTP/1.1, `node/http2Upgrade.ts` for extended CONNECT requests over HTTP/2 (RFC 8441).
  */
 import type * as Effect from "effect/Effect"
 import type * as Handshake from "../../Handshake.ts"

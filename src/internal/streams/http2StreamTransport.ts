@@ -84,7 +84,7 @@ export class Http2StreamTransport extends DuplexTransport {
 }
 
 /** Resets a stream with CANCEL. `stream.close` would send END_STREAM first, and the peer would see an end in order. */
-const cancel = (stream: Http2.Http2Stream): void => void addAbortSignal(AbortSignal.abort(), stream)
+export const cancel = (stream: Http2.Http2Stream): void => void addAbortSignal(AbortSignal.abort(), stream)
 
 /** Returns how the stream was reset. Node has an error of its own for codes other than CANCEL and NO_ERROR. */
 const resetError = (

@@ -222,7 +222,7 @@ describe("a route", () => {
         })
         stream.resume()
       })
-      assert.strictEqual(status, 505)
+      assert.strictEqual(status, 405)
     }))
 
   it.live("works over TLS", () =>

@@ -1,0 +1,85 @@
+/** A client of Node's HTTP/2, which opens WebSockets on streams of a session (RFC 8441). */
+import { Effect, type Scope } from "effect"
+import { Connection, Transport } from "effect-ws"
+import * as Http2 from "node:http2"
+import { ca } from "./certificates.ts"
+
+export interface Http2Response {
+  readonly status: number
+  readonly headers: Http2.IncomingHttpHeaders
+  readonly stream: Http2.ClientHttp2Stream
+}
+
+export interface Http2Client {
+  readonly session: Http2.ClientHttp2Session
+  /** Sends an extended CONNECT request, and waits for the head of the response. */
+  readonly request: (headers?: Http2.OutgoingHttpHeaders) => Effect.Effect<Http2Response, Error>
+  /** Sends a request, and waits for the whole response. */
+  readonly fetch: (
+    headers?: Http2.OutgoingHttpHeaders
+  ) => Effect.Effect<Http2Response & { readonly body: string }, Error>
+  /** Opens a WebSocket. Fails if the server does not accept. */
+  readonly open: (
+    headers?: Http2.OutgoingHttpHeaders,
+    options?: Partial<Connection.MakeOptions>
+  ) => Effect.Effect<Connection.Connection, Error, Scope.Scope>
+}
+
+/** Opens a session, for as long as the Scope lives. */
+export const http2Client = (
+  url: string,
+  options: Http2.ClientSessionOptions = {}
+): Effect.Effect<Http2Client, Error, Scope.Scope> =>
+  Effect.map(
+    Effect.acquireRelease(
+      Effect.callback<Http2.ClientHttp2Session, Error>((resume) => {
+        const session = Http2.connect(url, { ...options, ca } as Http2.SecureClientSessionOptions)
+        session.on("error", (error) => resume(Effect.fail(error)))
+        session.once("remoteSettings", () => resume(Effect.succeed(session)))
+      }),
+      (session) =>
+        // Node 20 loops without end if a session is destroyed in an event of one of its streams.
+        Effect.callback<void>((resume) => {
+          setImmediate(() => {
+            session.destroy()
+            resume(Effect.void)
+          })
+        })
+    ),
+    clientOf
+  )
+
+const clientOf = (session: Http2.ClientHttp2Session): Http2Client => {
+  const request: Http2Client["request"] = (headers) =>
+    Effect.callback((resume) => {
+      const stream = session.request({ ...connectHeaders, ...headers }, { endStream: false })
+      stream.on("error", (error) => resume(Effect.fail(error)))
+      stream.once("close", () => resume(Effect.fail(new Error(`closed without a response: ${stream.rstCode}`))))
+      stream.once("response", (received) =>
+        resume(Effect.succeed({ status: received[":status"]!, headers: received, stream })))
+    })
+  const fetch: Http2Client["fetch"] = (headers) =>
+    Effect.flatMap(request(headers), (response) =>
+      Effect.callback((resume) => {
+        let body = ""
+        response.stream.setEncoding("utf8")
+        response.stream.on("data", (chunk: string) => body += chunk)
+        response.stream.on("close", () => resume(Effect.succeed({ ...response, body })))
+      }))
+  const open: Http2Client["open"] = (headers, options) =>
+    Effect.flatMap(request(headers), ({ status, stream }) =>
+      status === 200
+        ? Effect.orDie(
+          Connection.make(Transport.fromDuplex(stream), { keepalive: false, ...options, role: "client" })
+        )
+        : Effect.fail(new Error(`rejected with ${status}`)))
+  return { session, request, fetch, open }
+}
+
+/** Undefined leaves a header out. */
+const connectHeaders: Http2.OutgoingHttpHeaders = {
+  ":method": "CONNECT",
+  ":protocol": "websocket",
+  ":path": "/",
+  "sec-websocket-version": "13"
+}
