@@ -316,6 +316,41 @@ describe("guides", () => {
       assert.deepStrictEqual(tokens, ["Bearer t1", "Bearer t2"])
     }))
 
+  it.effect("reconnecting: a resumed feed handles each message once, whatever is cut", () =>
+    Effect.gen(function*() {
+      const { follow } = yield* example<{
+        readonly follow: (
+          handle: (tick: { readonly n: number }) => Effect.Effect<void>
+        ) => Effect.Effect<void, unknown>
+      }>("reconnecting", "Catching up and resuming")
+      const asked: Array<number> = []
+      const handled: Array<number> = []
+      const Feed = WebSocketServer.serve(Effect.gen(function*() {
+        const connection = yield* Connection.Connection
+        const { since } = JSON.parse(String(contentOf(yield* connection.receive))) as { readonly since: number }
+        asked.push(since)
+        // Each connection is cut in the middle of a replay, which repeats what the client may have unread.
+        for (let n = since + 1; n <= Math.min(20, since + 7); n++) {
+          yield* connection.send(JSON.stringify({ n, price: n }))
+        }
+        yield* connection.close(handled.length === 20 ? 1000 : 1001)
+      }))
+      const running = yield* Effect.forkChild(
+        Effect.provide(
+          follow(({ n }) => Effect.andThen(Effect.sleep("2 seconds"), Effect.sync(() => handled.push(n)))),
+          Feed.pipe(Layer.provideMerge(Testing.layer()))
+        )
+      )
+      while (running.pollUnsafe() === undefined) {
+        yield* Testing.settle
+        yield* TestClock.adjust("1 second")
+      }
+      yield* Fiber.join(running)
+      assert.deepStrictEqual(handled, Array.from({ length: 20 }, (_, i) => i + 1))
+      // Some positions were asked for while messages were unread.
+      assert.isAbove(asked.length, 20 / 7 + 1)
+    }).pipe(Effect.provide(Logger.layer([]))))
+
   it.live("client: redirects, with the token as long as the origin is the same", () =>
     Effect.gen(function*() {
       const { follow } = yield* example<
