@@ -62,6 +62,23 @@ for (const [name, client] of Object.entries(clients)) {
         assert.deepStrictEqual(delivered[1], delivered[0])
       }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
 
+    it.effect("delivers a note once that was unread when the connection was lost", () =>
+      Effect.gen(function*() {
+        const server = yield* WebSocketServer.WebSocketServer
+        const network = yield* Testing.Network
+        yield* server.serve(serveNotes(yield* makeStore))
+        const notebook = yield* open("ws://there/notes")
+        yield* settle
+        yield* notebook.add("a")
+        yield* settle
+        yield* (yield* network.links)[0].reset
+        for (let i = 0; i < 3; i++) yield* Effect.andThen(TestClock.adjust("1 minute"), settle)
+        const delivered = yield* collect(notebook)
+        yield* notebook.add("b")
+        yield* settle
+        assert.deepStrictEqual(delivered, ["a", "b"])
+      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+
     it.effect("begins anew with a server that has forgotten its notes", () =>
       Effect.gen(function*() {
         let store = yield* makeStore
