@@ -15,6 +15,7 @@ const executions: Readonly<Record<string, number>> = {
   connection: 500,
   deflate: 500,
   "connection-model": 1500,
+  "topics-model": 300,
   differential: 800,
   resume: 400
 }

@@ -7,6 +7,7 @@ import { clientResponse, extensionHeader, upgradeRequest } from "./headers.ts"
 import { responseOverHttp, upgradeOverHttp } from "./http.ts"
 import { connectionModel } from "./model.ts"
 import { resume } from "./resume.ts"
+import { topicsModel } from "./topics.ts"
 
 export const targets: ReadonlyArray<Target> = [
   frameDecoder,
@@ -19,5 +20,6 @@ export const targets: ReadonlyArray<Target> = [
   compressedConnection,
   connectionModel,
   resume,
+  topicsModel,
   differential
 ]

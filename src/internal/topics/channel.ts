@@ -70,10 +70,13 @@ export class Channel implements Feeder {
   private readonly live: Array<Cursor> = []
   /** All others, those that fell behind first at the beginning. */
   private readonly behind = new LinkedList<Cursor>()
+  /** Of these, those that wait for events that they know already. */
+  private readonly ahead = new Set<Cursor>()
   /** With "latest", while a cursor is behind: the newest message of each key in memory. */
   private readonly newest = new Map<string, Entry>()
   /** Bytes of all events. */
   private bytes = 0
+  private isClosed = false
 
   constructor(name: string, options: ChannelOptions, host: ChannelHost) {
     this.name = name
@@ -114,15 +117,19 @@ export class Channel implements Feeder {
   // -- delivery --------------------------------------------------------------
 
   private append(event: ChannelEvent): void {
+    // A fiber that reads history may take one more step after it is interrupted.
+    if (this.isClosed) return
     const { behind, host: { counters }, log, options } = this
     if (event._tag === "Publication") counters.received++
     const isKept = behind.size > 0 || options.historySize > 0
+    if (event._tag === "Gap" && event.to.epoch !== event.from.epoch) this.pages.forgetTop()
     const entry = log.append(event, isKept)
     this.bytes += entry.size
     if (behind.size === 0) log.trim(options.historySize)
     else if (options.slowConsumer === "latest") this.supersede(entry)
     this.deliver(entry)
     if (options.slowConsumer === "close" && behind.size > 0) this.closeSlow()
+    if (this.ahead.size > 0) this.wakeAhead()
   }
 
   /**
@@ -230,6 +237,7 @@ export class Channel implements Feeder {
     else {
       this.removeBehind(cursor)
       this.pages.forget(cursor)
+      this.ahead.delete(cursor)
     }
     cursor.state = "ended"
   }
@@ -243,9 +251,10 @@ export class Channel implements Feeder {
 
   /** Ends the channel. Nothing refers to its cursors any more. */
   close(): void {
+    this.isClosed = true
     this.inbox.close()
     this.log.clear()
-    this.pages.clear()
+    this.pages.close()
   }
 
   // -- feeding ---------------------------------------------------------------
@@ -277,8 +286,8 @@ export class Channel implements Feeder {
     if (this.options.slowConsumer === "skip" && !cursor.isResuming && cursor.seq !== log.seq) return this.skip(cursor)
     if (cursor.seq === unlocated) return this.nextInHistory(cursor)
     for (let entry = log.after(cursor.seq); entry !== undefined; entry = log.after(cursor.seq)) {
-      if (!this.isLeftOut(cursor, entry)) return entry
-      cursor.advance(entry)
+      if (!this.isLeftOut(cursor, entry)) return this.adapted(cursor, entry)
+      cursor.seq = entry.seq
     }
     return undefined
   }
@@ -286,6 +295,13 @@ export class Channel implements Feeder {
   private isLeftOut(cursor: Cursor, { event, isSuperseded, seq }: Entry): boolean {
     if (event._tag === "Publication") return isSuperseded && !cursor.isResuming
     return event._tag !== "Gap" && (cursor.isStale || seq <= cursor.presenceSeq)
+  }
+
+  /** A gap begins where the cursor is: within the gap that the channel had, or before messages that were replaced. */
+  private adapted(cursor: Cursor, entry: Entry): Entry {
+    const { event, seq } = entry
+    if (event._tag !== "Gap" || (event.from.epoch === cursor.epoch && event.from.offset === cursor.offset)) return entry
+    return new Entry(this.name, { _tag: "Gap", from: cursor.position, to: event.to }, seq)
   }
 
   /** Finds the place of a cursor in the log, if it has lost it. */
@@ -309,15 +325,37 @@ export class Channel implements Feeder {
   private nextInHistory(cursor: Cursor): Entry | typeof waiting | undefined {
     const { log, options, pages } = this
     const hasHistory = options.historySize > 0 && (cursor.isResuming || options.slowConsumer !== "latest")
-    const found = hasHistory ? pages.after(cursor) : log.base
-    if (found instanceof Entry) return found
+    let found = hasHistory || this.isAhead(cursor) ? pages.after(cursor) : log.base
     if (found === undefined) {
       pages.request(cursor)
-      return waiting
+      // The page may be there at once, and must be used before others need its memory.
+      found = pages.after(cursor)
     }
+    if (found === undefined) return waiting
+    if (found instanceof Entry) return found
+    if (this.isAhead(cursor) && pages.confirms(cursor)) return this.awaitLog(cursor)
     // No message behind the position is in the history.
     const to = found.epoch === "" ? log.base : found
     return this.gap(cursor, to)
+  }
+
+  /** Whether a cursor knows more than this process: it has read history, or comes from another process. */
+  private isAhead(cursor: Cursor): boolean {
+    const { log, pages } = this
+    return cursor.epoch === log.epoch ? cursor.offset > log.offset : pages.confirms(cursor)
+  }
+
+  /** The broker has told others what it has not told this process: perhaps that was lost. */
+  private awaitLog(cursor: Cursor): typeof waiting {
+    this.ahead.add(cursor)
+    this.inbox.receive({ _tag: "Lost" })
+    return waiting
+  }
+
+  private wakeAhead(): void {
+    const waitingCursors = [...this.ahead]
+    this.ahead.clear()
+    for (const cursor of waitingCursors) cursor.outlet.ready(cursor)
   }
 
   private gap(cursor: Cursor, to: Position): Entry {
@@ -366,7 +404,7 @@ export class Channel implements Feeder {
     const { behind, bytes, host: { maxBacklog } } = this
     for (let cursor = behind.first; cursor !== undefined && bytes - cursor.bytesBefore > maxBacklog;) {
       const { next } = cursor
-      if (cursor.state === "behind") {
+      if (cursor.state === "behind" && cursor.outlet.closeSlow !== undefined) {
         this.remove(cursor)
         cursor.outlet.closeSlow()
       }

@@ -12,8 +12,8 @@ export interface Outlet {
   readonly ready: (cursor: Cursor) => void
   /** The history cannot be read. Without this, reading is repeated until it succeeds. */
   readonly failed?: ((cursor: Cursor, error: Broker.BrokerUnavailable) => void) | undefined
-  /** Ends the connection as a slow consumer. */
-  readonly closeSlow: () => void
+  /** Ends the connection as a slow consumer. Without this, its cursors catch up. */
+  readonly closeSlow?: (() => void) | undefined
 }
 
 /** What a cursor needs of its channel. */

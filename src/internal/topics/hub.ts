@@ -51,7 +51,7 @@ export interface AttachOptions {
 export interface Attached {
   /** The position before the next message that the outlet is given. */
   readonly position: Position
-  /** The messages after `since` that are in memory or in the history. */
+  /** The messages between `since`, or the last gap behind it, and `position`, without holes. */
   readonly publications: ReadonlyArray<PublicationEvent>
   /** Whether nothing between `since` and `position` is lost; true without `since`. */
   readonly isRecovered: boolean
@@ -283,14 +283,12 @@ export class Hub {
     )
   }
 
-  private close(slot: Slot): Effect.Effect<void> {
-    return Effect.suspend(() => {
-      const { channel, scope } = slot
-      if (this.slots.get(channel.name) === slot) this.slots.delete(channel.name)
-      this.timers.cancel(slot.lingering)
-      channel.close()
-      return Scope.close(scope, Exit.void)
-    })
+  /** Ends a channel at once, and returns the effect that ends its subscription and its fibers. */
+  private close({ channel, lingering, scope }: Slot): Effect.Effect<void> {
+    if (this.slots.get(channel.name)?.channel === channel) this.slots.delete(channel.name)
+    this.timers.cancel(lingering)
+    channel.close()
+    return Scope.close(scope, Exit.void)
   }
 
   /** Ends all channels. */

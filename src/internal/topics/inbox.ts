@@ -64,8 +64,8 @@ export class Inbox {
     const members = this.presence && (yield* this.host.readMembers)
     this.host.begin(position)
     if (members !== undefined) this.presence!.replace(members, position)
-    this.state = "active"
-    if (!this.drain()) this.heal()
+    if (this.drain()) this.state = "active"
+    else this.heal()
   })
 
   /** Ends it. Its fiber is interrupted by the channel. */
@@ -106,15 +106,17 @@ export class Inbox {
 
   /** Passes on the events that have waited. Returns false if something is missing before one of them. */
   private drain(): boolean {
-    const { pending } = this
-    this.pending = []
-    this.pendingBytes = 0
-    for (let i = 0; i < pending.length; i++) {
-      if (this.apply(pending[i])) continue
-      // An event of another epoch is in the history, or is a gap before the new position.
-      const rest = pending[i].epoch === this.host.position.epoch ? pending.slice(i) : pending.slice(i + 1)
-      for (const event of rest) this.buffer(event)
-      return false
+    while (this.pending.length > 0) {
+      const { pending } = this
+      this.pending = []
+      this.pendingBytes = 0
+      for (let i = 0; i < pending.length; i++) {
+        if (this.apply(pending[i])) continue
+        // An event of another epoch is in the history, or is a gap before the new position.
+        const rest = pending[i].epoch === this.host.position.epoch ? pending.slice(i) : pending.slice(i + 1)
+        for (const event of rest) this.buffer(event)
+        return false
+      }
     }
     return !this.hasLost
   }
@@ -135,18 +137,23 @@ export class Inbox {
       this.takePage(since, page)
       if (page.publications.length === readSize) return false
       if (members !== undefined) this.takeMembers(members)
-      return this.drain()
+      if (!this.drain() || !this.hasReached(page.position)) return false
+      // In the same step, so that no event comes to the buffer in between.
+      this.state = "active"
+      this.host.onHealing(false)
+      return true
     }).pipe(
       Effect.matchEffect({
         onFailure: () => Effect.andThen(this.host.delay(rounds), this.healing(rounds + 1)),
-        onSuccess: (isHealed) => {
-          if (!isHealed) return this.healFurther(since, rounds)
-          this.state = "active"
-          this.host.onHealing(false)
-          return Effect.void
-        }
+        onSuccess: (isHealed) => isHealed ? Effect.void : this.healFurther(since, rounds)
       })
     )
+  }
+
+  /** Whether the newest message that was read is not behind a loss that the history cannot fill. */
+  private hasReached({ epoch, offset }: Position): boolean {
+    const { position } = this.host
+    return position.epoch !== epoch || position.offset >= offset
   }
 
   /** Reads on. It waits if the history does not have what the subscription has told of, again and again. */

@@ -29,15 +29,18 @@ export class Pages {
   private readonly host: PagesHost
   private readonly page: Segment
   private readonly maxBytes: number
-  /** Counts pages, from 1. */
-  private generation = 0
+  /** The number of the page. A cursor for which no page was read has 0. */
+  private generation = 1
   /** Of the page when it was read: its epoch, and the offset of its first message. */
   private epoch = ""
   private start = 0
+  /** The position of the broker at the last read, until the channel has another epoch. */
+  private top: Position | undefined
   /** Messages of the whole history take more bytes than a page may have. */
   private isLarge = false
   private readonly waiting = new Set<Cursor>()
   private isReading = false
+  private isClosed = false
 
   constructor(host: PagesHost, budget: Budget) {
     this.host = host
@@ -65,6 +68,16 @@ export class Pages {
     return { epoch: this.epoch, offset: this.start - 1 }
   }
 
+  /** Whether the broker was at least at this position when the history was last read. */
+  confirms({ epoch, offset }: Position): boolean {
+    return this.top?.epoch === epoch && this.top.offset >= offset
+  }
+
+  /** The channel has another epoch. */
+  forgetTop(): void {
+    this.top = undefined
+  }
+
   /** Reads history for a cursor, and tells its outlet when there is something to feed. */
   request(cursor: Cursor): void {
     this.waiting.add(cursor)
@@ -78,7 +91,9 @@ export class Pages {
     this.waiting.delete(cursor)
   }
 
-  clear(): void {
+  /** Ends it. Its fiber is interrupted by the channel, but may take one more step. */
+  close(): void {
+    this.isClosed = true
     this.page.clear()
     this.waiting.clear()
   }
@@ -86,9 +101,15 @@ export class Pages {
   private read(failures: number): Effect.Effect<void> {
     return Effect.suspend(() => {
       const since = this.host.historySize <= pageSize && !this.isLarge ? undefined : this.oldest()
+      const { epoch } = this.host
       return Effect.matchEffect(this.host.readHistory({ since, limit: pageSize }), {
         onFailure: (error) => this.onFailure(error, failures),
-        onSuccess: (page) => Effect.sync(() => this.onRead(page, since))
+        onSuccess: (page) => {
+          // The channel has got another epoch, and the page may be of the old one.
+          if (this.host.epoch !== epoch && page.position.epoch !== this.host.epoch) return this.read(failures)
+          this.onRead(page, since)
+          return Effect.void
+        }
       })
     })
   }
@@ -116,6 +137,7 @@ export class Pages {
 
   private onRead(page: Broker.HistoryPage, since: Position | undefined): void {
     this.isReading = false
+    if (this.isClosed) return
     const last = this.replace(page)
     const waiting = [...this.waiting]
     this.waiting.clear()
@@ -124,8 +146,9 @@ export class Pages {
       const isCovered = cursor.epoch !== this.epoch ||
         ((since === undefined || cursor.offset >= since.offset) && cursor.offset < last)
       if (isCovered) cursor.pageRead = this.generation
-      cursor.outlet.ready(cursor)
     }
+    // Feeding one may read another page.
+    for (const cursor of waiting) cursor.outlet.ready(cursor)
   }
 
   /** Returns the last offset of the new page; Infinity if the history has nothing behind the page. */
@@ -133,6 +156,7 @@ export class Pages {
     this.page.clear()
     this.generation++
     this.epoch = position.epoch
+    this.top = position
     this.start = publications[0]?.offset ?? 0
     let bytes = 0
     for (const { data, epoch, info, offset } of publications) {

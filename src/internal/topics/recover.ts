@@ -11,8 +11,8 @@ export interface Recovered {
 }
 
 /**
- * Moves a cursor that is held to the end of its channel. With more than `limit`
- * messages, it returns none of them.
+ * Moves a cursor that is held to the end of its channel. If some messages are lost, it
+ * returns those behind the last gap; if there are more than `limit`, none.
  */
 export const recover = (
   channel: Channel,
@@ -22,11 +22,22 @@ export const recover = (
   Effect.callback((resume) => {
     const publications: Array<PublicationEvent> = []
     let isRecovered = true
+    let isCollecting = false
     const collect = () => {
+      // The history may arrive while it is asked for.
+      if (isCollecting) return
+      isCollecting = true
+      collectAll()
+      isCollecting = false
+    }
+    const collectAll = () => {
       for (let next = channel.next(cursor); next !== undefined; next = channel.next(cursor)) {
         if (next === waiting) return
         if (next.event._tag === "Publication") publications.push(next.event)
-        if (next.event._tag === "Gap") isRecovered = false
+        if (next.event._tag === "Gap") {
+          isRecovered = false
+          publications.length = 0
+        }
         cursor.advance(next)
         if (publications.length > limit) {
           channel.jump(cursor)
@@ -38,8 +49,7 @@ export const recover = (
     cursor.outlet = {
       write: () => false,
       ready: collect,
-      failed: (_, error) => resume(Effect.fail(error)),
-      closeSlow: () => {}
+      failed: (_, error) => resume(Effect.fail(error))
     }
     collect()
   })

@@ -13,6 +13,8 @@ export class StreamOutlet implements Outlet {
   /** While the outlet takes events: at most this many. */
   private room = 0
   private wake: (() => void) | undefined
+  /** There is something to feed, since the last pull. */
+  private isReady = false
 
   write(_: Cursor, { event }: Entry): boolean {
     if (this.room === 0) return false
@@ -22,12 +24,11 @@ export class StreamOutlet implements Outlet {
     return true
   }
 
-  /** The history has arrived. Otherwise the next pull feeds the cursor. */
+  /** The cursor fell behind, or the history has arrived. */
   ready(): void {
+    this.isReady = true
     this.wake?.()
   }
-
-  closeSlow(): void {}
 
   /** Returns the next events, and waits for them. */
   pull(cursor: Cursor): Effect.Effect<Arr.NonEmptyReadonlyArray<ChannelEvent>> {
@@ -38,6 +39,7 @@ export class StreamOutlet implements Outlet {
   }
 
   private fill(cursor: Cursor): void {
+    this.isReady = false
     this.room = pullSize
     cursor.channel.feed(cursor, pullSize)
     this.room = 0
@@ -53,6 +55,8 @@ export class StreamOutlet implements Outlet {
   /** Takes one event as soon as there is one. An interrupted fiber leaves it for the next pull. */
   private awaitEvent(cursor: Cursor): Effect.Effect<Arr.NonEmptyReadonlyArray<ChannelEvent>> {
     const wait = Effect.callback<void>((resume) => {
+      // The fiber may have yielded since the cursor was fed.
+      if (this.isReady) return resume(Effect.void)
       this.room = 1
       this.wake = () => {
         this.stop()
