@@ -32,10 +32,10 @@ const groups = {
     "Socket",
     "SocketServer"
   ],
-  "Topics": ["Topic", "Topics", "Broker", "RedisBroker"],
+  "Topics": ["Topic", "Topics", "TopicServer", "TopicClient", "TopicProtobuf", "Broker", "RedisBroker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
-  "Errors": ["ConnectionError", "HandshakeError", "ProtocolError"]
+  "Errors": ["ConnectionError", "HandshakeError", "ProtocolError", "TopicError"]
 }
 
 // -- Reading ------------------------------------------------------------------
@@ -234,7 +234,7 @@ const makePages = () => {
           seeAlso(entry, name)
         ).join("")
     )
-    const path = name === "Testing" || name === "RedisBroker"
+    const path = name === "Testing" || name === "RedisBroker" || name === "TopicProtobuf"
       ? `import * as ${name} from "effect-ws/${name}"`
       : `import { ${name} } from "effect-ws"`
     return `# ${name}\n\n\`\`\`ts\n${path}\n\`\`\`\n\nStability: ${stability}.\n\n${linked(description, name)}\n\n${

@@ -215,7 +215,10 @@ export interface Topic<in out Args extends Readonly<Record<string, string>>, in 
  * @category models
  * @since 0.1.0
  */
-export type Any = Topic<any, any, any>
+export interface Any extends Pick<Topic<any, any, any>, "path" | "history" | "slowConsumer" | "key"> {
+  readonly message: Schema.ConstraintCodec<any, unknown>
+  readonly member: Schema.ConstraintCodec<any, unknown> | Schema.ConstraintCodec<never, unknown> | undefined
+}
 
 /**
  * The names of the parameters in a path.

@@ -28,6 +28,8 @@ const portable = [
   "Telemetry",
   "Topic",
   "Topics",
+  "TopicClient",
+  "TopicError",
   "Transport",
   "TypedConnection",
   "Wake"

@@ -6,7 +6,7 @@ import { type Field, JsonText, type MessageType, type Scalar, type ValueOf } fro
 
 export const jsonCodec: Codec = {
   name: "json",
-  subprotocol: undefined,
+  subprotocol: "centrifuge-json",
   decode: (type, message, bounds) => {
     if (message._tag !== "Text") return syntax
     const lines = splitLines(message.text, bounds)

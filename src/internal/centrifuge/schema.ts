@@ -77,7 +77,7 @@ const map = <const T extends "string" | MessageType>(number: number, type: T) =>
 
 const ErrorInfo = message({ code: one(1, "uint32"), message: one(2, "string"), temporary: one(3, "bool") })
 
-const ClientInfo = message({
+export const ClientInfo = message({
   user: one(1, "string"),
   client: one(2, "string"),
   conn_info: one(3, "payload"),

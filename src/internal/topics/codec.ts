@@ -9,6 +9,7 @@ import type * as Topic from "../../Topic.ts"
 import type { ChannelOptions } from "./channel.ts"
 import { missedBy } from "./channel.ts"
 import type { ChannelEvent, Format } from "./entry.ts"
+import { valueOf } from "./identity.ts"
 
 const encoder = new TextEncoder()
 const decoder = new TextDecoder()
@@ -18,6 +19,8 @@ export interface ValueCodec<A> {
   readonly encode: (value: A) => Result.Result<Uint8Array, InvalidValue>
   /** None for bytes that are not a value of the schema: another version of the program may have published them. */
   readonly decode: (bytes: Uint8Array) => Option.Option<A>
+  /** The same for JSON that was parsed. */
+  readonly decodeJson: (json: unknown) => Option.Option<A>
 }
 
 const makeValueCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): ValueCodec<A> => {
@@ -25,6 +28,7 @@ const makeValueCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): ValueCod
   const encodeValue = Schema.encodeUnknownResult(codec)
   const decodeValue = Schema.decodeUnknownOption(codec)
   return {
+    decodeJson: decodeValue,
     encode: (value) => {
       const encoded = encodeValue(value)
       if (Result.isFailure(encoded)) return Result.fail(new InvalidValue({ value, cause: encoded.failure }))
@@ -36,7 +40,7 @@ const makeValueCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): ValueCod
     },
     decode: (bytes) => {
       try {
-        return decodeValue(JSON.parse(decoder.decode(bytes)))
+        return decodeValue(JSON.parse(decoder.decode(valueOf(bytes))))
       } catch {
         return Option.none()
       }
@@ -86,7 +90,7 @@ const keyOf = <M>({ key }: { readonly key: ((message: M) => string) | undefined 
 const position = ({ epoch, offset }: Topic.Position): string => `{"epoch":${JSON.stringify(epoch)},"offset":${offset}}`
 
 const member = ({ id, info }: { readonly id: string; readonly info: Uint8Array }): string =>
-  `"id":${JSON.stringify(id)},"member":${decoder.decode(info)}`
+  `"id":${JSON.stringify(id)},"member":${decoder.decode(valueOf(info))}`
 
 const closingBrace = encoder.encode("}")
 
