@@ -25,7 +25,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { browserWake, makeWake, noWake } from "./internal/client/wakeSources.ts"
+import { browserWake, defaultWake, makeWake, noWake } from "./internal/client/wakeSources.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -84,8 +84,7 @@ export interface Controlled extends Wake {
  * @since 0.1.0
  */
 export const Wake: Context.Reference<Wake> = Context.Reference<Wake>("effect-ws/Wake", {
-  defaultValue: () =>
-    typeof (globalThis as { addEventListener?: unknown }).addEventListener === "function" ? browser : none
+  defaultValue: defaultWake
 })
 
 // -----------------------------------------------------------------------------

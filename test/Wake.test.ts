@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { Wake } from "effect-ws"
+import { defaultWake } from "../src/internal/client/wakeSources.ts"
 
 /** Records the signals of a source until the Scope closes. */
 const record = (wake: Wake.Wake) =>
@@ -116,6 +117,14 @@ describe("browser", () => {
       window.dispatchEvent(new Event("online"))
       document.dispatchEvent(new Event("visibilitychange"))
       assert.strictEqual(signals.length, 5)
+    }))
+
+  it.effect("defaults to the events of the browser where the global object has them", () =>
+    Effect.gen(function*() {
+      assert.isFalse(yield* defaultWake().isHidden)
+      const { document } = yield* makePage
+      document.visibilityState = "hidden"
+      assert.isTrue(yield* defaultWake().isHidden)
     }))
 
   it.effect("sends no signals where the global object lacks the events", () =>

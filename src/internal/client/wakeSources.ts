@@ -78,5 +78,8 @@ export const browserWake: Wake.Wake = {
   }
 }
 
+/** Returns the source of the platform. */
+export const defaultWake = (): Wake.Wake => typeof page.addEventListener === "function" ? browserWake : noWake
+
 const subscribed = (subscribe: () => unknown, unsubscribe: () => unknown) =>
   Effect.acquireRelease(Effect.sync(subscribe), () => Effect.sync(unsubscribe)).pipe(Effect.asVoid)

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Result, Stream } from "effect"
+import { Duration, Effect, Result, Stream } from "effect"
+import { KeepaliveTimeout } from "../../../src/ConnectionError.ts"
 import { hideReplies } from "../../../src/internal/client/replies.ts"
 import type * as Message from "../../../src/Message.ts"
 import { contentOf, makePair, settle } from "../../support/memory.ts"
@@ -65,6 +66,13 @@ describe("hideReplies", () => {
       assert.strictEqual((yield* client.close(4000, "enough")).code, 4000)
       assert.strictEqual((yield* client.closed).reason, "enough")
       assert.strictEqual((yield* client.discard).code, 4000)
+    }))
+
+  it.effect("fails the connection with a cause", () =>
+    Effect.gen(function*() {
+      const { client } = yield* received()
+      const cause = new KeepaliveTimeout({ duration: Duration.seconds(1) })
+      assert.strictEqual((yield* client.fail(cause)).cause, cause)
     }))
 
   it("returns the connection itself if no message is a reply", () => {

@@ -137,6 +137,13 @@ describe("Resumption", () => {
       assert.strictEqual(yield* Effect.flip(resumption.runForEach(source, () => Effect.fail(ended))), ended)
     }))
 
+  it.effect("passes on other errors of receive", () =>
+    Effect.gen(function*() {
+      const resumption = new Resumption({ position: positionOf })
+      const source = { receive: Effect.fail("invalid"), closed: Effect.void }
+      assert.strictEqual(yield* Effect.flip(resumption.runForEach(source, () => Effect.void)), "invalid")
+    }))
+
   it.effect("onOpen gives the position of the last message that was handled", () =>
     Effect.gen(function*() {
       const resumption = new Resumption({ position: positionOf })
