@@ -2,25 +2,33 @@
 import { Schema } from "effect"
 import { HttpApi, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { Rpc, RpcGroup } from "effect/rpc"
+import { Topic } from "effect-ws"
 
-export const Message = Schema.Struct({ room: Schema.String, text: Schema.String })
-export type Message = typeof Message.Type
+/** A chat: what was said in the last hour, who is there, and what is said from now on. */
+export const Room = Topic.make("room/:room", {
+  message: Schema.Struct({ by: Schema.String, text: Schema.String }),
+  member: Schema.Struct({ name: Schema.String }),
+  history: { size: 256, ttl: "1 hour" }
+})
 
-/** Over HTTP: which rooms there are, and a way to say something without a connection. */
+export const Said = Schema.Struct({ room: Schema.String, by: Schema.String, text: Schema.String })
+
+/** Over HTTP: who is in a room, and a way to say something without a connection. */
 export const Api = HttpApi.make("application").add(
   HttpApiGroup.make("rooms").add(
-    HttpApiEndpoint.get("list", "/rooms", {
-      success: Schema.Array(Schema.Struct({ room: Schema.String, people: Schema.Number }))
+    HttpApiEndpoint.get("members", "/rooms/:room", {
+      params: { room: Schema.String },
+      success: Schema.Array(Schema.String)
     }),
     HttpApiEndpoint.post("say", "/rooms/:room/messages", {
       params: { room: Schema.String },
-      payload: Schema.Struct({ text: Schema.String })
+      payload: Schema.Struct({ by: Schema.String, text: Schema.String })
     })
   )
 )
 
 /** Over WebSocket: calls, and streams that go on. */
 export class Calls extends RpcGroup.make(
-  Rpc.make("Say", { payload: Message }),
-  Rpc.make("Follow", { payload: { room: Schema.String }, success: Message, stream: true })
+  Rpc.make("Say", { payload: Said }),
+  Rpc.make("Follow", { payload: { room: Schema.String }, success: Said, stream: true })
 ) {}

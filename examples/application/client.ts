@@ -1,31 +1,73 @@
 /**
- * Follows a room of the application, by RPC, and chats in it.
+ * A client of the application: it chats in a room, and follows it by RPC. After a lost
+ * connection it comes back by itself, and reads what it missed.
  *
  *   URL=ws://127.0.0.1:8080 node build/examples/application/client.js blue Ada
+ *
+ * What is typed is said.
  */
-import { NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Effect, Layer, Stream } from "effect"
+import { NodeRuntime, NodeStdio } from "@effect/platform-node"
+import { Config, Console, Effect, Layer, Schema, Stdio, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import { Message, Socket, WebSocketClient } from "effect-ws"
-import { Calls } from "./api.ts"
+import { Socket, Topic, TypedConnection, WebSocketClient } from "effect-ws"
+import { Calls, Room } from "./api.ts"
 
-const [room = "blue", name = "somebody"] = process.argv.slice(2)
+const [room = "blue", name = "guest"] = process.argv.slice(2)
+
+const follow = (url: string) =>
+  Effect.gen(function*() {
+    const client = yield* RpcClient.make(Calls)
+    yield* Stream.runForEach(client.Follow({ room }), ({ by, text }) => Console.log(`followed ${by}: ${text}`))
+  }).pipe(
+    Effect.provide(
+      RpcClient.layerProtocolSocket().pipe(
+        Layer.provide([Socket.layer(WebSocketClient.connect(`${url}/rpc`)), RpcSerialization.layerJson])
+      )
+    )
+  )
+
+const chat = (url: string) =>
+  Effect.gen(function*() {
+    let position: Topic.Position | undefined
+    const address = Effect.sync(() => {
+      const since = position && { epoch: position.epoch, offset: String(position.offset) }
+      return `${url}/chat/${encodeURIComponent(room)}?${new URLSearchParams({ name, ...since })}`
+    })
+    const client = yield* WebSocketClient.reconnecting(address)
+    const { messages } = TypedConnection.makeReconnecting(client, {
+      receives: Topic.event(Room),
+      sends: Schema.Never
+    })
+    const { stdin } = yield* Stdio.Stdio
+    yield* stdin.pipe(
+      Stream.decodeText,
+      Stream.splitLines,
+      Stream.runForEach((line) => client.send(line)),
+      Effect.forkScoped
+    )
+    yield* Stream.runForEach(messages, (event) => {
+      switch (event._tag) {
+        case "Subscribed":
+          position ??= event.position
+          return Console.log(`in ${room}: ${event.members.map(({ member }) => member.name).join(", ")}`)
+        case "Message":
+          position = event.position
+          return Console.log(`heard ${event.message.by}: ${event.message.text}`)
+        case "Gap":
+          position = event.to
+          return Console.log(`missed ${event.missed ?? "some"} messages`)
+        case "Joined":
+          return Console.log(`${event.member.name} has joined`)
+        case "Left":
+          return Console.log(`${event.member.name} has left`)
+      }
+    })
+  })
 
 const program = Effect.gen(function*() {
   const url = yield* Config.String("URL").pipe(Config.withDefault("ws://127.0.0.1:8080"))
-  const protocol = RpcClient.layerProtocolSocket().pipe(
-    Layer.provide([Socket.layer(WebSocketClient.connect(`${url}/rpc`)), RpcSerialization.layerJson])
-  )
-  const follow = Effect.gen(function*() {
-    const client = yield* RpcClient.make(Calls)
-    yield* Stream.runForEach(client.Follow({ room }), ({ text }) => Console.log(`followed ${text}`))
-  })
-  yield* Effect.forkScoped(Effect.provide(Effect.scoped(follow), protocol))
-  const chat = yield* WebSocketClient.connect(`${url}/chat/${room}?name=${encodeURIComponent(name)}`)
-  yield* Stream.runForEach(
-    chat.messages,
-    (message) => Console.log(`heard ${Message.toText(message)}`)
-  )
+  yield* Effect.forkScoped(follow(url))
+  yield* chat(url)
 })
 
-NodeRuntime.runMain(Effect.scoped(program))
+NodeRuntime.runMain(program.pipe(Effect.scoped, Effect.provide(NodeStdio.layer)))

@@ -506,7 +506,7 @@ describe("guides", () => {
 })
 
 describe("links", () => {
-  const pages = ["", "docs", "docs/api"].flatMap((folder) =>
+  const pages = ["", "docs", "docs/api", "examples"].flatMap((folder) =>
     readdirSync(join(root, folder)).filter((name) => name.endsWith(".md")).map((name) => join(folder, name))
   )
   const withoutCode = (page: string) => readFileSync(join(root, page), "utf8").replaceAll(/^```[\s\S]*?^```$/gm, "")

@@ -1,19 +1,10 @@
 /** The examples, built, as a user would run them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Layer, Queue, Schedule, Scope, Stream } from "effect"
-import { RpcClient, RpcSerialization } from "effect/rpc"
-import { Connection, Frame, Handshake, type HandshakeError, Message, Socket, WebSocketClient } from "effect-ws"
-import { Calls } from "../../examples/application/api.ts"
+import { Effect, Exit, Fiber, Scope, Stream } from "effect"
+import { Connection, Frame, Handshake, type HandshakeError, Message, WebSocketClient } from "effect-ws"
 import { contentOf } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
-import { runExample } from "../support/process.ts"
-
-const startServer = (name: string, environment: Readonly<Record<string, string>> = {}) =>
-  Effect.gen(function*() {
-    const program = yield* runExample(name, { PORT: "0", ...environment })
-    const [, port] = yield* program.printed(/LISTENING (?:ws:\/\/127\.0\.0\.1:)?(\d+)\n/)
-    return { ...program, port: Number(port), url: `ws://127.0.0.1:${port}` }
-  })
+import { runExample, startServer } from "../support/process.ts"
 
 describe("echo-server", () => {
   for (const MODE of ["stream", "batch", "frames"]) {
@@ -304,105 +295,5 @@ describe("workers", () => {
         assert.deepStrictEqual([code, clean], [1001, true])
       }
       yield* ended
-    }), 20_000)
-})
-
-describe("application", () => {
-  const startApplication = Effect.map(startServer("application/server.js"), (server) => {
-    const http = `http://127.0.0.1:${server.port}`
-    return {
-      ...server,
-      rooms: Effect.promise(() =>
-        fetch(`${http}/rooms`).then((response) =>
-          response.json() as Promise<ReadonlyArray<{ readonly room: string; readonly people: number }>>
-        )
-      ),
-      say: (room: string, text: string) =>
-        Effect.promise(() =>
-          fetch(`${http}/rooms/${room}/messages`, {
-            method: "POST",
-            headers: { "Content-Type": "application/json" },
-            body: JSON.stringify({ text })
-          }).then(({ status }) => status)
-        )
-    }
-  })
-
-  const callsOf = (url: string) =>
-    Effect.flatMap(
-      Layer.build(
-        RpcClient.layerProtocolSocket().pipe(
-          Layer.provide([Socket.layer(WebSocketClient.connect(`${url}/rpc`)), RpcSerialization.layerJson])
-        )
-      ),
-      (context) => Effect.provideContext(RpcClient.make(Calls), context)
-    )
-
-  it.live("serves HTTP, RPC and a chat on one port, and shuts down in order", () =>
-    Effect.gen(function*() {
-      const { child, ended, output, rooms, say, url } = yield* startApplication
-      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
-      assert.strictEqual(contentOf(yield* ada.receive), "welcome to blue, Ada")
-      assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 1 }])
-
-      const calls = yield* callsOf(url)
-      const followed = yield* Queue.unbounded<string>()
-      yield* Effect.forkScoped(Stream.runForEach(
-        calls.Follow({ room: "blue" }),
-        ({ text }) => Queue.offer(followed, text)
-      ))
-      // Following begins when the server says so; until then, what is said is heard by Ada alone.
-      yield* Effect.retry(
-        Effect.gen(function*() {
-          yield* calls.Say({ room: "blue", text: "by RPC" })
-          assert.strictEqual(contentOf(yield* ada.receive), "by RPC")
-          return yield* Effect.flatMap(Queue.poll(followed), Effect.fromOption)
-        }),
-        { schedule: Schedule.spaced(5) }
-      )
-      assert.strictEqual(yield* say("blue", "by HTTP"), 204)
-      assert.strictEqual(contentOf(yield* ada.receive), "by HTTP")
-      yield* Effect.repeat(Queue.take(followed), { until: (text) => text === "by HTTP" })
-      yield* ada.send("by chat")
-      assert.strictEqual(contentOf(yield* ada.receive), "Ada: by chat")
-      assert.strictEqual(yield* Queue.take(followed), "Ada: by chat")
-
-      const nobody = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
-      assert.deepInclude(nobody, { _tag: "HandshakeRejected", status: 400 })
-
-      const caller = yield* WebSocketClient.connect(`${url}/rpc`)
-      child.kill("SIGTERM")
-      for (const connection of [ada, caller]) {
-        const end = yield* connection.closed
-        assert.deepStrictEqual([end.code, end.clean], [1001, true])
-      }
-      const late = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue?name=Grace`))
-      assert.include(["ConnectFailed", "HandshakeRejected"], late._tag)
-      // What connections use is there until the last of them has left.
-      assert.strictEqual(yield* ended, 130)
-      assert.match(output(), /STOPPED\nROOMS CLOSED, 0 of them in use\n$/)
-      assert.notMatch(output(), /ERROR|WARN|Error/)
-    }))
-
-  it.live("serves other clients after a client is killed", () =>
-    Effect.gen(function*() {
-      const { output, rooms, say, url } = yield* startApplication
-      const ada = yield* WebSocketClient.connect(`${url}/chat/blue?name=Ada`)
-      for (const name of ["one", "two", "three"]) {
-        const client = yield* runExample("application/client.js", { URL: url }, "blue", name)
-        yield* client.printed(new RegExp(`heard welcome to blue, ${name}`))
-        // Both of its connections are in use.
-        const follows = yield* Effect.forkScoped(client.printed(/followed/))
-        yield* Effect.repeat(Effect.delay(say("blue", "hello"), 5), { until: () => follows.pollUnsafe() !== undefined })
-        assert.deepStrictEqual(yield* rooms, [{ room: "blue", people: 2 }])
-        client.child.kill("SIGKILL")
-        assert.strictEqual(yield* client.ended, "SIGKILL")
-        yield* Effect.repeat(Effect.delay(rooms, 5), { until: (all) => all[0].people === 1 })
-      }
-      const calls = yield* callsOf(url)
-      yield* calls.Say({ room: "blue", text: "still here" })
-      yield* Effect.repeat(ada.receive, { until: (message) => contentOf(message) === "still here" })
-      // No warning or error was logged.
-      assert.notMatch(output(), /ERROR|WARN|Error/)
     }), 20_000)
 })

@@ -78,3 +78,11 @@ export const runProgram = (
         return program.ended
       })
   )
+
+/** Starts an example that is a server on a free port. It prints LISTENING and its port or URL. */
+export const startServer = (name: string, environment: Readonly<Record<string, string>> = {}) =>
+  Effect.gen(function*() {
+    const program = yield* runExample(name, { PORT: "0", ...environment })
+    const [, port] = yield* program.printed(/LISTENING (?:ws:\/\/127\.0\.0\.1:)?(\d+)\n/)
+    return { ...program, port: Number(port), url: `ws://127.0.0.1:${port}` }
+  })
