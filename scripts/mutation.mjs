@@ -324,22 +324,26 @@ const lastResults = () => {
     .map(([file, { duration }]) => [file, duration])
 }
 
-/** How long each test file takes without a mutant, in milliseconds. It must pass, or its failures mean nothing. */
+/** How long each test file takes without a mutant, in milliseconds. */
 const durations = new Map(lastResults())
+
+/** The test files that fail without a mutant, with the first test that does: they judge no mutant. */
+const broken = new Map()
 
 const measure = async (lane, test) => {
   const began = performance.now()
   const failure = await lane.firstFailure(undefined, test, 120_000)
-  if (failure !== undefined) {
-    console.error(`fails without a mutant: ${failure}`)
-    process.exit(1)
+  if (failure === undefined) durations.set(test, performance.now() - began)
+  else {
+    broken.set(test, failure)
+    console.error(`fails without a mutant, and judges none: ${failure}`)
   }
-  return performance.now() - began
 }
 
 const judge = async (lane, mutant, tests) => {
   for (const test of tests) {
-    if (!durations.has(test)) durations.set(test, await measure(lane, test))
+    if (!durations.has(test) && !broken.has(test)) await measure(lane, test)
+    if (broken.has(test)) continue
     const failure = await lane.firstFailure(mutant, test, 10_000 + 4 * durations.get(test))
     if (failure !== undefined) return failure
   }
@@ -423,4 +427,5 @@ const verdicts = await judgeAll(chosen.filter((mutant) => !isEquivalent(mutant))
 const failures = report(verdicts, chosen.filter(isEquivalent))
 console.log(`seed ${options.seed}, ${seconds()} s`)
 if (failures.length > 0) console.error(`too many survive: ${failures.join(", ")}`)
-process.exit(failures.length === 0 ? 0 : 1)
+if (broken.size > 0) console.error(`fail without a mutant: ${[...broken.keys()].join(", ")}`)
+process.exit(failures.length === 0 && broken.size === 0 ? 0 : 1)

@@ -89,7 +89,7 @@ type ServerExample<Name extends string> = Readonly<
 >
 
 describe("guides", () => {
-  it.live("server: a chat, for those who read what they are sent", () =>
+  it.live("server: a chat broadcasts to the clients that read", () =>
     Effect.gen(function*() {
       const { Chat } = yield* example<ServerExample<"Chat">>("server", "Handlers")
       const talk = Effect.gen(function*() {
@@ -105,7 +105,7 @@ describe("guides", () => {
       yield* Effect.provide(talk, Chat.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
-  it.live("server: limits from the configuration", () =>
+  it.live("server: limits are read from the configuration", () =>
     Effect.gen(function*() {
       const { Limited } = yield* example<ServerExample<"Limited">>("server", "Limits from the configuration")
       const program = Effect.gen(function*() {
@@ -119,7 +119,7 @@ describe("guides", () => {
       )
     }))
 
-  it.live("server: a health check on the same port", () =>
+  it.live("server: a health check responds on the same port", () =>
     Effect.gen(function*() {
       const { Healthy } = yield* example<{
         readonly Healthy: Layer.Layer<WebSocketServer.WebSocketServer>
@@ -130,7 +130,7 @@ describe("guides", () => {
       assert.deepStrictEqual(statuses, [200, 404])
     }))
 
-  it.live("auth: a token in a header", () =>
+  it.live("auth: a token in a header is checked", () =>
     Effect.gen(function*() {
       const { Greeting } = yield* example<ServerExample<"Greeting">>("auth", "A token in a header")
       const connect = (token: string) =>
@@ -144,7 +144,7 @@ describe("guides", () => {
       yield* Effect.provide(program, Greeting.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
-  it.effect("auth: the first message, in time", () =>
+  it.effect("auth: the first message must authenticate the client in time", () =>
     Effect.gen(function*() {
       const { Greeting } = yield* example<ServerExample<"Greeting">>("auth", "Pages")
       const program = Effect.gen(function*() {
@@ -162,7 +162,7 @@ describe("guides", () => {
       yield* Effect.provide(program, Greeting.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
-  it.live("deploying: who is behind the proxy", () =>
+  it.live("deploying: the server knows the address of the client behind a proxy", () =>
     Effect.gen(function*() {
       const { Echo } = yield* example<ServerExample<"Echo">>("deploying", "What changes behind a proxy")
       const whoAmI = (headers: Handshake.HeadersInput) =>
@@ -177,7 +177,7 @@ describe("guides", () => {
       yield* Effect.provide(program, Echo.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
-  it.live("scaling: a chat over a bus, on two servers", () =>
+  it.live("scaling: a chat over a bus reaches the clients of two servers", () =>
     Effect.gen(function*() {
       const { Bus, Chat } = yield* example<{
         readonly Bus: { readonly layer: Layer.Layer<"Bus"> }
@@ -198,7 +198,7 @@ describe("guides", () => {
       assert.strictEqual(contentOf(yield* grace.receive), "hello")
     }))
 
-  it.live("routes: middleware lets in who has a token, and the handler has who that is", () =>
+  it.live("routes: middleware rejects requests without a token, and passes the user to the handler", () =>
     Effect.gen(function*() {
       const { Authenticated, Route } = yield* example<{
         readonly Authenticated: { readonly layer: Layer.Layer<never> }
@@ -212,7 +212,7 @@ describe("guides", () => {
       assert.strictEqual(yield* statusOf(WebSocketClient.connect(`${url}/rooms/blue`)), 401)
     }))
 
-  it.live("routes: a raw handler of an HttpApi", () =>
+  it.live("routes: a raw handler of an HttpApi accepts connections", () =>
     Effect.gen(function*() {
       const { Api, Live } = yield* example<{
         readonly Api: HttpApi.HttpApi<"api", never>
@@ -225,7 +225,7 @@ describe("guides", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "more")
     }))
 
-  it.live("rpc: calls and streams, over any WebSocketServer", () =>
+  it.live("rpc: calls and streams work over any WebSocketServer", () =>
     Effect.gen(function*() {
       const { program, Server } = yield* example<{
         readonly program: Effect.Effect<ReadonlyArray<number>>
@@ -235,7 +235,7 @@ describe("guides", () => {
       assert.deepStrictEqual(counted, [1, 2, 3, 4, 5, 6])
     }))
 
-  it.live("rpc: a route", () =>
+  it.live("rpc: a route serves calls", () =>
     Effect.gen(function*() {
       const { Calls, RpcRoute } = yield* example<{
         readonly Calls: RpcGroup.RpcGroup<Rpc.Rpc<"WhoAmI", Schema.Void, Schema.String>>
@@ -254,7 +254,7 @@ describe("guides", () => {
       assert.strictEqual(yield* client.WhoAmI(), "Ada")
     }))
 
-  it.live("rpc: spans for DevTools", () =>
+  it.live("rpc: spans reach DevTools", () =>
     Effect.gen(function*() {
       const { Tracing } = yield* example<{ readonly Tracing: Layer.Layer<never> }>("rpc", "DevTools and clusters")
       const names = yield* Queue.unbounded<string>()
@@ -292,7 +292,7 @@ describe("guides", () => {
       assert.deepStrictEqual(came, ["subscribe", "subscribe"])
     }).pipe(Effect.provide(Logger.layer([]))))
 
-  it.live("reconnecting: a fresh token for each attempt, and a code that is final", () =>
+  it.live("reconnecting: each attempt gets a new token, and a final code ends the client", () =>
     Effect.gen(function*() {
       const { feed } = yield* example<{
         readonly feed: (
@@ -316,7 +316,7 @@ describe("guides", () => {
       assert.deepStrictEqual(tokens, ["Bearer t1", "Bearer t2"])
     }))
 
-  it.effect("reconnecting: a resumed feed handles each message once, whatever is cut", () =>
+  it.effect("reconnecting: a resumed feed handles each message once, wherever the connection is cut", () =>
     Effect.gen(function*() {
       const { follow } = yield* example<{
         readonly follow: (
@@ -351,7 +351,7 @@ describe("guides", () => {
       assert.isAbove(asked.length, 20 / 7 + 1)
     }).pipe(Effect.provide(Logger.layer([]))))
 
-  it.live("client: redirects, with the token as long as the origin is the same", () =>
+  it.live("client: redirects send the token to the same origin only", () =>
     Effect.gen(function*() {
       const { follow } = yield* example<
         { readonly follow: (url: string) => Effect.Effect<Shape, string, Scope.Scope> }
@@ -376,7 +376,7 @@ describe("guides", () => {
       assert.include(yield* Effect.flip(follow((yield* redirecting("ftp://x/")).url)), "ftp://x/")
     }))
 
-  it.live("client: a host with several addresses", () =>
+  it.live("client: a host with several addresses is reached by one that accepts", () =>
     Effect.gen(function*() {
       const { pinned } = yield* example<{ readonly pinned: (addresses: ReadonlyArray<string>) => Layer.Layer<never> }>(
         "client",
@@ -386,7 +386,7 @@ describe("guides", () => {
       yield* Effect.provide(visit(`ws://feed.example:${port}`), pinned(["127.0.0.2", "127.0.0.1"]))
     }))
 
-  it.live("client: proxies for HTTP and SOCKS", () =>
+  it.live("client: proxies for HTTP and SOCKS connect to the server", () =>
     Effect.gen(function*() {
       const { FromConfig, throughHttp } = yield* example<{
         readonly FromConfig: Layer.Layer<never, Config.ConfigError>
@@ -407,7 +407,7 @@ describe("guides", () => {
       assert.deepStrictEqual([http.targets, socks.targets], [[target, target], [target]])
     }))
 
-  it.live("client: a proxy from the environment, where it is asked for", () =>
+  it.live("client: the proxy of the environment is used if the program asks for it", () =>
     Effect.gen(function*() {
       const { FromEnvironment } = yield* example<{ readonly FromEnvironment: Layer.Layer<never> }>(
         "client",
@@ -434,7 +434,7 @@ describe("guides", () => {
       assert.deepStrictEqual([http.targets, socks.targets], [[`127.0.0.1:${port}`], [`127.0.0.1:${secure.port}`]])
     }))
 
-  it.live("client and server: wss with an authority of one's own, from the configuration", () =>
+  it.live("client and server: wss uses an authority from the configuration", () =>
     Effect.gen(function*() {
       const { Client } = yield* example<{ readonly Client: Layer.Layer<never> }>("client", "TLS")
       const { Echo, Secure } = yield* example<{
@@ -455,7 +455,7 @@ describe("guides", () => {
       )
     }))
 
-  it.live("client: a socket of one's own", () =>
+  it.live("client: a stream of the program carries the connection", () =>
     Effect.gen(function*() {
       const { connectFrom } = yield* example<{
         readonly connectFrom: (address: string, url: string) => Effect.Effect<Shape, unknown, Scope.Scope>
@@ -468,7 +468,7 @@ describe("guides", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "127.0.0.2")
     }))
 
-  it.live("observability: for how long sends have waited", () =>
+  it.live("observability: a metric tells how long sends have waited", () =>
     Effect.gen(function*() {
       const { held } = yield* example<{ readonly held: Effect.Effect<string> }>("observability", "Metrics")
       assert.strictEqual(yield* held, "sends have waited 0 seconds, all together")
@@ -481,7 +481,7 @@ describe("guides", () => {
       assert.strictEqual(yield* held, "sends have waited 3 seconds, all together")
     }).pipe(Effect.provideService(Metric.MetricRegistry, new Map()), Effect.provide(TestClock.layer())))
 
-  it.live("schema: commands one way, events the other", () =>
+  it.live("schema: commands go one way, and events the other", () =>
     Effect.gen(function*() {
       const { client, Server } = yield* example<{
         readonly client: Effect.Effect<string>
@@ -491,7 +491,7 @@ describe("guides", () => {
       assert.match(said, /^hello, in \d{4}$/)
     }).pipe(Effect.provide(Logger.layer([]))))
 
-  it.live("schema: MessagePack", () =>
+  it.live("schema: values travel as MessagePack", () =>
     Effect.gen(function*() {
       const { messagePack } = yield* example<{ readonly messagePack: TypedConnection.Encoding }>("schema", "Encodings")
       const pair = yield* Testing.makePair()

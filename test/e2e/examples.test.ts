@@ -262,7 +262,7 @@ describe("typed-chat", () => {
 })
 
 describe("two servers at once", () => {
-  it.live("listen each on its own port", () =>
+  it.live("two servers listen, each on its own port", () =>
     Effect.gen(function*() {
       const fibers = yield* Effect.replicateEffect(Effect.forkChild(startServer("echo-server.js")), 2)
       const ports = (yield* Effect.forEach(fibers, Fiber.join)).map((server) => server.port)
@@ -271,29 +271,33 @@ describe("two servers at once", () => {
 })
 
 describe("workers", () => {
-  it.live("share a port, are replaced after a crash, and close together with 1001", () =>
-    Effect.gen(function*() {
-      const { child, ended, url } = yield* startServer("workers.js", { WORKERS: "2" })
-      const connect = Effect.gen(function*() {
-        const connection = yield* WebSocketClient.connect(url)
-        const welcome = String(contentOf(yield* connection.receive))
-        return { connection, pid: Number(/\d+$/.exec(welcome)![0]) }
-      })
-      /** Connects until it has one to another process. What goes to one that is dead, and not yet known to be, fails. */
-      const connectTo = (isWanted: (pid: number) => boolean) =>
-        Effect.repeat(Effect.delay(Effect.eventually(connect), 10), { until: ({ pid }) => isWanted(pid) })
-      const one = yield* connectTo(() => true)
-      const two = yield* connectTo((pid) => pid !== one.pid)
-      process.kill(two.pid, "SIGKILL")
-      assert.strictEqual((yield* two.connection.closed).cause?._tag, "UnexpectedEof")
-      const three = yield* connectTo((pid) => pid !== one.pid && pid !== two.pid)
-      yield* one.connection.send("still here")
-      assert.strictEqual(contentOf(yield* one.connection.receive), "still here")
-      child.kill("SIGTERM")
-      for (const { connection } of [one, three]) {
-        const { clean, code } = yield* connection.closed
-        assert.deepStrictEqual([code, clean], [1001, true])
-      }
-      yield* ended
-    }), 20_000)
+  it.live(
+    "workers share a port, are replaced after a crash, and close together with 1001",
+    () =>
+      Effect.gen(function*() {
+        const { child, ended, url } = yield* startServer("workers.js", { WORKERS: "2" })
+        const connect = Effect.gen(function*() {
+          const connection = yield* WebSocketClient.connect(url)
+          const welcome = String(contentOf(yield* connection.receive))
+          return { connection, pid: Number(/\d+$/.exec(welcome)![0]) }
+        })
+        /** Connects until it has one to another process. What goes to one that is dead, and not yet known to be, fails. */
+        const connectTo = (isWanted: (pid: number) => boolean) =>
+          Effect.repeat(Effect.delay(Effect.eventually(connect), 10), { until: ({ pid }) => isWanted(pid) })
+        const one = yield* connectTo(() => true)
+        const two = yield* connectTo((pid) => pid !== one.pid)
+        process.kill(two.pid, "SIGKILL")
+        assert.strictEqual((yield* two.connection.closed).cause?._tag, "UnexpectedEof")
+        const three = yield* connectTo((pid) => pid !== one.pid && pid !== two.pid)
+        yield* one.connection.send("still here")
+        assert.strictEqual(contentOf(yield* one.connection.receive), "still here")
+        child.kill("SIGTERM")
+        for (const { connection } of [one, three]) {
+          const { clean, code } = yield* connection.closed
+          assert.deepStrictEqual([code, clean], [1001, true])
+        }
+        yield* ended
+      }),
+    20_000
+  )
 })

@@ -28,7 +28,7 @@ const verdicts: ReadonlyArray<readonly [fault: string, verdict: RegExp, ...args:
   ["die", /VIOLATION: the server has ended: 3/]
 ]
 
-describe.concurrent("the soak, of a server that is to", () => {
+describe.concurrent("the soak reports a server with the fault", () => {
   const judged = (program: string, fault: string, verdict: RegExp, ...args: ReadonlyArray<string>) =>
     Effect.gen(function*() {
       const file = here(`../../build/test/soak/${program}`)
@@ -44,7 +44,7 @@ describe.concurrent("the soak, of a server that is to", () => {
   }
 
   it.live(
-    "leak handles, while connections come and go",
+    "leak handles, in waves of connections",
     () => judged("waves.js", "leak handles", /VIOLATION: handles has grown by \d+/, "--waves", "4", "--size", "20"),
     60_000
   )

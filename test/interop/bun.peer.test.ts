@@ -29,7 +29,7 @@ withPeer("Bun", (title) =>
       return Number(port)
     })
 
-    it.live("answers with 101 and nothing before it", () =>
+    it.live("responds with 101, and sends nothing before it", () =>
       Effect.gen(function*() {
         const port = yield* route
         const peer = yield* rawConnect(port)
@@ -38,7 +38,7 @@ withPeer("Bun", (title) =>
         assert.match(head, /^HTTP\/1\.1 101 /)
       }))
 
-    it.live("echoes, lets pages of its host in, and closes in order", () =>
+    it.live("echoes, accepts pages of its host, and closes in order", () =>
       Effect.gen(function*() {
         const port = yield* route
         const connection = yield* WebSocketClient.connect(`ws://127.0.0.1:${port}/echo`, {

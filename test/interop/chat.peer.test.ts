@@ -69,7 +69,7 @@ const eyes = (page: Page) => {
 }
 
 describe("chat", () => {
-  it.live("two people talk, and see how they are connected", () =>
+  it.live("two visitors exchange messages, and see how they are connected", () =>
     Effect.gen(function*() {
       const server = yield* startChat()
       const browser = yield* launchChromium
@@ -109,7 +109,7 @@ describe("chat", () => {
       assert.deepStrictEqual([...ada.problems, ...bob.problems], [])
     }))
 
-  it.live("a page says how it was closed, and comes back when the server does", () =>
+  it.live("a page shows how its connection closed, and reconnects when the server is back", () =>
     Effect.gen(function*() {
       const browser = yield* launchChromium
       const server = yield* startChat()
@@ -132,7 +132,7 @@ describe("chat", () => {
       assert.deepStrictEqual(ada.problems, [])
     }))
 
-  it.live("one leaves, and comes back, by a button", () =>
+  it.live("a visitor leaves and returns with a button", () =>
     Effect.gen(function*() {
       const browser = yield* launchChromium
       const server = yield* startChat()
@@ -144,7 +144,7 @@ describe("chat", () => {
       yield* ada.sees("#state", /Open/)
     }))
 
-  it.live("serves its page and nothing else", () =>
+  it.live("serves its page and no other file", () =>
     Effect.gen(function*() {
       const { url } = yield* startChat()
       const get = (path: string, method = "GET") => Effect.promise(() => fetch(new URL(path, url), { method }))
@@ -159,7 +159,7 @@ describe("chat", () => {
       assert.strictEqual((yield* get("/", "POST")).status, 405)
     }))
 
-  it.live("answers what it does not understand, and goes on", () =>
+  it.live("responds to invalid input with an error, and continues", () =>
     Effect.gen(function*() {
       const { port } = yield* startChat()
       const connection = yield* WebSocketClient.connect(`ws://127.0.0.1:${port}/chat?name=Ada`)
@@ -185,7 +185,7 @@ describe("chat", () => {
       assert.strictEqual(rejected._tag === "HandshakeRejected" && rejected.status, 400)
     }))
 
-  it.live("says in one line that its port is taken", () =>
+  it.live("prints one line if its port is in use", () =>
     Effect.gen(function*() {
       const { port } = yield* startChat()
       const second = yield* runExample("chat/server.js", { PORT: String(port) })

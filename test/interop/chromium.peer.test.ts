@@ -88,7 +88,7 @@ withPeer("Chromium", (title) => {
   table(title)
 
   describe("pages", () => {
-    it.live("may connect to their own host, and no other", () =>
+    it.live("pages may connect to their own host, and to no other", () =>
       Effect.gen(function*() {
         const own = yield* serve(echo, withPage)
         const page = yield* pageOf(own)
@@ -142,7 +142,7 @@ withPeer("Chromium", (title) => {
         assert.strictEqual(yield* stolen((attacker) => [attacker]), "welcome, session=alice")
       }))
 
-    it.live("learn how a handler ended", () =>
+    it.live("pages receive the close code of a handler that ended", () =>
       Effect.gen(function*() {
         const handler = Effect.gen(function*() {
           const connection = yield* Connection.Connection
@@ -159,7 +159,7 @@ withPeer("Chromium", (title) => {
         })
       }))
 
-    it.live("say that they go away", () =>
+    it.live("pages that are closed send 1001", () =>
       Effect.gen(function*() {
         const server = yield* serve(echo, withPage)
         const page = yield* pageOf(server)

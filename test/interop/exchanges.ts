@@ -1,22 +1,21 @@
 /**
- * What is exchanged with every peer, in both roles: one table.
+ * The exchanges with each peer, in both roles: one table.
  *
- * A peer sends back what it gets, and does what it is asked to in a text that
- * begins with "please":
+ * A peer echoes messages, and obeys a text that begins with "please":
  *
  * ```text
  * please close                 closes without a code
  * please close 4000 a reason   closes with a code and a reason
- * please ping data             pings, and when the pong has come says "pong data"
+ * please ping data             pings, and sends "pong data" after the pong
  * please fragments a b c       sends a message in three fragments
- * please subprotocol           says which subprotocol was agreed on
+ * please subprotocol           sends the negotiated subprotocol
  * ```
  *
- * It offers and accepts permessage-deflate, if it can: whether that is used is up to our side. Exchanges that say what
- * is `deflated` are had again with it.
+ * It offers and accepts permessage-deflate if it can, and our side decides whether to use it. Exchanges with
+ * `deflated` run again with it.
  *
- * When a connection has ended it tells, beside the connection, the code and the
- * reason that it saw. Connections have names, which are the paths of their URLs.
+ * When a connection has ended, the peer reports the code and the reason that it saw, outside of the connection.
+ * Connections have names: the paths of their URLs.
  */
 import { assert, describe, layer } from "@effect/vitest"
 import { Context, Deferred, Effect, Layer, type Scope, Stream } from "effect"
@@ -195,7 +194,7 @@ const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchang
         })
     },
     {
-      name: `closed by them with ${name}`,
+      name: `closed by the peer with ${name}`,
       needs: [
         "obey",
         ...code === undefined ? ["close without a code"] as const : [],
@@ -212,7 +211,7 @@ const closes = (code: number | undefined, reason: string): ReadonlyArray<Exchang
 }
 
 const cuts = (how: Cut, cause: string): Exchange => ({
-  name: `cut off: ${how}`,
+  name: `cut by the network: ${how}`,
   run: (ours, theirs) =>
     Effect.gen(function*() {
       yield* ours.send("hello")
@@ -228,16 +227,16 @@ const cuts = (how: Cut, cause: string): Exchange => ({
 const exchanges: ReadonlyArray<Exchange> = [
   echoes("text", ["hello", "añ€😀"]),
   echoes("an empty text", [""]),
-  echoes("binary, and nothing of it", [Uint8Array.of(0, 255, 128), new Uint8Array(0)], "binary"),
+  echoes("binary messages, one of them empty", [Uint8Array.of(0, 255, 128), new Uint8Array(0)], "binary"),
   { ...echoes("texts of 500 bytes", ["a", "b", "a"].map((letter) => `${letter} `.repeat(250))), deflated: "us" },
   { ...echoes("a megabyte of text", [longText], "long messages"), deflated: "both" },
   { ...echoes("a megabyte of binary", [bytes(1024 * 1024)], "binary", "long messages"), deflated: "both" },
   {
-    ...echoes("every form of length", [125, 126, 65_535, 65_536].map(bytes), "binary", "long messages"),
+    ...echoes("frames with each form of length", [125, 126, 65_535, 65_536].map(bytes), "binary", "long messages"),
     deflated: "both"
   },
   {
-    ...echoes("texts that resemble one another, and empty ones among them", alike, "long messages"),
+    ...echoes("similar texts, some of them empty", alike, "long messages"),
     deflated: "both"
   },
   {
@@ -253,7 +252,7 @@ const exchanges: ReadonlyArray<Exchange> = [
       })
   },
   {
-    name: "fragments of ours, a ping and a torn character among them",
+    name: "our fragments, with a ping between them, and a character in two fragments",
     needs: ["join fragments"],
     run: (ours) =>
       Effect.gen(function*() {
@@ -267,13 +266,13 @@ const exchanges: ReadonlyArray<Exchange> = [
         assert.strictEqual(contentOf(yield* ours.receive), "abc")
       })
   },
-  longFragments("long fragments of ours", () => Effect.void),
+  longFragments("our long fragments", () => Effect.void),
   {
-    ...longFragments("long fragments of ours, pings among them", (ours) => ours.ping()),
+    ...longFragments("our long fragments, with pings between them", (ours) => ours.ping()),
     deflatedNeeds: ["pings among compressed fragments"]
   },
   {
-    name: "fragments of theirs",
+    name: "fragments of the peer",
     needs: ["obey", "fragments"],
     run: (ours) =>
       Effect.gen(function*() {
@@ -286,7 +285,7 @@ const exchanges: ReadonlyArray<Exchange> = [
       })
   },
   {
-    name: "long fragments of theirs",
+    name: "long fragments of the peer",
     needs: ["obey", "fragments"],
     deflated: "them",
     run: (ours) =>
@@ -299,7 +298,7 @@ const exchanges: ReadonlyArray<Exchange> = [
       })
   },
   {
-    name: "pings of ours",
+    name: "our pings",
     run: (ours) =>
       Effect.gen(function*() {
         yield* ours.ping()
@@ -308,7 +307,7 @@ const exchanges: ReadonlyArray<Exchange> = [
       })
   },
   {
-    name: "a ping of theirs",
+    name: "a ping of the peer",
     needs: ["obey", "ping"],
     run: (ours) =>
       Effect.gen(function*() {
@@ -317,7 +316,7 @@ const exchanges: ReadonlyArray<Exchange> = [
       })
   },
   {
-    name: "a subprotocol",
+    name: "the negotiated subprotocol",
     needs: ["obey", "subprotocol"],
     protocols: ["v1", "v2"],
     run: (ours) =>
@@ -333,7 +332,7 @@ const exchanges: ReadonlyArray<Exchange> = [
   ...closes(3000, "añ€😀"),
   ...closes(4999, longestReason),
   {
-    name: "messages before a close all arrive",
+    name: "all messages before the close frame",
     needs: ["obey"],
     run: (ours) =>
       Effect.gen(function*() {
@@ -448,7 +447,7 @@ export const interop = (peer: Peer): void =>
             yield* run(ours, theirs)
           }))
       }
-      describe(role === "client" ? "is the client" : "is the server", () => {
+      describe(role === "client" ? "as a client exchanges" : "as a server exchanges", () => {
         for (const exchange of exchanges) declare(exchange, [], () => ({ extensions: [], run: exchange.run }))
         for (const { options, title } of compressions) {
           describe(title, () => {

@@ -19,8 +19,8 @@ withPeer("libwebsockets", (title) => {
     roles: ["server"],
     protocols: ["lws-mirror-protocol"],
     cannot: {
-      obey: "it does not do what it is asked to",
-      report: "it does not tell",
+      obey: "it does not obey requests",
+      report: "it does not report how connections end",
       binary: "it mirrors binary as text",
       "long messages": "it mirrors each part that it reads as a message",
       "join fragments": "it mirrors each fragment as a message",
@@ -52,7 +52,7 @@ withPeer("libwebsockets", (title) => {
         return { program, connection: yield* Effect.raceFirst(Deferred.await(accepted), gone) }
       })
 
-    it.live("sends, and gets back what it has sent", () =>
+    it.live("sends messages, and receives their echoes", () =>
       Effect.gen(function*() {
         const { connection } = yield* connect("lws-mirror-protocol")
         for (let i = 0; i < 100; i++) {
@@ -63,7 +63,7 @@ withPeer("libwebsockets", (title) => {
         yield* connection.ping()
       }))
 
-    it.live("takes texts, fragments and pings", () =>
+    it.live("receives texts, fragments and pings", () =>
       Effect.gen(function*() {
         const { connection, program } = yield* connect("dumb-increment-protocol")
         yield* connection.send("one")
@@ -72,7 +72,7 @@ withPeer("libwebsockets", (title) => {
         yield* program.printed(/rx 3 'one'\n[^]*rx 3 'two'\n[^]*rx 5 'three'\n/)
       }))
 
-    it.live("sends, and gets back what it has sent, compressed", () =>
+    it.live("sends compressed messages, and receives their echoes", () =>
       Effect.gen(function*() {
         // What it sends is short.
         const deflate = PerMessageDeflate.make({ threshold: 0 })
@@ -90,7 +90,7 @@ withPeer("libwebsockets", (title) => {
       }))
 
     for (const [code, reason] of [[1000, ""], [4000, "enough"]] as const) {
-      it.live(`is closed with ${code}`, () =>
+      it.live(`receives a close frame with ${code}`, () =>
         Effect.gen(function*() {
           const { connection } = yield* connect("dumb-increment-protocol")
           const ended = yield* connection.close(code, reason)

@@ -213,10 +213,10 @@ const endOf = ({ cause, code, received }: ConnectionError.ConnectionClosed) => [
 
 const behind = (peer: PeerName, proxy: Proxy) =>
   withPeer(peer, (named) => {
-    interop({ title: `${named}, in between`, roles: ["client", "server"], start: startBehind(proxy) })
+    interop({ title: `${named} between client and server`, roles: ["client", "server"], start: startBehind(proxy) })
 
     describe(named, () => {
-      it.live("says who it speaks for", () =>
+      it.live("forwards the address and the host of the client", () =>
         Effect.gen(function*() {
           const { front, server } = yield* through(proxy, {})
           const { headers, path, query } = server.request
@@ -227,7 +227,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
           )
         }))
 
-      it.live("lets in pages of its own origin, and no others", () =>
+      it.live("accepts pages of its own origin, and no others", () =>
         Effect.gen(function*() {
           const server = yield* serve(Effect.void)
           const { port } = yield* startProxy(proxy, server.port)
@@ -238,7 +238,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
           assert.strictEqual((error as HandshakeError.HandshakeRejected).status, 403)
         }))
 
-      it.live("passes on a refusal", () =>
+      it.live("forwards a rejection", () =>
         Effect.gen(function*() {
           const server = yield* serve(Effect.void, {
             serve: { decide: () => Effect.succeed(Handshake.reject({ status: 403, body: "not you" })) }
@@ -248,7 +248,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
           assert.deepInclude(error as HandshakeError.HandshakeRejected, { status: 403, body: "not you" })
         }))
 
-      it.live("refuses, when there is no server", () =>
+      it.live("rejects if no server listens", () =>
         Effect.gen(function*() {
           const port = yield* Effect.scoped(Effect.map(serve(Effect.void), (server) => server.port))
           const front = yield* startProxy(proxy, port)
@@ -256,7 +256,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
           assert.deepInclude(error as HandshakeError.HandshakeRejected, { status: proxy.nobodyThere })
         }))
 
-      it.live("cuts both off when it dies", () =>
+      it.live("ends both connections when it is killed", () =>
         Effect.gen(function*() {
           const { client, front, server } = yield* through(proxy, {})
           front.child.kill("SIGKILL")
@@ -264,7 +264,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
           assert.deepStrictEqual(endOf(yield* server.closed), [1006, undefined, "UnexpectedEof"])
         }))
 
-      it.live("ends both when it is stopped", () =>
+      it.live("ends both connections when it is stopped", () =>
         Effect.gen(function*() {
           const { client, front, server } = yield* through(proxy, {})
           front.child.kill("SIGTERM")
@@ -273,7 +273,7 @@ const behind = (peer: PeerName, proxy: Proxy) =>
         }))
 
       for (const side of ["client", "server"] as const) {
-        const title = `gives up on a silent connection, not on one that the ${side}'s keepalive keeps`
+        const title = `ends a silent connection, but not one with the keepalive of the ${side}`
         const { whenIdle } = proxy
         if (whenIdle === undefined) {
           it.skip(`${title}: not run, this version has no such timeout`)
