@@ -207,7 +207,9 @@ export interface Options<
    * Runs on each new connection, before any other use of it: to authenticate, or
    * to subscribe again. No other fiber sends or reads meanwhile; to read a reply,
    * use `receive`. If it fails, the connection is closed, and the attempt counts
-   * as failed. A Scope that it asks for is that of the connection.
+   * as failed. A Scope that it asks for is that of the connection. A wait for a
+   * reply has no limit of its own, and the heartbeat has not begun: in a browser,
+   * bound it with `Effect.timeout`.
    */
   readonly onOpen?: ((connection: NoInfer<C>) => Effect.Effect<unknown, E2, R2>) | undefined
   /**

@@ -5,6 +5,7 @@ import { ConnectionError, Heartbeat, type Message, WebSocketClient } from "effec
 import { TestClock } from "effect/testing"
 import { contentOf, makePair, settle } from "../support/memory.ts"
 import { collect, network, receive, stateOf } from "../support/reconnecting.ts"
+import { withSkew } from "../support/skewedClock.ts"
 
 const isReply = (message: Message.Message) => message._tag === "Text" && message.text === "pong"
 
@@ -110,6 +111,32 @@ describe("the heartbeat of a reconnecting client", () => {
       assert.strictEqual(yield* client.receiveWith(decode, Effect.fail), "b")
       assert.deepStrictEqual(yield* Stream.runHead(client.messagesWith(decode, Effect.fail)), Option.some("c"))
     }))
+
+  for (const replies of [true, false]) {
+    it.effect(
+      replies
+        ? "keeps a connection that survived the sleep of the computer"
+        : "replaces a connection that did not survive the sleep of the computer within 5 seconds",
+      () =>
+        withSkew((skew) =>
+          Effect.gen(function*() {
+            const { layer, servers } = yield* network()
+            const client = yield* WebSocketClient.reconnecting("ws://there/", {
+              schedule: Schedule.spaced(0),
+              heartbeat: { message: "ping", isReply }
+            }).pipe(Effect.provide(layer))
+            yield* pass(10)
+            skew.monotonic += 8 * 3_600_000
+            skew.wall += 8 * 3_600_000
+            yield* pass(20)
+            assert.strictEqual(yield* receive(servers[0]), "ping")
+            if (replies) yield* servers[0].connection.send("pong")
+            yield* pass(5)
+            assert.deepInclude(stateOf(client), { _tag: "Open", number: replies ? 1 : 2 })
+          })
+        )
+    )
+  }
 
   it.effect("begins after onOpen", () =>
     Effect.gen(function*() {

@@ -100,7 +100,8 @@ class Attempts<C extends MessageConnection, E, R, E2, R2, E3, R3, E4, R4> {
       if (onOpen !== undefined) yield* Effect.raceFirst(onOpen(connection), lost)
       yield* client.open(connection)
       backoff.opened()
-      yield* Effect.raceAllFirst([lost, ...client.watches(connection)])
+      const watches = client.watches(connection)
+      yield* watches.length === 0 ? lost : Effect.raceAllFirst([lost, ...watches])
       // The page is hidden for too long.
       return yield* Effect.orDie(connection.close())
     })
