@@ -462,6 +462,32 @@ export const makeRequest: (
 ) => Result.Result<Request, HandshakeError.OptionsError> = internalMakeRequest.makeRequest
 
 /**
+ * Makes the request of a client over HTTP/2: an extended CONNECT (RFC 8441 §4). The
+ * headers are those beside the pseudo-headers, in lower case; a Host header of the
+ * program becomes `host`, which is sent as :authority. Fails with `InvalidHeader` for
+ * a header that HTTP/2 does not allow, such as Keep-Alive (RFC 9113 §8.2.2).
+ *
+ * **Example** (The headers)
+ *
+ * ```ts
+ * import { Result } from "effect"
+ * import { Handshake } from "effect-ws"
+ *
+ * const request = Result.getOrThrow(Handshake.makeConnectRequest("wss://example.com/chat", { protocols: ["chat"] }))
+ *
+ * request.rawHeaders // => [["sec-websocket-version", "13"], ["sec-websocket-protocol", "chat"]]
+ * ```
+ *
+ * @stability unstable
+ * @category client
+ * @since 0.1.0
+ */
+export const makeConnectRequest: (
+  url: string | URL,
+  options?: RequestOptions
+) => Result.Result<Request, HandshakeError.OptionsError> = internalMakeRequest.makeConnectRequest
+
+/**
  * Parses a WebSocket URL (RFC 6455 §3). The schemes http and https stand for ws and
  * wss.
  *
@@ -547,8 +573,9 @@ export interface ReceivedResponse {
 }
 
 /**
- * Reads the response to a request (RFC 6455 §4.1). Fails if the status is 101 and
- * the headers do not match the request.
+ * Reads the response to a request (RFC 6455 §4.1). Status 101 accepts it; over
+ * HTTP/2, any status 2xx (RFC 8441 §5). Fails if the status accepts and the headers
+ * do not match the request.
  *
  * @stability unstable
  * @category client

@@ -40,6 +40,7 @@
  * ConnectError            a client could not connect: any ResponseError or OptionsError, or
  * ├─ ConnectFailed               DNS, TCP, TLS or the HTTP exchange failed
  * ├─ ProxyRejected               the proxy did not open a tunnel
+ * ├─ Http2Unsupported            with http2: "only", the server has no WebSocket over HTTP/2
  * ├─ HandshakeTimeout
  * ├─ HandshakeRedirected         a redirect, with maxRedirects: 0
  * ├─ TooManyRedirects            more redirects than maxRedirects
@@ -598,16 +599,26 @@ export type OptionsError =
 
 /**
  * The step of connecting that a client waits for, in this order: the addresses of
- * the host; a TCP connection or a Unix socket; TLS; the response; the negotiated
- * extensions. "proxy" covers all steps until the tunnel is open, "agent" and
- * "duplex" the time until these options provide a socket. "browser" is all of them,
- * because a browser does not report its steps.
+ * the host; a TCP connection or a Unix socket; TLS; over HTTP/2, a session with room
+ * for a stream; the response; the negotiated extensions. "proxy" covers all steps
+ * until the tunnel is open, "agent" and "duplex" the time until these options provide
+ * a socket. "browser" is all of them, because a browser does not report its steps.
  *
  * @stability unstable
  * @category models
  * @since 0.1.0
  */
-export type Phase = "lookup" | "connect" | "proxy" | "agent" | "duplex" | "tls" | "response" | "extensions" | "browser"
+export type Phase =
+  | "lookup"
+  | "connect"
+  | "proxy"
+  | "agent"
+  | "duplex"
+  | "tls"
+  | "session"
+  | "response"
+  | "extensions"
+  | "browser"
 
 /**
  * An address that a client tried to connect to.
@@ -663,6 +674,9 @@ const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string 
   if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) {
     return `; if you trust the ${peer}'s authority, add its certificate to ${option}`
   }
+  if (phase === "session" && url.startsWith("ws:")) {
+    return "; if the server does not speak HTTP/2 without TLS, remove http2: \"only\""
+  }
   // A server with TLS resets a request without TLS, or answers it with an alert, which is not HTTP.
   const isHttp = !code.startsWith("HPE_INVALID")
   if (phase !== "proxy" && url.startsWith("ws:") && (code === "ECONNRESET" || !isHttp)) {
@@ -692,6 +706,32 @@ export class ProxyRejected extends /* @__PURE__ */ Data.TaggedError("ProxyReject
     const advice = this.status === 407 ? "; put a valid user and password into the proxy's URL" : ""
     return `the proxy rejected a tunnel to ${this.url} with status ${this.status}${advice}`
   }
+}
+
+/**
+ * The option `http2` is "only", and the server does not support WebSocket over HTTP/2
+ * (RFC 8441). `reason` says how the client knows: "alpn", the server did not select
+ * h2 in TLS; "settings", it does not allow extended CONNECT requests (RFC 8441 §3);
+ * "required", it reset the request with HTTP_1_1_REQUIRED (RFC 9113 §7).
+ *
+ * @stability unstable
+ * @category connect errors
+ * @since 0.1.0
+ */
+export class Http2Unsupported extends Data.TaggedError("Http2Unsupported")<{
+  readonly url: string
+  readonly reason: "alpn" | "settings" | "required"
+}> {
+  override get message(): string {
+    return `WebSocket over HTTP/2 with ${this.url}: expected ${unsupported[this.reason]}; ` +
+      "connect with http2: \"prefer\", or without the option"
+  }
+}
+
+const unsupported: Readonly<Record<Http2Unsupported["reason"], string>> = {
+  alpn: "the server to select h2 in TLS, got another protocol",
+  settings: "the server to set SETTINGS_ENABLE_CONNECT_PROTOCOL, got settings without it",
+  required: "a response, got a reset with HTTP_1_1_REQUIRED"
 }
 
 /**
@@ -730,6 +770,7 @@ const awaitedIn: Readonly<Record<Phase, string>> = {
   agent: "the agent to provide a socket",
   duplex: "the duplex option to provide a stream",
   tls: "the TLS handshake",
+  session: "an HTTP/2 session: the server's settings, or room for a stream",
   response: "the response",
   extensions: "an extension to start",
   browser: "the browser to open the connection"
@@ -828,6 +869,7 @@ export type ConnectError =
   | ResponseError
   | ConnectFailed
   | ProxyRejected
+  | Http2Unsupported
   | HandshakeTimeout
   | HandshakeRedirected
   | TooManyRedirects

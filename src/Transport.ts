@@ -60,6 +60,13 @@ export interface Transport {
    */
   readonly immediate?: (() => boolean) | undefined
   /**
+   * Whether the transport shares its TCP connection with others, as an HTTP/2 stream
+   * does. Then a client ends its side as soon as the closing handshake is complete.
+   * Otherwise it leaves the first end to the server, so that the server's end of the
+   * TCP connection stays in TIME_WAIT (RFC 6455 §7.1.1). If absent, false.
+   */
+  readonly isMultiplexed?: boolean | undefined
+  /**
    * Writes bytes, in order, in as few writes to the system as possible. The caller
    * does not change them afterwards. Returns false if the transport is above its
    * high-water mark; `onDrain` follows. Bytes after `end` are dropped.

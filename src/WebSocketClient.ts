@@ -36,9 +36,10 @@ import type * as Connection from "./Connection.ts"
 import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { ConnectError } from "./HandshakeError.ts"
-import { connect as overNode } from "./internal/node/connect.ts"
-import { instrument } from "./internal/client/instrument.ts"
 import { evaluate, separateOptions } from "./internal/client/attemptOptions.ts"
+import { instrument } from "./internal/client/instrument.ts"
+import { connect as overNode } from "./internal/node/connect.ts"
+import { makeSessions } from "./internal/node/http2Exchange.ts"
 import { MessageClient } from "./MessageClient.ts"
 import * as Reconnecting from "./Reconnecting.ts"
 
@@ -77,6 +78,18 @@ export interface ConnectOptions extends Connection.Options {
    * redirect from wss to ws. A whole number, 0 or more.
    */
   readonly maxRedirects?: number | undefined
+  /**
+   * Whether to connect over HTTP/2 (RFC 8441). With "prefer", a wss connection is over
+   * HTTP/2 if the server supports that, and over HTTP/1.1 otherwise; a ws connection is
+   * over HTTP/1.1. With "only", a server that does not support it is the error
+   * `Http2Unsupported`, and a ws connection is over HTTP/2 without TLS, with prior
+   * knowledge (RFC 9113 §3.3). Default: HTTP/1.1.
+   *
+   * Connections of a `layer` share one HTTP/2 session for each server and set of TLS
+   * options, or several if the server limits streams. Other connections have a session
+   * of their own. An `agent` speaks HTTP/1.1, and so does "prefer" with a stream as `duplex`.
+   */
+  readonly http2?: "prefer" | "only" | undefined
   /** TLS, for a wss URL. By default, the client verifies certificates. */
   readonly tls?: TlsOptions | undefined
   /**
@@ -203,7 +216,7 @@ export interface WebSocketClient {
 export const WebSocketClient: Context.Reference<WebSocketClient> = Context.Reference<WebSocketClient>(
   "effect-ws/WebSocketClient",
   {
-    defaultValue: () => ({ connect: overNode })
+    defaultValue: () => ({ connect: (url, options) => overNode(url, options) })
   }
 )
 
@@ -338,7 +351,8 @@ export const reconnecting = <
 
 /**
  * Provides a client over Node's sockets, with options for all its connections. The
- * options of `connect` override them.
+ * options of `connect` override them. HTTP/2 sessions are shared by all connections
+ * of the layer, close after 30 seconds without a connection, and close with the layer.
  *
  * **Example** (All connections of a program through a proxy)
  *
@@ -353,7 +367,15 @@ export const reconnecting = <
  * @since 0.1.0
  */
 export const layer = (defaults: ConnectOptions): Layer.Layer<never> =>
-  Layer.succeed(WebSocketClient, { connect: (url, options) => overNode(url, { ...defaults, ...options }) })
+  Layer.effect(WebSocketClient)(
+    Effect.map(
+      Effect.acquireRelease(makeSessions(sessionIdleMillis), (sessions) => sessions.close),
+      (sessions) => ({ connect: (url, options) => overNode(url, { ...defaults, ...options }, sessions) })
+    )
+  )
+
+/** The time after which a session without a connection is closed. */
+const sessionIdleMillis = 30_000
 
 /**
  * Provides a `MessageClient` over the client in use, for a program that also runs in

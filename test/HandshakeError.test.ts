@@ -102,6 +102,7 @@ type OtherError =
   | HandshakeError.OptionsError
   | HandshakeError.ConnectFailed
   | HandshakeError.ProxyRejected
+  | HandshakeError.Http2Unsupported
   | HandshakeError.HandshakeTimeout
   | HandshakeError.HandshakeRedirected
   | HandshakeError.TooManyRedirects
@@ -295,12 +296,34 @@ const otherErrors: ReadonlyArray<readonly [error: OtherError, message: string]> 
     "the proxy rejected a tunnel to wss://a/ with status 407; put a valid user and password into the proxy's URL"
   ],
   ...([
+    ["alpn", "the server to select h2 in TLS, got another protocol"],
+    ["settings", "the server to set SETTINGS_ENABLE_CONNECT_PROTOCOL, got settings without it"],
+    ["required", "a response, got a reset with HTTP_1_1_REQUIRED"]
+  ] as const).map(([reason, expected]) =>
+    [
+      new HandshakeError.Http2Unsupported({ url: "wss://a/", reason }),
+      `WebSocket over HTTP/2 with wss://a/: expected ${expected}; ` +
+      "connect with http2: \"prefer\", or without the option"
+    ] as const
+  ),
+  [
+    new HandshakeError.ConnectFailed({
+      url: "ws://a/",
+      phase: "session",
+      code: "ERR_HTTP2_ERROR",
+      addresses: [],
+      cause: new Error("Protocol error")
+    }),
+    "could not connect to ws://a/: Protocol error; if the server does not speak HTTP/2 without TLS, remove http2: \"only\""
+  ],
+  ...([
     ["lookup", "the addresses of the host"],
     ["connect", "a connection"],
     ["proxy", "the proxy"],
     ["agent", "the agent to provide a socket"],
     ["duplex", "the duplex option to provide a stream"],
     ["tls", "the TLS handshake"],
+    ["session", "an HTTP/2 session: the server's settings, or room for a stream"],
     ["response", "the response"],
     ["extensions", "an extension to start"]
   ] as const).map(([phase, awaited]) =>

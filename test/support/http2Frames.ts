@@ -99,21 +99,31 @@ export const http2Peer = (
   settings: ReadonlyArray<readonly [identifier: number, value: number]> = []
 ): Effect.Effect<Http2Peer, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const peer = frames(yield* rawConnect(port))
+    const peer = framesOf(yield* rawConnect(port))
     peer.write(preface)
-    const payload = settings.map(([identifier, value]) =>
-      Buffer.concat([Buffer.from([identifier >> 8, identifier & 255]), uint32(value)])
-    )
-    peer.frame(frameTypes.SETTINGS, 0, 0, Buffer.concat(payload))
+    peer.frame(frameTypes.SETTINGS, 0, 0, settingsPayload(settings))
     yield* peer.untilFrame(({ flags: bits, type }) => type === frameTypes.SETTINGS && bits === 0)
     peer.frame(frameTypes.SETTINGS, flags.ACK, 0)
     return peer
   })
 
-const frames = (socket: RawSocket): Http2Peer => {
+/** The payload of GOAWAY: the last stream that was or may be processed, and an error code (RFC 9113 §6.8). */
+export const goAwayPayload = (lastStream: number, code: number): Buffer =>
+  Buffer.concat([uint32(lastStream), uint32(code)])
+
+/** Settings, each a pair of identifier and value (RFC 9113 §6.5.1). */
+export const settingsPayload = (settings: ReadonlyArray<readonly [identifier: number, value: number]>): Buffer =>
+  Buffer.concat(
+    settings.map(([identifier, value]) =>
+      Buffer.concat([Buffer.from([identifier >> 8, identifier & 255]), uint32(value)])
+    )
+  )
+
+/** Writes and reads frames on a socket. What was received begins with `skip` bytes that are no frames. */
+export const framesOf = (socket: RawSocket, skip = 0): Http2Peer => {
   const frame: Http2Peer["frame"] = (type, bits, stream, payload = Buffer.alloc(0)) =>
     socket.write(encodeFrame({ type, flags: bits, stream, payload }))
-  const received = () => decodeFrames(socket.received())
+  const received = () => decodeFrames(socket.received().subarray(skip))
   return {
     ...socket,
     frame,
@@ -121,7 +131,7 @@ const frames = (socket: RawSocket): Http2Peer => {
       frame(frameTypes.HEADERS, bits, stream, encodeHeaders(headers)),
     data: (stream, payload, bits = 0) => frame(frameTypes.DATA, bits, stream, Buffer.from(payload)),
     reset: (stream, code) => frame(frameTypes.RST_STREAM, 0, stream, uint32(code)),
-    goAway: (code) => frame(frameTypes.GOAWAY, 0, 0, Buffer.concat([uint32(0), uint32(code)])),
+    goAway: (code) => frame(frameTypes.GOAWAY, 0, 0, goAwayPayload(0, code)),
     frames: received,
     untilFrame: (condition) =>
       Effect.map(socket.until(() => received().some(condition)), () => received().find(condition)!)

@@ -28,6 +28,7 @@ const finalTags: Readonly<Record<FinalTag, true>> = {
   UnsolicitedProtocol: true,
   UnsolicitedExtension: true,
   ExtensionMismatch: true,
+  Http2Unsupported: true,
   HandshakeRedirected: true,
   TooManyRedirects: true,
   RedirectRefused: true

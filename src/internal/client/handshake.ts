@@ -29,14 +29,23 @@ export interface Attempt {
 
 /** The head of a response, and what follows it: a body, or the stream of an upgrade. */
 export interface Response<Upgrade> extends Handshake.ReceivedResponse {
+  /** The request that it responds to. */
+  readonly request: Handshake.Request
   readonly content:
     | { readonly _tag: "Body"; readonly text: () => string; readonly complete: Deferred.Deferred<void> }
     | { readonly _tag: "Upgrade"; readonly upgrade: Upgrade }
 }
 
-/** Sends a request to the attempt's URL, and returns the response as soon as its head was received. */
+/** The same request for each version of HTTP. */
+export interface Requests {
+  readonly http1: Handshake.Request
+  /** Undefined unless the options allow HTTP/2. */
+  readonly http2: Handshake.Request | undefined
+}
+
+/** Sends one of the requests to the attempt's URL, and returns the response as soon as its head was received. */
 export type Exchange<Upgrade> = (
-  request: Handshake.Request,
+  requests: Requests,
   options: ConnectOptions
 ) => Effect.Effect<Response<Upgrade>, ConnectError, Scope.Scope>
 
@@ -59,12 +68,17 @@ export const negotiate = Effect.fnUntraced(function*<Upgrade>(
   let currentOptions = options
   for (let redirects = 0;; redirects++) {
     const offer = { ...currentOptions, extensions: Extension.offer(extensions) }
-    const request = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
-    const response = yield* exchange(request, currentOptions)
-    const verdict = yield* Effect.fromResult(Handshake.readResponse(request, { ...response, url: attempt.url }))
+    const http1 = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
+    const http2 = options.http2 === undefined
+      ? undefined
+      : yield* Effect.fromResult(Handshake.makeConnectRequest(attempt.url, offer))
+    const response = yield* exchange({ http1, http2 }, currentOptions)
+    const verdict = yield* Effect.fromResult(
+      Handshake.readResponse(response.request, { ...response, url: attempt.url })
+    )
     switch (verdict._tag) {
       case "Accepted":
-        return yield* accept(attempt, options, request, response, verdict)
+        return yield* accept(attempt, options, response, verdict)
       case "Rejected":
         return yield* reject(attempt, response, verdict)
       case "Redirect": {
@@ -85,8 +99,7 @@ export const negotiate = Effect.fnUntraced(function*<Upgrade>(
 const accept = Effect.fnUntraced(function*<Upgrade>(
   attempt: Attempt,
   { extensions = [], maxMessageSize }: ConnectOptions,
-  request: Handshake.Request,
-  { content }: Response<Upgrade>,
+  { content, request }: Response<Upgrade>,
   { extensions: accepted, headers: responseHeaders, protocol: subprotocol, rawHeaders }: Handshake.Accepted
 ): Effect.fn.Return<Negotiated<Upgrade>, ConnectError, Scope.Scope> {
   // Some versions of Node do not treat a Connection header with a trailing tab as an upgrade.

@@ -39,8 +39,8 @@ const attributesOf = (url: string | URL): Record<string, unknown> => {
     : { "server.address": parsed.success.hostname, "url.path": shownPath(parsed.success) }
 }
 
-const resultOf = (exit: Exit.Exit<unknown, ConnectError>): string => {
-  if (Exit.isSuccess(exit)) return "101"
+const resultOf = (exit: Exit.Exit<Connection, ConnectError>): string => {
+  if (Exit.isSuccess(exit)) return exit.value.request.httpVersion === "2" ? "200" : "101"
   const error = Cause.findError(exit.cause)
   if (Result.isFailure(error)) return Cause.hasInterruptsOnly(exit.cause) ? "Interrupted" : "Defect"
   const { success } = error

@@ -172,7 +172,7 @@ export class Closing {
     if (this.protocol.state === "Closed") this.settle()
   }
 
-  /** Fails all fibers that wait, and ends the transport: the server first (§7.1.1). */
+  /** Fails all fibers that wait, and ends the transport: over TCP the server first (§7.1.1). */
   private settle(): void {
     if (this.isSettled) return
     this.isSettled = true
@@ -181,7 +181,8 @@ export class Closing {
     this.ended.set(closed)
     // What was written in this turn, such as the close frame, goes before the end.
     this.sendQueue.flush()
-    if (this.protocol.role === "server" || closed.cause !== undefined || this.receivedEof) this.transport.end()
+    const endsFirst = this.protocol.role === "server" || this.transport.isMultiplexed === true
+    if (endsFirst || closed.cause !== undefined || this.receivedEof) this.transport.end()
     this.host.onEnded?.()
   }
 

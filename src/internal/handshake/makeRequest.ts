@@ -1,4 +1,4 @@
-/** Makes the request of a client (RFC 6455 §4.1). */
+/** Makes the request of a client: an upgrade (RFC 6455 §4.1), or an extended CONNECT over HTTP/2 (RFC 8441 §4). */
 import * as Result from "effect/Result"
 import type { RawHeaders, Request, RequestOptions } from "../../Handshake.ts"
 import { InvalidHeader, type OptionsError } from "../../HandshakeError.ts"
@@ -7,67 +7,113 @@ import { basicAuthorization, isHost } from "../protocol/url.ts"
 import { extensionHeader } from "./extensionHeader.ts"
 import { offerProblem } from "./offeredProtocols.ts"
 import { parseUrl } from "./parseUrl.ts"
-import { handshakeHeaders, isKey } from "./rules.ts"
+import { handshakeHeaders, http2, isConnectionSpecific, isKey } from "./rules.ts"
 
 export const makeRequest = (
   url: string | URL,
   key: string,
-  { extensions = [], headers: ownHeaders, protocols = [] }: RequestOptions = {}
+  options: RequestOptions = {}
 ): Result.Result<Request, OptionsError> => {
+  const checked = check(url, options, keyProblem(key))
+  return Result.map(
+    checked,
+    ({ authority, headers, isOwnAuthority, offers, url: target }) =>
+      requestOf(target, authority, options, { httpVersion: "1.1", key }, [
+        ...isOwnAuthority ? [] : [["Host", authority]] as const,
+        ["Upgrade", "websocket"],
+        ["Connection", "Upgrade"],
+        ["Sec-WebSocket-Key", key],
+        ...offers,
+        ...headers
+      ])
+  )
+}
+
+export const makeConnectRequest = (
+  url: string | URL,
+  options: RequestOptions = {}
+): Result.Result<Request, OptionsError> => {
+  const header = Object.keys(options.headers ?? {}).find(isConnectionSpecific)
+  if (header !== undefined) {
+    const problem = "expected no connection-specific header, because HTTP/2 has none (RFC 9113 §8.2.2)"
+    return Result.fail(new InvalidHeader({ header, problem }))
+  }
+  return Result.map(check(url, options), ({ authority, headers, offers, url: target }) => {
+    const rawHeaders = [...offers, ...headers].flatMap(([name, value]) => {
+      const lowerCase = name.toLowerCase()
+      return lowerCase === "host" ? [] : [[lowerCase, value] as const]
+    })
+    return requestOf(target, authority, options, { httpVersion: http2, key: "" }, rawHeaders)
+  })
+}
+
+interface Checked {
+  readonly url: URL
+  /** The program's own Host header, or that of the URL. */
+  readonly authority: string
+  readonly isOwnAuthority: boolean
+  readonly offers: RawHeaders
+  /** Headers of the program and the credentials of the URL. */
+  readonly headers: RawHeaders
+}
+
+const check = (
+  url: string | URL,
+  { extensions = [], headers: ownHeaders, protocols = [] }: RequestOptions,
+  invalidKey?: InvalidHeader
+): Result.Result<Checked, OptionsError> => {
   const target = parseUrl(url)
   if (Result.isFailure(target)) return Result.fail(target.failure)
-  const problem = offerProblem(protocols) ?? keyProblem(key)
+  const problem = offerProblem(protocols) ?? invalidKey
   if (problem !== undefined) return Result.fail(problem)
   const offered = extensionHeader(extensions)
   if (Result.isFailure(offered)) return Result.fail(offered.failure)
   return Result.flatMap(checkedHeaders(ownHeaders, handshakeHeaders), (own) => {
     const invalidHost = hostProblem(own)
     if (invalidHost !== undefined) return Result.fail(invalidHost)
-    const { pathname: path, protocol, searchParams: query } = target.success
-    const rawHeaders = headersOf(target.success, key, protocols, offered.success, own)
-    const headers = combineHeaders(rawHeaders)
-    const { host, origin } = headers
-    const secure = protocol === "wss:"
+    const given = combineHeaders(own)
     return Result.succeed({
-      path,
-      query,
-      httpVersion: "1.1",
-      host,
-      origin,
-      key,
-      protocols,
-      extensions,
-      headers,
-      rawHeaders,
-      secure,
-      remoteAddress: undefined
+      url: target.success,
+      authority: given["host"] ?? target.success.host,
+      isOwnAuthority: given["host"] !== undefined,
+      offers: [
+        ["Sec-WebSocket-Version", "13"],
+        ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
+        ...offered.success
+      ],
+      headers: [...credentialsOf(target.success, given), ...own]
     })
   })
 }
 
-/** The program's own Host and Authorization headers replace those of the URL. */
-const headersOf = (
-  url: URL,
-  key: string,
-  protocols: ReadonlyArray<string>,
-  extensions: RawHeaders,
-  own: RawHeaders
-): RawHeaders => {
-  const given = combineHeaders(own)
+/** The program's own Authorization header replaces that of the URL. */
+const credentialsOf = (url: URL, own: Readonly<Record<string, string>>): RawHeaders => {
   const credentials = basicAuthorization(url)
-  return [
-    ...given["host"] === undefined ? [["Host", url.host]] as const : [],
-    ["Upgrade", "websocket"],
-    ["Connection", "Upgrade"],
-    ["Sec-WebSocket-Key", key],
-    ["Sec-WebSocket-Version", "13"],
-    ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
-    ...extensions,
-    ...credentials !== undefined && given["authorization"] === undefined
-      ? [["Authorization", credentials]] as const
-      : [],
-    ...own
-  ]
+  return credentials === undefined || own["authorization"] !== undefined ? [] : [["Authorization", credentials]]
+}
+
+const requestOf = (
+  { pathname: path, protocol, searchParams: query }: URL,
+  host: string,
+  { extensions = [], protocols = [] }: RequestOptions,
+  { httpVersion, key }: Pick<Request, "httpVersion" | "key">,
+  rawHeaders: RawHeaders
+): Request => {
+  const headers = combineHeaders(rawHeaders)
+  return {
+    path,
+    query,
+    httpVersion,
+    host,
+    origin: headers["origin"],
+    key,
+    protocols,
+    extensions,
+    headers,
+    rawHeaders,
+    secure: protocol === "wss:",
+    remoteAddress: undefined
+  }
 }
 
 const keyProblem = (key: string): InvalidHeader | undefined =>

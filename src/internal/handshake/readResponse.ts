@@ -1,4 +1,4 @@
-/** Reads the response to a client's request (RFC 6455 §4.1). */
+/** Reads the response to a client's request (RFC 6455 §4.1, RFC 8441 §5). */
 import * as Result from "effect/Result"
 import * as Extension from "../../Extension.ts"
 import type {
@@ -14,16 +14,20 @@ import * as HandshakeError from "../../HandshakeError.ts"
 import type { ResponseError } from "../../HandshakeError.ts"
 import { combineHeaders, listIncludes } from "../protocol/headerSyntax.ts"
 import { resolveLocation } from "../protocol/url.ts"
-import { acceptKey, isSupportedHttpVersion } from "./rules.ts"
+import { acceptKey, http2, isSupportedHttpVersion } from "./rules.ts"
 
 type Read<A> = Result.Result<A, ResponseError>
 
 export const readResponse = (request: Request, response: ReceivedResponse): Read<ServerResponse> => {
   const headers = combineHeaders(response.rawHeaders)
-  return response.status === 101
+  return isAccepted(request, response)
     ? readAccepted(request, response, headers)
     : Result.succeed(readOther(request, response, headers))
 }
+
+/** Over HTTP/1.1, the server switches protocols; a CONNECT is accepted with any status 2xx (RFC 9110 §9.3.6). */
+const isAccepted = ({ httpVersion }: Request, { status }: ReceivedResponse): boolean =>
+  httpVersion === http2 ? status >= 200 && status <= 299 : status === 101
 
 const redirectStatuses = new Set([301, 302, 303, 307, 308])
 
@@ -40,8 +44,9 @@ const baseOf = ({ host, path, secure }: Request, { url }: ReceivedResponse): str
 
 const readAccepted = (request: Request, response: ReceivedResponse, headers: Headers): Read<Accepted> => {
   const { httpVersion = "1.1", rawHeaders } = response
-  const problem = upgradeProblem(httpVersion, headers) ?? acceptProblem(request, headers) ??
-    protocolProblem(request, headers)
+  const problem = request.httpVersion === http2
+    ? protocolProblem(request, headers)
+    : upgradeProblem(httpVersion, headers) ?? acceptProblem(request, headers) ?? protocolProblem(request, headers)
   if (problem !== undefined) return Result.fail(problem)
   const protocol = headers["sec-websocket-protocol"]
   return Result.map(

@@ -13,45 +13,72 @@ import {
 import type * as Client from "../client/handshake.ts"
 import { shown } from "../protocol/url.ts"
 
+/** What an attempt waits for, and has tried. Attempts that wait for the same HTTP/2 session share it. */
+interface Progress {
+  phase: Phase
+  readonly addresses: Array<Writable<AddressTried>>
+}
+
 export class Attempt implements Client.Attempt {
   url: URL
-  phase: Phase = "lookup"
   http: Http.ClientRequest | undefined
   rejection: (() => HandshakeRejected) | undefined
-  private addresses: Array<Writable<AddressTried>> = []
-  private readonly sockets = new Set<Duplex>()
+  private progress: Progress = { phase: "lookup", addresses: [] }
+  /** The HTTP/2 session that carries the request. */
+  session: { readonly suspect: () => void } | undefined
+  /** What belongs to the attempt, and how to destroy it. */
+  private readonly sockets = new Map<Duplex, () => void>()
 
   constructor(url: URL) {
     this.url = url
   }
 
+  get phase(): Phase {
+    return this.progress.phase
+  }
+
+  set phase(phase: Phase) {
+    this.progress.phase = phase
+  }
+
+  /** Waits for what another attempt does, and shares its progress. */
+  join(other: Attempt): void {
+    this.progress = other.progress
+  }
+
+  /** Continues alone behind the attempt that it has joined. */
+  leave(phase: Phase): void {
+    this.progress = { phase, addresses: [...this.progress.addresses] }
+  }
+
   /** Takes ownership of a socket: `destroy` destroys it. Without a listener, an error would end the process. */
-  own<S extends Duplex>(socket: S): S {
-    this.sockets.add(socket)
+  own<S extends Duplex>(socket: S, destroy: () => void = () => socket.destroy()): S {
+    this.sockets.set(socket, destroy)
     return socket.on("error", constVoid)
   }
 
   /** Records that an address is tried; the caller sets the `code` if that fails. */
   addAddress(address: string, port: number): Writable<AddressTried> {
     const tried = { address, port, code: undefined }
-    this.addresses.push(tried)
+    this.progress.addresses.push(tried)
     return tried
   }
 
   redirect(url: URL): void {
     this.destroy()
     this.url = url
-    this.addresses = []
+    this.session = undefined
+    this.progress = { phase: "lookup", addresses: [] }
   }
 
   destroy(): void {
     this.http?.destroy()
-    for (const socket of this.sockets) socket.destroy()
+    for (const destroy of this.sockets.values()) destroy()
     this.sockets.clear()
   }
 
   failed(cause: NodeJS.ErrnoException): ConnectFailed {
-    const addresses = this.addresses.length === 0 ? addressesIn(cause) : this.addressesTried()
+    const addresses = this.progress.addresses.length === 0 ? addressesIn(cause) : this.addressesTried()
     return new ConnectFailed({ url: shown(this.url), phase: this.phase, code: cause.code, addresses, cause })
   }
 
@@ -59,12 +86,13 @@ export class Attempt implements Client.Attempt {
   timedOut(duration: Duration.Duration): HandshakeRejected | HandshakeTimeout {
     if (this.rejection !== undefined) return this.rejection()
     const { phase, url } = this
+    if (phase === "response") this.session?.suspect()
     return new HandshakeTimeout({ url: shown(url), phase, duration, addresses: this.addressesTried() })
   }
 
   /** A copy, because attempts go on after an error was made. */
   private addressesTried(): ReadonlyArray<AddressTried> {
-    return this.addresses.map((tried) => ({ ...tried }))
+    return this.progress.addresses.map((tried) => ({ ...tried }))
   }
 }
 

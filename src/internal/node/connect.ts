@@ -2,29 +2,23 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import type { Duplex } from "node:stream"
-import type * as Tls from "node:tls"
 import type { Connection } from "../../Connection.ts"
-import { type HeadersInput, parseUrl, type Request } from "../../Handshake.ts"
-import type { ConnectError, ConnectFailed, InvalidHeader, InvalidOption, ProxyRejected } from "../../HandshakeError.ts"
+import { type HeadersInput, parseUrl } from "../../Handshake.ts"
+import type { ConnectError } from "../../HandshakeError.ts"
 import { fromDuplex } from "../../Transport.ts"
 import type { ConnectOptions } from "../../WebSocketClient.ts"
-import { negotiate, type Response } from "../client/handshake.ts"
+import { negotiate } from "../client/handshake.ts"
 import { makeScopedUnchecked } from "../connection/connection.ts"
-import { hostOf, portOf } from "../protocol/url.ts"
 import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
 import { traceHeaders } from "../telemetry/tracing.ts"
 import { Attempt } from "./attempt.ts"
 import { checkConnect } from "./connectOptions.ts"
-import { dial, dialPath, ready, secure } from "./dial.ts"
-import { sendRequest, type Upgrade } from "./exchange.ts"
-import { isEncrypted } from "./httpMessage.ts"
-import { tunnel } from "./proxy.ts"
-import { secureOptions } from "./tls.ts"
+import { exchange, makeSessions, type Sessions } from "./http2Exchange.ts"
 
 export const connect = Effect.fnUntraced(function*(
   url: string | URL,
-  programOptions: ConnectOptions = {}
+  programOptions: ConnectOptions = {},
+  layerSessions?: Sessions
 ): Effect.fn.Return<Connection, ConnectError, Scope.Scope> {
   const headers = withTraceHeaders(programOptions.headers, traceHeaders(yield* Effect.context<never>()))
   const options = { ...programOptions, headers }
@@ -32,15 +26,26 @@ export const connect = Effect.fnUntraced(function*(
   const invalid = checkConnect(options)
   if (invalid !== undefined) return yield* Effect.fail(invalid)
   const duration = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
-  const negotiation = negotiate(attempt, options, (request, current) => exchange(attempt, request, current))
+  // Without a layer, the connection has a session of its own.
+  const ownSessions = layerSessions === undefined && options.http2 !== undefined ? yield* makeSessions(0) : undefined
+  const closeSessions = ownSessions === undefined ? Effect.void : ownSessions.close
+  const negotiation = negotiate(
+    attempt,
+    options,
+    (requests, current) => exchange(attempt, requests, current, ownSessions ?? layerSessions)
+  )
   return yield* Effect.uninterruptibleMask((restore) =>
     restore(
       Effect.timeoutOrElse(negotiation, { duration, orElse: () => Effect.fail(attempt.timedOut(duration)) })
     ).pipe(
+      Effect.tap(ownSessions === undefined ? Effect.void : Effect.addFinalizer(() => closeSessions)),
       Effect.flatMap(({ extensions, handshake, negotiated, upgrade: { head, socket } }) =>
         makeScopedUnchecked(fromDuplex(socket, head), { ...options, role: "client", handshake, negotiated }, extensions)
       ),
-      Effect.onError(() => Effect.sync(() => attempt.destroy()))
+      Effect.onError(() => {
+        attempt.destroy()
+        return closeSessions
+      })
     )
   )
 })
@@ -53,53 +58,3 @@ const withTraceHeaders = (
   const own = new Set(Object.keys(headers).map((name) => name.toLowerCase()))
   return { ...headers, ...Object.fromEntries(Object.entries(trace).filter(([name]) => !own.has(name))) }
 }
-
-type ExchangeError = ConnectFailed | InvalidHeader | InvalidOption | ProxyRejected
-
-const exchange = Effect.fnUntraced(function*(
-  attempt: Attempt,
-  request: Request,
-  options: ConnectOptions
-): Effect.fn.Return<Response<Upgrade>, ExchangeError, Scope.Scope> {
-  const tls = request.secure ? yield* Effect.fromResult(secureOptions("tls", attempt.url, options.tls)) : undefined
-  return yield* options.agent === undefined
-    ? Effect.flatMap(openSocket(attempt, options, tls), (socket) => sendRequest(attempt, request, { socket }))
-    : sendRequest(attempt, request, { agent: options.agent, tls })
-})
-
-/** Opens a socket to the server: with TLS for wss, and through the proxy if there is one. */
-const openSocket = Effect.fnUntraced(function*(
-  attempt: Attempt,
-  options: ConnectOptions,
-  tls: Tls.ConnectionOptions | undefined
-): Effect.fn.Return<Duplex, ExchangeError, Scope.Scope> {
-  const { duplex, proxy, socketPath } = options
-  const { url } = attempt
-  const failed = (cause: Error) => attempt.failed(cause)
-  const socket = yield* duplex !== undefined
-    ? Effect.mapError(programStream(attempt, duplex), failed)
-    : proxy !== undefined
-    ? tunnel(attempt, proxy, options)
-    : Effect.mapError(
-      socketPath === undefined
-        ? dial(attempt, { host: hostOf(url), port: portOf(url) }, options)
-        : dialPath(attempt, socketPath),
-      failed
-    )
-  if (tls === undefined || (duplex !== undefined && isEncrypted(socket))) return socket
-  attempt.phase = "tls"
-  return yield* Effect.mapError(secure(attempt, socket, tls), failed)
-})
-
-/** Returns the stream of the `duplex` option, once it is connected. */
-const programStream = (
-  attempt: Attempt,
-  duplex: NonNullable<ConnectOptions["duplex"]>
-): Effect.Effect<Duplex, Error, Scope.Scope> =>
-  Effect.suspend(() => {
-    attempt.phase = "duplex"
-    const stream = typeof duplex === "function" ? duplex(attempt.url) : Effect.succeed(duplex)
-    // An interruption in between would leave a stream without an owner.
-    const owned = Effect.uninterruptibleMask((restore) => Effect.map(restore(stream), (made) => attempt.own(made)))
-    return Effect.flatMap(owned, ready)
-  })

@@ -15,6 +15,7 @@ import { checkUnixPath } from "./unixPath.ts"
 
 export const checkConnect = (options: ConnectOptions): Checked =>
   checkRoute(options) ??
+    checkHttp2(options) ??
     checkProxy(options.proxy) ??
     checkServername(options.tls?.servername) ??
     integerBetween(0, Number.MAX_SAFE_INTEGER, "maxRedirects", options.maxRedirects) ??
@@ -30,6 +31,14 @@ const checkRoute = ({ agent, duplex, proxy, socketPath }: ConnectOptions): Check
   )
   const problem = `expected at most one of agent, duplex, proxy and socketPath, got ${routes.join(" and ")}`
   return routes.length > 1 ? new InvalidOption({ option: routes[0], problem }) : undefined
+}
+
+const checkHttp2 = ({ agent, http2 }: ConnectOptions): Checked => {
+  if (http2 !== undefined && http2 !== "prefer" && http2 !== "only") {
+    return invalidOption("http2", `"prefer", "only" or undefined`, http2)
+  }
+  const problem = "expected no agent, because agents speak HTTP/1.1; use duplex or proxy"
+  return http2 === "only" && agent !== undefined ? new InvalidOption({ option: "http2", problem }) : undefined
 }
 
 const checkProxy = (proxy: ProxyOptions | undefined): Checked => {

@@ -1,8 +1,5 @@
 /** One exchange over Node's HTTP client: a request, and the response to it. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import type { Buffer } from "node:buffer"
 import * as Http from "node:http"
 import * as Https from "node:https"
 import { isIP, type Socket } from "node:net"
@@ -15,13 +12,12 @@ import { hostOf, portOf, shown } from "../protocol/url.ts"
 import type { Attempt } from "./attempt.ts"
 import { closeError, readyEvent } from "./dial.ts"
 import { headerLinesKept, isEncrypted, isTruncated, toHeaderPairs } from "./httpMessage.ts"
-
-const maxBodySize = 64 * 1024
+import { ResponseBody } from "./responseBody.ts"
 
 export interface Upgrade {
   readonly socket: Duplex
   /** Bytes that the server sent right behind the response. */
-  readonly head: Buffer
+  readonly head: Uint8Array
 }
 
 type Content = Response<Upgrade>["content"]
@@ -57,6 +53,7 @@ export const sendRequest = (
           : isReplay()
           ? Effect.fail(proxyRejected(attempt.url, response))
           : Effect.succeed({
+            request,
             status: response.statusCode!,
             httpVersion: response.httpVersion,
             rawHeaders: toHeaderPairs(response.rawHeaders),
@@ -67,7 +64,7 @@ export const sendRequest = (
     http.on("upgrade", (response, upgraded, head) =>
       respond(response, { _tag: "Upgrade", upgrade: { socket: attempt.own(upgraded), head } }))
     http.on("response", (response) =>
-      respond(response, new Body(response)))
+      respond(response, new ResponseBody(response)))
     http.end()
   })
 
@@ -89,30 +86,6 @@ const requestError = (attempt: Attempt, cause: NodeJS.ErrnoException): ConnectFa
   agentErrors.has(cause.code)
     ? new InvalidOption({ option: "agent", problem: cause.message })
     : attempt.failed(cause)
-
-/** The body of a response as text: the part that was received, up to a limit. */
-class Body {
-  readonly _tag = "Body"
-  /** Done once the body has ended, or has more than is kept. */
-  readonly complete = Deferred.makeUnsafe<void>()
-  private received = ""
-
-  constructor(response: Http.IncomingMessage) {
-    const done = () => Deferred.doneUnsafe(this.complete, Exit.void)
-    response.setEncoding("utf8")
-    response.on("data", (chunk: string) => {
-      this.received += chunk
-      if (this.received.length < maxBodySize) return
-      this.received = this.received.slice(0, maxBodySize)
-      done()
-    })
-    response.on("end", done)
-    // If the connection is lost, the part that was received counts.
-    response.on("error", done)
-  }
-
-  readonly text = (): string => this.received
-}
 
 // -----------------------------------------------------------------------------
 // Agents

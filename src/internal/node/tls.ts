@@ -15,7 +15,8 @@ const nameOf = (host: string): string => host.replace(/\.+$/, "")
 export const secureOptions = (
   option: "tls" | "proxy.tls",
   url: URL,
-  tls: TlsOptions = {}
+  tls: TlsOptions = {},
+  protocols: ReadonlyArray<"h2" | "http/1.1"> = ["http/1.1"]
 ): Result.Result<Tls.ConnectionOptions, InvalidOption> => {
   const name = nameOf(tls.servername || hostOf(url))
   const read = Result.try(() => Tls.createSecureContext(toSecureContextOptions(tls)))
@@ -27,8 +28,7 @@ export const secureOptions = (
       servername: tls.servername === "" || isIP(name) !== 0 ? "" : name,
       checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
       rejectUnauthorized: tls.rejectUnauthorized ?? true,
-      // HTTP/2 has another handshake (RFC 8441).
-      ALPNProtocols: ["http/1.1"]
+      ALPNProtocols: [...protocols]
     })
   })
 }

@@ -21,6 +21,7 @@ interface WithState {
 export const isHttp2Stream = (duplex: Duplex): duplex is Http2.Http2Stream => "rstCode" in duplex
 
 export class Http2StreamTransport extends DuplexTransport {
+  readonly isMultiplexed = true
   private readonly stream: Http2.Http2Stream & WithState
   /** A destroyed stream does not name its session any more. */
   private readonly session: Http2.Http2Session | undefined

@@ -6,7 +6,7 @@ import type { HandshakeRejected } from "../../../src/HandshakeError.ts"
 import { type Attempt, negotiate, type Response } from "../../../src/internal/client/handshake.ts"
 import type { ConnectOptions } from "../../../src/WebSocketClient.ts"
 
-type Answer = (request: Request) => Response<string>
+type Answer = (request: Request) => Omit<Response<string>, "request">
 
 const makeAttempt = (url: string): Attempt & { readonly urls: ReadonlyArray<string> } => {
   const urls = [url]
@@ -47,11 +47,11 @@ const run = (url: string, answers: ReadonlyArray<Answer>, options: ConnectOption
   const attempt = makeAttempt(url)
   const requests: Array<Request> = []
   const used: Array<ConnectOptions> = []
-  const negotiating = Effect.scoped(negotiate(attempt, options, (request, current) =>
+  const negotiating = Effect.scoped(negotiate(attempt, options, ({ http1: request }, current) =>
     Effect.sync(() => {
       requests.push(request)
       used.push(current)
-      return answers[requests.length - 1](request)
+      return { request, ...answers[requests.length - 1](request) }
     })))
   return { attempt, requests, used, negotiating }
 }
