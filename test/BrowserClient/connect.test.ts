@@ -30,6 +30,22 @@ const onPage = <A, E, R>(href: string, effect: Effect.Effect<A, E, R>): Effect.E
     () => Effect.sync(() => Reflect.deleteProperty(globalThis, "location"))
   )
 
+describe("WebSocketConstructor", () => {
+  it("throws InvalidOption without a global WebSocket, and tells what to provide", () => {
+    const before = Object.getOwnPropertyDescriptor(globalThis, "WebSocket")
+    Object.defineProperty(globalThis, "WebSocket", { value: undefined, configurable: true })
+    try {
+      assert.throws(
+        () => BrowserClient.WebSocketConstructor.defaultValue()("ws://there/", []),
+        "expected a global WebSocket, got undefined; provide BrowserClient.WebSocketConstructor"
+      )
+    } finally {
+      if (before === undefined) Reflect.deleteProperty(globalThis, "WebSocket")
+      else Object.defineProperty(globalThis, "WebSocket", before)
+    }
+  })
+})
+
 describe("connect", () => {
   it.effect("asks for ArrayBuffers, and gives URL and subprotocols to the constructor", () =>
     Effect.gen(function*() {

@@ -30,6 +30,19 @@ describe("TLS", () => {
 })
 
 describe("listening", () => {
+  it.live("sockets have a high-water mark of 64 KiB", () =>
+    Effect.gen(function*() {
+      const marks: Array<number> = []
+      const { port } = yield* serve(idle, {
+        onRequest: ({ socket }, response) => {
+          marks.push(socket.readableHighWaterMark, socket.writableHighWaterMark)
+          response.end()
+        }
+      })
+      yield* Effect.promise(() => fetch(`http://127.0.0.1:${port}/`).then((response) => response.text()))
+      assert.deepStrictEqual(marks, [64 * 1024, 64 * 1024])
+    }))
+
   it.live("fails with ListenFailed for a port in use, and with InvalidOption for an invalid port", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle)
