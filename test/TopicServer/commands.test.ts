@@ -126,7 +126,7 @@ describe("subscribing", () => {
       assert.property(yield* client.ask({ subscribe: { channel } }), "subscribe")
     }).pipe(Effect.provide(layer)))
 
-  it.effect("is not recoverable without history, unless the client asks for it", () =>
+  it.effect("offers recovery without history only if the client asks for it", () =>
     Effect.gen(function*() {
       yield* Topics.publish(Feed, lobby, { text: "a" })
       const client = yield* connected(open())
