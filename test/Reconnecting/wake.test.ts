@@ -1,6 +1,6 @@
 /** A reconnecting client and the signals of a `Wake`. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schedule, SubscriptionRef } from "effect"
+import { Effect, Layer, Schedule, SubscriptionRef } from "effect"
 import { type HandshakeError, type Reconnecting, Wake, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { settle } from "../support/memory.ts"
@@ -17,7 +17,7 @@ const make = (failures: Failures, options?: Reconnecting.Options, before: Readon
     const client = yield* WebSocketClient.reconnecting("ws://there/", {
       schedule: Schedule.exponential("10 minutes"),
       ...options
-    }).pipe(Effect.provide(layer), Effect.provide(Wake.layer(wake)))
+    }).pipe(Effect.provide(Layer.merge(layer, Wake.layer(wake))))
     const states = yield* watchStates(client)
     yield* settle
     return {
@@ -102,8 +102,7 @@ describe("a signal that wakes a client", () => {
       const wake = yield* Wake.make
       const { attempts, layer } = yield* network(refused)
       yield* Effect.scoped(Effect.andThen(WebSocketClient.reconnecting("ws://there/"), settle)).pipe(
-        Effect.provide(layer),
-        Effect.provide(Wake.layer(wake))
+        Effect.provide(Layer.merge(layer, Wake.layer(wake)))
       )
       yield* wake.signal("online")
       yield* pass(60)

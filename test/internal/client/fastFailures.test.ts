@@ -32,6 +32,13 @@ describe("FastFailures", () => {
     assert.isTrue(failures.isTooMany(refused, 5000, false))
   })
 
+  it("takes up to 5 seconds for fast by default", () => {
+    for (const [millis, tooMany] of [[5000, true], [5001, false]] as const) {
+      const failures = new FastFailures({ max: 1 })
+      assert.strictEqual(failures.isTooMany(refused, millis, false), tooMany)
+    }
+  })
+
   it("counts without a limit by default", () => {
     const failures = new FastFailures(undefined)
     for (let i = 0; i < 1000; i++) assert.isFalse(failures.isTooMany(refused, 0, false))

@@ -87,6 +87,22 @@ describe("Wakes", () => {
       assert.deepStrictEqual(all.map((wakes) => wakes.closesWhileHidden), [false, true, false])
     }))
 
+  it.effect("only \"hidden\" hides the page, and \"restored\" shows it again", () =>
+    Effect.gen(function*() {
+      const wakes = yield* make("pause")
+      for (const signal of ["online", "offline", "retry", "restored", "visible"] as const) {
+        wakes.onSignal(signal)
+        assert.isFalse(wakes.isPaused)
+      }
+      wakes.onSignal("hidden")
+      for (const signal of ["online", "offline", "retry"] as const) {
+        wakes.onSignal(signal)
+        assert.isTrue(wakes.isPaused)
+      }
+      wakes.onSignal("restored")
+      assert.isFalse(wakes.isPaused)
+    }))
+
   it.effect("hiddenTooLong waits for one stretch of time that is long enough", () =>
     Effect.gen(function*() {
       const wakes = yield* make({ closeAfter: "1 minute" })
