@@ -48,7 +48,7 @@ describe("listening", () => {
       const server = yield* serve(idle)
       const error = yield* Effect.flip(WebSocketServer.make({ host: "127.0.0.1", port: server.port }))
       assert.deepInclude(error, { _tag: "ListenFailed", code: "EADDRINUSE" })
-      assert.match(error.message, /EADDRINUSE/)
+      assert.match(error.message, /EADDRINUSE.*; stop the process that listens there, or change the port$/)
       const noPort = yield* Effect.flip(WebSocketServer.make({ port: 70_000 }))
       assert.deepInclude(noPort, { _tag: "InvalidOption", option: "port" })
     }))
