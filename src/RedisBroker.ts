@@ -90,7 +90,8 @@ export interface Options {
   /**
    * How often a beacon goes through both connections of a server. A connection that
    * has not returned it by the next one is replaced, so that a network that swallows
-   * bytes is found within twice this time. Default 2 seconds. More than 0.
+   * bytes is found within twice this time. While beacons are late one after the other,
+   * the time doubles, up to 16 times. Default 2 seconds. More than 0.
    */
   readonly beaconInterval?: Duration.Input | undefined
   /**

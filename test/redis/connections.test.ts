@@ -13,7 +13,7 @@ import {
   textOf,
   until
 } from "../support/redisBrokers.ts"
-import { freePort, startRedis, startRedisAt } from "../support/redisServer.ts"
+import { startRedis, startRedisAt, unusedPort } from "../support/redisServer.ts"
 
 const history = { size: 1000, ttl: Duration.minutes(1) }
 
@@ -42,7 +42,7 @@ const numbers = (count: number) => Array.from({ length: count }, (_, i) => Strin
 describe("RedisBroker: connections", () => {
   it.live("starts while Redis is down, fails at once, and joins when Redis comes", () =>
     Effect.gen(function*() {
-      const port = yield* freePort
+      const port = yield* unusedPort
       const broker = yield* Effect.orDie(RedisBroker.make({ url: `redis://127.0.0.1:${port}` }))
       assert.strictEqual(
         (yield* Stream.runHead(broker.status)).pipe((head) => head._tag === "Some" && head.value._tag),

@@ -4,7 +4,7 @@ import * as Net from "node:net"
 import type { Program } from "./process.ts"
 
 /** A port that was free a moment ago. */
-export const freePort: Effect.Effect<number> = Effect.callback((resume) => {
+const freePort: Effect.Effect<number> = Effect.callback((resume) => {
   const server = Net.createServer().listen(0, "127.0.0.1", () => {
     const { port } = server.address() as Net.AddressInfo
     server.close(() => resume(Effect.succeed(port)))

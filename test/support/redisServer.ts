@@ -1,10 +1,11 @@
 /** Real Redis servers of Debian's package, on free ports, with their data in a directory of their own. */
 import { Effect, Exit, Scope } from "effect"
 import { mkdtempSync, rmSync } from "node:fs"
+import * as Net from "node:net"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { createClient } from "redis"
-import { freePort, listening } from "./port.ts"
+import { listening } from "./port.ts"
 import { type Program, runProgram } from "./process.ts"
 
 export interface RedisServer {
@@ -24,9 +25,27 @@ export const makeDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.a
   (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
 )
 
+/**
+ * Ports that no server of this process has had, and no connection gets as its own: a server
+ * that starts again finds its port free.
+ */
+export const unusedPort: Effect.Effect<number> = Effect.suspend(() => {
+  const port = lastPort = lastPort >= 32_000 ? 20_000 : lastPort + 1
+  return Effect.flatMap(isFree(port), (free) => free ? Effect.succeed(port) : unusedPort)
+})
+
+let lastPort = 20_000 + process.pid % 100 * 100
+
+const isFree = (port: number): Effect.Effect<boolean> =>
+  Effect.callback((resume) => {
+    const server = Net.createServer()
+    server.on("error", () => resume(Effect.succeed(false)))
+    server.listen(port, "127.0.0.1", () => server.close(() => resume(Effect.succeed(true))))
+  })
+
 /** Starts a server on a free port. Without further options, it keeps nothing on the disk. */
 export const startRedis = (...options: ReadonlyArray<string>): Effect.Effect<RedisServer, never, Scope.Scope> =>
-  startRedisAt(freePort, ...options)
+  startRedisAt(unusedPort, ...options)
 
 /** Starts a server on a port. */
 export const startRedisAt = (
@@ -72,5 +91,3 @@ export const runCommand = (port: number, command: ReadonlyArray<string>): Effect
       client.destroy()
     }
   })
-
-export { freePort }

@@ -1,10 +1,6 @@
-/**
- * One server: a connection for commands, and one that receives events. A beacon
- * goes through both of them, so that one that is half open is found, and replaced.
- */
-import * as Duration from "effect/Duration"
+/** One server: a connection for commands, one that receives events, and a beacon through both. */
 import * as Effect from "effect/Effect"
-import { nextTurn } from "../runtime/turns.ts"
+import { Beacon } from "./beacon.ts"
 import { Link, type LinkOptions } from "./link.ts"
 import { Subscriber, type SubscriberHost } from "./subscriber.ts"
 
@@ -22,20 +18,12 @@ export interface RedisNodeHost extends SubscriberHost {
   readonly beacon: () => string | undefined
 }
 
-/** This process may have been late itself: what has arrived meanwhile is read in these turns. */
-const twoTurns = Effect.callback<void>((resume) => nextTurn(() => nextTurn(() => resume(Effect.void))))
-
 export class RedisNode {
   readonly commands: Link
   readonly subscriber: Subscriber
-  private readonly options: RedisNodeOptions
-  private readonly host: RedisNodeHost
-  private beaconsSent = 0
-  private beaconsReceived = 0
+  private readonly beacon: Beacon
 
   constructor(options: RedisNodeOptions, host: RedisNodeHost) {
-    this.options = options
-    this.host = host
     this.commands = new Link(options, { prepare: () => Effect.void, onUp: host.onUp, onDown: host.onDown })
     this.subscriber = new Subscriber(options, options.isSharded, {
       ...host,
@@ -45,9 +33,16 @@ export class RedisNode {
       },
       isWanted: (channel) => channel === host.beacon() || host.isWanted(channel),
       onMessage: (channel, message) => {
-        if (channel === host.beacon()) this.beaconsReceived = Number(new TextDecoder().decode(message))
+        if (channel === host.beacon()) this.beacon.onReceived(message)
         else host.onMessage(channel, message)
       }
+    })
+    this.beacon = new Beacon({
+      commands: this.commands,
+      subscriber: this.subscriber.link,
+      command: options.isSharded ? "SPUBLISH" : "PUBLISH",
+      channel: host.beacon,
+      interval: options.beaconInterval
     })
   }
 
@@ -61,35 +56,9 @@ export class RedisNode {
 
   /** Keeps both connections up, until it is interrupted. */
   get run(): Effect.Effect<never> {
-    return Effect.all([this.commands.run, this.subscriber.link.run, this.sendBeacons], {
+    return Effect.all([this.commands.run, this.subscriber.link.run, this.beacon.run], {
       concurrency: "unbounded",
       discard: true
     }) as unknown as Effect.Effect<never>
   }
-
-  private readonly sendBeacons = Effect.suspend(() => {
-    const channel = this.host.beacon()
-    const { client } = this.commands
-    const wait = Effect.sleep(Duration.millis(this.options.beaconInterval))
-    if (channel === undefined || client === undefined || !this.subscriber.isUp) return wait
-    const subscription = this.subscriber.link.client
-    const number = ++this.beaconsSent
-    // A stalled server answers neither, and a stalled connection only one of the two.
-    let isAnswered = false
-    client.sendCommand([this.options.isSharded ? "SPUBLISH" : "PUBLISH", channel, String(number)]).then(
-      () => {
-        isAnswered = true
-      },
-      () => {
-        isAnswered = true
-      }
-    )
-    return Effect.map(Effect.andThen(wait, twoTurns), () => {
-      const problem = new Error(`expected a beacon within ${this.options.beaconInterval} ms, got none`)
-      if (!isAnswered && this.commands.client === client) this.commands.reset(problem)
-      if (this.beaconsReceived < number && this.subscriber.link.client === subscription) {
-        this.subscriber.link.reset(problem)
-      }
-    })
-  }).pipe(Effect.forever)
 }
