@@ -152,7 +152,7 @@ export interface PresenceChange extends Member, Position {
  * @since 0.1.0
  */
 export interface PublishOptions {
-  /** The history that the channel has from now on. Default: the message is not kept. */
+  /** The history that the channel has from now on. Default: none; the message is not kept, nor are those before it. */
   readonly history?: History | undefined
   /**
    * Publishes once: while a broker remembers the key, for 5 minutes, it returns the
@@ -171,7 +171,8 @@ export interface PublishOptions {
 export interface HistoryOptions {
   /**
    * Returns messages after this position (with `reverse`, before it). If the
-   * channel has another epoch, all messages count as after it. Default: all messages.
+   * channel has another epoch that does not continue the one of the position, all
+   * messages count as after it. Default: all messages.
    */
   readonly since?: Position | undefined
   /** The maximum number of messages, 0 for the position alone. Default: no limit. */
@@ -193,8 +194,9 @@ export interface HistoryPage {
   readonly publications: ReadonlyArray<Publication>
   /**
    * Whether no message between `since` and the first of `publications` is missing; or
-   * if there are no publications and `limit` is not 0, between `since` and
-   * `position`. Without `since`: whether the history begins with the first message.
+   * if there are no publications, between `since` and `position`. With a `limit` of
+   * 0: whether the epoch of the channel has `since`. Without `since`: whether the
+   * history begins with the first message.
    */
   readonly complete: boolean
 }

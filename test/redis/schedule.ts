@@ -4,7 +4,7 @@
  * subscriber has seen is held against the laws of topics.
  */
 import { assert } from "@effect/vitest"
-import { Context, Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
+import { Context, Deferred, Effect, Fiber, Layer, Schema, type Scope, Stream } from "effect"
 import { Topic, Topics } from "effect-ws"
 import * as RedisBroker from "effect-ws/RedisBroker"
 import { Random } from "../fuzz/random.ts"
@@ -111,10 +111,10 @@ const schedule = (seed: number, happened: Array<string>, logs: ReadonlyArray<Log
     const followers = yield* Effect.forEach(logs, (log, i) => follow(processes[i % 2], log))
     yield* until(() => logs.every(({ length }) => length > 0))
     const published: Array<string> = []
-    let isDone = false
+    const end = yield* Deferred.make<void>()
     const publishers = yield* Effect.forEach(processes, (process, i) =>
       Effect.forkChild(Effect.gen(function*() {
-        for (let n = 0; !isDone; n++) {
+        for (let n = 0; !(yield* Deferred.isDone(end)); n++) {
           const text = `${i}/${n}`
           yield* publish(process, text)
           published.push(text)
@@ -127,7 +127,7 @@ const schedule = (seed: number, happened: Array<string>, logs: ReadonlyArray<Log
       happened.push(name)
       yield* faults[name](world)
     }
-    isDone = true
+    yield* Deferred.succeed(end, undefined)
     yield* Fiber.joinAll(publishers)
     yield* publish(processes[0], "last")
     published.push("last")

@@ -272,7 +272,7 @@ const toPage = (reply: unknown, { limit, reverse = false, since }: Broker.Histor
   const first = publications[0]?.offset
   const complete = reverse
     ? isKnown && first === (since === undefined ? offset : start - 1)
-    : isKnown && (first === undefined ? limit !== 0 && offset === start : first === start + 1)
+    : isKnown && (limit === 0 || (first === undefined ? offset === start : first === start + 1))
   return { position, publications, complete }
 }
 

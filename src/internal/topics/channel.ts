@@ -74,6 +74,8 @@ export class Channel implements Feeder {
   private readonly ahead = new Set<Cursor>()
   /** With "latest", while a cursor is behind: the newest message of each key in memory. */
   private readonly newest = new Map<string, Entry>()
+  /** By epoch: the offset up to which the current epoch continues it. */
+  private readonly continued = new Map<string, number>()
   /** Bytes of all events. */
   private bytes = 0
   private isClosed = false
@@ -122,7 +124,7 @@ export class Channel implements Feeder {
     const { behind, host: { counters }, log, options } = this
     if (event._tag === "Publication") counters.received++
     const isKept = behind.size > 0 || options.historySize > 0
-    if (event._tag === "Gap" && event.to.epoch !== event.from.epoch) this.pages.forgetTop()
+    if (event._tag === "Gap" && event.to.epoch !== event.from.epoch) this.changeEpoch(event)
     const entry = log.append(event, isKept)
     this.bytes += entry.size
     if (behind.size === 0) log.trim(options.historySize)
@@ -130,6 +132,19 @@ export class Channel implements Feeder {
     this.deliver(entry)
     if (options.slowConsumer === "close" && behind.size > 0) this.closeSlow()
     if (this.ahead.size > 0) this.wakeAhead()
+  }
+
+  /** Positions of earlier epochs are of no use, unless the new one continues them. */
+  private changeEpoch({ from, isLossless }: GapEvent): void {
+    this.pages.forgetTop()
+    if (isLossless === true) this.continued.set(from.epoch, from.offset)
+    else this.continued.clear()
+  }
+
+  /** The position in the current epoch, or undefined if its own epoch was not continued up to it. */
+  translate({ epoch, offset }: Position): Position | undefined {
+    if (epoch === this.log.epoch) return { epoch, offset }
+    return offset <= (this.continued.get(epoch) ?? -1) ? { epoch: this.log.epoch, offset } : undefined
   }
 
   /**
@@ -155,7 +170,7 @@ export class Channel implements Feeder {
   private count(event: ChannelEvent, deliveries: number): void {
     const { counters } = this.host
     if (event._tag === "Publication") counters.delivered += deliveries
-    else if (event._tag === "Gap" && deliveries > 0) {
+    else if (event._tag === "Gap" && event.isLossless !== true && deliveries > 0) {
       counters.gaps += deliveries
       counters.missed += deliveries * (missedBy(event) ?? 0)
     }
@@ -284,7 +299,7 @@ export class Channel implements Feeder {
     const { log } = this
     this.locate(cursor)
     if (this.options.slowConsumer === "skip" && !cursor.isResuming && cursor.seq !== log.seq) return this.skip(cursor)
-    if (cursor.seq === unlocated) return this.nextInHistory(cursor)
+    if (cursor.seq === unlocated) return this.renamed(cursor) ?? this.nextInHistory(cursor)
     for (let entry = log.after(cursor.seq); entry !== undefined; entry = log.after(cursor.seq)) {
       if (!this.isLeftOut(cursor, entry)) return this.adapted(cursor, entry)
       cursor.seq = entry.seq
@@ -301,7 +316,7 @@ export class Channel implements Feeder {
   private adapted(cursor: Cursor, entry: Entry): Entry {
     const { event, seq } = entry
     if (event._tag !== "Gap" || (event.from.epoch === cursor.epoch && event.from.offset === cursor.offset)) return entry
-    return new Entry(this.name, { _tag: "Gap", from: cursor.position, to: event.to }, seq)
+    return new Entry(this.name, { ...event, from: cursor.position }, seq)
   }
 
   /** Finds the place of a cursor in the log, if it has lost it. */
@@ -320,6 +335,13 @@ export class Channel implements Feeder {
 
   private markStale(cursor: Cursor): void {
     cursor.isStale = this.options.hasPresence
+  }
+
+  /** Tells a cursor of an earlier epoch, the rest of which is no longer in memory, that it was continued. */
+  private renamed(cursor: Cursor): Entry | undefined {
+    const to = this.translate(cursor.position)
+    if (to === undefined || to.epoch === cursor.epoch) return undefined
+    return new Entry(this.name, { _tag: "Gap", from: cursor.position, to, isLossless: true }, Number.NaN)
   }
 
   private nextInHistory(cursor: Cursor): Entry | typeof waiting | undefined {
@@ -366,10 +388,12 @@ export class Channel implements Feeder {
   private skip(cursor: Cursor): Entry | undefined {
     const { log } = this
     if (log.presenceSeq > Math.max(cursor.seq, cursor.presenceSeq)) this.markStale(cursor)
-    const isSame = cursor.epoch === log.epoch && cursor.offset === log.offset
-    if (!isSame) return new Entry(this.name, { _tag: "Gap", from: cursor.position, to: log.position }, log.seq)
-    cursor.seq = log.seq
-    return undefined
+    const isLossless = this.translate(cursor.position)?.offset === log.offset
+    if (isLossless && cursor.epoch === log.epoch) {
+      cursor.seq = log.seq
+      return undefined
+    }
+    return new Entry(this.name, { _tag: "Gap", from: cursor.position, to: log.position, isLossless }, log.seq)
   }
 
   private snapshot(cursor: Cursor): Entry {

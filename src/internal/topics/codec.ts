@@ -119,6 +119,7 @@ const encodeEvent = (event: ChannelEvent): string | Uint8Array => {
 /** Events as text messages, as `Topics.deliver` sends them. */
 export const jsonFormat: Format = {
   encode: (_, event) => {
+    if (event._tag === "Gap" && event.isLossless === true) return undefined
     const text = encodeEvent(event)
     return typeof text === "string" ? text : new Message.Text(text)
   }

@@ -14,6 +14,8 @@ export interface GapEvent {
   readonly _tag: "Gap"
   readonly from: Position
   readonly to: Position
+  /** No message is lost: the epoch of `from` continues under the name of `to`. Default false. */
+  readonly isLossless?: boolean | undefined
 }
 
 /** The beginning of a subscription, or presence anew. */

@@ -165,7 +165,10 @@ export class Inbox {
   }
 
   private takePage(since: Position, { complete, position, publications }: Broker.HistoryPage): void {
-    if (!complete) {
+    if (complete && position.epoch !== since.epoch) {
+      const to = { epoch: position.epoch, offset: since.offset }
+      this.host.append({ _tag: "Gap", from: since, to, isLossless: true })
+    } else if (!complete) {
       const to = { epoch: position.epoch, offset: this.firstAvailable(position, publications) - 1 }
       // A broker must not go back within an epoch. If it does, subscribers are told.
       if (to.epoch !== since.epoch || to.offset !== since.offset) this.host.append({ _tag: "Gap", from: since, to })

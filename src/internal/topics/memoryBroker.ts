@@ -125,7 +125,8 @@ class MemoryBroker implements Broker.Broker {
     const { epoch } = channel
     const offset = ++channel.offset
     const publication: Broker.Event = { _tag: "Publication", epoch, offset, data, info }
-    if (history !== undefined) this.store(channel, publication, history.size, Duration.toMillis(history.ttl), now)
+    if (history === undefined) channel.history = []
+    else this.store(channel, publication, history.size, Duration.toMillis(history.ttl), now)
     const position = { epoch, offset }
     if (key !== undefined) this.keys.set(key, position, now)
     channel.deliver(publication)
@@ -175,7 +176,7 @@ class MemoryBroker implements Broker.Broker {
       ? kept
       : kept.filter((publication) => reverse ? publication.offset < from : publication.offset > from)
     const publications = (reverse ? selected.toReversed() : selected).slice(0, limit)
-    const complete = since === undefined ? first === 1 : from !== undefined && from + 1 >= first
+    const complete = since === undefined ? first === 1 : from !== undefined && (limit === 0 || from + 1 >= first)
     return { position, publications, complete }
   }
 

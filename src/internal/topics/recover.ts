@@ -34,7 +34,7 @@ export const recover = (
       for (let next = channel.next(cursor); next !== undefined; next = channel.next(cursor)) {
         if (next === waiting) return
         if (next.event._tag === "Publication") publications.push(next.event)
-        if (next.event._tag === "Gap") {
+        if (next.event._tag === "Gap" && next.event.isLossless !== true) {
           isRecovered = false
           publications.length = 0
         }

@@ -23,7 +23,7 @@ export const toEvents = <M, P>(codec: TopicCodec<M, P>, event: ChannelEvent): Re
     case "Publication":
       return [toMessage(codec, event)]
     case "Gap":
-      return [toGap(event)]
+      return event.isLossless === true ? [] : [toGap(event)]
     case "Subscribed":
       return [{ _tag: "Subscribed", position: event.position, members: toMembers(codec, event.members) }]
     case "Joined":
