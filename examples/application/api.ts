@@ -4,9 +4,11 @@ import { HttpApi, HttpApiEndpoint, HttpApiGroup } from "effect/http-api"
 import { Rpc, RpcGroup } from "effect/rpc"
 import { Topic } from "effect-ws"
 
+export const Message = Schema.Struct({ by: Schema.String, text: Schema.String })
+
 /** A chat: what was said in the last hour, who is there, and what is said from now on. */
 export const Room = Topic.make("room/:room", {
-  message: Schema.Struct({ by: Schema.String, text: Schema.String }),
+  message: Message,
   member: Schema.Struct({ name: Schema.String }),
   history: { size: 256, ttl: "1 hour" }
 })

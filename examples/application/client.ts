@@ -7,9 +7,9 @@
  * What is typed is said.
  */
 import { NodeRuntime, NodeStdio } from "@effect/platform-node"
-import { Config, Console, Effect, Layer, Schema, Stdio, Stream } from "effect"
+import { Config, Console, Effect, Layer, Stdio, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import { Socket, Topic, TypedConnection, WebSocketClient } from "effect-ws"
+import { Socket, TopicClient, WebSocketClient } from "effect-ws"
 import { Calls, Room } from "./api.ts"
 
 const [room = "blue", name = "guest"] = process.argv.slice(2)
@@ -28,33 +28,21 @@ const follow = (url: string) =>
 
 const chat = (url: string) =>
   Effect.gen(function*() {
-    let position: Topic.Position | undefined
-    const address = Effect.sync(() => {
-      const since = position && { epoch: position.epoch, offset: String(position.offset) }
-      return `${url}/chat/${encodeURIComponent(room)}?${new URLSearchParams({ name, ...since })}`
-    })
-    const client = yield* WebSocketClient.reconnecting(address)
-    const { messages } = TypedConnection.makeReconnecting(client, {
-      receives: Topic.event(Room),
-      sends: Schema.Never
-    })
+    const client = yield* TopicClient.make(() => WebSocketClient.connect(`${url}/chat`), { token: name })
     const { stdin } = yield* Stdio.Stdio
     yield* stdin.pipe(
       Stream.decodeText,
       Stream.splitLines,
-      Stream.runForEach((line) => client.send(line)),
+      Stream.runForEach((text) => client.publish(Room, { room }, { by: name, text })),
       Effect.forkScoped
     )
-    yield* Stream.runForEach(messages, (event) => {
+    yield* Stream.runForEach(client.subscribe(Room, { room }), (event) => {
       switch (event._tag) {
         case "Subscribed":
-          position ??= event.position
           return Console.log(`in ${room}: ${event.members.map(({ member }) => member.name).join(", ")}`)
         case "Message":
-          position = event.position
           return Console.log(`heard ${event.message.by}: ${event.message.text}`)
         case "Gap":
-          position = event.to
           return Console.log(`missed ${event.missed ?? "some"} messages`)
         case "Joined":
           return Console.log(`${event.member.name} has joined`)

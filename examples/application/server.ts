@@ -6,28 +6,16 @@
  *   curl localhost:8080/rooms/blue
  *   curl -d '{"by":"curl","text":"hello"}' -H content-type:application/json localhost:8080/rooms/blue/messages
  *
- * The chat is at `/chat/:room?name=Ada`. A client that has been there before says
- * where it was: `&epoch=...&offset=12`.
+ * The chat at /chat speaks the protocol of `TopicClient`, and of the clients of Centrifuge.
  */
 import { NodeHttpServer, NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Context, Effect, Layer, Schema, Stream } from "effect"
+import { Config, Console, Effect, Layer, Schema, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { HttpApiBuilder } from "effect/http-api"
 import { RpcSerialization, RpcServer } from "effect/rpc"
-import {
-  Broker,
-  Connection,
-  Handshake,
-  Message,
-  PerMessageDeflate,
-  SocketServer,
-  Topic,
-  Topics,
-  WebSocketServer
-} from "effect-ws"
-import { randomUUID } from "node:crypto"
+import { Broker, PerMessageDeflate, SocketServer, TopicError, Topics, TopicServer, WebSocketServer } from "effect-ws"
 import { createServer } from "node:http"
-import { Api, Calls, Room } from "./api.ts"
+import { Api, Calls, Message, Room } from "./api.ts"
 
 const say = ({ by, room, text }: { readonly room: string; readonly by: string; readonly text: string }) =>
   Effect.asVoid(Effect.orDie(Topics.publish(Room, { room }, { by, text })))
@@ -65,44 +53,21 @@ const RpcRoute = HttpRouter.use((router) =>
 
 // -- The chat -----------------------------------------------------------------
 
-const Visit = Schema.Struct({
-  name: Schema.NonEmptyString,
-  epoch: Schema.optional(Schema.String),
-  offset: Schema.optional(Schema.FiniteFromString)
+const decode = Schema.decodeUnknownEffect(Schema.toType(Message))
+
+/** A client without a token is disconnected. The token is the name of the user, because this is an example. */
+const chat = TopicServer.handler({
+  topics: [Room],
+  connect: ({ token }) =>
+    token === ""
+      ? Effect.fail(new TopicError.Disconnect({ code: TopicError.DisconnectCode.InvalidToken }))
+      : Effect.succeed({ user: token }),
+  subscribe: ({ client }) => Effect.succeed({ member: { name: client.user } }),
+  publish: ({ client, message }) =>
+    Effect.map(Effect.orDie(decode(message)), ({ text }) => ({ message: { by: client.user, text } }))
 })
 
-class Visitor extends Context.Service<Visitor, {
-  readonly name: string
-  readonly since: Topic.Position | undefined
-}>()("application/Visitor") {}
-
-/** A client without a name is rejected. */
-const decide = ({ query }: Handshake.Request) =>
-  Schema.decodeUnknownEffect(Visit)(Object.fromEntries(query)).pipe(
-    Effect.map(({ epoch, name, offset }) => {
-      const since = epoch === undefined || offset === undefined ? undefined : { epoch, offset }
-      return Handshake.accept({ services: Context.make(Visitor, { name, since }) })
-    }),
-    Effect.mapError(() => Handshake.reject({ status: 400, body: "who are you? /chat/:room?name=...\n" }))
-  )
-
-const chat = Effect.gen(function*() {
-  const connection = yield* Connection.Connection
-  const { room = "" } = yield* HttpRouter.params
-  const { name, since } = yield* Visitor
-  yield* Topics.deliver(connection, Room, { room }, { since })
-  yield* Topics.join(Room, { room }, { id: randomUUID(), member: { name } })
-  yield* Stream.runForEach(
-    connection.messages,
-    Message.match({ onText: (text) => say({ room, by: name, text }), onBinary: () => Effect.void })
-  )
-})
-
-const ChatRoute = HttpRouter.add(
-  "GET",
-  "/chat/:room",
-  WebSocketServer.upgrade(chat, { decide, maxMessageSize: 16 * 1024 })
-)
+const ChatRoute = HttpRouter.add("GET", "/chat", WebSocketServer.upgrade(chat, { maxMessageSize: 16 * 1024 }))
 
 // -- The program --------------------------------------------------------------
 

@@ -1,14 +1,11 @@
 /** The programs among the examples, built, as a user would run them: a chat application, an RPC service, market data. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Queue, Schema, Stream } from "effect"
+import { Effect, Layer, Queue, Schedule, Schema, Stream } from "effect"
 import { RpcClient, RpcSerialization } from "effect/rpc"
-import { type ConnectionError, Socket, Topic, TypedConnection, WebSocketClient } from "effect-ws"
-import { Calls, Room } from "../../examples/application/api.ts"
+import { type Connection, Socket, type Topic, TopicClient, TypedConnection, WebSocketClient } from "effect-ws"
+import { Calls, type Message, Room } from "../../examples/application/api.ts"
 import { Event } from "../../examples/market/api.ts"
 import { runExample, startServer } from "../support/process.ts"
-
-const RoomEvent = Topic.event(Room)
-type RoomEvent = typeof RoomEvent.Type
 
 describe("application", () => {
   const startApplication = Effect.map(startServer("application/server.js"), (server) => {
@@ -30,18 +27,30 @@ describe("application", () => {
     }
   })
 
-  const enter = (url: string, query: string) =>
-    Effect.map(
-      WebSocketClient.connect(`${url}/chat/blue?${query}`),
-      (connection) => TypedConnection.make(connection, { receives: RoomEvent, sends: Schema.Never })
-    )
+  /** A user in the room blue: the connections so far, and the events of the room. */
+  const enter = (url: string, name: string) =>
+    Effect.gen(function*() {
+      const connections: Array<Connection.Connection> = []
+      const connect = Effect.tap(WebSocketClient.connect(`${url}/chat`), (connection) =>
+        Effect.sync(() => connections.push(connection)))
+      const client = yield* TopicClient.make(() =>
+        connect, { token: name, schedule: Schedule.spaced(5) })
+      const events = yield* Queue.unbounded<Topic.Event<typeof Message.Type, { readonly name: string }>>()
+      yield* client.subscribe(Room, { room: "blue" }).pipe(
+        Stream.runForEach((event) => Queue.offer(events, event)),
+        Effect.forkScoped
+      )
+      return { client, connections, event: Queue.take(events) }
+    })
 
-  /** The next message of a room, without events about members. */
-  const heard = (room: { readonly receive: Effect.Effect<RoomEvent, ConnectionError.ConnectionClosed> }) =>
-    Effect.map(
-      Effect.repeat(room.receive, { until: (event) => event._tag === "Message" }),
-      (event) => event._tag === "Message" ? `${event.message.by}: ${event.message.text}` : ""
-    )
+  /** The next message, without events about members and subscriptions. */
+  const heard = (user: Pick<Effect.Success<ReturnType<typeof enter>>, "event">): Effect.Effect<string> =>
+    Effect.flatMap(user.event, (next) =>
+      next._tag === "Message"
+        ? Effect.succeed(`${next.message.by}: ${next.message.text}`)
+        : next._tag === "Gap"
+        ? Effect.die(new Error("messages are lost"))
+        : heard(user))
 
   const callsOf = (url: string) =>
     Effect.flatMap(
@@ -56,26 +65,24 @@ describe("application", () => {
   it.live("serves HTTP, RPC and a chat on one port, and shuts down in order", () =>
     Effect.gen(function*() {
       const { child, ended, members, output, say, url } = yield* startApplication
-      const ada = yield* enter(url, "name=Ada")
-      const first = yield* ada.receive
-      assert.deepInclude(first, { _tag: "Subscribed", members: [] })
-      assert.deepInclude(yield* ada.receive, { _tag: "Joined", member: { name: "Ada" } })
-      assert.deepStrictEqual(yield* members("blue"), ["Ada"])
+      const ada = yield* enter(url, "Ada")
+      assert.deepInclude(yield* ada.event, { _tag: "Subscribed" })
+      yield* Effect.repeat(members("blue"), { until: (names) => names.includes("Ada") })
 
       const calls = yield* callsOf(url)
       yield* calls.Say({ room: "blue", by: "Grace", text: "by RPC" })
       assert.strictEqual(yield* heard(ada), "Grace: by RPC")
       assert.strictEqual(yield* say("blue", "Lin", "by HTTP"), 204)
       assert.strictEqual(yield* heard(ada), "Lin: by HTTP")
-      yield* ada.connection.send("by chat")
+      yield* ada.client.publish(Room, { room: "blue" }, { by: "Lin", text: "by chat" })
       assert.strictEqual(yield* heard(ada), "Ada: by chat")
 
-      const nameless = yield* Effect.flip(WebSocketClient.connect(`${url}/chat/blue`))
-      assert.deepInclude(nameless, { _tag: "HandshakeRejected", status: 400 })
+      const nameless = yield* enter(url, "")
+      assert.deepInclude(yield* Effect.flip(nameless.client.connection.closed), { code: 3500 })
 
       const caller = yield* WebSocketClient.connect(`${url}/rpc`)
       child.kill("SIGTERM")
-      for (const connection of [ada.connection, caller]) {
+      for (const connection of [...ada.connections, caller]) {
         const end = yield* connection.closed
         assert.deepStrictEqual([end.code, end.clean], [1001, true])
       }
@@ -84,19 +91,19 @@ describe("application", () => {
       assert.notMatch(output(), /ERROR|WARN|Error/)
     }))
 
-  it.live("a client that comes back gets what it missed, once and in order", () =>
+  it.live("a client whose connection is lost gets what it missed, once and in order", () =>
     Effect.gen(function*() {
       const { say, url } = yield* startApplication
-      const { epoch, offset } = yield* Effect.scoped(Effect.gen(function*() {
-        const ada = yield* enter(url, "name=Ada")
-        yield* say("blue", "Lin", "one")
-        const event = yield* Effect.repeat(ada.receive, { until: ({ _tag }) => _tag === "Message" })
-        return event._tag === "Message" ? event.position : assert.fail(event._tag)
-      }))
+      const ada = yield* enter(url, "Ada")
+      assert.deepInclude(yield* ada.event, { _tag: "Subscribed" })
+      yield* say("blue", "Lin", "one")
+      assert.strictEqual(yield* heard(ada), "Lin: one")
+      for (const connection of ada.connections) yield* connection.terminate
       for (const text of ["two", "three"]) yield* say("blue", "Lin", text)
-      const back = yield* enter(url, `name=Ada&epoch=${epoch}&offset=${offset}`)
+      assert.strictEqual(yield* heard(ada), "Lin: two")
       yield* say("blue", "Lin", "four")
-      for (const text of ["two", "three", "four"]) assert.strictEqual(yield* heard(back), `Lin: ${text}`)
+      for (const text of ["three", "four"]) assert.strictEqual(yield* heard(ada), `Lin: ${text}`)
+      assert.strictEqual(ada.connections.length, 2)
     }))
 
   it.live(
@@ -104,10 +111,10 @@ describe("application", () => {
     () =>
       Effect.gen(function*() {
         const { members, output, say, url } = yield* startApplication
-        const ada = yield* enter(url, "name=Ada")
+        const ada = yield* enter(url, "Ada")
         for (const name of ["one", "two"]) {
           const client = yield* runExample("application/client.js", { URL: url }, "blue", name)
-          yield* client.printed(new RegExp(`${name} has joined`))
+          yield* client.printed(/in blue: /)
           client.child.stdin.write("hello\n")
           yield* client.printed(new RegExp(`heard ${name}: hello\n`))
           // Following begins when the server says so.
