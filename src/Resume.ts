@@ -32,7 +32,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type { NotConnected } from "./ConnectionError.ts"
-import { Resumption } from "./internal/client/resumption.ts"
+import { Resumption } from "./internal/reconnecting/resumption.ts"
 
 /**
  * Options of `make`. `A` is the type of the messages, and `P` that of their positions.

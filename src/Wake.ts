@@ -25,7 +25,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
-import { browserWake, defaultWake, makeWake, noWake } from "./internal/client/wakeSources.ts"
+import { browserWake, defaultWake, makeWake, noWake } from "./internal/reconnecting/wakeSources.ts"
 
 // -----------------------------------------------------------------------------
 // Models

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { Wake } from "effect-ws"
-import { defaultWake } from "../src/internal/client/wakeSources.ts"
+import { defaultWake } from "../src/internal/reconnecting/wakeSources.ts"
 
 /** Records the signals of a source until the Scope closes. */
 const record = (wake: Wake.Wake) =>

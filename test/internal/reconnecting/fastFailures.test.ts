@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import { FastFailures } from "../../../src/internal/client/fastFailures.ts"
+import { FastFailures } from "../../../src/internal/reconnecting/fastFailures.ts"
 import { refused, rejected } from "../../support/reconnecting.ts"
 
 describe("FastFailures", () => {

@@ -1,8 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
 import { TestClock } from "effect/testing"
-import { steadyClock } from "../../../src/internal/client/steadyClock.ts"
-import { Wakes } from "../../../src/internal/client/wakes.ts"
+import { steadyClock } from "../../../src/internal/runtime/steadyClock.ts"
+import { Wakes } from "../../../src/internal/reconnecting/wakes.ts"
 import type { Options } from "../../../src/Reconnecting.ts"
 import { settle } from "../../support/memory.ts"
 

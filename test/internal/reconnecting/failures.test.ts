@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Exit } from "effect"
 import { ConnectionError, HandshakeError } from "effect-ws"
-import { isFinal, toExit } from "../../../src/internal/client/failures.ts"
+import { isFinal, toExit } from "../../../src/internal/reconnecting/failures.ts"
 
 const end = (
   closedBy: "local" | "remote" | undefined,

@@ -8,7 +8,7 @@ import * as Schedule from "effect/Schedule"
 import { HandshakeRedirected, HandshakeRejected } from "../../HandshakeError.ts"
 import type { Failure, Options } from "../../Reconnecting.ts"
 import { readRetryAfter } from "./retryAfter.ts"
-import { steadyClock } from "./steadyClock.ts"
+import { steadyClock } from "../runtime/steadyClock.ts"
 
 const defaultResetAfter = Duration.seconds(5)
 const defaultMaxRetryAfter = Duration.minutes(5)

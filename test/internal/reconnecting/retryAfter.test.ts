@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { readRetryAfter } from "../../../src/internal/client/retryAfter.ts"
+import { readRetryAfter } from "../../../src/internal/reconnecting/retryAfter.ts"
 
 const now = Date.UTC(1994, 10, 6, 8, 49, 7)
 

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Result, Stream } from "effect"
 import { KeepaliveTimeout } from "../../../src/ConnectionError.ts"
-import { hideReplies } from "../../../src/internal/client/replies.ts"
+import { hideReplies } from "../../../src/internal/reconnecting/replies.ts"
 import type * as Message from "../../../src/Message.ts"
 import { contentOf, makePair, settle } from "../../support/memory.ts"
 

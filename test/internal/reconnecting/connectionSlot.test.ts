@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { ConnectionClosed, UnexpectedEof } from "../../../src/ConnectionError.ts"
-import { ConnectionSlot, type WhileDisconnected } from "../../../src/internal/client/connectionSlot.ts"
+import { ConnectionSlot, type WhileDisconnected } from "../../../src/internal/reconnecting/connectionSlot.ts"
 import type * as Message from "../../../src/Message.ts"
 import type { MessageConnection } from "../../../src/MessageConnection.ts"
 import { settle } from "../../support/memory.ts"

@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Schedule } from "effect"
 import { TestClock } from "effect/testing"
 import { HandshakeRejected, HandshakeTimeout } from "../../../src/HandshakeError.ts"
-import { type Backoff, makeBackoff } from "../../../src/internal/client/backoff.ts"
+import { type Backoff, makeBackoff } from "../../../src/internal/reconnecting/backoff.ts"
 
 const timeout = new HandshakeTimeout({
   url: "ws://a.example/",

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { checkHeartbeat, checkReconnecting } from "../../../src/internal/client/options.ts"
+import { checkHeartbeat, checkReconnecting } from "../../../src/internal/reconnecting/options.ts"
 
 type Options = Parameters<typeof checkReconnecting>[0]
 

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Clock, Effect } from "effect"
-import { steadyClock } from "../../../src/internal/client/steadyClock.ts"
+import { steadyClock } from "../../../src/internal/runtime/steadyClock.ts"
 
 /** A clock whose time of day and monotonic time the test sets, in milliseconds. */
 const makeClock = () => {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Latch, Option, Queue } from "effect"
 import { NotConnected } from "../../../src/ConnectionError.ts"
-import { Resumption } from "../../../src/internal/client/resumption.ts"
+import { Resumption } from "../../../src/internal/reconnecting/resumption.ts"
 import { settle } from "../../support/memory.ts"
 
 interface Item {

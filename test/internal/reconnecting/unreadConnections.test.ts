@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Result, Stream } from "effect"
 import { ConnectionClosed, NotConnected, UnexpectedEof } from "../../../src/ConnectionError.ts"
-import { UnreadConnections } from "../../../src/internal/client/unreadConnections.ts"
+import { UnreadConnections } from "../../../src/internal/reconnecting/unreadConnections.ts"
 import * as Message from "../../../src/Message.ts"
 import { contentOf, settle } from "../../support/memory.ts"
 import { makeFakeConnection } from "../../support/messageConnection.ts"

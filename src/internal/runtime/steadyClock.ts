@@ -1,7 +1,7 @@
 /** Time for intervals. */
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import { Timers } from "../runtime/timers.ts"
+import { Timers } from "./timers.ts"
 
 /**
  * A clock for intervals, in milliseconds: the time of day when it was made, plus

@@ -14,7 +14,7 @@ import { type Backoff, makeBackoff } from "./backoff.ts"
 import { isFinal, toExit } from "./failures.ts"
 import { LogicalConnection } from "./logicalConnection.ts"
 import { checkReconnecting } from "./options.ts"
-import { steadyClock } from "./steadyClock.ts"
+import { steadyClock } from "../runtime/steadyClock.ts"
 
 export const reconnect = Effect.fnUntraced(function*<C extends MessageConnection, E, R, E2, R2, E3, R3, E4, R4>(
   connect: (attempt: number) => Effect.Effect<C, E, R>,

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { SendBuffer } from "../../../src/internal/client/sendBuffer.ts"
+import { SendBuffer } from "../../../src/internal/reconnecting/sendBuffer.ts"
 
 describe("SendBuffer", () => {
   it("keeps what it is given in order, with its options, up to the limit on messages", () => {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Latch } from "effect"
-import { AttemptScopes } from "../../../src/internal/client/attemptScopes.ts"
+import { AttemptScopes } from "../../../src/internal/reconnecting/attemptScopes.ts"
 import { settle } from "../../support/memory.ts"
 
 describe("AttemptScopes", () => {
