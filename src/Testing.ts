@@ -27,27 +27,25 @@
  *
  * @since 0.1.0
  */
-import type * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
 import * as Scope from "effect/Scope"
-import type * as TestClock from "effect/testing/TestClock"
 import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as Connection from "./Connection.ts"
 import type * as Frame from "./Frame.ts"
 import type { InvalidOption } from "./HandshakeError.ts"
 import { MemoryLink } from "./internal/memory/link.ts"
+import { passTimeDuring, settle as internalSettle } from "./internal/memory/passTime.ts"
 import { MemoryPeer } from "./internal/memory/peer.ts"
 import { makeServer } from "./internal/node/listen.ts"
 import { layerMemoryHttpClient } from "./internal/node/memoryFetch.ts"
 import { memoryAddress, MemoryServer } from "./internal/node/memoryServer.ts"
 import { transportDuplex } from "./internal/node/transportDuplex.ts"
 import { Timers } from "./internal/runtime/timers.ts"
-import { nextTurn } from "./internal/runtime/turns.ts"
 import type * as Transport from "./Transport.ts"
 import * as WebSocketClient from "./WebSocketClient.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
@@ -66,34 +64,7 @@ import * as WebSocketServer from "./WebSocketServer.ts"
  * @category time
  * @since 0.1.0
  */
-export const settle: Effect.Effect<void> = Effect.replicateEffect(
-  Effect.promise(() => new Promise<void>(nextTurn)),
-  5,
-  { discard: true }
-)
-
-/** The real time after which a shutdown under `TestClock` counts as stuck, in milliseconds. */
-const stuckAfter = 1000
-
-/**
- * Lets the time of a `TestClock` pass if an effect does not end: nothing adjusts the
- * clock while the layers of a test close, so that a handler that sleeps would turn
- * each failed assertion into a test that times out.
- */
-const passTimeDuring = <A, E, R>(closing: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.clockWith((clock) => {
-    if (!isTestClock(clock)) return closing
-    const passTime = Effect.forever(Effect.andThen(settle, clock.adjust("1 second")))
-    return Effect.raceFirst(closing, Effect.interruptible(Effect.andThen(realSleep(stuckAfter), passTime)))
-  })
-
-const isTestClock = (clock: Clock.Clock): clock is TestClock.TestClock => "adjust" in clock
-
-const realSleep = (millis: number): Effect.Effect<void> =>
-  Effect.callback((resume) => {
-    const timer = setTimeout(() => resume(Effect.void), millis)
-    return Effect.sync(() => clearTimeout(timer))
-  })
+export const settle: Effect.Effect<void> = internalSettle
 
 // -----------------------------------------------------------------------------
 // Links
