@@ -4,7 +4,7 @@ import { fileURLToPath } from "node:url"
 
 const examples = new URL("../build/examples/", import.meta.url)
 
-for (const folder of ["browser"]) {
+for (const folder of ["browser", "rpc"]) {
   await build({
     entryPoints: [fileURLToPath(new URL(`${folder}/page.js`, examples))],
     outfile: fileURLToPath(new URL(`${folder}/page.bundle.js`, examples)),

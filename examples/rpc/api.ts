@@ -1,6 +1,7 @@
-/** The calls of a list of tasks, for its server and its clients. */
-import { Schema } from "effect"
-import { Rpc, RpcGroup } from "effect/rpc"
+/** The calls of a list of tasks, for its server and its clients. A page bundles it, so it imports modules by their paths. */
+import * as Schema from "effect/Schema"
+import * as Rpc from "effect/rpc/Rpc"
+import * as RpcGroup from "effect/rpc/RpcGroup"
 
 export class Task extends Schema.Class<Task>("Task")({
   id: Schema.Int,
