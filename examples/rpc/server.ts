@@ -40,9 +40,10 @@ const Service = RpcServer.layer(Tasks).pipe(
 
 const headers = { "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; base-uri 'none'" }
 
+const read = (path: string) => Effect.promise(() => readFile(new URL(path, import.meta.url)))
+
 /** The page, and nothing else. */
 const page = Effect.gen(function*() {
-  const read = (path: string) => Effect.promise(() => readFile(new URL(path, import.meta.url)))
   const index = yield* read("../../../examples/rpc/public/index.html")
   const script = yield* read("page.bundle.js")
   const onRequest: RequestListener = ({ url }, response) => {
