@@ -177,6 +177,22 @@ describe("whileHidden", () => {
       assert.strictEqual(attempts(), 1)
     }))
 
+  it.effect("\"pause\" begins at once if the page is shown while the client is made", () =>
+    Effect.gen(function*() {
+      const wake = yield* Wake.make
+      yield* wake.signal("hidden")
+      const { attempts, layer } = yield* network()
+      const shownMeanwhile: Wake.Wake = {
+        ...wake,
+        listen: (listener) => Effect.tap(wake.listen(listener), () => wake.signal("visible"))
+      }
+      yield* WebSocketClient.reconnecting("ws://there/", { whileHidden: "pause" }).pipe(
+        Effect.provide(Layer.merge(layer, Wake.layer(shownMeanwhile)))
+      )
+      yield* settle
+      assert.strictEqual(attempts(), 1)
+    }))
+
   it.effect("closeAfter closes with 1000 after the time, whatever isFinal says, and connects again when visible", () =>
     Effect.gen(function*() {
       const { client, servers, signal, states } = yield* make([], {

@@ -28,8 +28,9 @@ export const reconnect = Effect.fnUntraced(function*<C extends MessageConnection
     yield* steadyClock,
     yield* SubscriptionRef.make<State<E | E2 | E3 | E4, C>>({ _tag: "Connecting", attempt: 1 })
   )
-  if (yield* wake.isHidden) client.onSignal("hidden")
+  // In this order, so that no signal is missed between the two.
   yield* wake.listen((signal) => client.onSignal(signal))
+  if (yield* wake.isHidden) client.onSignal("hidden")
   const running = invalid === undefined
     ? Effect.flatMap(
       makeBackoff<E | E2, E3, R3>(options),
