@@ -68,6 +68,21 @@ describe("a subscription of a client", () => {
       assert.notProperty(others[1], "missed")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("tells a gap if the history has expired meanwhile", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* setUp()
+      const { events } = yield* follow(client.subscribe(Room, lobby))
+      yield* publish("a")
+      server.isUp = false
+      yield* cut(server)
+      yield* publish("lost")
+      yield* Effect.andThen(TestClock.adjust("2 minutes"), settle)
+      server.isUp = true
+      yield* second
+      yield* publish("after")
+      assert.deepStrictEqual(events.slice(2).map(short), ["Subscribed 1 ada", "Gap 1-2", "Message 3 after"])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("begins behind a given position", () =>
     Effect.gen(function*() {
       const since = yield* Topics.publish(Room, lobby, { text: "a" })

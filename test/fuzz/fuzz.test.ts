@@ -16,6 +16,8 @@ const executions: Readonly<Record<string, number>> = {
   deflate: 500,
   "connection-model": 1500,
   "topics-model": 300,
+  "topic-codec": 5000,
+  "topic-session": 150,
   differential: 800,
   resume: 400
 }

@@ -8,6 +8,7 @@ import { responseOverHttp, upgradeOverHttp } from "./http.ts"
 import { connectionModel } from "./model.ts"
 import { resume } from "./resume.ts"
 import { topicsModel } from "./topics.ts"
+import { topicCodec, topicSession } from "./topicSession.ts"
 
 export const targets: ReadonlyArray<Target> = [
   frameDecoder,
@@ -21,5 +22,7 @@ export const targets: ReadonlyArray<Target> = [
   connectionModel,
   resume,
   topicsModel,
+  topicCodec,
+  topicSession,
   differential
 ]
