@@ -22,8 +22,10 @@ const logsOf = <E, R, E2>(
       disableListenLog: true
     })
     yield* client("ws://anywhere/chat/blue?token=s3cret").pipe(
-      Effect.provide(application.pipe(Layer.provideMerge(Testing.layerHttpServer(NodeHttpServer.layer)))),
-      Effect.provide(Logger.layer([logger]))
+      Effect.provide(application.pipe(
+        Layer.provideMerge(Testing.layerHttpServer(NodeHttpServer.layer)),
+        Layer.provideMerge(Logger.layer([logger]))
+      ))
     )
     assert.notInclude(JSON.stringify(logged.filter(({ message }) => message !== "Sent HTTP response")), "s3cret")
     return logged.filter(({ level }) => level !== "INFO")

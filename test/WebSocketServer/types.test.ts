@@ -1,3 +1,4 @@
+// @effect-diagnostics missingEffectError:off missingEffectContext:off
 /**
  * Where the compiler reports a wrong handler, decision or option: at the argument that is wrong. The compiler runs these
  * tests: a line below `@ts-expect-error` that has no error is one.

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Function, Layer, Stream } from "effect"
 import { HttpClient, HttpClientRequest } from "effect/http"
+import { ConnectionError } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import type { IncomingMessage, ServerResponse } from "node:http"
 import { layerMemoryHttpClient } from "../../../src/internal/node/memoryFetch.ts"
@@ -94,7 +95,7 @@ describe("layerMemoryHttpClient", () => {
   it.effect("fails when no stream can be opened", () =>
     Effect.gen(function*() {
       const error = yield* Effect.flip(HttpClient.get("http://anywhere/")).pipe(
-        Effect.provide(layerMemoryHttpClient(() => Effect.fail(new Error("connect ECONNREFUSED"))))
+        Effect.provide(layerMemoryHttpClient(() => Effect.fail(new ConnectionError.UnexpectedEof())))
       )
       assert.deepInclude(error.reason, { _tag: "TransportError" })
     }))
