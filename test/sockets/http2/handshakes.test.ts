@@ -95,7 +95,7 @@ for (const [way, serveAt] of Object.entries(http2Ways)) {
           stream.once("data", (chunk: Buffer) => resume(Effect.succeed(chunk)))
         })
         assert.strictEqual(received.toString("latin1"), "\x81\x05early")
-        stream.destroy()
+        stream.close(Http2.constants.NGHTTP2_CANCEL)
       }))
 
     it.live("stops the decision when the client resets the stream", () =>
