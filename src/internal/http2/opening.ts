@@ -24,6 +24,8 @@ export type Way =
 export class Opening<Progress, E> {
   /** What the fibers that wait want to know. */
   readonly progress: Progress
+  /** Whether it was given up: a fiber that needs a session opens another one. */
+  isGivenUp = false
   private waiting = 0
   private readonly result = Deferred.makeUnsafe<Opened, E>()
   private fiber: Fiber.Fiber<Opened, E> | undefined
@@ -42,7 +44,8 @@ export class Opening<Progress, E> {
         onDone(exit)
         Deferred.doneUnsafe(this.result, exit)
       }))
-    return Effect.map(Effect.forkDetach(opening), (fiber) => {
+    // An interrupted fiber that has not started would not call `onDone`.
+    return Effect.map(Effect.forkDetach(opening, { startImmediately: true }), (fiber) => {
       this.fiber = fiber
     })
   }
@@ -82,6 +85,7 @@ export class Opening<Progress, E> {
   get giveUp(): Effect.Effect<void> {
     return Effect.suspend(() => {
       const { fiber, spare } = this
+      this.isGivenUp = true
       this.spare = undefined
       spare?.socket.destroy()
       return Effect.andThen(

@@ -101,9 +101,12 @@ export class SessionPool<Progress, E> {
     opener: Opener<Progress, E>
   ): Effect.Effect<Way, E, Scope.Scope> {
     return Effect.uninterruptibleMask((restore) =>
-      Effect.suspend(() =>
-        server.opening === undefined ? this.startOpening(key, server, opener) : Effect.succeed(server.opening)
-      ).pipe(
+      Effect.suspend(() => {
+        const { opening } = server
+        return opening === undefined || opening.isGivenUp
+          ? this.startOpening(key, server, opener)
+          : Effect.succeed(opening)
+      }).pipe(
         Effect.flatMap((opening) => {
           opener.onWait(opening.progress)
           return opening.join(restore, opener.own)
@@ -126,7 +129,7 @@ export class SessionPool<Progress, E> {
     const opening = new Opening<Progress, E>(progress)
     server.opening = opening
     const start = opening.start(open, (exit) => {
-      server.opening = undefined
+      if (server.opening === opening) server.opening = undefined
       if (Exit.isSuccess(exit) && exit.value._tag === "Session") this.add(key, server, exit.value.session)
       this.tidy(key, server)
     })
