@@ -280,7 +280,7 @@ export interface Options<M, P> {
  * is the literal `room:` and the parameter `name`.
  *
  * Throws `InvalidOption` if two parameters have the same name or no literal between
- * them, or if a value of the options is invalid.
+ * them, if that literal begins with `%`, or if a value of the options is invalid.
  *
  * **Example** (Prices, of which a slow consumer needs only the newest)
  *

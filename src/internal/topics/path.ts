@@ -17,7 +17,7 @@ export interface Path {
 
 const parameter = /:([A-Za-z_][A-Za-z0-9_]*)/g
 
-/** Parses a path. Throws `InvalidOption` if two parameters touch or have the same name. */
+/** Parses a path. Throws `InvalidOption` if two parameters have the same name or no literal that separates them. */
 export const parsePath = (path: string): Path => {
   if (typeof path !== "string" || path === "" || !isWellFormed(path)) {
     throw invalidOption("path", "a text that is not empty", path)
@@ -31,9 +31,14 @@ export const parsePath = (path: string): Path => {
     end = match.index + match[0].length
   }
   literals.push(path.slice(end))
-  if (literals.slice(1, -1).includes("")) throw invalidOption("path", "a literal between two parameters", path)
+  const inner = literals.slice(1, -1)
+  if (inner.includes("")) throw invalidOption("path", "a literal between two parameters", path)
+  // Escapes begin with it, and have no other character that a literal behind an identifier can begin with.
+  if (inner.some((literal) => literal.startsWith("%"))) {
+    throw invalidOption("path", "a literal between two parameters that does not begin with %", path)
+  }
   if (new Set(names).size < names.length) throw invalidOption("path", "a different name for each parameter", path)
-  return { literals, names, escapes: literals.slice(1, -1).map(escapesOf) }
+  return { literals, names, escapes: inner.map(escapesOf) }
 }
 
 const encoder = new TextEncoder()
