@@ -223,9 +223,9 @@ export interface SubscribeOptions {
 
 /**
  * The events of a channel, as a stream: `Subscribed` first, when the subscription is
- * confirmed. The stream reads from memory that all subscribers share, so that one that
- * does not pull costs nothing; `slowConsumer` of the topic says what it gets then,
- * except that "close" is "catchUp". A message that the schema cannot decode is a `Gap`.
+ * confirmed. The stream reads from memory that all subscribers share: one that does not
+ * pull keeps 16 events at most. `slowConsumer` of the topic says what it gets beyond
+ * them, except that "close" is "catchUp". A message that the schema cannot decode is a `Gap`.
  *
  * Fails with `BrokerUnavailable` if it cannot subscribe. Later on, it does not: it
  * reads what it missed when the broker is up again.

@@ -18,7 +18,7 @@ describe("make", () => {
     assert.strictEqual(Topic.channel(Room, { room: "lobby", name: "x" }), "room/x")
   })
 
-  it("has the values of its options, and defaults", () => {
+  it("a topic has the values of its options, and defaults", () => {
     assert.deepStrictEqual(Room.history, { size: 10, ttl: Duration.minutes(1) })
     assert.deepStrictEqual([Room.slowConsumer, Room.key], ["catchUp", undefined])
     assert.deepStrictEqual([Feed.history, Feed.member, Feed.slowConsumer], [undefined, undefined, "latest"])

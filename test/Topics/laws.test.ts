@@ -39,7 +39,7 @@ describe("law 1, a position", () => {
       }
     }).pipe(Effect.scoped))
 
-  it.effect("what is read as history and what follows its position have no hole", () =>
+  it.effect("a subscription that begins at the position of the history leaves no hole", () =>
     Effect.gen(function*() {
       const { run } = yield* makeProcess()
       yield* run(say("a", "b", "c"))

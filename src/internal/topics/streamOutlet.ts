@@ -1,24 +1,24 @@
-/** Delivers events to a fiber that pulls. It keeps one event at most: what it has not pulled is behind its cursor. */
+/**
+ * Delivers events to a fiber that pulls. It keeps a few events, so that a fiber that handles
+ * one while others arrive is not slow. All others are behind its cursor.
+ */
 import type * as Arr from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { Cursor, Outlet } from "./cursor.ts"
 import type { ChannelEvent, Entry } from "./entry.ts"
 
-/** The events that a pull returns at most. */
-const pullSize = 64
+/** The events that are kept until the next pull. */
+const capacity = 16
 
 export class StreamOutlet implements Outlet {
   /** The events that the next pull returns. */
   private pulled: Array<ChannelEvent> = []
-  /** While the outlet takes events: at most this many. */
-  private room = 0
   private wake: (() => void) | undefined
   /** There is something to feed, since the last pull. */
   private isReady = false
 
   write(_: Cursor, { event }: Entry): boolean {
-    if (this.room === 0) return false
-    this.room--
+    if (this.pulled.length >= capacity) return false
     this.pulled.push(event)
     this.wake?.()
     return true
@@ -30,45 +30,29 @@ export class StreamOutlet implements Outlet {
     this.wake?.()
   }
 
-  /** Returns the next events, and waits for them. */
+  /** Returns the next events, and waits for them. An interrupted fiber leaves them for the next pull. */
   pull(cursor: Cursor): Effect.Effect<Arr.NonEmptyReadonlyArray<ChannelEvent>> {
     return Effect.suspend(() => {
-      if (this.pulled.length === 0) this.fill(cursor)
-      return this.take() ?? this.awaitEvent(cursor)
-    })
-  }
-
-  private fill(cursor: Cursor): void {
-    this.isReady = false
-    this.room = pullSize
-    cursor.channel.feed(cursor, pullSize)
-    this.room = 0
-  }
-
-  private take(): Effect.Effect<Arr.NonEmptyReadonlyArray<ChannelEvent>> | undefined {
-    if (this.pulled.length === 0) return undefined
-    const { pulled } = this
-    this.pulled = []
-    return Effect.succeed(pulled as unknown as Arr.NonEmptyReadonlyArray<ChannelEvent>)
-  }
-
-  /** Takes one event as soon as there is one. An interrupted fiber leaves it for the next pull. */
-  private awaitEvent(cursor: Cursor): Effect.Effect<Arr.NonEmptyReadonlyArray<ChannelEvent>> {
-    const wait = Effect.callback<void>((resume) => {
-      // The fiber may have yielded since the cursor was fed.
-      if (this.isReady) return resume(Effect.void)
-      this.room = 1
-      this.wake = () => {
-        this.stop()
-        resume(Effect.void)
+      if (this.pulled.length === 0) {
+        this.isReady = false
+        cursor.channel.feed(cursor, capacity)
       }
-      return Effect.sync(() => this.stop())
+      if (this.pulled.length === 0) return Effect.andThen(this.wait, this.pull(cursor))
+      const { pulled } = this
+      this.pulled = []
+      return Effect.succeed(pulled as unknown as Arr.NonEmptyReadonlyArray<ChannelEvent>)
     })
-    return Effect.andThen(wait, this.pull(cursor))
   }
 
-  private stop(): void {
-    this.room = 0
-    this.wake = undefined
-  }
+  private readonly wait: Effect.Effect<void> = Effect.callback((resume) => {
+    // The fiber may have yielded since the cursor was fed.
+    if (this.isReady || this.pulled.length > 0) return resume(Effect.void)
+    this.wake = () => {
+      this.wake = undefined
+      resume(Effect.void)
+    }
+    return Effect.sync(() => {
+      this.wake = undefined
+    })
+  })
 }
