@@ -307,7 +307,7 @@ describe("resuming", () => {
       assert.isAtMost(process.broker.historyReads, 9)
     }).pipe(Effect.scoped))
 
-  it.effect("is told of what the history no longer has", () =>
+  it.effect("a subscriber that resumes is told of what the history no longer has", () =>
     Effect.gen(function*() {
       const process = yield* makeProcess()
       const topic = topicWith("skip", 5)
