@@ -30,7 +30,9 @@ describe("SendBuffer", () => {
     buffer.add(["x"], undefined)
     buffer.clear()
     assert.isUndefined(buffer.first)
+    assert.isFalse(buffer.add(["yy"], undefined))
     assert.isTrue(buffer.add(["y"], undefined))
+    assert.isFalse(buffer.add([""], undefined))
     // A connection may end after the client has discarded what it was sending.
     buffer.clear()
     buffer.removeFirst()
