@@ -192,8 +192,9 @@ export interface ListenOptions {
 export interface Http2Limits {
   /**
    * The maximum number of streams, and so of connections, of a session at a time.
-   * Further streams are refused, and browsers wait. Default 256, because Chromium opens
-   * up to 255 WebSockets on one session. 1 or more, or Infinity.
+   * Clients wait until a stream has ended; one that opens more loses its session.
+   * Default 256, because Chromium opens up to 255 WebSockets on one session. 1 or
+   * more, or Infinity.
    */
   readonly maxStreams?: number | undefined
   /**

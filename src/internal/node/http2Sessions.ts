@@ -64,7 +64,7 @@ export class Http2Sessions {
   private readonly server: Http2.Http2Server
   private readonly timers: Timers
   private readonly onStream: OnStream
-  private readonly sessions = new Set<Http2.Http2Session>()
+  private readonly sessions = new Map<Http2.Http2Session, Duplex>()
   private readonly idle: PendingSockets
 
   constructor(limits: Http2SessionLimits, timers: Timers, onStream: OnStream) {
@@ -91,14 +91,17 @@ export class Http2Sessions {
 
   /** Ends all sessions. GOAWAY tells clients which of their requests were not read (RFC 9113 §6.8). */
   stop(): void {
-    for (const session of this.sessions) destroySession(session)
+    for (const [session, socket] of this.sessions) {
+      this.idle.remove(socket)
+      destroySession(session)
+    }
     this.idle.stop()
   }
 
   private supervise(session: Http2.ServerHttp2Session, socket: Duplex & { readonly remoteAddress?: string }): void {
     const client = { secure: isEncrypted(socket), remoteAddress: socket.remoteAddress }
     const streams = new StreamCount(session, this.timers, () => this.addIdle(session, socket))
-    this.sessions.add(session)
+    this.sessions.set(session, socket)
     raiseSessionWindow(session)
     this.addIdle(session, socket)
     session.on("close", () => this.sessions.delete(session))

@@ -11,17 +11,19 @@ import type { TLSSocket } from "node:tls"
 /** No request of HTTP/1.1 begins with these bytes: the preface was chosen so (RFC 9113 §3.4). */
 const preface = "PRI"
 
-/** Takes over the sockets that Node's server would read as HTTP/1.1, and hands those with HTTP/2 to `serveHttp2`. */
+/**
+ * Takes over the sockets that Node's server would read as HTTP/1.1, and hands those
+ * with HTTP/2 to `serveHttp2`, after all other listeners.
+ */
 export const switchProtocols = (
   server: Http.Server,
   event: "connection" | "secureConnection",
   serveHttp2: (socket: Duplex) => void
 ): void => {
-  const listeners = server.listeners(event)
-  for (const listener of listeners) server.off(event, listener as () => void)
-  const serveHttp1 = (socket: Duplex) => {
-    for (const listener of listeners) Reflect.apply(listener, server, [socket])
-  }
+  // The first listener is Node's own.
+  const [listener] = server.listeners(event)
+  server.off(event, listener as () => void)
+  const serveHttp1 = (socket: Duplex) => void Reflect.apply(listener, server, [socket])
   server.on(event, (socket: Duplex & Pick<Partial<TLSSocket>, "alpnProtocol">) => {
     if (socket.alpnProtocol === undefined) readPreface(socket, serveHttp1, serveHttp2)
     else if (socket.alpnProtocol === "h2") serveHttp2(socket)

@@ -33,7 +33,8 @@ export class StreamCount {
 
   private onClose(stream: Http2.ServerHttp2Stream): void {
     if (!stream.headersSent && this.guard.isExceeded()) {
-      destroySession(this.session, enhanceYourCalm)
+      const error = new Error("the client has reset too many HTTP/2 streams before their responses")
+      destroySession(this.session, { error, code: enhanceYourCalm })
     } else if (this.open === 0) this.onNone()
   }
 }
