@@ -89,7 +89,7 @@ export interface Request {
   readonly host: string
   /** The Origin header, which browsers send: the origin of the page that connects. */
   readonly origin: string | undefined
-  /** Sec-WebSocket-Key. Empty over HTTP/2, which does not use it (RFC 8441 §5). */
+  /** Sec-WebSocket-Key. Over HTTP/2, which does not use it (RFC 8441 §5), empty unless the client sends one. */
   readonly key: string
   /** The subprotocols that the client offers, in order of preference. */
   readonly protocols: ReadonlyArray<string>

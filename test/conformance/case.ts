@@ -100,15 +100,15 @@ export interface Section {
 /** Whether a case is only for this library, because others have limits and policies of their own. */
 export const isOwn = (test: Case): boolean => (test.kind === "exchange" || test.kind === "request") && test.own === true
 
-/** Whether a case is for a role. */
-export const isFor = (test: Case, role: Role): boolean => {
+/** Whether a case is for a role. Handshakes in text are HTTP/1.1. */
+export const isFor = (test: Case, role: Role, http2 = false): boolean => {
   switch (test.kind) {
     case "exchange":
       return test.only === undefined || test.only === role
     case "compressed":
       return true
     case "request":
-      return role === "server"
+      return role === "server" && !http2
     case "response":
       return role === "client"
   }

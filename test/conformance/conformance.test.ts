@@ -1,26 +1,36 @@
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { readFileSync } from "node:fs"
-import { isFor } from "./case.ts"
+import { type Case, isFor } from "./case.ts"
 import { autobahnSections, sections } from "./cases/index.ts"
 import { cell, passes } from "./report.ts"
 import { fewMessages, run } from "./run.ts"
-import { ownClient, ownServer, type ServerSubject } from "./subjects.ts"
+import { ownClient, ownHttp2Server, ownServer, type ServerSubject, type Subject } from "./subjects.ts"
 
 const patience = 60_000
 
-let server: ServerSubject
+let servers: ReadonlyArray<ServerSubject>
 beforeAll(async () => {
-  server = await ownServer()
+  servers = [await ownServer(), await ownHttp2Server()]
 })
-afterAll(() => server.stop())
+afterAll(() => Promise.all(servers.map((server) => server.stop())))
 
-describe.concurrent.for(["server", "client"] as const)("our %s", (role) => {
+const subjects: ReadonlyArray<{
+  readonly title: string
+  readonly isFor: (test: Case) => boolean
+  readonly subject: () => Subject
+}> = [
+  { title: "our server", isFor: (test) => isFor(test, "server"), subject: () => servers[0] },
+  { title: "our server over HTTP/2", isFor: (test) => isFor(test, "server", true), subject: () => servers[1] },
+  { title: "our client", isFor: (test) => isFor(test, "client"), subject: () => ownClient }
+]
+
+describe.concurrent.for(subjects)("$title", (tested) => {
   for (const { cases, id, title } of sections) {
-    const own = cases.filter((test) => isFor(test, role))
+    const own = cases.filter(tested.isFor)
     describe.skipIf(own.length === 0)(`${id} ${title}`, () => {
       for (const test of own) {
         it(`${test.id} ${test.about}`, async () => {
-          const { ok, said } = await run(test, role === "server" ? server : ownClient, patience, fewMessages)
+          const { ok, said } = await run(test, tested.subject(), patience, fewMessages)
           assert.isTrue(ok, said)
         }, 2 * patience)
       }

@@ -13,7 +13,7 @@ import { type Case, isFor, isOwn, type Section } from "./case.ts"
 import { sections } from "./cases/index.ts"
 import { failures, markdown, passes, type Results, summary } from "./report.ts"
 import { type Effort, fewMessages, run, type Verdict } from "./run.ts"
-import { ownClient, ownServer, type Subject, wsClient, wsServer } from "./subjects.ts"
+import { isHttp2, ownClient, ownHttp2Server, ownServer, type Subject, wsClient, wsServer } from "./subjects.ts"
 
 /** The time limit of a case, in milliseconds. Cases of a subject that waits for more than it should take all of it. */
 const patience = { short: 10_000, long: 120_000 }
@@ -30,7 +30,7 @@ const oneByOne = new Set(["9", "12", "13"])
 
 const casesOf = (subject: Subject, isChosen: (section: Section) => boolean): ReadonlyArray<Case> =>
   sections.filter(isChosen).flatMap(({ cases }) => cases)
-    .filter((test) => isFor(test, subject.role) && !(isOwn(test) && !subject.own))
+    .filter((test) => isFor(test, subject.role, isHttp2(subject)) && !(isOwn(test) && !subject.own))
 
 const runAll = async (subject: Subject): Promise<ReadonlyMap<string, Verdict>> => {
   const verdicts = new Map<string, Verdict>()
@@ -42,17 +42,17 @@ const runAll = async (subject: Subject): Promise<ReadonlyMap<string, Verdict>> =
 }
 
 /** The verdicts of a subject that passes each case. */
-const allPassed = ({ role }: Subject): ReadonlyMap<string, Verdict> =>
+const allPassed = (subject: Subject): ReadonlyMap<string, Verdict> =>
   new Map(
-    sections.flatMap(({ cases }) => cases).filter((test) => isFor(test, role))
+    sections.flatMap(({ cases }) => cases).filter((test) => isFor(test, subject.role, isHttp2(subject)))
       .map((test) => [test.id, { ok: true, said: passes(test) }])
   )
 
 const verdictsOf = async (subject: Subject): Promise<ReadonlyMap<string, Verdict>> =>
   checking && subject.own ? allPassed(subject) : runAll(subject)
 
-const servers = [await ownServer(), await wsServer()] as const
-const subjects = [servers[0], ownClient, servers[1], wsClient]
+const servers = [await ownServer(), await ownHttp2Server(), await wsServer()] as const
+const subjects = [servers[0], ownClient, servers[1], servers[2], wsClient]
 const results: Results = new Map()
 for (const subject of subjects) results.set(subject, await verdictsOf(subject))
 await Promise.all(servers.map((server) => server.stop()))

@@ -22,8 +22,12 @@ export const passes = (test: Case): string => {
 }
 
 /** A case's verdict in a word or some. */
-export const cell = (test: Case, subject: Pick<Subject, "role">, verdict: Verdict | undefined): string => {
-  if (verdict === undefined) return isFor(test, subject.role) ? "its own" : ""
+export const cell = (
+  test: Case,
+  subject: Pick<Subject, "role"> & { readonly http2?: boolean },
+  verdict: Verdict | undefined
+): string => {
+  if (verdict === undefined) return isFor(test, subject.role, subject.http2) ? "its own" : ""
   return verdict.ok ? (verdict.said === "" ? "OK" : `OK, ${verdict.said}`) : `**${verdict.said}**`
 }
 
@@ -81,6 +85,9 @@ byte and in order, the exact close code, nothing behind the close frame, and TCP
 waiting for the client. What Autobahn calls non-strict or informational has one right outcome here; where that was a
 choice, the case says which ("strict: ..."). A connection that must fail has to fail before anything more is
 sent.
+
+"over HTTP/2" is the same server with RFC 8441: the peer's bytes and the end of its TCP go through a stream of Node's client for HTTP/2,
+whose END_STREAM and resets it sees as those of TCP. The cases about HTTP/1.1 handshakes do not apply.
 
 In sections 12 and 13 permessage-deflate is turned on, with nothing else set. The peer compresses with node:zlib, the data is
 like Autobahn's without being the same, and an OK means, too, that what the peer asked for was agreed on and kept to (the echoes

@@ -4,6 +4,7 @@ import { Connection, PerMessageDeflate, WebSocketClient, WebSocketServer } from 
 import { createRequire } from "node:module"
 import type { AddressInfo } from "node:net"
 import * as Ws from "ws"
+import { bridge } from "./http2Bridge.ts"
 
 export interface ServerSubject {
   readonly role: "server"
@@ -14,6 +15,8 @@ export interface ServerSubject {
   /** Where it compresses. */
   readonly deflatePort: number
   readonly stop: () => Promise<unknown>
+  /** Whether the ports are those of a bridge to HTTP/2. */
+  readonly http2?: boolean
 }
 
 export interface ClientSubject {
@@ -30,6 +33,8 @@ export interface ClientSubject {
 
 export type Subject = ServerSubject | ClientSubject
 
+export const isHttp2 = (subject: Subject): boolean => subject.role === "server" && subject.http2 === true
+
 const host = "127.0.0.1"
 
 // -----------------------------------------------------------------------------
@@ -40,11 +45,11 @@ const echo = (connection: Connection.Connection) => Stream.runForEach(connection
 
 const own = { name: "effect-ws", own: true } as const
 
-export const ownServer = async (): Promise<ServerSubject> => {
+export const ownServer = async (makeOptions?: WebSocketServer.MakeOptions): Promise<ServerSubject> => {
   const listening = Deferred.makeUnsafe<{ readonly port: number; readonly deflatePort: number }>()
   const listen = (options: WebSocketServer.ServeOptions) =>
     Effect.gen(function*() {
-      const server = yield* WebSocketServer.make({ host })
+      const server = yield* WebSocketServer.make({ host, ...makeOptions })
       yield* server.serve(Effect.flatMap(Connection.Connection, echo), options)
       return server.address._tag === "Tcp" ? server.address.port : 0
     })
@@ -57,6 +62,18 @@ export const ownServer = async (): Promise<ServerSubject> => {
   const fiber = Effect.runFork(Effect.scoped(program))
   const ports = await Effect.runPromise(Deferred.await(listening))
   return { ...own, ...ports, role: "server", stop: () => Effect.runPromise(Fiber.interrupt(fiber)) }
+}
+
+export const ownHttp2Server = async (): Promise<ServerSubject> => {
+  const server = await ownServer({ cleartextHttp2: true })
+  const [plain, deflating] = [await bridge(server.port), await bridge(server.deflatePort)]
+  const stop = () => {
+    plain.stop()
+    deflating.stop()
+    return server.stop()
+  }
+  const name = `${own.name} over HTTP/2`
+  return { ...server, name, http2: true, port: plain.port, deflatePort: deflating.port, stop }
 }
 
 const deflate = PerMessageDeflate.make()

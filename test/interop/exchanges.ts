@@ -28,6 +28,7 @@ import {
   PerMessageDeflate,
   WebSocketClient
 } from "effect-ws"
+import { tls } from "../support/certificates.ts"
 import { contentOf, type Shape } from "../support/memory.ts"
 import { type Cut, relay, serve } from "../support/net.ts"
 
@@ -48,6 +49,8 @@ export interface Running {
   readonly url?: string
   /** Has its client connect. */
   readonly connect?: (url: string, protocols: ReadonlyArray<string>) => Effect.Effect<void, unknown, Scope.Scope>
+  /** Whether its client connects over HTTP/2, with or without TLS. Default: over HTTP/1.1. */
+  readonly http2?: "tls" | "cleartext" | undefined
   /** Waits for the end of the connection with the given path. */
   readonly ended: (path: string) => Effect.Effect<Ended>
 }
@@ -120,6 +123,8 @@ interface Theirs {
   readonly sawEnd: (code: number, reason: string) => Effect.Effect<void>
   /** Cuts the network between the two. */
   readonly cut: (how: Cut) => Effect.Effect<void>
+  /** Whether it has connected over HTTP/2. Then the end of TCP is the loss of a session. */
+  readonly http2: boolean
 }
 
 const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i % 251)
@@ -218,7 +223,11 @@ const cuts = (how: Cut, cause: string): Exchange => ({
       yield* ours.receive
       yield* theirs.cut(how)
       const ended = yield* ours.closed
-      assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [1006, false, cause])
+      assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [
+        1006,
+        false,
+        theirs.http2 ? "TransportError" : cause
+      ])
       yield* theirs.sawEnd(CloseCode.AbnormalClosure, "")
     })
 })
@@ -374,6 +383,7 @@ const connect = (
       Effect.map(relay(Number(new URL(url).port)), ({ cut, port }) => ({ cut, url: `ws://127.0.0.1:${port}${path}` }))
     const theirs = (cut: Theirs["cut"]): Theirs => ({
       cut,
+      http2: role === "client" && peer.http2 !== undefined,
       sawEnd: (code, reason) =>
         cannot.report !== undefined ? Effect.void : Effect.map(peer.ended(path), (ended) => {
           const without = [CloseCode.NoStatusReceived, CloseCode.AbnormalClosure].some((none) => none === code)
@@ -392,14 +402,19 @@ const connect = (
       (connection) => Effect.andThen(Deferred.succeed(accepted, connection), connection.closed)
     )
     // A page of the server behind the relay is one of another host.
-    const server = yield* serve(handler, { serve: { protocols: ["v3", "v2"], origin: "any", extensions } })
+    const server = yield* serve(handler, {
+      ...peer.http2 === "tls" ? { http2: true, tls } : { cleartextHttp2: peer.http2 === "cleartext" },
+      serve: { protocols: ["v3", "v2"], origin: "any", extensions }
+    })
     const { cut, url } = yield* via(server.url)
-    yield* peer.connect(url, protocols)
+    yield* peer.connect(peer.http2 === "tls" ? url.replace("ws://127.0.0.1", "wss://localhost") : url, protocols)
     const refused = Effect.flatMap(
       peer.ended(path),
       (ended) => Effect.die(new Error(`it did not connect: ${JSON.stringify(ended)}`))
     )
-    return { ours: yield* Effect.raceFirst(Deferred.await(accepted), refused), theirs: theirs(cut) }
+    const ours = yield* Effect.raceFirst(Deferred.await(accepted), refused)
+    assert.strictEqual(ours.request.httpVersion, peer.http2 === undefined ? "1.1" : "2")
+    return { ours, theirs: theirs(cut) }
   })
 
 /** With nothing set, and with nothing kept between messages. */

@@ -1,14 +1,14 @@
 /** Reverse proxies in front of our server, and our client through them. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, type Scope, Stream } from "effect"
+import { Deferred, Effect, type Scope } from "effect"
 import {
   Connection,
   type ConnectionError,
-  Frame,
   Handshake,
   type HandshakeError,
   PerMessageDeflate,
-  WebSocketClient
+  WebSocketClient,
+  type WebSocketServer
 } from "effect-ws"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
@@ -18,6 +18,7 @@ import { serve } from "../support/net.ts"
 import { type PeerName, withPeer } from "../support/peers.ts"
 import { listening } from "../support/port.ts"
 import { type Program, runProgram } from "../support/process.ts"
+import { obey } from "../support/obey.ts"
 import { interop, makeEnds } from "./exchanges.ts"
 
 interface Setup {
@@ -42,6 +43,8 @@ interface Proxy {
   readonly whenStopped: ReadonlyArray<number>
   /** What the proxy answers without a server behind it. */
   readonly nobodyThere: number
+  /** Options of the server behind it. Default none. */
+  readonly server?: WebSocketServer.MakeOptions
 }
 
 const guide = readFileSync(new URL("../../docs/deploying.md", import.meta.url), "utf8")
@@ -99,6 +102,13 @@ const haproxy: Proxy = {
     ])
 }
 
+/** HTTP/1.1 with clients, HTTP/2 with the server. */
+const haproxyHttp2: Proxy = {
+  ...haproxy,
+  server: { cleartextHttp2: true },
+  config: (setup) => haproxy.config(setup).replace(/^(\s*server .*)$/m, "$1 proto h2 ws h2")
+}
+
 const caddy: Proxy = {
   command: (file) => ["caddy", "run", "--config", file, "--adapter", "caddyfile"],
   whenIdle: undefined,
@@ -134,30 +144,6 @@ const startProxy = (
     })
   })
 
-/** Does what every peer does, over a connection of ours. */
-const obey = (connection: Shape) =>
-  Stream.runForEach(
-    connection.messages,
-    (message): Effect.Effect<void, ConnectionError.ConnectionClosed | ConnectionError.SendError> => {
-      const [, verb, rest] = /^please (\w+) ?(.*)$/.exec(message._tag === "Text" ? message.text : "") ?? []
-      const words = rest?.split(" ") ?? []
-      switch (verb) {
-        case "close":
-          return rest === ""
-            ? connection.sendFrame(Frame.close())
-            : connection.sendFrame(Frame.close(Number(words[0]), words.slice(1).join(" ")))
-        case "ping":
-          return Effect.andThen(connection.ping(rest), connection.send(`pong ${rest}`))
-        case "fragments":
-          return connection.sendFragments(Stream.fromIterable(words))
-        case "subprotocol":
-          return connection.send(connection.subprotocol ?? "")
-        default:
-          return connection.send(message)
-      }
-    }
-  )
-
 /** Our own, at the other side of a proxy. */
 const startBehind = (proxy: Proxy) =>
   Effect.gen(function*() {
@@ -168,6 +154,7 @@ const startBehind = (proxy: Proxy) =>
         Effect.map(connection.closed, ({ code, reason }) => report(connection.request.path, code, reason))
       )
     const server = yield* serve(Effect.flatMap(Connection.Connection, follow), {
+      ...proxy.server,
       serve: { protocols: ["v3", "v2"], extensions: [PerMessageDeflate.make()] }
     })
     const front = yield* startProxy(proxy, server.port)
@@ -200,7 +187,7 @@ const through = (
       Connection.Connection,
       (connection) => Effect.andThen(Deferred.succeed(accepted, connection), connection.closed)
     )
-    const server = yield* serve(handler, { serve: { keepalive: false, ...options.server } })
+    const server = yield* serve(handler, { ...proxy.server, serve: { keepalive: false, ...options.server } })
     const front = yield* startProxy(proxy, server.port, options.idle)
     const client = yield* WebSocketClient.connect(`ws://127.0.0.1:${front.port}/path?query=1`, {
       keepalive: false,
@@ -296,3 +283,25 @@ const behind = (peer: PeerName, proxy: Proxy) =>
 behind("nginx", nginx)
 behind("HAProxy", haproxy)
 behind("Caddy", caddy)
+
+withPeer("HAProxy", (named) => {
+  const title = `${named} between client and server, over HTTP/2 to the server`
+  interop({
+    title,
+    roles: ["client", "server"],
+    start: Effect.map(startBehind(haproxyHttp2), (running) => ({ ...running, http2: "cleartext" as const }))
+  })
+
+  describe(title, () => {
+    it.live("opens connections of several clients as streams of HTTP/2", () =>
+      Effect.gen(function*() {
+        for (let i = 0; i < 3; i++) {
+          const { client, server } = yield* through(haproxyHttp2, {})
+          assert.deepStrictEqual([client.request.httpVersion, server.request.httpVersion], ["1.1", "2"])
+          yield* client.close(4000, "enough")
+          const { cause, clean, code } = yield* server.closed
+          assert.deepStrictEqual([code, clean, cause], [4000, true, undefined])
+        }
+      }))
+  })
+})

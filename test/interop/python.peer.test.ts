@@ -1,4 +1,5 @@
 /** Against libraries of Python, in both roles. */
+import { Effect } from "effect"
 import { python, withPeer } from "../support/peers.ts"
 import { interop } from "./exchanges.ts"
 import { startProgram } from "./program.ts"
@@ -21,6 +22,17 @@ withPeer("aiohttp", (title) =>
     cannot: {
       "close without a code": "it always closes with a code",
       fragments: "it has no way to send fragments",
+      "pings among compressed fragments": forgetsCompression
+    }
+  }))
+
+withPeer("h2 and wsproto", (title) =>
+  interop({
+    title,
+    roles: ["client"],
+    start: Effect.map(startProgram(python, "h2_peer.py"), (running) => ({ ...running, http2: "cleartext" as const })),
+    cannot: {
+      "close without a code": "it always closes with a code",
       "pings among compressed fragments": forgetsCompression
     }
   }))

@@ -1,7 +1,8 @@
 /** Against the WebSocket of undici, which is also Node's own, and its WebSocketStream. */
 import { Effect } from "effect"
 import { createRequire } from "node:module"
-import { WebSocket, WebSocketStream } from "undici"
+import { Agent, WebSocket, WebSocketStream } from "undici"
+import { tls } from "../support/certificates.ts"
 import { interop, makeEnds } from "./exchanges.ts"
 import { obey, type StandardWebSocket } from "./peers/standard.ts"
 
@@ -14,18 +15,25 @@ const cannot = {
   "close with a code of the protocol": "the standard allows 1000 and what is of applications"
 }
 
-interop({
-  title: `the WebSocket of undici ${version}`,
-  roles: ["client"],
+const webSocketOver = (http2: "tls" | undefined) => ({
+  title: `the WebSocket of undici ${version}${http2 === undefined ? "" : " over HTTP/2"}`,
+  roles: ["client"] as const,
   cannot,
-  start: Effect.sync(() => {
+  start: Effect.gen(function*() {
     const { ended, report } = makeEnds()
+    const dispatcher = yield* Effect.acquireRelease(
+      Effect.sync(() =>
+        new Agent({ allowH2: http2 !== undefined, connect: { ca: tls.cert, rejectUnauthorized: false } })
+      ),
+      (agent) => Effect.promise(() => agent.destroy())
+    )
     return {
       ended,
-      connect: (url, protocols) =>
+      http2,
+      connect: (url: string, protocols: ReadonlyArray<string>) =>
         Effect.acquireRelease(
           Effect.sync(() => {
-            const socket = new WebSocket(url, [...protocols])
+            const socket = new WebSocket(url, { protocols: [...protocols], dispatcher })
             obey(socket as unknown as StandardWebSocket, (code, reason) => report(new URL(url).pathname, code, reason))
             return socket
           }),
@@ -34,6 +42,9 @@ interop({
     }
   })
 })
+
+interop(webSocketOver(undefined))
+interop(webSocketOver("tls"))
 
 const obeyStream = async (stream: WebSocketStream): Promise<void> => {
   const { protocol, readable, writable } = await stream.opened

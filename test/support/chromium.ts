@@ -15,6 +15,8 @@ export const launchChromium: Effect.Effect<BrowserContext, never, Scope.Scope> =
     Effect.promise(() =>
       chromium.launchPersistentContext(profile, {
         executablePath: chromiumPath,
+        // The certificates of test/support are of an authority that it does not know.
+        ignoreHTTPSErrors: true,
         headless: true,
         args: [
           "--no-sandbox",

@@ -1,6 +1,6 @@
 /** A client of Node's HTTP/2, which opens WebSockets on streams of a session (RFC 8441). */
 import { Effect, type Scope } from "effect"
-import { Connection, Transport } from "effect-ws"
+import { Connection, Extension, Transport } from "effect-ws"
 import * as Http2 from "node:http2"
 import { ca } from "./certificates.ts"
 
@@ -75,6 +75,34 @@ const clientOf = (session: Http2.ClientHttp2Session): Http2Client => {
         : Effect.fail(new Error(`rejected with ${status}`)))
   return { session, request, fetch, open }
 }
+
+/** Opens a WebSocket on a session of its own, with subprotocols and extensions. */
+export const connectHttp2 = (
+  url: string,
+  { extensions, protocols }: {
+    readonly protocols: ReadonlyArray<string>
+    readonly extensions: ReadonlyArray<Extension.Extension>
+  }
+): Effect.Effect<Connection.Connection, unknown, Scope.Scope> =>
+  Effect.gen(function*() {
+    const client = yield* http2Client(url.replace(/^ws/, "http"))
+    const offer = Extension.format(Extension.offer(extensions))
+    const { headers, stream } = yield* client.request({
+      ":path": new URL(url).pathname,
+      ...protocols.length === 0 ? {} : { "sec-websocket-protocol": protocols.join(", ") },
+      ...offer === "" ? {} : { "sec-websocket-extensions": offer }
+    })
+    const accepted = Extension.parse(String(headers["sec-websocket-extensions"] ?? "")) ?? []
+    const negotiated = yield* Effect.fromResult(Extension.confirm(extensions, accepted))
+    return yield* Connection.make(Transport.fromDuplex(stream), {
+      role: "client",
+      negotiated,
+      handshake: {
+        ...Connection.noHandshake,
+        subprotocol: headers["sec-websocket-protocol"] as string | undefined
+      }
+    })
+  })
 
 /** Undefined leaves a header out. */
 const connectHeaders: Http2.OutgoingHttpHeaders = {

@@ -30,6 +30,7 @@ const questions = {
   "Python websockets": pythonModule("websockets"),
   aiohttp: pythonModule("aiohttp"),
   Tornado: pythonModule("tornado"),
+  "h2 and wsproto": pythonModule("wsproto"),
   // Its programs do not tell their version without being started in earnest.
   libwebsockets: {
     command: "dpkg-query",

@@ -33,7 +33,7 @@ export const readRequest = (http: HttpRequest): Read<Request> => {
     httpVersion,
     host: host.success,
     origin: headers["origin"],
-    key: isHttp2 ? "" : headers["sec-websocket-key"],
+    key: isHttp2 ? optionalKey(headers) : headers["sec-websocket-key"],
     protocols: protocols.success,
     extensions: extensions.success,
     headers,
@@ -92,6 +92,9 @@ const keyProblem = (headers: Headers): RequestError | undefined => {
   if (key === undefined) return new HandshakeError.MissingHeader({ header: "Sec-WebSocket-Key" })
   return isKey(key) ? undefined : new HandshakeError.InvalidKey({ key })
 }
+
+/** HTTP/2 has no key, and an invalid one is ignored (RFC 8441 §5). */
+const optionalKey = ({ "sec-websocket-key": key = "" }: Headers): string => isKey(key) ? key : ""
 
 const readHost = (target: Target, headers: Headers, rawHeaders: RawHeaders): Read<string> => {
   const header = headers["host"]

@@ -33,11 +33,11 @@ export const acceptResponse = (
   }))
 }
 
-/** The headers that HTTP/2 does not have (RFC 8441 §5). */
-const upgradeHeaders = ({ httpVersion, key }: Request): RawHeaders =>
-  httpVersion === http2
-    ? []
-    : [["Upgrade", "websocket"], ["Connection", "Upgrade"], ["Sec-WebSocket-Accept", acceptKey(key)]]
+/** Over HTTP/2 there is no upgrade and no key (RFC 8441 §5). But undici sends a key and expects it to be accepted. */
+const upgradeHeaders = ({ httpVersion, key }: Request): RawHeaders => [
+  ...httpVersion === http2 ? [] : [["Upgrade", "websocket"], ["Connection", "Upgrade"]] as const,
+  ...key === "" ? [] : [["Sec-WebSocket-Accept", acceptKey(key)]] as const
+]
 
 const protocolProblem = (
   { protocols: offered }: Request,

@@ -141,7 +141,7 @@ describe("a connection over HTTP/2", () => {
       assert.deepStrictEqual(streamEvents(peer), ["end", `reset ${codes.NO_ERROR}`])
     }))
 
-  it.live("is closed with 1001 when the server stops, and its session with GOAWAY after that", () =>
+  it.live("a connection is closed with 1001 when the server stops, and its session with GOAWAY after that", () =>
     Effect.gen(function*() {
       const { ended, peer, stop } = yield* opened()
       peer.headers(3)

@@ -176,7 +176,7 @@ describe("limits of an HTTP/2 session", () => {
 })
 
 describe("a client that misbehaves over HTTP/2", () => {
-  it.live("and resets streams before the response loses its session with ENHANCE_YOUR_CALM", () =>
+  it.live("a client that resets streams before the response loses its session with ENHANCE_YOUR_CALM", () =>
     Effect.gen(function*() {
       let interrupted = 0
       const decide = () => Effect.onInterrupt(Effect.never, () => Effect.sync(() => void interrupted++))
@@ -192,7 +192,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       assert.isAtMost(interrupted, 150)
     }))
 
-  it.live("and resets accepted streams without end loses its session, and no other session is affected", () =>
+  it.live("a client that resets accepted streams without end loses its session, and no other session is affected", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(echo)
       const client = yield* http2Client(`http://127.0.0.1:${port}`)
@@ -211,7 +211,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       assert.strictEqual(contentOf(yield* connection.receive), "still there")
     }))
 
-  it.live("and sends too many headers has its stream reset, and keeps its session", () =>
+  it.live("resets the stream of a client that sends too many headers, and keeps its session", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(idle, { maxHeaderSize: 2000 })
       const peer = yield* http2Peer(port)
@@ -222,7 +222,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       yield* peer.untilFrame(isResponse(3))
     }))
 
-  it.live("and sends headers that HTTP/2 does not allow has its stream reset", () =>
+  it.live("resets the stream of a client that sends headers that HTTP/2 does not allow", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(idle)
       const peer = yield* http2Peer(port)
@@ -243,7 +243,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       yield* peer.untilFrame(isResponse(99))
     }))
 
-  it.live("and sends more than 256 KiB before the decision has its stream reset", () =>
+  it.live("resets the stream of a client that sends more than 256 KiB before the decision", () =>
     Effect.gen(function*() {
       const interrupted = yield* Deferred.make<void>()
       const decide = () => Effect.onInterrupt(Effect.never, () => Deferred.succeed(interrupted, undefined))
@@ -258,7 +258,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       yield* Deferred.await(interrupted)
     }))
 
-  it.live("and begins the preface slowly is served, and one that stops within it is closed", () =>
+  it.live("serves a client that sends the preface slowly, and closes one that stops within it", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(idle, { handshakeTimeout: 100 })
       const slow = yield* rawConnect(port)
@@ -274,7 +274,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       yield* silent.ended
     }))
 
-  it.live("and begins like the preface with HTTP/1.1 is served over HTTP/1.1", () =>
+  it.live("serves a client over HTTP/1.1 if its request begins like the preface", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(idle, { onRequest: (_request, response) => response.writeHead(200).end() })
       const status = yield* statusOf(
@@ -285,7 +285,7 @@ describe("a client that misbehaves over HTTP/2", () => {
       assert.strictEqual(yield* statusOf(port, requestText({ "Sec-WebSocket-Version": "8" })), 426)
     }))
 
-  it.live("and breaks the protocol of HTTP/2 ends its own session, and no other", () =>
+  it.live("a client that breaks the protocol of HTTP/2 ends its own session, and no other", () =>
     Effect.gen(function*() {
       const { port } = yield* h2c(echo)
       const client = yield* http2Client(`http://127.0.0.1:${port}`)
