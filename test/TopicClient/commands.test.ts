@@ -1,37 +1,16 @@
 /** Commands of a client, and what it does when replies and connections are missing. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schema, Stream } from "effect"
+import { Effect, Exit, Fiber, Schema } from "effect"
 import { Connection, Topic, TopicClient, TopicError, Topics } from "effect-ws"
 import * as TopicProtobuf from "effect-ws/TopicProtobuf"
 import { TestClock } from "effect/testing"
 import { everySecond } from "../support/reconnecting.ts"
-import { cut, memoryServer } from "../support/topicClient.ts"
+import { cut, memoryServer, played } from "../support/topicClient.ts"
 import { layer, lobby, open, Room, settle } from "../support/topicSession.ts"
 
 const second = Effect.andThen(TestClock.adjust("1 second"), settle)
 
 type Command = Readonly<Record<string, unknown>>
-
-/** A server that a test plays: it replies to commands with what a function returns. */
-const played = (
-  reply: (command: Command) => object | undefined,
-  seen: Array<Command> = []
-) =>
-  memoryServer(
-    Effect.gen(function*() {
-      const connection = yield* Connection.Connection
-      yield* Stream.runForEach(connection.messages, (message) =>
-        Effect.gen(function*() {
-          if (message._tag !== "Text") return
-          for (const line of message.text.split("\n")) {
-            const command = JSON.parse(line) as Command
-            seen.push(command)
-            const answer = reply(command)
-            if (answer !== undefined) yield* connection.send(JSON.stringify({ id: command["id"], ...answer }))
-          }
-        }))
-    }).pipe(Effect.catchTag("ConnectionClosed", () => Effect.void))
-  )
 
 const accept = (command: Command) =>
   "connect" in command ? { connect: { client: "c", ping: 25, pong: true } } : undefined

@@ -37,6 +37,29 @@ export const memoryServer = <R>(handler: Effect.Effect<void, never, R>) =>
     return server
   })
 
+export type Command = Readonly<Record<string, unknown>>
+
+/** A server that a test plays: it replies to commands with what a function returns. */
+export const played = (
+  reply: (command: Command) => object | undefined,
+  seen: Array<Command> = []
+) =>
+  memoryServer(
+    Effect.gen(function*() {
+      const connection = yield* Connection.Connection
+      yield* Stream.runForEach(connection.messages, (message) =>
+        Effect.gen(function*() {
+          if (message._tag !== "Text") return
+          for (const line of message.text.split("\n")) {
+            const command = JSON.parse(line) as Command
+            seen.push(command)
+            const answer = reply(command)
+            if (answer !== undefined) yield* connection.send(JSON.stringify({ id: command["id"], ...answer }))
+          }
+        }))
+    }).pipe(Effect.catchTag("ConnectionClosed", () => Effect.void))
+  )
+
 /** Cuts the newest connection. */
 export const cut = ({ servers }: MemoryServer) => Effect.andThen(servers.at(-1)!.terminate, settle)
 

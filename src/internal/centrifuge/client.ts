@@ -124,6 +124,7 @@ const subscribe = <E, R = never>(
       spawn: (effect) => void run(Effect.ignore(effect)),
       detached,
       token: tokenOf(yield* Effect.context<R>(), token),
+      timeout: session.settings.timeout,
       delay: (failures) => Effect.sleep(Math.min(500 * 2 ** failures, 20_000) * (0.5 + Math.random() / 2)),
       offer: (event) => Queue.offerUnsafe(queue, event),
       fail,

@@ -156,9 +156,14 @@ export class Link {
         Effect.flatMap(this.connection.activity, ({ isPaused }) =>
           this.received !== before || isPaused
             ? this.watch(pingSeconds, delay)
-            : Effect.asVoid(this.connection.fail(new KeepaliveTimeout({ duration }))))
+            : this.fail(duration))
       )
     })
+  }
+
+  /** Ends a connection after the server was silent for too long. */
+  fail(duration: Duration.Duration): Effect.Effect<void> {
+    return Effect.asVoid(this.connection.fail(new KeepaliveTimeout({ duration })))
   }
 
   private end(listener: LinkListener): void {

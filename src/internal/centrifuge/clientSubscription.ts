@@ -2,6 +2,7 @@
  * A client's subscription to a channel, over many connections. Its position is that of the last event in the queue of the
  * program: each new subscription at a server resumes from there.
  */
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
@@ -26,6 +27,8 @@ export interface SubscriptionHost {
   readonly detached: (effect: Effect.Effect<unknown, unknown>) => void
   /** Returns a token for the channel: a new one if the server has rejected the last one. */
   readonly token: (renew: boolean) => Effect.Effect<string, Rejected>
+  /** The time that a server has to confirm a subscription. */
+  readonly timeout: Duration.Duration
   /** The delay before the next attempt after failures. */
   readonly delay: (failures: number) => Effect.Effect<void>
   /** Adds an event to the program's queue. Returns false if the queue is full. */
@@ -104,15 +107,28 @@ export class ClientSubscription {
       onSuccess: (token) =>
         Effect.suspend(() =>
           this.attempt === attempt
-            ? link.submit([
-              [{ subscribe: this.request(token) }, current((reply) => this.onSubscribed(link, reply))],
-              ...this.topic.member === undefined ? [] : [
-                [{ presence: { channel: this.channel } }, current((reply) => this.onMembers(link, reply))] as const
-              ]
-            ])
+            ? Effect.andThen(
+              link.submit([
+                [{ subscribe: this.request(token) }, current((reply) => this.onSubscribed(link, reply))],
+                ...this.topic.member === undefined ? [] : [
+                  [{ presence: { channel: this.channel } }, current((reply) => this.onMembers(link, reply))] as const
+                ]
+              ]),
+              this.watch(link, attempt)
+            )
             : Effect.void
         )
     }))
+  }
+
+  /** A server that does not confirm is not there any more: the next connection may have another one. */
+  private watch(link: Link, attempt: number): Effect.Effect<void> {
+    return Effect.andThen(
+      Effect.sleep(this.host.timeout),
+      Effect.suspend(() =>
+        this.attempt === attempt && this.state !== "subscribed" ? link.fail(this.host.timeout) : Effect.void
+      )
+    )
   }
 
   /** The connection is lost. */
@@ -127,8 +143,14 @@ export class ClientSubscription {
     if (push.unsubscribe !== undefined) {
       const { code = 0, reason = "" } = push.unsubscribe
       this.onUnsubscribed(code, reason)
-    } else if (this.state === "listing") this.held.push(push)
+    } else if (this.state === "listing") this.hold(push)
     else if (this.state === "subscribed") this.deliver(link, push)
+  }
+
+  private hold(push: Push): void {
+    if (this.held.push(push) <= maxHeld) return
+    this.leave()
+    this.retry(false)
   }
 
   private get isActive(): boolean {
@@ -306,6 +328,9 @@ export class ClientSubscription {
 }
 
 const retrySeconds = 5
+
+/** The pushes that are kept until the members arrive. */
+const maxHeld = 4096
 
 const gapOf = (from: Topic.Position, to: Topic.Position): Topic.Gap => ({
   _tag: "Gap",

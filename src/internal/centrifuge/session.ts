@@ -93,7 +93,6 @@ export class Session<R> {
 
   /** Ends a connection that sends more than it may. */
   endTooLarge(): void {
-    if (this.phase === "ended") return
     this.end(new Disconnect({ code: CloseCode.MessageTooBig, reason: "command too large" }))
   }
 }

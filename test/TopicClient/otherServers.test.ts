@@ -1,0 +1,182 @@
+/** Subscriptions at servers that a test plays: replies that are late, missing, malformed or those of other implementations. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { TopicClient } from "effect-ws"
+import { TestClock } from "effect/testing"
+import { everySecond } from "../support/reconnecting.ts"
+import { follow, played, short } from "../support/topicClient.ts"
+import { Feed, lobby, Room, settle } from "../support/topicSession.ts"
+
+const second = Effect.andThen(TestClock.adjust("1 second"), settle)
+
+type Answers = Readonly<Record<string, (command: Readonly<Record<string, unknown>>) => object | undefined>>
+
+/** A client of a server that replies to each kind of command with a function's result. */
+const setUp = (answers: Answers, options: { readonly timeout?: string } = {}) =>
+  Effect.gen(function*() {
+    const seen: Array<Readonly<Record<string, unknown>>> = []
+    const server = yield* played((command) => {
+      const kind = Object.keys(command).find((key) => key !== "id")
+      return answers[kind ?? ""]?.(command) ?? (kind === "connect" ? { connect: { client: "c" } } : undefined)
+    }, seen)
+    const client = yield* TopicClient.make(server.connect, {
+      schedule: everySecond,
+      timeout: (options.timeout ?? "1 hour") as "1 hour"
+    })
+    yield* settle
+    const push = (value: object) => Effect.andThen(server.servers.at(-1)!.send(JSON.stringify({ push: value })), settle)
+    return { client, push, seen, server }
+  })
+
+const channel = "feed:lobby"
+const position = { epoch: "e", offset: 5 }
+
+describe("a subscription at another server", () => {
+  it.effect("reconnects if the server does not confirm it in time", () =>
+    Effect.gen(function*() {
+      let confirms = false
+      const { client, server } = yield* setUp(
+        { subscribe: () => confirms ? { subscribe: position } : undefined },
+        { timeout: "3 seconds" }
+      )
+      const { events } = yield* follow(client.subscribe(Feed, lobby))
+      confirms = true
+      yield* Effect.andThen(TestClock.adjust("3 seconds"), settle)
+      yield* second
+      assert.lengthOf(server.servers, 2)
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5"])
+      yield* Effect.andThen(TestClock.adjust("1 minute"), settle)
+      assert.lengthOf(server.servers, 2)
+    }))
+
+  it.effect("keeps its position if messages have no offsets, and skips repeated ones", () =>
+    Effect.gen(function*() {
+      const { client, push } = yield* setUp({ subscribe: () => ({ subscribe: position }) })
+      const { events } = yield* follow(client.subscribe(Feed, lobby))
+      const data = { text: "a" }
+      yield* push({ channel, pub: { data } })
+      yield* push({ channel, pub: { data, offset: 6 } })
+      yield* push({ channel, pub: { data, offset: 6 } })
+      yield* push({ channel, pub: { data, offset: 7 } })
+      yield* push({ channel: "feed:other", pub: { data, offset: 8 } })
+      yield* push({ channel, other: {} })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5", "Message 5 a", "Message 6 a", "Message 7 a"])
+    }))
+
+  it.effect("tells a gap for a message that the schema cannot decode", () =>
+    Effect.gen(function*() {
+      const { client, push } = yield* setUp({ subscribe: () => ({ subscribe: position }) })
+      const { events } = yield* follow(client.subscribe(Feed, lobby))
+      yield* push({ channel, pub: { data: 1, offset: 6 } })
+      yield* push({ channel, pub: { data: { text: "b" }, offset: 7 } })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5", "Gap 5-6", "Message 7 b"])
+    }))
+
+  it.effect("joins the members and their changes, in whichever order they arrive", () =>
+    Effect.gen(function*() {
+      const members = { a: { user: "a", client: "a", chan_info: { name: "Ada" } }, x: { client: "x", chan_info: 1 } }
+      const { client, push, server } = yield* setUp({ subscribe: () => ({ subscribe: position }) })
+      const { events } = yield* follow(client.subscribe(Room, lobby))
+      const join = (id: string, name: string) =>
+        push({ channel: "room:lobby", join: { info: { client: id, chan_info: { name } } } })
+      const leave = (id: string) =>
+        push({ channel: "room:lobby", leave: { info: { client: id, chan_info: { name: id } } } })
+      yield* join("a", "Ada")
+      yield* join("b", "Bob")
+      yield* leave("c")
+      assert.deepStrictEqual(events, [])
+      yield* server.servers[0].send(JSON.stringify({ id: 3, presence: { presence: members } }))
+      yield* settle
+      yield* join("b", "Bobby")
+      yield* push({ channel: "room:lobby", join: { info: { client: "y", chan_info: 1 } } })
+      yield* leave("a")
+      yield* leave("a")
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5 Ada", "Joined Bob", "Joined Bobby", "Left a"])
+    }))
+
+  it.effect("repeats if the members cannot be read now, and fails if they never can", () =>
+    Effect.gen(function*() {
+      const codes = [100, 103]
+      const { client, seen } = yield* setUp({
+        subscribe: () => ({ subscribe: position }),
+        presence: () => ({ error: { code: codes[0], message: "", temporary: codes.shift() === 100 } })
+      })
+      const { fiber } = yield* follow(client.subscribe(Room, lobby))
+      yield* second
+      assert.deepInclude(yield* Effect.flip(Fiber.join(fiber)), { _tag: "Rejected", code: 103 })
+      assert.lengthOf(seen.filter((command) => "subscribe" in command), 2)
+    }))
+
+  it.effect("bounds what it keeps until the members arrive", () =>
+    Effect.gen(function*() {
+      const { client, seen, server } = yield* setUp({ subscribe: () => ({ subscribe: position }) })
+      yield* follow(client.subscribe(Room, lobby))
+      const line = JSON.stringify({ push: { channel: "room:lobby", pub: { data: { text: "a" } } } })
+      yield* server.servers[0].send(Array.from({ length: 4097 }, () => line).join("\n"))
+      yield* settle
+      assert.deepInclude(seen.at(-1), { unsubscribe: { channel: "room:lobby" } })
+      yield* second
+      assert.property(seen.at(-2), "subscribe")
+    }))
+
+  it.effect("ignores what arrives for a subscription that has ended", () =>
+    Effect.gen(function*() {
+      const { client, push, server } = yield* setUp({})
+      const { events, fiber } = yield* follow(client.subscribe(Feed, lobby))
+      yield* Fiber.interrupt(fiber)
+      yield* server.servers[0].send(JSON.stringify({ id: 2, subscribe: position }))
+      yield* push({ channel, unsubscribe: { code: 2000, reason: "" } })
+      yield* server.servers[0].send(JSON.stringify({ id: 99, rpc: {} }))
+      yield* settle
+      assert.deepStrictEqual(events, [])
+    }))
+
+  it.effect("closes the connection for a message that is not of the protocol", () =>
+    Effect.gen(function*() {
+      const { server } = yield* setUp({})
+      yield* Effect.andThen(server.servers[0].send("garbage"), settle)
+      assert.strictEqual((yield* server.servers[0].closed).code, 3501)
+    }))
+})
+
+describe("a connection token at another server", () => {
+  const expiring = (answers: Answers) =>
+    Effect.gen(function*() {
+      let made = 0
+      const seen: Array<Readonly<Record<string, unknown>>> = []
+      const server = yield* played((command) => {
+        const kind = Object.keys(command).find((key) => key !== "id")
+        if (kind === "connect") return { connect: { client: "c", expires: true, ttl: 10 } }
+        return answers[kind ?? ""]?.(command)
+      }, seen)
+      yield* TopicClient.make(server.connect, { schedule: everySecond, token: Effect.sync(() => `t${++made}`) })
+      yield* settle
+      const refreshes = () => seen.flatMap((command) => "refresh" in command ? [command["refresh"]] : [])
+      return { refreshes, seen, server }
+    })
+
+  it.effect("gets a successor again and again", () =>
+    Effect.gen(function*() {
+      const { refreshes } = yield* expiring({ refresh: () => ({ refresh: { expires: true, ttl: 20 } }) })
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      yield* Effect.andThen(TestClock.adjust("20 seconds"), settle)
+      assert.deepStrictEqual(refreshes(), [{ token: "t2" }, { token: "t3" }])
+    }))
+
+  it.effect("gets another successor after a temporary error", () =>
+    Effect.gen(function*() {
+      const { refreshes } = yield* expiring({ refresh: () => ({ error: { code: 100, temporary: true } }) })
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      yield* Effect.andThen(TestClock.adjust("5 seconds"), settle)
+      assert.deepStrictEqual(refreshes(), [{ token: "t2" }, { token: "t3" }])
+    }))
+
+  it.effect("ends the connection if it is rejected, and the next one has another token", () =>
+    Effect.gen(function*() {
+      const { seen, server } = yield* expiring({ refresh: () => ({ error: { code: 103, message: "no" } }) })
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      yield* second
+      assert.lengthOf(server.servers, 2)
+      assert.deepInclude(seen.at(-1)?.["connect"] as object, { token: "t3" })
+    }))
+})
