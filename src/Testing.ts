@@ -502,14 +502,13 @@ const memoryClient = (open: MemoryNetwork["open"]): WebSocketClient.WebSocketCli
   return {
     connect: (url, options) =>
       Effect.suspend(() => {
-        let last: MemoryLink | undefined
+        const links: Array<MemoryLink> = []
+        const release = Effect.sync(() => {
+          for (const link of links) link.release()
+        })
         // A redirect leads to a second request, which has a link of its own.
         const duplex = (target: URL) =>
-          Effect.tap(open(target), ({ link }) =>
-            Effect.sync(() => {
-              last?.release()
-              last = link
-            }))
+          Effect.tap(Effect.andThen(release, open(target)), ({ link }) => Effect.sync(() => links.push(link)))
         return nodeClient.connect(url, {
           ...options,
           agent: undefined,
@@ -517,8 +516,8 @@ const memoryClient = (open: MemoryNetwork["open"]): WebSocketClient.WebSocketCli
           socketPath: undefined,
           duplex
         }).pipe(
-          Effect.tap(() => last === undefined ? Effect.void : releaseLink(last)),
-          Effect.onError(() => Effect.sync(() => last?.release()))
+          Effect.tap(() => Effect.addFinalizer(() => release)),
+          Effect.onError(() => release)
         )
       })
   }

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
-import { ConnectionError, ProtocolError } from "effect-ws"
+import { ConnectionError, Message, ProtocolError } from "effect-ws"
 
 const duration = Duration.seconds(3)
 
@@ -24,6 +24,35 @@ const messages: ReadonlyArray<readonly [error: Error, message: string]> = [
     new ConnectionError.MessageSkipped(),
     "the rest of this message was skipped; read all its fragments before you receive anything else"
   ],
+  [
+    new ConnectionError.WriteTimeout({ duration, bufferedAmount: 70_000 }),
+    "the peer accepted no data for 3s while 70000 bytes were queued"
+  ],
+  [new ConnectionError.IdleTimeout({ duration }), "no message was sent or received for 3s"],
+  [
+    new ConnectionError.SlowConsumer({ bufferedAmount: 70_000 }),
+    "the peer reads too slowly: 70000 bytes are buffered"
+  ],
+  [
+    new ConnectionError.ReceiveQueueFull({ unreadAmount: 9, limit: 8 }),
+    "receive queue: expected at most 8 bytes to be unread, got 9; " +
+    "read the messages faster, have the peer send less, or raise maxUnreadAmount"
+  ],
+  [
+    new ConnectionError.InvalidMessage({
+      reason: "Value",
+      problem: "Expected number at [\"a\"]",
+      received: Message.text("{}"),
+      cause: undefined
+    }),
+    "the peer sent an invalid message: Expected number at [\"a\"]"
+  ],
+  [new ConnectionError.Terminated(), "this end ended the connection without a close frame"],
+  [
+    new ConnectionError.InvalidValue({ value: {}, cause: new Error("Expected number\n  at [\"a\"]") }),
+    "the value cannot be sent: Expected number at [\"a\"]"
+  ],
+  [new ConnectionError.InvalidValue({ value: {}, cause: "no" }), "the value cannot be sent: no"],
   [new ConnectionError.NotConnected({ final: false, cause: undefined }), "not connected at the moment"],
   [
     new ConnectionError.NotConnected({ final: true, cause: new ConnectionError.UnexpectedEof() }),

@@ -15,6 +15,7 @@ import { HttpApi, HttpApiBuilder, HttpApiEndpoint, HttpApiGroup } from "effect/h
 import { Connection, Handshake, type HandshakeError, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
+import type { Server } from "node:http"
 import { contentOf } from "../support/memory.ts"
 import { echo } from "../support/serving.ts"
 
@@ -253,6 +254,19 @@ describe("the end of an application", () => {
       assert.isUndefined(closing.pollUnsafe())
       yield* TestClock.adjust("10 seconds")
       yield* Fiber.join(closing)
+    }))
+
+  it.effect("needs no application: any layer may use the Node server", () =>
+    Effect.gen(function*() {
+      const answering = (makeServer: () => Server) =>
+        Layer.effectDiscard(Effect.acquireRelease(
+          Effect.sync(() => makeServer().on("request", (_, response) => response.end("hello")).listen()),
+          (server) => Effect.sync(() => server.close())
+        ))
+      const body = yield* Effect.flatMap(HttpClient.get("http://anywhere/"), ({ text }) => text).pipe(
+        Effect.provide(Testing.layerHttpServer(answering))
+      )
+      assert.strictEqual(body, "hello")
     }))
 
   it.effect("ends handlers that sleep, although nothing adjusts the clock", () =>
