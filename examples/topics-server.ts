@@ -5,12 +5,16 @@
  *
  * At /connection/websocket, any client may use the channels `room:<name>`, with history, presence and publishing,
  * and `feed:<name>`, without history. The connect token is the name of the user. BROKER says what connects the
- * processes: `memory`, for one process.
+ * processes: `memory`, for one process, or `redis`, at REDIS_URL. With Redis, WORKERS processes share the port.
+ *
+ *   WORKERS=2 BROKER=redis REDIS_URL=redis://127.0.0.1:6379 node build/examples/topics-server.js
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Effect, Layer, Schema } from "effect"
+import { Config, Console, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { Broker, Topic, Topics, TopicServer, WebSocketServer } from "effect-ws"
+import * as RedisBroker from "effect-ws/RedisBroker"
 import * as TopicProtobuf from "effect-ws/TopicProtobuf"
+import { runInWorkers } from "./cluster.ts"
 
 const Room = Topic.make("room::name", {
   message: Schema.Json,
@@ -30,10 +34,24 @@ const handler = TopicServer.handler({
   rpc: ({ data }) => Effect.succeed(data as Schema.Json)
 })
 
-const brokers = { memory: Broker.layerMemory() }
+const brokers = {
+  memory: Broker.layerMemory(),
+  redis: RedisBroker.layerConfig({
+    url: Config.Redacted("REDIS_URL").pipe(Config.withDefault(Redacted.make("redis://127.0.0.1:6379")))
+  })
+}
+
+/** Tells when the broker is up, and when it is not. Clients stay connected meanwhile. */
+const LogStatus = Layer.effectDiscard(Effect.forkScoped(Effect.gen(function*() {
+  const broker = yield* Broker.Broker
+  yield* Stream.runForEach(broker.status, (status) =>
+    status._tag === "Up"
+      ? Effect.logInfo("the broker is up")
+      : Effect.logWarning("the broker is down", String(status.cause)))
+})))
 
 const Served = Layer.unwrap(Effect.gen(function*() {
-  const broker = yield* Config.Literals(["memory"], "BROKER").pipe(Config.withDefault("memory" as const))
+  const broker = yield* Config.Literals(["memory", "redis"], "BROKER").pipe(Config.withDefault("memory" as const))
   return WebSocketServer.serve(handler, {
     // This server uses no cookies, so any page may connect.
     origin: "any",
@@ -41,6 +59,7 @@ const Served = Layer.unwrap(Effect.gen(function*() {
     // Clients come again at once.
     shutdownClose: { code: 3001, reason: "shutdown" }
   }).pipe(
+    Layer.merge(LogStatus),
     Layer.provide(Topics.layer({ topics: [Room, Feed] })),
     Layer.provide(brokers[broker])
   )
@@ -57,4 +76,4 @@ const Server = WebSocketServer.layerConfig({
   path: Config.succeed("/connection/websocket")
 })
 
-NodeRuntime.runMain(Layer.launch(Layer.merge(Served, Announce).pipe(Layer.provide(Server))))
+NodeRuntime.runMain(runInWorkers(Layer.launch(Layer.merge(Served, Announce).pipe(Layer.provide(Server)))))

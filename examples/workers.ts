@@ -5,12 +5,10 @@
  *   PORT=8080 WORKERS=4 node build/examples/workers.js
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Effect, Layer, Schedule, Stream } from "effect"
+import { Config, Console, Effect, Layer, Stream } from "effect"
 import { Connection, WebSocketServer } from "effect-ws"
-import cluster from "node:cluster"
 import { availableParallelism } from "node:os"
-
-// -- In each process ----------------------------------------------------------
+import { runInWorkers } from "./cluster.ts"
 
 const Echo = WebSocketServer.serve(Effect.gen(function*() {
   const connection = yield* Connection.Connection
@@ -30,21 +28,4 @@ const Server = WebSocketServer.layerConfig({
 
 const Main = Layer.merge(Echo, Announce).pipe(Layer.provide(Server))
 
-// -- Around them --------------------------------------------------------------
-
-/** A process that does the work. Lasts until it ends; where this is interrupted, it is told to end, and waited for. */
-const worker = Effect.callback<void>((resume) => {
-  const { process: child } = cluster.fork()
-  child.once("exit", () => resume(Effect.void))
-  return Effect.callback<void>((ended) => {
-    child.once("exit", () => ended(Effect.void))
-    child.kill("SIGTERM")
-  })
-})
-
-const Workers = Effect.flatMap(
-  Config.Int("WORKERS").pipe(Config.withDefault(availableParallelism())),
-  (size) => Effect.replicateEffect(Effect.repeat(worker, Schedule.spaced("1 second")), size, { concurrency: size })
-)
-
-NodeRuntime.runMain(cluster.isWorker ? Layer.launch(Main) : Workers)
+NodeRuntime.runMain(runInWorkers(Layer.launch(Main), availableParallelism()))

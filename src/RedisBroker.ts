@@ -50,12 +50,10 @@ import type { Servers } from "./internal/redis/topology.ts"
  */
 export interface Options {
   /**
-   * The server: `redis://[[user]:password@]host[:port][/database]`, or `rediss://`
-   * for TLS. Default `redis://127.0.0.1:6379`.
+   * The server: `redis://[[user]:password@]host[:port][/database]`, `rediss://` for
+   * TLS, or `unix:///path` for a Unix socket. Default `redis://127.0.0.1:6379`.
    */
   readonly url?: string | Redacted.Redacted<string> | undefined
-  /** The path of a Unix socket, in place of a host. Default: none. */
-  readonly socketPath?: string | undefined
   /** The user of Redis's access lists. Default: that of `url`, or the default user. */
   readonly username?: string | undefined
   /** The password. Default: that of `url`, or none. */
@@ -138,12 +136,15 @@ export const make = (options: Options = {}): Effect.Effect<Broker, InvalidOption
 const millis = (value: Duration.Input | undefined, byDefault: Duration.Input): number =>
   Duration.toMillis(Duration.fromInputUnsafe(value ?? byDefault))
 
-const clientOptions = ({ client, password, socketPath, url, username }: Options): ClientOptions => {
+const clientOptions = ({ client, password, url, username }: Options): ClientOptions => {
   const options = client as ClientOptions | undefined
-  const path = socketPath === undefined ? undefined : { path: socketPath, tls: false as const }
+  const server = Redacted.isRedacted(url) ? Redacted.value(url) : url
+  const path = server?.startsWith("unix:") === true
+    ? { path: decodeURIComponent(new URL(server).pathname), tls: false as const }
+    : undefined
   return {
     ...options,
-    ...url === undefined ? undefined : { url: Redacted.isRedacted(url) ? Redacted.value(url) : url },
+    ...server === undefined || path !== undefined ? undefined : { url: server },
     ...username === undefined ? undefined : { username },
     ...password === undefined ? undefined : { password: Redacted.value(password) },
     ...path === undefined

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Stream } from "effect"
+import { Duration, Effect, Fiber, Redacted, Stream } from "effect"
 import type { Broker } from "effect-ws"
 import * as RedisBroker from "effect-ws/RedisBroker"
 import { startFaultProxy } from "../support/faultProxy.ts"
@@ -13,7 +13,7 @@ import {
   textOf,
   until
 } from "../support/redisBrokers.ts"
-import { startRedis, startRedisAt, unusedPort } from "../support/redisServer.ts"
+import { makeDirectory, startRedis, startRedisAt, unusedPort } from "../support/redisServer.ts"
 
 const history = { size: 1000, ttl: Duration.minutes(1) }
 
@@ -263,12 +263,20 @@ describe("RedisBroker: connections", () => {
       assert.deepStrictEqual([position.offset, publications.map(({ data }) => textOf(data))], [1, ["a"]])
     }))
 
-  it.live("enters with a user, a password, a database and over a Unix socket", () =>
+  it.live("enters with a user, a password and a database, over TCP or a Unix socket", () =>
     Effect.gen(function*() {
-      const { command, port } = yield* startRedis()
+      const path = `${yield* makeDirectory}/redis.sock`
+      const { command, port } = yield* startRedis("--unixsocket", path)
       yield* command("ACL", "SETUSER", "ann", "on", ">secret", "~ws:*", "&ws:*", "+@all")
       const broker = yield* connectBroker(port, { url: `redis://ann:secret@127.0.0.1:${port}/3` })
       assert.strictEqual((yield* say(broker, "a")).offset, 1)
+      const local = yield* connectBroker(port, {
+        url: `unix://${path}`,
+        username: "ann",
+        password: Redacted.make("secret"),
+        client: { database: 3 }
+      })
+      assert.strictEqual((yield* say(local, "b")).offset, 2)
       const wrong = yield* Effect.orDie(RedisBroker.make({ url: `redis://ann:guess@127.0.0.1:${port}` }))
       const error = yield* eventually(Effect.flip(say(wrong, "a")), ({ message }) => message.includes("WRONGPASS"))
       assert.notInclude(error.message, "guess")

@@ -29,19 +29,14 @@ const checkUrl = (url: Options["url"]): InvalidOption | undefined => {
   if (url === undefined) return undefined
   const value = Redacted.isRedacted(url) ? Redacted.value(url) : url
   // The error does not show the URL, which may have a password.
-  return typeof value === "string" && URL.canParse(value) && /^rediss?:\/\//.test(value)
+  return typeof value === "string" && URL.canParse(value) && /^(?:rediss?|unix):\/\//.test(value)
     ? undefined
-    : invalidOption("url", "a URL that begins with redis:// or rediss://", Redacted.make(value))
+    : invalidOption("url", "a URL that begins with redis://, rediss:// or unix://", Redacted.make(value))
 }
 
-const checkServers = ({ cluster, sentinel, socketPath }: Options): InvalidOption | undefined => {
-  const given = Object.entries({ cluster, sentinel, socketPath }).filter(([, value]) => value !== undefined)
-  if (given.length > 1) {
-    return invalidOption(
-      given[1][0],
-      `no ${given[0][0]} beside it, because each of them names the servers`,
-      given[1][1]
-    )
+const checkServers = ({ cluster, sentinel }: Options): InvalidOption | undefined => {
+  if (cluster !== undefined && sentinel !== undefined) {
+    return invalidOption("sentinel", "no sentinel beside cluster, because each of them names the servers", sentinel)
   }
   if (cluster !== undefined) return checkAddresses("cluster", cluster)
   if (sentinel !== undefined) return checkAddresses("sentinel.nodes", sentinel.nodes)
