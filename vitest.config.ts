@@ -44,7 +44,11 @@ export default defineConfig({
       // Other peers that npm provides.
       project("interop", "test/interop/*.test.ts", { exclude: ["test/interop/*.peer.test.ts"] }),
       // Topics over real Redis servers.
-      project("redis", "test/redis/*.test.ts", { testTimeout: 60_000, fileParallelism: false }),
+      project("redis", "test/redis/*.test.ts", {
+        globalSetup: "test/support/setup.e2e.ts",
+        testTimeout: 60_000,
+        fileParallelism: false
+      }),
       // Peers that npm does not provide.
       project("peers", "test/interop/*.peer.test.ts", {
         globalSetup: "test/support/setup.peers.ts",

@@ -227,7 +227,10 @@ export class ClientSubscription {
   private confirm(link: Link, infos: ReadonlyArray<ClientInfo>): void {
     const { epoch = "", offset = 0, recovered = false } = this.confirmed
     const to = { epoch, offset }
-    const from = this.position ?? to
+    // The channel may continue under another epoch.
+    const from = recovered && this.position !== undefined
+      ? { epoch, offset: this.position.offset }
+      : this.position ?? to
     this.presence.clear()
     const members = infos.flatMap((info) => {
       const member = this.learn(link, info)

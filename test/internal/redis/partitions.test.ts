@@ -1,20 +1,20 @@
 import { assert, describe, it } from "@effect/vitest"
 import { slotCount, slotOf, tagOf, tags } from "../../../src/internal/redis/partitions.ts"
 
-describe("partitions", () => {
-  it("have the slots that Redis Cluster computes", () => {
+describe("slotOf, tags and tagOf", () => {
+  it("computes slots as Redis Cluster does", () => {
     // CRC16 of "123456789" is 0x31C3 in the specification of Redis Cluster.
     assert.strictEqual(slotOf("123456789"), 0x31c3)
     assert.strictEqual(slotOf("foo"), 12182)
   })
 
-  it("are spread evenly over all slots", () => {
+  it("spreads the tags evenly over all slots", () => {
     assert.strictEqual(new Set(tags).size, 128)
     const width = slotCount / tags.length
     for (const [i, tag] of tags.entries()) assert.strictEqual(Math.floor(slotOf(tag) / width), i)
   })
 
-  it("share channels evenly, and always the same", () => {
+  it("assigns channels evenly, and always the same way", () => {
     const counts = new Map<string, number>()
     for (let i = 0; i < 12_800; i++) {
       const tag = tagOf(`room/${i}`)

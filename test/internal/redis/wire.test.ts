@@ -13,9 +13,9 @@ import { Arbitrary, Effect } from "effect"
 const bytes = (text: string) => new TextEncoder().encode(text)
 const event = (head: string, body: Uint8Array) => Uint8Array.from([...bytes(head), ...body])
 
-describe("events in Redis", () => {
+describe("the events that Redis transports", () => {
   it.effect.prop(
-    "keep payloads and members as they are",
+    "keeps payloads and members as they are",
     [anyBytes(), anyBytes()],
     ([data, info]) =>
       Effect.sync(() => {
@@ -25,7 +25,7 @@ describe("events in Redis", () => {
       })
   )
 
-  it("are publications, or changes of presence", () => {
+  it("decodes publications and changes of presence", () => {
     const payload = encodePayload({ data: bytes("hi") })
     assert.deepStrictEqual(decodeEvent(event("1 P e 7\n", payload)), {
       _tag: "Publication",
@@ -46,7 +46,7 @@ describe("events in Redis", () => {
     }
   })
 
-  it("are unreadable if another version has written them, or nothing of ours", () => {
+  it("returns unreadable for what another version or another program has written", () => {
     const payload = encodePayload({ data: bytes("hi") })
     const heads = [
       "2 P e 7\n",
@@ -65,7 +65,7 @@ describe("events in Redis", () => {
     assert.strictEqual(decodeEvent(bytes("1 J e 7 1\n\0\0\0\u0009ab")), unreadable)
   })
 
-  it.effect.prop("never throw", [Arbitrary.array(anyBytes(), { maxLength: 3 })], ([parts]) =>
+  it.effect.prop("never throws", [Arbitrary.array(anyBytes(), { maxLength: 3 })], ([parts]) =>
     Effect.sync(() => {
       for (const part of parts) {
         decodeEvent(part)
