@@ -8,7 +8,7 @@ export type AttemptOptions<E, R> = Omit<ConnectOptions, "protocols"> & {
   readonly protocols?: ReadonlyArray<string> | Effect.Effect<ReadonlyArray<string>, E, R> | undefined
 }
 
-export const attemptTo = <A, EC, RC, E, R, E1, R1>(
+export const attemptTo = <A, EC, RC, E = never, R = never, E1 = never, R1 = never>(
   connect: (url: string | URL, options: ConnectOptions) => Effect.Effect<A, EC, RC>,
   url: string | URL | Effect.Effect<string | URL, E, R>,
   { protocols, ...options }: AttemptOptions<E1, R1>

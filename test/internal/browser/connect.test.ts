@@ -1,9 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Layer, Schedule, Stream } from "effect"
-import { BrowserClient, type HandshakeError, MessageClient } from "effect-ws"
+import { Effect, Fiber, Layer, Stream } from "effect"
+import { BrowserClient, type HandshakeError } from "effect-ws"
 import { TestClock } from "effect/testing"
-import { fakeSockets, openFake } from "../support/fakeWebSocket.ts"
-import { contentOf, settle } from "../support/memory.ts"
+import { fakeSockets } from "../../support/fakeWebSocket.ts"
+import { contentOf } from "../../support/memory.ts"
 
 /** Begins to connect. The test drives the socket. */
 const begin = (url: string, options?: BrowserClient.ConnectOptions) =>
@@ -196,137 +196,5 @@ describe("connect", () => {
         assert.deepInclude(error, { _tag: "InvalidOption", option })
         assert.strictEqual(sockets.length, 0)
       }
-    }))
-})
-
-describe("a connection", () => {
-  it.effect("fails with ReceiveQueueFull above maxUnreadAmount, and delivers what it has", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake({ maxUnreadAmount: 100 })
-      for (const text of ["a", "b", "c", "d"]) socket.deliver(text)
-      assert.deepStrictEqual(socket.closes, [[4008, "ReceiveQueueFull"]])
-      assert.strictEqual(contentOf(yield* connection.receive), "a")
-      assert.strictEqual(contentOf(yield* connection.receive), "b")
-      const closed = yield* Effect.flip(connection.receive)
-      assert.include(closed.message, "expected at most 100 bytes to be unread, got 130")
-      assert.strictEqual(yield* connection.closed, closed)
-    }))
-
-  it.effect("stays open when a program that only sends discards", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake({ maxUnreadAmount: 100 })
-      const end = yield* Effect.forkChild(connection.discard, { startImmediately: true })
-      for (let i = 0; i < 1000; i++) socket.deliver("x".repeat(100))
-      yield* connection.send("a")
-      socket.end(1000)
-      assert.isTrue((yield* Fiber.join(end)).normal)
-    }))
-
-  it.effect("fails for data that is no text and no ArrayBuffer", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake()
-      socket.deliver(new Blob(["a"]))
-      const closed = yield* Effect.flip(connection.receive)
-      assert.include(closed.message, "expected a string or an ArrayBuffer, got [object Blob]")
-      assert.deepStrictEqual(socket.closes, [[4003, "TransportError"]])
-    }))
-
-  it.effect("fails when the socket throws for a message", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake()
-      socket.onSend = () => {
-        throw new Error("on purpose")
-      }
-      const closed = yield* Effect.flip(connection.send("a"))
-      assert.deepStrictEqual([closed.cause?._tag, socket.closes], ["TransportError", [[4011, "TransportError"]]])
-    }))
-
-  it.effect("ignores events after its end", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake()
-      socket.end(4000, "a")
-      const closed = yield* connection.closed
-      socket.accept()
-      socket.deliver("late")
-      socket.end(4001, "b")
-      socket.dispatch("error", { error: new Error("late") })
-      assert.strictEqual(yield* connection.closed, closed)
-      assert.strictEqual(yield* Effect.flip(connection.receive), closed)
-    }))
-
-  it.effect("tells the codes that a page can send when a program closes with another", () =>
-    Effect.gen(function*() {
-      const { connection } = yield* openFake()
-      const error = yield* Effect.flip(connection.close(1001))
-      assert.strictEqual(
-        error.message,
-        "close frame: expected a code from 3000 to 4999, or 1000, because a browser sends no other, got 1001 (GoingAway)"
-      )
-    }))
-
-  it.effect("waits for the peer's close frame when its Scope closes, at most for closeTimeout", () =>
-    Effect.gen(function*() {
-      const { layer, sockets } = fakeSockets((socket) => socket.accept())
-      const fiber = yield* BrowserClient.connect("ws://there/", { closeTimeout: "3 seconds" }).pipe(
-        Effect.scoped,
-        Effect.provide(layer),
-        Effect.forkChild
-      )
-      yield* settle
-      assert.deepStrictEqual(sockets[0].closes, [[1000, ""]])
-      yield* TestClock.adjust("2999 millis")
-      assert.isUndefined(fiber.pollUnsafe())
-      yield* TestClock.adjust("1 millis")
-      yield* Fiber.join(fiber)
-    }))
-
-  it.effect("reports the bufferedAmount of the socket", () =>
-    Effect.gen(function*() {
-      const { connection, socket } = yield* openFake()
-      socket.bufferedAmount = 7
-      assert.strictEqual(yield* connection.bufferedAmount, 7)
-    }))
-})
-
-describe("reconnecting", () => {
-  it.effect("runs URL and subprotocols for each attempt", () =>
-    Effect.gen(function*() {
-      const { layer, sockets } = fakeSockets()
-      let token = 0
-      const client = yield* BrowserClient.reconnecting(Effect.sync(() => `ws://there/${++token}`), {
-        protocols: Effect.sync(() => [`token.${token}`]),
-        schedule: Schedule.spaced("1 second"),
-        outboundHighWaterMark: 0
-      }).pipe(Effect.provide(layer))
-      yield* settle
-      sockets[0].lose()
-      yield* settle
-      yield* TestClock.adjust("1 second")
-      yield* settle
-      assert.deepStrictEqual(sockets.map(({ protocols, url }) => [url, protocols]), [
-        ["ws://there/1", ["token.1"]],
-        ["ws://there/2", ["token.2"]]
-      ])
-      sockets[1].accept("token.2")
-      yield* client.send("a")
-      assert.deepStrictEqual(sockets[1].sent, ["a"])
-      sockets[1].onClose = (code) => setImmediate(() => sockets[1].end(code))
-    }))
-})
-
-describe("layer", () => {
-  it.effect("provides a MessageClient, with options that those of connect override", () =>
-    Effect.gen(function*() {
-      const { layer, sockets } = fakeSockets((socket) => {
-        socket.onClose = (code) => setImmediate(() => socket.end(code))
-        socket.accept()
-      })
-      const Client = BrowserClient.layer({ protocols: ["v1"], maxUnreadAmount: 0 }).pipe(Layer.provide(layer))
-      yield* Effect.gen(function*() {
-        yield* MessageClient.connect("ws://there/a")
-        yield* MessageClient.connect("ws://there/b", { protocols: ["v2"] })
-        yield* (yield* MessageClient.reconnecting("ws://there/c", { protocols: Effect.succeed(["v3"]) })).connection
-      }).pipe(Effect.scoped, Effect.provide(Client))
-      assert.deepStrictEqual(sockets.map(({ protocols }) => protocols), [["v1"], ["v2"], ["v3"]])
     }))
 })
