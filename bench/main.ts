@@ -12,6 +12,7 @@ import { benchProfile } from "./profile.ts"
 import { notes, type Results, toTable } from "./report.ts"
 import { type Peer, scenarios } from "./scenarios.ts"
 import { render } from "./table.ts"
+import { benchTopics } from "./topics.ts"
 
 /** All scenarios; peers take turns, so that a machine that changes its pace does so for all. */
 const benchServers = async (options: Arguments): Promise<Results> => {
@@ -58,6 +59,9 @@ if (options.alone === "codec") {
 } else if (options.alone === "profile") {
   print([...machine(), `seconds ${seconds}, mode ${mode}`])
   console.log(render(await benchProfile(options, progress), markdown))
+} else if (options.alone === "topics") {
+  print([...machine(), `rounds ${rounds}, seconds ${seconds}`])
+  for (const table of await benchTopics(options, progress)) console.log(`${render(table, markdown)}\n`)
 } else if (options.alone === "growth") {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const growth = await measureGrowth(options, progress)

@@ -31,6 +31,9 @@ export const message = (size: number, text: boolean): { readonly request: Buffer
   return { request: frame(opcode, payload, mask), response: frame(opcode, payload) }
 }
 
+/** A text message as a client sends it. */
+export const textFrame = (text: string): Buffer => frame(1, Buffer.from(text), mask)
+
 export const close = frame(8, Buffer.of(0x03, 0xe8), mask)
 export const closeOpcode = 0x88
 

@@ -1,0 +1,147 @@
+/** Topics beside their peers: deliveries, CPU, latency, and the memory of subscribers that stall, by fan-out. */
+import { spawn } from "node:child_process"
+import { once } from "node:events"
+import { existsSync, readFileSync } from "node:fs"
+import { setTimeout as sleep } from "node:timers/promises"
+import { fileURLToPath } from "node:url"
+import { Child } from "./children.ts"
+import { figure, median, type Table } from "./table.ts"
+import type { TopicsJob, TopicsSample } from "./topicsLoad.ts"
+
+const bun = process.env["BUN"]
+
+/** The systems, and the text frames that their subscribers get first. */
+const systems = { ours: 1, ws: 0, "socket.io": 2, bun: 0 } as const
+type System = keyof typeof systems
+
+const present = (): ReadonlyArray<System> =>
+  (Object.keys(systems) as Array<System>).filter((system) => system !== "bun" || (bun !== undefined && existsSync(bun)))
+
+const shapes = [
+  { about: "1 topic, fan-out 1", topics: 1, subscribers: 1, inFlight: 4 },
+  { about: "1 topic, fan-out 10", topics: 1, subscribers: 10, inFlight: 4 },
+  { about: "1 topic, fan-out 100", topics: 1, subscribers: 100, inFlight: 4 },
+  { about: "1 topic, fan-out 1,000", topics: 1, subscribers: 1000, inFlight: 4 },
+  { about: "100 topics, 2,000 subscribers", topics: 100, subscribers: 2000, inFlight: 40 }
+] as const
+
+interface Row {
+  readonly rate: number
+  readonly cpu: number
+  readonly p50: number
+  readonly p99: number
+}
+
+/** A server in its process. It ends when its standard input does. */
+const startServer = async (system: System) => {
+  const path = fileURLToPath(new URL("topicsServer.js", import.meta.url))
+  const server = spawn(system === "bun" ? bun! : process.execPath, [path, system], {
+    stdio: ["pipe", "pipe", "inherit"]
+  })
+  const [line] = await once(server.stdout, "data") as [Buffer]
+  return {
+    port: Number(line.toString()),
+    /** CPU time so far, of all threads, in microseconds: the kernel counts in 10 ms. */
+    cpu: () => {
+      const fields = readFileSync(`/proc/${server.pid}/stat`, "utf8").split(") ")[1].split(" ")
+      return (Number(fields[11]) + Number(fields[12])) * 10_000
+    },
+    /** Memory in KiB. */
+    memory: () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))![1]),
+    stop: async () => {
+      server.kill("SIGKILL")
+      await once(server, "exit")
+    }
+  }
+}
+
+const withLoad = async <A>(
+  system: System,
+  job: Omit<TopicsJob, "port" | "isSocketIo" | "greetings">,
+  use: (server: Awaited<ReturnType<typeof startServer>>, load: Child) => Promise<A>
+): Promise<A> => {
+  const server = await startServer(system)
+  const whole: TopicsJob = { ...job, port: server.port, isSocketIo: system === "socket.io", greetings: systems[system] }
+  const load = new Child("topicsLoad", [JSON.stringify(whole)])
+  try {
+    await load.next()
+    return await use(server, load)
+  } finally {
+    await load.stop()
+    await server.stop()
+  }
+}
+
+const measure = (system: System, shape: typeof shapes[number], seconds: number): Promise<Row> =>
+  withLoad(system, { ...shape, stalled: 0, size: 64 }, async (server, load) => {
+    await sleep(1000)
+    await load.ask<TopicsSample>()
+    const before = server.cpu()
+    await sleep(seconds * 1000)
+    const { count, p50, p99, rate } = await load.ask<TopicsSample>()
+    return { rate, cpu: (server.cpu() - before) / count, p50, p99 }
+  })
+
+/**
+ * How many KiB of the server's memory each of 20 stalled of 40 subscribers takes, after 1,000 messages of 16 KiB: what
+ * the kernel buffers for a socket does not count.
+ */
+const measureStalled = (
+  system: System,
+  seconds: number
+): Promise<{ readonly size: number; readonly messages: number }> =>
+  withLoad(
+    system,
+    { topics: 1, subscribers: 40, stalled: 20, inFlight: 8, size: 16 * 1024, limit: 1000 },
+    async (server, load) => {
+      const before = server.memory()
+      await sleep(1000 + seconds * 1000)
+      const { count } = await load.ask<TopicsSample>()
+      return { size: (server.memory() - before) / 20, messages: count / 20 }
+    }
+  )
+
+/** Measures all systems in turn, round by round. */
+export const benchTopics = async (
+  { rounds, seconds }: { readonly rounds: number; readonly seconds: number },
+  progress: (text: string) => void
+): Promise<ReadonlyArray<Table>> => {
+  const all = present()
+  const rows: Array<ReadonlyArray<string>> = []
+  for (const shape of shapes) {
+    const measured = new Map(all.map((system) => [system, new Array<Row>()]))
+    for (let round = 1; round <= rounds; round++) {
+      for (const [system, results] of measured) {
+        progress(`${shape.about}, round ${round} of ${rounds}: ${system}`)
+        results.push(await measure(system, shape, seconds))
+      }
+    }
+    for (const [system, results] of measured) {
+      const column = (name: keyof Row) => median(results.map((row) => row[name]))
+      rows.push([shape.about, system, ...(["rate", "cpu", "p50", "p99"] as const).map((name) => figure(column(name)))])
+    }
+  }
+  const stalled: Array<ReadonlyArray<string>> = []
+  for (const system of all) {
+    progress(`stalled readers: ${system}`)
+    const { messages, size } = await measureStalled(system, seconds)
+    stalled.push([system, figure(size), figure(messages)])
+  }
+  progress("")
+  return [
+    {
+      head: ["64 B text", "server", "deliveries/s", "CPU us each", "p50 us", "p99 us"],
+      rows,
+      textColumns: 2
+    },
+    {
+      head: [
+        "20 of 40 stalled, 1,000 messages of 16 KiB",
+        "KiB each stalled reader",
+        "messages delivered to each other"
+      ],
+      rows: stalled,
+      textColumns: 1
+    }
+  ]
+}

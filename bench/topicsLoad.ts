@@ -1,0 +1,167 @@
+/**
+ * The subscribers and the publisher of topics, a process of its own: `topicsLoad.js JOB`. It counts frames, and publishes
+ * as long as few deliveries are under way. It answers each message of its parent with a sample of the time since the last.
+ */
+import { Buffer } from "node:buffer"
+import * as Net from "node:net"
+import { performance } from "node:perf_hooks"
+import * as Wire from "./wire.ts"
+
+export interface TopicsJob {
+  readonly port: number
+  readonly isSocketIo: boolean
+  /** Text frames that a subscriber gets before the first message. */
+  readonly greetings: number
+  readonly topics: number
+  readonly subscribers: number
+  /** Publications under way. */
+  readonly inFlight: number
+  /** Subscribers that stop reading once they are subscribed. */
+  readonly stalled: number
+  /** The maximum number of publications. Default: no limit. */
+  readonly limit?: number
+  /** Bytes of the text of a message. */
+  readonly size: number
+}
+
+export interface TopicsSample {
+  /** Deliveries a second. */
+  readonly rate: number
+  readonly count: number
+  readonly busy: number
+  /** From a publication to its delivery, in microseconds. */
+  readonly p50: number
+  readonly p99: number
+}
+
+const job = JSON.parse(process.argv[2]) as TopicsJob
+
+const fail = (problem: string): never => {
+  console.error(`load generator: ${problem}`)
+  process.exit(1)
+}
+
+const upgrade = (query: string): Buffer => {
+  const target = job.isSocketIo ? `/socket.io/?EIO=4&transport=websocket&${query}` : `/?${query}`
+  return Buffer.from(Wire.upgrade.toString("latin1").replace("GET / ", `GET ${target} `), "latin1")
+}
+
+/** Calls `onFrame` for each frame of a server. Its frames have no mask, and less than 64 KiB. */
+const makeReader = (onFrame: () => void): (chunk: Buffer) => void => {
+  /** Bytes of the current frame that are still to come, and the bytes of a header that was cut. */
+  let rest = 0
+  let head: Buffer = Buffer.alloc(0)
+  return (chunk) => {
+    let at = 0
+    while (at < chunk.length) {
+      if (rest > 0) {
+        const taken = Math.min(rest, chunk.length - at)
+        at += taken
+        rest -= taken
+        if (rest === 0) onFrame()
+        continue
+      }
+      const bytes = head.length === 0 ? chunk.subarray(at) : Buffer.concat([head, chunk.subarray(at)])
+      const size = bytes.length < 2 || (bytes[1] === 126 && bytes.length < 4) ? 0 : bytes[1] === 126 ? 4 : 2
+      if (size === 0) {
+        head = bytes
+        return
+      }
+      at += size - head.length
+      head = Buffer.alloc(0)
+      rest = size === 4 ? bytes.readUInt16BE(2) : bytes[1]
+    }
+  }
+}
+
+/** Opens a connection. It is ready when its greetings have come. */
+const open = (query: string, greetings: number, onMessage: () => void): Promise<Net.Socket> =>
+  new Promise((resolve) => {
+    const socket = Net.connect({ host: "127.0.0.1", port: job.port, noDelay: true })
+    socket.on("error", (error) => fail(error.message))
+    socket.on("close", () => fail("the server closed a connection"))
+    let upgraded = false
+    let greeted = 0
+    const read = makeReader(() => {
+      if (greeted === greetings) return onMessage()
+      // Engine.IO has opened; this connects to the namespace of Socket.IO.
+      if (job.isSocketIo && greeted === 0) socket.write(Wire.textFrame("40"))
+      if (++greeted === greetings) resolve(socket)
+    })
+    let head = Buffer.alloc(0)
+    socket.on("data", (chunk) => {
+      if (upgraded) return read(chunk)
+      head = Buffer.concat([head, chunk])
+      const end = head.indexOf("\r\n\r\n")
+      if (end < 0) return
+      upgraded = true
+      if (!Wire.isUpgraded(head.toString("latin1", 0, end + 4))) fail("no upgrade")
+      if (greetings === 0) resolve(socket)
+      read(head.subarray(end + 4))
+    })
+    socket.write(upgrade(query))
+  })
+
+let count = 0
+let received = 0
+let expected = 0
+let published = 0
+const latencies: Array<number> = []
+/** When each publication in the first topic was written, the oldest first. */
+const writtenAt: Array<number> = []
+let since = performance.now()
+let utilization = performance.eventLoopUtilization()
+
+const sample = (): TopicsSample => {
+  const now = performance.now()
+  const sorted = latencies.splice(0).toSorted((a, b) => a - b)
+  const result = {
+    rate: count / (now - since) * 1000,
+    count,
+    busy: performance.eventLoopUtilization(utilization).utilization,
+    p50: sorted[Math.floor(sorted.length * 0.5)] * 1000,
+    p99: sorted[Math.floor(sorted.length * 0.99)] * 1000
+  }
+  count = 0
+  since = now
+  utilization = performance.eventLoopUtilization()
+  return result
+}
+
+const text = "x".repeat(job.size)
+const frames = Array.from(
+  { length: job.topics },
+  (_, topic) => Wire.textFrame(job.isSocketIo ? `42${JSON.stringify(["p", `${topic}:${text}`])}` : `${topic}:${text}`)
+)
+
+const start = async (): Promise<void> => {
+  const fanOut = (job.subscribers - job.stalled) / job.topics
+  let publisher: Net.Socket | undefined
+  const publish = (): void => {
+    while (expected - received < job.inFlight * fanOut && published < (job.limit ?? Number.POSITIVE_INFINITY)) {
+      const topic = published++ % job.topics
+      if (topic === 0) writtenAt.push(performance.now())
+      expected += fanOut
+      publisher!.write(frames[topic])
+    }
+  }
+  const stalled: Array<Net.Socket> = []
+  for (let i = 0; i < job.subscribers; i++) {
+    const isWitness = i === job.stalled
+    const socket = await open(`t=${i % job.topics}`, job.greetings, () => {
+      count++
+      received++
+      if (isWitness) latencies.push(performance.now() - writtenAt.shift()!)
+      publish()
+    })
+    if (i < job.stalled) stalled.push(socket)
+  }
+  for (const socket of stalled) socket.pause()
+  publisher = await open("p=1", job.isSocketIo ? 2 : 0, () => {})
+  publish()
+}
+
+process.on("disconnect", () => process.exit())
+process.on("message", () => process.send?.(sample()))
+await start()
+process.send?.("ready")
