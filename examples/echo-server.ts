@@ -6,11 +6,14 @@
  * MODE says how: `stream` one message at a time, `batch` all that have come at
  * once, in one write, `frames` frame by frame, as they were fragmented. With
  * BCAST=1 each message goes to every other connection instead. With DEFLATE=1
- * clients may compress (permessage-deflate).
+ * clients may compress (permessage-deflate). With TLS=1 the server has a self-signed
+ * certificate for localhost. With HTTP2=1 clients may also use HTTP/2: over TLS as they
+ * choose, without TLS if they begin with it.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { Config, Console, Effect, Layer, Stream } from "effect"
 import { Connection, PerMessageDeflate, WebSocketServer } from "effect-ws"
+import { cert, key } from "./localhostCertificate.ts"
 
 const handlers = {
   stream: Effect.gen(function*() {
@@ -68,10 +71,16 @@ const Announce = Layer.effectDiscard(Effect.gen(function*() {
   yield* Console.log(`LISTENING ${address._tag === "Tcp" ? address.port : address.path}`)
 }))
 
-const Server = WebSocketServer.layerConfig({
-  port: Config.Int("PORT").pipe(Config.withDefault(9001)),
-  host: Config.succeed("127.0.0.1"),
-  backlog: Config.succeed(4096)
-})
+const flag = (name: string) => Config.Boolean(name).pipe(Config.withDefault(false))
+
+const Server = Layer.unwrap(Effect.gen(function*() {
+  const [http2, secure] = [yield* flag("HTTP2"), yield* flag("TLS")]
+  return WebSocketServer.layer({
+    port: yield* Config.Int("PORT").pipe(Config.withDefault(9001)),
+    host: "127.0.0.1",
+    backlog: 4096,
+    ...secure ? { tls: { key, cert }, http2 } : { cleartextHttp2: http2 }
+  })
+}))
 
 NodeRuntime.runMain(Layer.launch(Layer.merge(Echo, Announce).pipe(Layer.provide(Server))))

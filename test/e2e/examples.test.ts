@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { Connection, Frame, Handshake, type HandshakeError, Message, WebSocketClient } from "effect-ws"
+import { http2Client } from "../support/http2Client.ts"
 import { contentOf } from "../support/memory.ts"
 import { serve } from "../support/net.ts"
 import { runExample, startServer } from "../support/process.ts"
@@ -19,6 +20,23 @@ describe("echo-server", () => {
         yield* connection.sendFragments(Stream.make("a", "b"))
         assert.strictEqual(contentOf(yield* connection.receive), "ab")
         assert.isTrue((yield* connection.close()).clean)
+      }))
+  }
+
+  for (const environment of [{ HTTP2: "1" }, { HTTP2: "1", TLS: "1" }] as const) {
+    it.live(`${Object.keys(environment).join("=1 ")}=1 echoes over HTTP/2, and over HTTP/1.1 on the same port`, () =>
+      Effect.gen(function*() {
+        const { port } = yield* startServer("echo-server.js", environment)
+        const secure = "TLS" in environment
+        const client = yield* http2Client(`${secure ? "https" : "http"}://127.0.0.1:${port}`, {
+          rejectUnauthorized: false
+        } as object)
+        const url = `${secure ? "wss" : "ws"}://127.0.0.1:${port}`
+        const http1 = yield* WebSocketClient.connect(url, { tls: { rejectUnauthorized: false } })
+        for (const connection of [yield* client.open(), http1]) {
+          yield* connection.send("hello")
+          assert.strictEqual(contentOf(yield* connection.receive), "hello")
+        }
       }))
   }
 

@@ -1,0 +1,20 @@
+/** A self-signed certificate for localhost, for examples and benchmarks. Its key is public: it secures nothing. */
+export const key = `-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgtPfK6Nmat2Gtk70I
+28Y+VwE4aX1LlQ9jvEMPElveZmGhRANCAAS+9t/6Jo538abt7A6xZLBaSWPuoeLv
+MaKT0/TLi7qvD9vkasgcg0VxTcf4OY0Mf3+LLy+27cNWx3WM6yjgyhAe
+-----END PRIVATE KEY-----
+`
+
+export const cert = `-----BEGIN CERTIFICATE-----
+MIIBmzCCAUGgAwIBAgIUNBWIUcE4VqvfgcBwyZdJbuQ1vwUwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyMTAxMjU1NFoYDzIxMjYxMDI4
+MDEyNTU0WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAS+9t/6Jo538abt7A6xZLBaSWPuoeLvMaKT0/TLi7qvD9vkasgcg0Vx
+Tcf4OY0Mf3+LLy+27cNWx3WM6yjgyhAeo28wbTAdBgNVHQ4EFgQUvKH7BebajE0M
+MfcttId+Fo0bcC8wHwYDVR0jBBgwFoAUvKH7BebajE0MMfcttId+Fo0bcC8wDwYD
+VR0TAQH/BAUwAwEB/zAaBgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwCgYIKoZI
+zj0EAwIDSAAwRQIgYBHvd1G3HRaj8oXnafGnWZl7Wfts5trnSLjUwCFfpJkCIQD9
+qbwlEoX8QMSWKsBkK/y5TNwt8W7B0dwcjeQh232AHA==
+-----END CERTIFICATE-----
+`
