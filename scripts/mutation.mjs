@@ -90,6 +90,7 @@ const testedBy = {
   httpRoute: ["sockets/lifetimes", "sockets/limits", "sockets/upgrades"],
   input: ["Connection/input"],
   instrument: ["Telemetry", "Reconnecting"],
+  listen: ["WebSocketServer/listening", "sockets/http"],
   logging: ["Telemetry", "WebSocketServer"],
   logicalConnection: ["Reconnecting"],
   makeRequest: ["Handshake"],
