@@ -47,6 +47,8 @@ export interface Ended {
 export interface Running {
   /** The URL of its server, without a path. */
   readonly url?: string
+  /** How our client connects to its server. */
+  readonly options?: WebSocketClient.ConnectOptions
   /** Has its client connect. */
   readonly connect?: (url: string, protocols: ReadonlyArray<string>) => Effect.Effect<void, unknown, Scope.Scope>
   /** Whether its client connects over HTTP/2, with or without TLS. Default: over HTTP/1.1. */
@@ -123,8 +125,6 @@ interface Theirs {
   readonly sawEnd: (code: number, reason: string) => Effect.Effect<void>
   /** Cuts the network between the two. */
   readonly cut: (how: Cut) => Effect.Effect<void>
-  /** Whether it has connected over HTTP/2. Then the end of TCP is the loss of a session. */
-  readonly http2: boolean
 }
 
 const bytes = (length: number): Uint8Array => Uint8Array.from({ length }, (_, i) => i % 251)
@@ -223,11 +223,9 @@ const cuts = (how: Cut, cause: string): Exchange => ({
       yield* ours.receive
       yield* theirs.cut(how)
       const ended = yield* ours.closed
-      assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [
-        1006,
-        false,
-        theirs.http2 ? "TransportError" : cause
-      ])
+      // The end of TCP is not that of an HTTP/2 stream, but the loss of its session.
+      const expected = ours.request.httpVersion === "2" ? "TransportError" : cause
+      assert.deepStrictEqual([ended.code, ended.clean, ended.cause?._tag], [1006, false, expected])
       yield* theirs.sawEnd(CloseCode.AbnormalClosure, "")
     })
 })
@@ -383,7 +381,6 @@ const connect = (
       Effect.map(relay(Number(new URL(url).port)), ({ cut, port }) => ({ cut, url: `ws://127.0.0.1:${port}${path}` }))
     const theirs = (cut: Theirs["cut"]): Theirs => ({
       cut,
-      http2: role === "client" && peer.http2 !== undefined,
       sawEnd: (code, reason) =>
         cannot.report !== undefined ? Effect.void : Effect.map(peer.ended(path), (ended) => {
           const without = [CloseCode.NoStatusReceived, CloseCode.AbnormalClosure].some((none) => none === code)
@@ -393,7 +390,10 @@ const connect = (
     if (role === "server") {
       if (peer.url === undefined) return yield* Effect.die("the peer has no server")
       const { cut, url } = yield* via(peer.url)
-      return { ours: yield* WebSocketClient.connect(url, { protocols, extensions }), theirs: theirs(cut) }
+      return {
+        ours: yield* WebSocketClient.connect(url, { ...peer.options, protocols, extensions }),
+        theirs: theirs(cut)
+      }
     }
     if (peer.connect === undefined) return yield* Effect.die("the peer has no client")
     const accepted = yield* Deferred.make<Shape>()

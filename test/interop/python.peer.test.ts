@@ -48,3 +48,11 @@ withPeer("Tornado", (title) =>
       "forget the context": "it overlooks parameters without a value"
     }
   }))
+
+withPeer("h2 and wsproto", (title) =>
+  interop({
+    title: `a server on ${title}`,
+    roles: ["server"],
+    start: Effect.map(startProgram(python, "h2_server_peer.py"), (peer) => ({ ...peer, options: { http2: "only" } })),
+    cannot: { "pings among compressed fragments": forgetsCompression }
+  }))
