@@ -2,6 +2,7 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { constVoid } from "effect/Function"
 import * as Scope from "effect/Scope"
 import type * as Http2 from "node:http2"
 import type { Duplex } from "node:stream"
@@ -153,6 +154,8 @@ export class ClientSession {
 
   /** Counts a stream until it is closed. */
   private hold(stream: Http2.ClientHttp2Stream): void {
+    // Without a listener, an error would end the process.
+    stream.on("error", constVoid)
     this.streams++
     this.context.timers.cancel(this.timer)
     stream.once("close", () => {
