@@ -1,10 +1,10 @@
 /** Subscriptions at servers that a test plays: replies that are late, missing, malformed or those of other implementations. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
-import { TopicClient } from "effect-ws"
+import { Deferred, Effect, Fiber } from "effect"
+import { TopicClient, TopicError } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { everySecond } from "../support/reconnecting.ts"
-import { follow, played, short } from "../support/topicClient.ts"
+import { cut, follow, played, short } from "../support/topicClient.ts"
 import { Feed, lobby, Room, settle } from "../support/topicSession.ts"
 
 const second = Effect.andThen(TestClock.adjust("1 second"), settle)
@@ -117,6 +117,108 @@ describe("a subscription at another server", () => {
       assert.deepInclude(seen.at(-1), { unsubscribe: { channel: "room:lobby" } })
       yield* second
       assert.property(seen.at(-2), "subscribe")
+    }))
+
+  it.effect("subscribes again after a push with 2500, and ends after one below", () =>
+    Effect.gen(function*() {
+      const { client, push, seen } = yield* setUp({
+        subscribe: () => ({ subscribe: { ...position, recovered: true, was_recovering: true } })
+      })
+      const { events, fiber } = yield* follow(client.subscribe(Feed, lobby))
+      yield* push({ channel, unsubscribe: { code: 2500, reason: "insufficient state" } })
+      assert.deepStrictEqual(seen.at(-1)?.["subscribe"], {
+        channel,
+        positioned: true,
+        recoverable: true,
+        recover: true,
+        ...position
+      })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5", "Subscribed 5"])
+      yield* push({ channel, unsubscribe: {} })
+      assert.deepInclude(yield* Effect.flip(Fiber.join(fiber)), { _tag: "Unsubscribed", channel, code: 0, reason: "" })
+    }))
+
+  it.effect("repeats after temporary rejections, later each time, until it ends", () =>
+    Effect.gen(function*() {
+      const { client, seen } = yield* setUp({
+        subscribe: () => ({ error: { code: 100, message: "", temporary: true } })
+      })
+      const { fiber } = yield* follow(client.subscribe(Feed, lobby))
+      const attempts = () => seen.filter((command) => "subscribe" in command).length
+      for (let i = 0; i < 4; i++) yield* second
+      const early = attempts()
+      assert.isAtLeast(early, 3)
+      yield* Fiber.interrupt(fiber)
+      for (let i = 0; i < 30; i++) yield* second
+      assert.strictEqual(attempts(), early)
+    }))
+
+  it.effect("fails if there is no token for it, at the beginning or later", () =>
+    Effect.gen(function*() {
+      const { client } = yield* setUp({ subscribe: () => ({ subscribe: { ...position, expires: true, ttl: 10 } }) })
+      const none = new TopicError.Rejected({ code: 103 })
+      const { fiber } = yield* follow(client.subscribe(Feed, lobby, { token: Effect.fail(none) }))
+      assert.strictEqual(yield* Effect.flip(Fiber.join(fiber)), none)
+      const tokens = ["t1"]
+      const token = Effect.suspend(() => {
+        const next = tokens.shift()
+        return next === undefined ? Effect.fail(none) : Effect.succeed(next)
+      })
+      const later = yield* follow(client.subscribe(Feed, lobby, { token }))
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      assert.strictEqual(yield* Effect.flip(Fiber.join(later.fiber)), none)
+    }))
+
+  it.effect("sends new tokens as often as the server asks for them, and again after temporary errors", () =>
+    Effect.gen(function*() {
+      const replies = [{ sub_refresh: { expires: true } }, { error: { code: 100, temporary: true } }, {
+        sub_refresh: {}
+      }]
+      const { client, seen } = yield* setUp({
+        subscribe: () => ({ subscribe: { ...position, expires: true } }),
+        sub_refresh: () => replies.shift()
+      })
+      let made = 0
+      yield* follow(client.subscribe(Feed, lobby, { token: Effect.sync(() => `t${++made}`) }))
+      for (let i = 0; i < 20; i++) yield* second
+      const sent = seen.flatMap((command) =>
+        "sub_refresh" in command ? [(command["sub_refresh"] as { readonly token: string }).token] : []
+      )
+      assert.deepStrictEqual(sent, ["t2", "t3", "t4"])
+    }))
+
+  it.effect("drops a token that is late", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<string>()
+      const { client, seen, server } = yield* setUp({ subscribe: () => ({ subscribe: position }) })
+      const { events } = yield* follow(client.subscribe(Feed, lobby, { token: Deferred.await(gate) }))
+      yield* cut(server)
+      yield* second
+      yield* Deferred.succeed(gate, "late")
+      yield* settle
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5"])
+      assert.lengthOf(seen.filter((command) => "subscribe" in command), 1)
+    }))
+
+  it.effect("takes what a server leaves out for its default", () =>
+    Effect.gen(function*() {
+      const { client, push } = yield* setUp({
+        subscribe: () => ({ subscribe: {} }),
+        presence: () => ({ presence: {} }),
+        history: () => ({ history: { publications: [{ data: { text: "a" } }] } }),
+        publish: () => ({ publish: {} }),
+        rpc: () => ({ rpc: {} })
+      })
+      const { events } = yield* follow(client.subscribe(Room, lobby))
+      yield* push({ channel: "room:lobby", join: { info: {} } })
+      yield* push({ channel: "room:lobby", leave: { info: {} } })
+      yield* push({ channel: "room:lobby", join: {} })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 0"])
+      assert.deepStrictEqual(yield* client.members(Room, lobby), [])
+      assert.deepStrictEqual((yield* client.history(Room, lobby)).messages[0]?.position, { epoch: "", offset: 0 })
+      assert.isUndefined(yield* client.publish(Room, lobby, { text: "a" }))
+      assert.isUndefined(yield* client.rpc("a", 1))
+      assert.deepStrictEqual(yield* client.members(Feed as never, lobby as never), [])
     }))
 
   it.effect("ignores what arrives for a subscription that has ended", () =>

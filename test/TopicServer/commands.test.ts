@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect } from "effect"
 import { Connection, TopicError, Topics, TopicServer } from "effect-ws"
+import { TestClock } from "effect/testing"
 import {
   connected,
   Feed,
@@ -84,6 +85,61 @@ describe("connecting", () => {
       yield* settle
       assert.deepInclude(pushes(client).at(-1), { channel, pub: { data: { text: "c" }, offset: 3 } })
       assert.strictEqual(error(yield* client.ask({ subscribe: { channel } }))?.code, 105)
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("a connect command that is still undecided", () => {
+  it.effect("changes nothing once the time to connect is over", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<TopicServer.ConnectGrant>()
+      const client = yield* connected(open({ connect: () => Deferred.await(gate), connectTimeout: "1 second" }))
+      yield* Effect.andThen(TestClock.adjust("1 second"), settle)
+      yield* Deferred.succeed(gate, { channels: [channel] })
+      yield* settle
+      assert.strictEqual(client.ended(), "3502 stale")
+      assert.deepStrictEqual(client.received, [])
+      assert.isTrue(client.done())
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("rejects the connection if a channel that the program chose is rejected", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(open({ connect: () => Effect.succeed({ channels: [channel, "other"] }) }))
+      assert.deepStrictEqual(client.received, [{ id: 1, error: { code: 102, message: "unknown channel" } }])
+      assert.deepStrictEqual(yield* Topics.members(Room, lobby), [])
+      yield* client.send({ id: 2, connect: {} })
+      assert.strictEqual(client.ended(), "3501 bad request")
+    }).pipe(Effect.provide(layer)))
+})
+
+describe("the handle of a client", () => {
+  it.effect("sends, unsubscribes and disconnects", () =>
+    Effect.gen(function*() {
+      const handles: Array<TopicServer.Client> = []
+      const client = yield* connected(open({
+        subscribe: (request) => Effect.sync(() => void handles.push(request.client))
+      }))
+      yield* client.ask({ subscribe: { channel } })
+      const [handle] = handles
+      yield* handle!.send({ a: 1 })
+      yield* handle!.unsubscribe("room:other")
+      yield* handle!.unsubscribe(channel)
+      yield* settle
+      assert.deepStrictEqual(pushes(client), [
+        { message: { data: { a: 1 } } },
+        { channel, unsubscribe: { code: 2000, reason: "server unsubscribe" } }
+      ])
+      yield* handle!.disconnect(new TopicError.Disconnect({ code: 4001, reason: "elsewhere" }))
+      yield* handle!.disconnect()
+      yield* settle
+      assert.strictEqual(client.ended(), "4001 elsewhere")
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("ends a connection for good by default", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(open({ rpc: (call) => call.client.disconnect() }))
+      yield* client.ask({ rpc: {} })
+      yield* settle
+      assert.strictEqual(client.ended(), "3503 force disconnect")
     }).pipe(Effect.provide(layer)))
 })
 

@@ -24,11 +24,13 @@ export const connect = <R>(session: Session<R>, request: ConnectRequest, data: u
     session.client = client
     session.phase = "connected"
     return answer(session, client, grant, confirmed)
-  }).pipe(Effect.onError(() => Effect.sync(() => reject(session))))
+  }).pipe(Effect.onError(() => reject(session)))
 
-const reject = <R>(session: Session<R>): void => {
-  if (session.phase === "connecting") session.phase = "rejected"
-}
+const reject = <R>(session: Session<R>): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    if (session.phase === "connecting") session.phase = "rejected"
+    return session.subscriptions.unsubscribeAll
+  })
 
 /** Decides on a new token. */
 export const refresh = <R>(
