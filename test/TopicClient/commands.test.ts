@@ -175,6 +175,32 @@ describe("a client of topics", () => {
       assert.deepStrictEqual(got, [[{ a: 1 }]])
     }).pipe(Effect.provide(layer)))
 
+  it.effect("fails with Unanswered if the connection is lost while it sends data", () =>
+    Effect.gen(function*() {
+      const server = yield* played(accept)
+      const connect = () =>
+        Effect.map(server.connect(), (connection) =>
+          Connection.decorate(connection, {
+            send: (message) =>
+              String(message).includes("send")
+                ? Effect.flatMap(connection.terminate, Effect.fail)
+                : connection.send(message)
+          }))
+      const client = yield* TopicClient.make(connect)
+      assert.deepInclude(yield* Effect.flip(client.send(1)), { _tag: "Unanswered", command: "send" })
+    }))
+
+  it.effect("connects again after a push that disconnects it without a code", () =>
+    Effect.gen(function*() {
+      const server = yield* played(accept)
+      yield* TopicClient.make(server.connect, { schedule: everySecond })
+      yield* settle
+      yield* Effect.andThen(server.servers[0].send(JSON.stringify({ push: { disconnect: {} } })), settle)
+      assert.strictEqual((yield* server.servers[0].closed).code, 3000)
+      yield* Effect.andThen(server.servers[0].closed, second)
+      assert.lengthOf(server.servers, 2)
+    }))
+
   it.effect("speaks Protobuf", () =>
     Effect.gen(function*() {
       const handler = open({ formats: [TopicProtobuf.format] })

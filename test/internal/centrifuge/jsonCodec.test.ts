@@ -65,6 +65,13 @@ describe("reading commands in JSON", () => {
     assert.strictEqual(decode(`{"a":"€"}`, { maxCount: 2, maxSize: 10 }), "TooLarge")
   })
 
+  it("rejects lists with invalid values, or that are not lists", () => {
+    for (const publications of ["[1]", "[{},{\"offset\":-1}]", "{}"]) {
+      const text = `{"subscribe":{"publications":${publications}}}`
+      assert.isTrue(Result.isFailure(jsonCodec.decode(Reply, received(text), bounds)), text)
+    }
+  })
+
   it("reads deeply nested payloads", () => {
     const depth = 20_000
     assert.isArray(decode(`{"send":{"data":${"[".repeat(depth)}${"]".repeat(depth)}}}`))

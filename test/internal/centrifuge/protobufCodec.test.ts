@@ -64,6 +64,12 @@ describe("reading commands in Protobuf", () => {
     assert.strictEqual(decode(hex("ffffffff0f"), { maxCount: 2, maxSize: 2 }), "TooLarge")
   })
 
+  it("keeps a message that it does not look into", () => {
+    const bytes = judge.encodeCommands([{ subscribe: { tf: { op: "and", nodes: [{ key: "a" }] } } }])
+    const values = Result.getOrThrow(protobufCodec.decode(Command, received(bytes), bounds))
+    assert.deepStrictEqual(protobufCodec.encode(Command, values), Uint8Array.from(bytes))
+  })
+
   it("keeps the name __proto__ in a map", () => {
     const [command] = decode(judge.encodeCommands([{ connect: { headers: JSON.parse(`{"__proto__":"a"}`) } }])) as [
       { readonly connect: { readonly headers: object } }
