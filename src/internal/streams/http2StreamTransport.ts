@@ -5,7 +5,8 @@
  * streams of the session go on.
  */
 import type * as Http2 from "node:http2"
-import { addAbortSignal, type Duplex } from "node:stream"
+import type { Duplex } from "node:stream"
+import { abortStream } from "#platform"
 import type { Receiver } from "../../Transport.ts"
 import { nextTurn } from "../runtime/turns.ts"
 import { DuplexTransport } from "./duplexTransport.ts"
@@ -85,7 +86,7 @@ export class Http2StreamTransport extends DuplexTransport {
 }
 
 /** Resets a stream with CANCEL. `stream.close` would send END_STREAM first, and the peer would see an end in order. */
-export const cancel = (stream: Http2.Http2Stream): void => void addAbortSignal(AbortSignal.abort(), stream)
+export const cancel = (stream: Http2.Http2Stream): void => abortStream(stream)
 
 /** Returns how the stream was reset. Node has an error of its own for codes other than CANCEL and NO_ERROR. */
 const resetError = (

@@ -1,6 +1,7 @@
 /** The host's facilities, in a browser: the same names as in `node.ts`. */
 import { format } from "effect/Formatter"
 import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
 
 // -----------------------------------------------------------------------------
 // Values
@@ -179,3 +180,6 @@ export const nextTurn = (step: () => void): void => {
 }
 
 export const NetSocket: typeof Socket | undefined = undefined
+
+/** A browser has no such streams. */
+export const abortStream: (stream: Duplex) => void = () => {}

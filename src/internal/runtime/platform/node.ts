@@ -7,6 +7,7 @@
 import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
 import { hash, randomFillSync } from "node:crypto"
 import { Socket } from "node:net"
+import { addAbortSignal, type Duplex } from "node:stream"
 import { setImmediate } from "node:timers"
 import { inspect as inspectValue } from "node:util"
 import { markAsUntransferable } from "node:worker_threads"
@@ -93,3 +94,6 @@ export const nextTurn: (step: () => void) => void = setImmediate
 
 /** The class of TCP sockets, if the host has any. */
 export const NetSocket: typeof Socket | undefined = Socket
+
+/** Destroys a stream with the error of an abort, which an HTTP/2 stream sends as CANCEL. No other error does that. */
+export const abortStream = (stream: Duplex): void => void addAbortSignal(AbortSignal.abort(), stream)
