@@ -4,6 +4,7 @@ import { chart } from "./chart.ts"
 import { benchCodec } from "./codec.ts"
 import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
 import { growthChart, growthTables, measureGrowth } from "./growth.ts"
+import { benchHttp2 } from "./http2.ts"
 import { idleMemory } from "./idleMemory.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
@@ -55,6 +56,10 @@ if (options.alone === "codec") {
   console.log(`${render(benchDeflateMemory(), markdown)}\n`)
   console.log(render(await benchDeflate(rounds), markdown))
   // The contexts of connections are kept, and would keep this running.
+  process.exit()
+} else if (options.alone === "http2") {
+  print([...machine(), `rounds ${rounds}`])
+  console.log(render(await benchHttp2(rounds), markdown))
   process.exit()
 } else if (options.alone === "profile") {
   print([...machine(), `seconds ${seconds}, mode ${mode}`])

@@ -11,8 +11,10 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
 npm run bench -- topics [--rounds 3] [--seconds 2] [--markdown]
+npm run bench -- http2 [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 
+http2      echoes over HTTP/2 beside HTTP/1.1, in one process
 growth     how the cost of a message grows with connections, size and rate, beside ws
 topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bun's publish if BUN is its path
 profile    where the time of a message goes, in our server
@@ -29,7 +31,7 @@ peers:     ${list(peers)}
 
 export interface Arguments {
   /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
-  readonly alone: "codec" | "deflate" | "deflate-memory" | "growth" | "profile" | "topics" | undefined
+  readonly alone: "codec" | "deflate" | "deflate-memory" | "growth" | "http2" | "profile" | "topics" | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -71,7 +73,7 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const alone = (["codec", "deflate", "deflate-memory", "growth", "profile", "topics"] as const).find((one) =>
+  const alone = (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "topics"] as const).find((one) =>
     positionals.includes(one)
   )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
