@@ -231,6 +231,39 @@ describe("subscribing", () => {
       assert.property(yield* client.ask({ subscribe: { channel: "room:c" } }), "subscribe")
     }).pipe(Effect.provide(layer)))
 
+  it.effect("ends with unsubscribe: no push follows, not even that the client itself has left", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(open())
+      yield* client.ask({ subscribe: { channel } })
+      const reply = yield* client.ask({ unsubscribe: { channel } })
+      yield* Topics.publish(Room, lobby, { text: "after" })
+      yield* settle
+      assert.deepStrictEqual(client.received.at(-1), reply)
+      assert.deepStrictEqual(pushes(client).map((push) => Object.keys(push)), [["channel", "join"]])
+      assert.deepStrictEqual(yield* Topics.members(Room, lobby), [])
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("ends with the connection, even if the program still decides on a later command", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const client = yield* connected(open({ publish: () => Deferred.await(gate) }))
+      yield* client.ask({ subscribe: { channel } })
+      yield* client.send(
+        { id: 7, publish: { channel, data: { text: "sent before the end" } } },
+        { id: 8, subscribe: { channel: "room:other" } }
+      )
+      assert.lengthOf(yield* Topics.members(Room, lobby), 1)
+      yield* Effect.forkScoped(client.connection.terminate)
+      yield* settle
+      assert.isFalse(client.done())
+      assert.deepStrictEqual(yield* Topics.members(Room, lobby), [])
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.isTrue(client.done())
+      assert.lengthOf((yield* Topics.history(Room, lobby)).messages, 1)
+      assert.deepStrictEqual(yield* Topics.members(Room, { name: "other" }), [])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("does not make a member of a client whose grant names no member", () =>
     Effect.gen(function*() {
       const client = yield* connected(open({ subscribe: () => Effect.void }))

@@ -12,7 +12,6 @@ import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import { fillRandom } from "#platform"
 import type { NotConnected } from "../../ConnectionError.ts"
 import type { MessageConnection } from "../../MessageConnection.ts"
 import * as Reconnecting from "../../Reconnecting.ts"
@@ -26,6 +25,7 @@ import { ClientSession, type ClientSettings } from "./clientSession.ts"
 import { type AnyEvent, ClientSubscription, type SubscriptionError } from "./clientSubscription.ts"
 import type { Link } from "./clientLink.ts"
 import { jsonCodec } from "./jsonCodec.ts"
+import { randomId } from "./randomId.ts"
 import { type Command, JsonText, type Reply } from "./schema.ts"
 
 // oxlint-disable-next-line typescript/no-explicit-any
@@ -62,7 +62,7 @@ export const makeClient = Effect.fnUntraced(function*<C extends MessageConnectio
   return {
     subscribe: (topic, params, subscribeOptions) =>
       subscribe(session, topic, Topic.channel(topic, params), subscribeOptions),
-    publish: (topic, params, message, { idempotencyKey = randomKey() } = {}) =>
+    publish: (topic, params, message, { idempotencyKey = randomId() } = {}) =>
       publish(session, topic, Topic.channel(topic, params), message, idempotencyKey),
     history: (topic, params, historyOptions) => history(session, topic, Topic.channel(topic, params), historyOptions),
     members: (topic, params) => members(session, topic, Topic.channel(topic, params)),
@@ -92,12 +92,6 @@ const settingsOf = <E, R>(
     onMessage,
     spawn
   }
-}
-
-const randomKey = (): string => {
-  const bytes = new Uint8Array(16)
-  fillRandom(bytes)
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
 }
 
 // -----------------------------------------------------------------------------

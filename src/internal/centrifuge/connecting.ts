@@ -1,6 +1,5 @@
 /** The first command of a client, and the new tokens that it sends later. */
 import * as Effect from "effect/Effect"
-import { fillRandom } from "#platform"
 import { Code, Disconnect, DisconnectCode, Rejected } from "../../TopicError.ts"
 import type { Client, ConnectGrant } from "../../TopicServer.ts"
 import type { Answer, Handled } from "./commands.ts"
@@ -8,6 +7,7 @@ import { decide } from "./decide.ts"
 import { isExpired, ttlOf } from "./expiry.ts"
 import { serverVersion } from "./extensions.ts"
 import { type ConnectRequest, type ConnectResult, JsonText } from "./schema.ts"
+import { randomId } from "./randomId.ts"
 import type { Session } from "./session.ts"
 import type { Confirmed } from "./subscriptions.ts"
 
@@ -72,12 +72,6 @@ const makeClient = <R>(session: Session<R>, { info, user = "" }: ConnectGrant): 
   disconnect: (disconnect = new Disconnect({ code: DisconnectCode.ForceDisconnect })) =>
     Effect.sync(() => session.end(disconnect))
 })
-
-const randomId = (): string => {
-  const bytes = new Uint8Array(16)
-  fillRandom(bytes)
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("")
-}
 
 /** Subscribes the client to the channels that the server chose, from the positions that the client knows. */
 const subscribeAll = <R>(
