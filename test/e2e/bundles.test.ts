@@ -22,6 +22,15 @@ const pages: Record<string, readonly [page: string, size: number]> = {
          (${echo})(makeReconnecting(client, { receives: Schema.String, sends: Schema.String })))`
     ),
     57_500
+  ],
+  "topics": [
+    page(
+      `${client}; import * as Schema from "effect/Schema"; import * as Topic from "effect-ws/Topic"
+       import * as TopicClient from "effect-ws/TopicClient"`,
+      `Effect.flatMap(TopicClient.make(() => connect("/topics")), (client) => Stream.runForEach(
+         client.subscribe(Topic.make("room::name", { message: Schema.String }), { name: "a" }), Effect.log))`
+    ),
+    65_100
   ]
 }
 
@@ -68,6 +77,7 @@ describe("a bundle for browsers", () => {
     "Resume",
     "Socket",
     "Topic",
+    "TopicError",
     "TopicClient"
   ]
   for (const name of portable) {
