@@ -102,12 +102,13 @@ export class Pages {
     return Effect.suspend(() => {
       const since = this.host.historySize <= pageSize && !this.isLarge ? undefined : this.oldest()
       const { epoch } = this.host
+      const asked = new Set(this.waiting)
       return Effect.matchEffect(this.host.readHistory({ since, limit: pageSize }), {
         onFailure: (error) => this.onFailure(error, failures),
         onSuccess: (page) => {
           // The channel has got another epoch, and the page may be of the old one.
           if (this.host.epoch !== epoch && page.position.epoch !== this.host.epoch) return this.read(failures)
-          this.onRead(page, since)
+          this.onRead(page, since, asked)
           return Effect.void
         }
       })
@@ -135,7 +136,7 @@ export class Pages {
     return Effect.void
   }
 
-  private onRead(page: Broker.HistoryPage, since: Position | undefined): void {
+  private onRead(page: Broker.HistoryPage, since: Position | undefined, asked: ReadonlySet<Cursor>): void {
     this.isReading = false
     if (this.isClosed) return
     const last = this.replace(page)
@@ -145,7 +146,9 @@ export class Pages {
       // A cursor that is out of the range that was read waits for another page.
       const isCovered = cursor.epoch !== this.epoch ||
         ((since === undefined || cursor.offset >= since.offset) && cursor.offset < last)
-      if (isCovered) cursor.pageRead = this.generation
+      // The read may be older than a position that a cursor has brought meanwhile.
+      const isOlder = !asked.has(cursor) && cursor.epoch === this.epoch && cursor.offset > page.position.offset
+      if (isCovered && !isOlder) cursor.pageRead = this.generation
     }
     // Feeding one may read another page.
     for (const cursor of waiting) cursor.outlet.ready(cursor)
