@@ -24,7 +24,7 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -36,6 +36,7 @@ import { makeRedisBroker } from "./internal/redis/broker.ts"
 import type { ClientOptions } from "./internal/redis/client.ts"
 import { addressOf, checkRedis } from "./internal/redis/options.ts"
 import type { Servers } from "./internal/redis/topology.ts"
+import { readConfig } from "./internal/runtime/configOptions.ts"
 
 // -----------------------------------------------------------------------------
 // Options
@@ -196,4 +197,4 @@ export const layer = (options: Options = {}): Layer.Layer<Broker, InvalidOption>
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<Broker, InvalidOption | Config.ConfigError> =>
-  Layer.effect(Broker)(Effect.flatMap(Config.unwrap(options), make))
+  Layer.effect(Broker)(Effect.flatMap(readConfig(options), make))

@@ -9,7 +9,7 @@ import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import { HttpServerRequest } from "effect/http/HttpServerRequest"
+import type { HttpServerRequest } from "effect/http/HttpServerRequest"
 import type { HttpServerResponse } from "effect/http/HttpServerResponse"
 import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
@@ -20,6 +20,7 @@ import { SocketServer as EffectSocketServer } from "effect/socket/SocketServer"
 import { Connection } from "./Connection.ts"
 import type { InvalidOption } from "./HandshakeError.ts"
 import { fromConnection } from "./internal/effectSocket/socket.ts"
+import { loadOnce } from "./internal/runtime/loadOnce.ts"
 import * as WebSocketServer from "./WebSocketServer.ts"
 
 /**
@@ -127,9 +128,10 @@ export const upgrade = <E, R, Services = never, RD = never>(
   HttpServerRequest | Exclude<RD, Scope.Scope> | Exclude<R, Connection | Scope.Scope | Services>
 > =>
   WebSocketServer.upgrade(
-    Effect.flatMap(Connection, (connection) => {
-      const socket = Effect.succeed(fromConnection(connection))
-      return Effect.updateService(httpEffect, HttpServerRequest, (request) =>
+    Effect.gen(function*() {
+      const socket = Effect.succeed(fromConnection(yield* Connection))
+      const { HttpServerRequest } = yield* httpServerRequest
+      return yield* Effect.updateService(httpEffect, HttpServerRequest, (request) =>
         Object.create(request, {
           upgrade: { value: socket },
           upgradeWith: { value: () => socket }
@@ -137,3 +139,6 @@ export const upgrade = <E, R, Services = never, RD = never>(
     }),
     options
   )
+
+/** The first connection of a route loads it, because it loads much of `effect/http`. */
+const httpServerRequest = loadOnce(() => import("effect/http/HttpServerRequest"))

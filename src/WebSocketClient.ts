@@ -23,7 +23,7 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -40,6 +40,7 @@ import { evaluate, separateOptions } from "./internal/client/attemptOptions.ts"
 import { instrument } from "./internal/client/instrument.ts"
 import { connect as overNode } from "./internal/node/connect.ts"
 import { makeSessions } from "./internal/node/http2Exchange.ts"
+import { readConfig } from "./internal/runtime/configOptions.ts"
 import { MessageClient } from "./MessageClient.ts"
 import * as Reconnecting from "./Reconnecting.ts"
 
@@ -423,4 +424,4 @@ export const layerConfig = (
   config: Config.Wrap<Omit<ConnectOptions, "agent" | "duplex" | "extensions" | "lookup">>,
   options?: Pick<ConnectOptions, "agent" | "duplex" | "extensions" | "lookup">
 ): Layer.Layer<never, Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(config), (defaults) => layer({ ...defaults, ...options })))
+  Layer.unwrap(Effect.map(readConfig(config), (defaults) => layer({ ...defaults, ...options })))

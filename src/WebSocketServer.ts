@@ -24,7 +24,7 @@
  *
  * @since 0.1.0
  */
-import * as Config from "effect/Config"
+import type * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import type * as Duration from "effect/Duration"
@@ -42,8 +42,9 @@ import type * as Extension from "./Extension.ts"
 import type * as Handshake from "./Handshake.ts"
 import type { InvalidOption } from "./HandshakeError.ts"
 import { prepareServer as prepareNodeServer } from "./internal/node/hostServer.ts"
-import { leave as leaveRoute, upgrade as upgradeRoute } from "./internal/node/httpRoute.ts"
+import { leave as leaveRoute, upgrade as upgradeRoute } from "./internal/node/lazyRoute.ts"
 import { listen, makeServer } from "./internal/node/listen.ts"
+import { readConfig } from "./internal/runtime/configOptions.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -390,7 +391,7 @@ export const layerConfig = (
   options?: { readonly onRequest?: Http.RequestListener | undefined }
 ): Layer.Layer<WebSocketServer, ListenFailed | InvalidOption | Config.ConfigError> =>
   Layer.effect(WebSocketServer)(
-    Effect.flatMap(Config.unwrap(config), (listening) => make({ ...listening, ...options }))
+    Effect.flatMap(readConfig(config), (listening) => make({ ...listening, ...options }))
   )
 
 /**

@@ -2,8 +2,8 @@
 import { readFileSync } from "node:fs"
 import { dirname, join, relative } from "node:path"
 import { fileURLToPath } from "node:url"
-import { parseSync } from "oxc-parser"
 import { assert, it } from "vitest"
+import { importsOf } from "./support/imports.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
@@ -48,26 +48,8 @@ const resolve = (specifier: string, from: string): string | undefined => {
 
 /** The modules whose values a source imports. */
 const valueImports = (file: string): Array<string> => {
-  const { errors, module, program } = parseSync(file, readFileSync(file, "utf8"))
-  assert.deepStrictEqual(errors, [])
-  const dynamic = module.dynamicImports.map(({ moduleRequest }) => `dynamic import at ${moduleRequest.start}`)
-  const typesOnly = new Set(
-    program.body.flatMap((statement) =>
-      (statement.type === "ImportDeclaration" && statement.importKind === "type") ||
-        (statement.type === "ExportNamedDeclaration" && statement.exportKind === "type")
-        ? [statement.start]
-        : []
-    )
-  )
-  const imported = module.staticImports.filter(({ entries, start }) =>
-    !typesOnly.has(start) && (entries.length === 0 || entries.some(({ isType }) => !isType))
-  )
-  const reexported = module.staticExports.flatMap(({ entries, start }) =>
-    typesOnly.has(start) ?
-      [] :
-      entries.flatMap(({ isType, moduleRequest }) => moduleRequest === null || isType ? [] : [moduleRequest.value])
-  )
-  return [...imported.map(({ moduleRequest }) => moduleRequest.value), ...reexported, ...dynamic]
+  const { dynamic, values } = importsOf(file)
+  return [...values, ...dynamic.map((offset) => `dynamic import at ${offset}`)]
 }
 
 /** The chains of imports that lead from a module to one of Node. */

@@ -3,8 +3,6 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import { RouteContext } from "effect/http/HttpRouter"
-import * as Option from "effect/Option"
 import type * as Http from "node:http"
 import type {
   Http2SecureServer,
@@ -158,12 +156,10 @@ export class HostServer {
     this.sockets.get(socket)?.()
   }
 
-  /** Returns the limiter of the route in a context. A route's effect may be made anew for each request, so it has none itself. */
-  limiterFor(context: Context.Context<never>): ConnectionLimiter {
-    const router = Context.getOption(context, RouteContext)
-    const key = Option.isSome(router) ? router.value.route : this
-    let limiter = this.limiters.get(key)
-    if (limiter === undefined) this.limiters.set(key, limiter = new ConnectionLimiter())
+  /** Returns the limiter of a router's route. A route's effect may be made anew for each request, so it has none itself. */
+  limiterFor(route: object = this): ConnectionLimiter {
+    let limiter = this.limiters.get(route)
+    if (limiter === undefined) this.limiters.set(route, limiter = new ConnectionLimiter())
     return limiter
   }
 

@@ -10,6 +10,7 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Cookies from "effect/http/Cookies"
+import { RouteContext } from "effect/http/HttpRouter"
 import { HttpServerRequest } from "effect/http/HttpServerRequest"
 import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Http from "node:http"
@@ -141,7 +142,7 @@ const serve = <Needs>(
     const session = sessions.serveRoute(
       context,
       new RouteUpgrade(request, () => scope.takeOverRequest(context), resume),
-      request.host.limiterFor(context),
+      request.host.limiterFor(Context.getOrUndefined(context, RouteContext)?.route),
       scope.scope
     )
     return session?.interruptDecision
