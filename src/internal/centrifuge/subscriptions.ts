@@ -38,6 +38,9 @@ export interface Confirmed {
 /** Brokers carry names in UTF-8, which has no form for one half of a pair. */
 const loneSurrogate = /\p{Surrogate}/u
 
+/** How long a client that must subscribe again remains a member. */
+const resubscribeTime = "10 seconds"
+
 /** The flag of clients that prefer an error to a subscription that was not recovered. */
 const rejectUnrecovered = 2
 
@@ -217,11 +220,26 @@ export class Subscriptions<R> {
     }
   }
 
-  /** Publications are missing: the client subscribes again, and learns whether they can be recovered. */
-  private onGap({ request: { channel }, serverSide }: Subscription): void {
+  /**
+   * Publications are missing, or the epoch has another name: the client subscribes
+   * again, and learns whether they can be recovered. Meanwhile it stays a member.
+   */
+  private onGap(subscription: Subscription): void {
+    const { request: { channel }, serverSide } = subscription
     const { session } = this
-    if (serverSide) session.end(new Disconnect({ code: DisconnectCode.InsufficientState }))
-    else session.environment.spawn(this.end(channel, UnsubscribeCode.InsufficientState))
+    if (serverSide) return session.end(new Disconnect({ code: DisconnectCode.InsufficientState }))
+    const { spawn } = session.environment
+    const end = this.end(channel, UnsubscribeCode.InsufficientState)
+    spawn(
+      Effect.scoped(Effect.andThen(this.keepMember(subscription), Effect.andThen(end, Effect.sleep(resubscribeTime))))
+    )
+  }
+
+  /** Keeps a member until the Scope closes. The broker has it, so that nothing is sent. */
+  private keepMember({ member, request: { channel, client } }: Subscription): Effect.Effect<void, never, Scope.Scope> {
+    return member === undefined
+      ? Effect.void
+      : Effect.ignore(this.session.environment.hub.join(channel, memberOf(client, member)))
   }
 
   /** Begins the time until the client must send a new token. */
