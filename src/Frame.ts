@@ -28,10 +28,11 @@ import { InvalidInput } from "./ConnectionError.ts"
 import { defaultMaxFrameSize, Frame, maxControlPayload, Opcode, type Role } from "./internal/protocol/frame.ts"
 import { FrameDecoder } from "./internal/protocol/frameDecoder.ts"
 import * as header from "./internal/protocol/frameHeader.ts"
-import { maskInto, randomMaskKey } from "./internal/protocol/masking.ts"
+import { maskInto } from "./internal/protocol/masking.ts"
 import { findInvalid } from "./internal/protocol/utf8.ts"
 import { emptyBytes } from "./internal/runtime/buffers.ts"
 import { assertValid, atLeast, integerBetween } from "./internal/runtime/optionChecks.ts"
+import { randomWord } from "./internal/runtime/randomWords.ts"
 import * as ProtocolError from "./ProtocolError.ts"
 
 // -----------------------------------------------------------------------------
@@ -412,7 +413,7 @@ export interface CodecOptions {
  * @since 0.1.0
  */
 export const makeCodec = (options?: CodecOptions): FrameCodec => {
-  const maskKey = options?.maskKey ?? randomMaskKey
+  const maskKey = options?.maskKey ?? randomWord
   const maxFrameSize = options?.maxFrameSize ?? Number.POSITIVE_INFINITY
   return {
     maskKey,

@@ -25,7 +25,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Result from "effect/Result"
-import { fillRandom, toBase64 } from "#platform"
+import { toBase64 } from "#platform"
 import type * as Extension from "./Extension.ts"
 import type * as HandshakeError from "./HandshakeError.ts"
 import * as internalMakeRequest from "./internal/handshake/makeRequest.ts"
@@ -36,6 +36,7 @@ import * as internalReadResponse from "./internal/handshake/readResponse.ts"
 import * as responses from "./internal/handshake/responses.ts"
 import * as rules from "./internal/handshake/rules.ts"
 import * as headerSyntax from "./internal/protocol/headerSyntax.ts"
+import { randomWord } from "./internal/runtime/randomWords.ts"
 
 // -----------------------------------------------------------------------------
 // Models
@@ -639,9 +640,8 @@ export const makePolicy = (options?: Partial<HandshakePolicy>): HandshakePolicy 
 })
 
 const makeRandomKey = (): string => {
-  const bytes = new Uint8Array(16)
-  fillRandom(bytes)
-  return toBase64(bytes)
+  const words = Int32Array.of(randomWord(), randomWord(), randomWord(), randomWord())
+  return toBase64(new Uint8Array(words.buffer))
 }
 
 /**

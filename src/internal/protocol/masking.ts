@@ -8,8 +8,6 @@
  * into its memory, it is five times as fast at 16 KiB.
  */
 
-import { fillRandom } from "#platform"
-
 /** Below this many bytes, setting up a word view costs more than it saves. */
 const wordWiseFrom = 48
 
@@ -181,20 +179,4 @@ export const maskInto = (
     target.set(start === 0 && end === source.length ? source : source.subarray(start, end), at)
     maskInPlace(target, at, at + size, key, phase)
   }
-}
-
-// -----------------------------------------------------------------------------
-// Keys
-// -----------------------------------------------------------------------------
-
-// Mask keys must be unpredictable (RFC 6455 §10.3). One call to the system makes many of them.
-const keys = new Int32Array(2048)
-let keysUsed = keys.length
-
-export const randomMaskKey = (): number => {
-  if (keysUsed === keys.length) {
-    fillRandom(keys)
-    keysUsed = 0
-  }
-  return keys[keysUsed++]
 }
