@@ -175,7 +175,10 @@ export interface HistoryOptions {
    * messages count as after it. Default: all messages.
    */
   readonly since?: Position | undefined
-  /** The maximum number of messages, 0 for the position alone. Default: no limit. */
+  /**
+   * The maximum number of messages, 0 for the position alone. Default: no limit. A
+   * whole number, 0 or more, or Infinity.
+   */
   readonly limit?: number | undefined
   /** Returns the newest messages first. Default: the oldest first. */
   readonly reverse?: boolean | undefined
@@ -291,11 +294,11 @@ export const Broker: Context.Service<Broker, Broker> = Context.Service<Broker>("
 export interface MemoryOptions {
   /**
    * The maximum number of channels that are remembered without subscriptions and
-   * members. A forgotten channel begins with another epoch. Default 100,000. An
-   * integer from 1.
+   * members. A forgotten channel begins with another epoch. Default 100,000. A
+   * whole number, 1 or more.
    */
   readonly maxIdleChannels?: number | undefined
-  /** The maximum number of idempotency keys that are remembered. Default 100,000. An integer from 1. */
+  /** The maximum number of idempotency keys that are remembered. Default 100,000. A whole number, 1 or more. */
   readonly maxIdempotencyKeys?: number | undefined
 }
 

@@ -79,18 +79,18 @@ export interface Options {
   /**
    * How long the members of a process that has died remain, at most about four
    * thirds of this. A process renews its lease three times within it. Default 15
-   * seconds. At least 1 second.
+   * seconds. 1 second or more, but not Infinity.
    */
   readonly lease?: Duration.Input | undefined
   /** How long an operation waits for the reply of Redis. Default 5 seconds. More than 0, or Infinity. */
   readonly commandTimeout?: Duration.Input | undefined
-  /** How long a connection may take to be ready. Default 5 seconds. More than 0. */
+  /** How long a connection may take to be ready. Default 5 seconds. More than 0, or Infinity. */
   readonly connectTimeout?: Duration.Input | undefined
   /**
    * How often a beacon goes through both connections of a server. A connection that
    * has not returned it by the next one is replaced, so that a network that swallows
    * bytes is found within twice this time. While beacons are late one after the other,
-   * the time doubles, up to 16 times. Default 2 seconds. More than 0.
+   * the time doubles, up to 16 times. Default 2 seconds. More than 0, or Infinity.
    */
   readonly beaconInterval?: Duration.Input | undefined
   /**
@@ -100,7 +100,7 @@ export interface Options {
   readonly checkInterval?: Duration.Input | undefined
   /**
    * How long Redis remembers the position of a channel that is not used. After it,
-   * the channel begins with another epoch. Default 30 days. More than 0.
+   * the channel begins with another epoch. Default 30 days. More than 0, but not Infinity.
    */
   readonly positionTtl?: Duration.Input | undefined
 }
@@ -130,7 +130,7 @@ export const make = (options: Options = {}): Effect.Effect<Broker, InvalidOption
       connectTimeout: millis(options.connectTimeout, "5 seconds"),
       beaconInterval: millis(options.beaconInterval, "2 seconds"),
       checkInterval: millis(options.checkInterval, "30 seconds"),
-      positionTtl: millis(options.positionTtl, "30 days")
+      positionTtl: Math.ceil(millis(options.positionTtl, "30 days"))
     })
   })
 

@@ -90,7 +90,10 @@ export interface TopicClient<E = never, C = MessageConnection> {
     message: NoInfer<M>,
     options?: { readonly idempotencyKey?: string | undefined }
   ) => Effect.Effect<Topic.Position | undefined, CommandError<E> | InvalidValue>
-  /** Reads the history of a channel. Messages that the schema cannot decode are left out, and `complete` is false then. */
+  /**
+   * Reads the history of a channel. Messages that the schema cannot decode are left out,
+   * and `complete` is false then. An invalid `limit` is a defect.
+   */
   readonly history: <Params extends Readonly<Record<string, string>>, M, P>(
     topic: Topic.Topic<Params, M, P>,
     params: NoInfer<Params>,
@@ -137,7 +140,10 @@ export interface SubscribeOptions<R = never> {
 export interface HistoryOptions {
   /** Returns messages behind this position (with `reverse`, before it). Fails with 112 if some of them are lost. */
   readonly since?: Topic.Position | undefined
-  /** The maximum number of messages, 0 for the position alone. Default: as many as the server allows. */
+  /**
+   * The maximum number of messages, 0 for the position alone. Default: as many as the
+   * server allows. A whole number, 0 or more, or Infinity.
+   */
   readonly limit?: number | undefined
   /** Returns the newest messages first. Default: the oldest first. */
   readonly reverse?: boolean | undefined
@@ -167,11 +173,14 @@ export interface Options<C = MessageConnection, E = never, E2 = never, R2 = neve
   readonly version?: string | undefined
   /** A format besides JSON, such as `TopicProtobuf.format`. `connect` must offer its `protocol`. Default: JSON. */
   readonly format?: Format | undefined
-  /** The time that the server has to reply to a command. Default 5 seconds. Above 0. */
+  /** The time that the server has to reply to a command. Default 5 seconds. More than 0, or Infinity. */
   readonly timeout?: Duration.Input | undefined
-  /** The time that a ping of the server may be late, before the connection counts as lost. Default 10 seconds. Above 0. */
+  /**
+   * The time that a ping of the server may be late, before the connection counts as
+   * lost. Default 10 seconds. More than 0, or Infinity.
+   */
   readonly pingDelay?: Duration.Input | undefined
-  /** The maximum number of events that a subscription keeps for the program. Default 1,024. An integer from 16. */
+  /** The maximum number of events that a subscription keeps for the program. Default 1,024. A whole number, 16 or more. */
   readonly queueSize?: number | undefined
   /** Called with data that the server sends to this client and that belongs to no channel. Default: it is ignored. */
   readonly onMessage?: ((data: unknown) => void) | undefined

@@ -126,7 +126,7 @@ export interface ConnectGrant {
   readonly info?: Schema.Json | undefined
   /** Data for the client. Default: none. */
   readonly data?: Schema.Json | undefined
-  /** The time until the client must send a new token. Default: without a limit. Above 0. */
+  /** The time until the client must send a new token. 0 or less rejects the client: its token has expired. Default: no limit. */
   readonly expiresIn?: Duration.Input | undefined
   /** Channels that the server subscribes the client to. `subscribe` decides on each. Default: none. */
   readonly channels?: ReadonlyArray<string> | undefined
@@ -175,7 +175,7 @@ export interface SubscribeGrant {
   readonly member?: unknown
   /** Data for the client. Default: none. */
   readonly data?: Schema.Json | undefined
-  /** The time until the client must send a new token. Default: without a limit. Above 0. */
+  /** The time until the client must send a new token. 0 or less rejects the client: its token has expired. Default: no limit. */
   readonly expiresIn?: Duration.Input | undefined
 }
 
@@ -254,13 +254,22 @@ export interface Call extends ClientData {
  * @since 0.1.0
  */
 export interface Limits {
-  /** The maximum number of subscriptions. A further one is rejected with 106. Default 128. An integer from 0. */
+  /** The maximum number of subscriptions. A further one is rejected with 106. Default 128. A whole number, 0 or more. */
   readonly maxChannels?: number | undefined
-  /** The maximum length of a channel's name, in bytes of UTF-8. A longer one is rejected with 107. Default 255. */
+  /**
+   * The maximum length of a channel's name, in bytes of UTF-8. A longer one is rejected
+   * with 107. Default 255. A whole number, 1 or more.
+   */
   readonly maxChannelLength?: number | undefined
-  /** The maximum size of a command in bytes. A larger one ends the connection with 1009. Default 65,536. */
+  /**
+   * The maximum size of a command in bytes. A larger one ends the connection with 1009.
+   * Default 65,536. A whole number, 1 or more.
+   */
   readonly maxCommandSize?: number | undefined
-  /** The maximum number of commands in a WebSocket message. More end the connection with 3501. Default 1,000. */
+  /**
+   * The maximum number of commands in a WebSocket message. More end the connection with
+   * 3501. Default 1,000. A whole number, 1 or more.
+   */
   readonly maxCommands?: number | undefined
   /**
    * The commands that a client may send: `burst` at once, and `perSecond` on average.
@@ -269,17 +278,23 @@ export interface Limits {
    * bursts of 1,000. `{ perSecond: Infinity, burst: Infinity }` disables it.
    */
   readonly rate?: { readonly perSecond: number; readonly burst: number } | undefined
-  /** The maximum number of calls that run at a time. Further commands wait. Default 16. An integer from 1. */
+  /** The maximum number of calls that run at a time. Further commands wait. Default 16. A whole number, 1 or more. */
   readonly maxCalls?: number | undefined
-  /** The maximum number of messages in a reply to `history`. Default 1,000. An integer from 1. */
+  /** The maximum number of messages in a reply to `history`. Default 1,000. A whole number, 1 or more. */
   readonly maxHistory?: number | undefined
-  /** The time that a client has to send its connect command, before 3502. Default 10 seconds. */
+  /** The time that a client has to send its connect command, before 3502. Default 10 seconds. More than 0, or Infinity. */
   readonly connectTimeout?: Duration.Input | undefined
-  /** The time after which a client that sent no new token is disconnected (3005) or unsubscribed (2501). Default 25 seconds. */
+  /**
+   * The time after which a client that sent no new token is disconnected (3005) or
+   * unsubscribed (2501). Default 25 seconds. 0 or more, or Infinity.
+   */
   readonly refreshTimeout?: Duration.Input | undefined
-  /** The time between pings of the protocol, which browsers can see. Default 25 seconds. From 1 second, or Infinity. */
+  /**
+   * The time between pings of the protocol, which browsers can see. Default 25 seconds.
+   * 1 second or more, or Infinity.
+   */
   readonly pingInterval?: Duration.Input | undefined
-  /** The time that a client has to answer a ping, before 3012. Default 10 seconds. Less than `pingInterval`. */
+  /** The time that a client has to answer a ping, before 3012. Default 10 seconds. More than 0, less than `pingInterval`. */
   readonly pongTimeout?: Duration.Input | undefined
 }
 

@@ -37,7 +37,13 @@ import * as Stream from "effect/Stream"
 import { Broker, type BrokerUnavailable, type PublishUnknown, type Status as BrokerStatus } from "./Broker.ts"
 import type { InvalidValue } from "./ConnectionError.ts"
 import type { InvalidOption } from "./HandshakeError.ts"
-import { atLeast, invalidOption, nonNegativeDuration } from "./internal/runtime/optionChecks.ts"
+import {
+  assertValid,
+  atLeast,
+  historyLimit,
+  invalidOption,
+  nonNegativeDuration
+} from "./internal/runtime/optionChecks.ts"
 import { codecOf, jsonFormat } from "./internal/topics/codec.ts"
 import { outletOf } from "./internal/topics/connectionOutlet.ts"
 import { bindHub, Hub, hubOf } from "./internal/topics/hub.ts"
@@ -92,7 +98,7 @@ export interface Options {
   readonly memory?: number | undefined
   /**
    * How long a channel stays subscribed after its last subscriber, so that one that
-   * reconnects finds its events in memory. Default 10 seconds. 0 or more.
+   * reconnects finds its events in memory. Default 10 seconds. 0 or more, or Infinity.
    */
   readonly linger?: Duration.Input | undefined
   /**
@@ -352,7 +358,10 @@ export const deliver = <Args extends AnyParams, M, P>(
 export interface HistoryOptions {
   /** Returns messages after this position; with `reverse`, before it. Default: all messages. */
   readonly since?: Topic.Position | undefined
-  /** The maximum number of messages. Default: no limit. */
+  /**
+   * The maximum number of messages, 0 for the position alone. Default: no limit. A
+   * whole number, 0 or more, or Infinity.
+   */
   readonly limit?: number | undefined
   /** Returns the newest messages first. Default: the oldest first. */
   readonly reverse?: boolean | undefined
@@ -375,7 +384,7 @@ export interface History<out M> {
 
 /**
  * Reads the history of a channel. Messages that the schema cannot decode are left
- * out, and `complete` is false then.
+ * out, and `complete` is false then. An invalid `limit` is a defect.
  *
  * **Example** (The last ten messages, and all that follow)
  *
@@ -403,8 +412,9 @@ export const history = <Args extends AnyParams, M, P>(
 ): Effect.Effect<History<M>, BrokerUnavailable, Topics> =>
   Effect.flatMap(
     hub,
-    (open) =>
-      Effect.map(open.history(Topic.channel(topic, params), options), ({ complete, position, publications }) => {
+    (open) => {
+      assertValid(historyLimit(options.limit))
+      return Effect.map(open.history(Topic.channel(topic, params), options), ({ complete, position, publications }) => {
         const { message: { decode } } = codecOf(topic)
         const messages = publications.flatMap(({ data, epoch, offset }) =>
           Option.match(decode(data), {
@@ -416,6 +426,7 @@ export const history = <Args extends AnyParams, M, P>(
         )
         return { position, messages, complete: complete && messages.length === publications.length }
       })
+    }
   )
 
 /**

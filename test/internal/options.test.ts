@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Layer, Schedule } from "effect"
+import { Cause, Duration, Effect, Exit, Layer, Schedule, Schema } from "effect"
 import { HttpRouter } from "effect/http"
 import {
+  Broker,
   BrowserClient,
   Connection,
   Frame,
@@ -9,6 +10,10 @@ import {
   Heartbeat,
   Message,
   PerMessageDeflate,
+  Topic,
+  TopicClient,
+  Topics,
+  TopicServer,
   Transport,
   WebSocketClient,
   WebSocketServer
@@ -17,7 +22,10 @@ import { tmpdir } from "node:os"
 import * as Testing from "effect-ws/Testing"
 import { readdirSync, readFileSync } from "node:fs"
 import { inspect } from "node:util"
+import { isExpired } from "../../src/internal/centrifuge/expiry.ts"
 import { checkListen } from "../../src/internal/node/listenOptions.ts"
+import { checkRedis } from "../../src/internal/redis/options.ts"
+import { assertValid } from "../../src/internal/runtime/optionChecks.ts"
 import { checkServe } from "../../src/internal/server/options.ts"
 import { application } from "../support/application.ts"
 import { makeFakeConnection } from "../support/messageConnection.ts"
@@ -258,6 +266,13 @@ const whole = (says: RegExp, least: number, most: number): Rule => ({
   allows: [least, least + 1, most]
 })
 
+const orNoLimit: Rule = {
+  says: /\bwhole number, 0 or more, or Infinity/,
+  excludes: [...noNumbers, 0.5],
+  allows: [0, 1, Infinity]
+}
+const most = 2 ** 31 - 1
+
 const served = (options: object) =>
   Effect.scoped(Effect.flatMap(
     WebSocketServer.make({ host: "127.0.0.1" }),
@@ -301,6 +316,16 @@ const beating = (options: object) =>
 const linked = (options: object) => Effect.asVoid(Testing.makeLink({ toServer: options }))
 const called = (make: (options: any) => unknown) => (options: object) => Effect.sync(() => void make(options))
 const assembled = called((options) => new Message.Validator(options))
+const built = <A, E>(layer: (options: object) => Layer.Layer<A, E>): Use => (options) =>
+  Effect.scoped(Effect.asVoid(Layer.build(layer(options))))
+const topicsLive = (options: object) => Layer.provideMerge(Topics.layer(options), Broker.layerMemory())
+const News = Topic.make("news", { message: Schema.String, history: { size: 1, ttl: "1 minute" } })
+/** The first attempt to connect fails, and is the last. */
+const topicClient = (options: object) =>
+  TopicClient.make(() => Effect.fail(noSocket), { schedule: Schedule.recurs(0), ...options })
+const topicClientMade = (options: object) => Effect.scoped(Effect.asVoid(topicClient(options)))
+const topicsServed = called((options) => TopicServer.handler({ topics: [], ...options }))
+const redis = called((options) => assertValid(checkRedis(options)))
 
 type Use = (options: object) => Effect.Effect<unknown, unknown>
 
@@ -384,13 +409,83 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
   },
   Transport: {
     highWaterMark: [atLeast1, Transport.makePair as Use]
+  },
+  Broker: {
+    // `Topics` and `TopicClient` check it.
+    limit: [
+      { ...orNoLimit, excludes: [] },
+      (options) =>
+        Effect.flatMap(Broker.Broker, ({ history }) => history("news", options)).pipe(
+          Effect.provide(Broker.layerMemory()),
+          Effect.asVoid
+        )
+    ],
+    maxIdleChannels: [whole(/whole number, 1 or more/, 1, most), built(Broker.layerMemory)],
+    maxIdempotencyKeys: [whole(/whole number, 1 or more/, 1, most), built(Broker.layerMemory)]
+  },
+  RedisBroker: {
+    lease: [{
+      says: /\b1 second or more, but not Infinity/,
+      excludes: [...noDurations, ...zeros, 999, Infinity],
+      allows: [1000, "1.5 seconds", { days: 365 }]
+    }, redis],
+    commandTimeout: [wait, redis],
+    connectTimeout: [wait, redis],
+    beaconInterval: [wait, redis],
+    checkInterval: [wait, redis],
+    positionTtl: [{
+      says: /\bMore than 0, but not Infinity/,
+      excludes: [...noDurations, ...zeros, Infinity],
+      allows: [0.5, "1.5 seconds", { days: 365 }]
+    }, redis]
+  },
+  TopicClient: {
+    limit: [orNoLimit, (options) =>
+      Effect.flatMap(topicClient({}), ({ history }) => history(News, {}, options)).pipe(
+        Effect.catchTag("NotConnected", () => Effect.void),
+        Effect.scoped
+      )],
+    timeout: [wait, topicClientMade],
+    pingDelay: [wait, topicClientMade],
+    queueSize: [whole(/whole number, 16 or more/, 16, most), topicClientMade]
+  },
+  TopicServer: {
+    expiresIn: [
+      { says: /0 or less rejects the client/, excludes: [], allows: [-1, 0, 1, Infinity] },
+      called(({ expiresIn }) => isExpired(expiresIn))
+    ],
+    maxChannels: [whole(/whole number, 0 or more/, 0, most), topicsServed],
+    maxChannelLength: [whole(/whole number, 1 or more/, 1, most), topicsServed],
+    maxCommandSize: [whole(/whole number, 1 or more/, 1, most), topicsServed],
+    maxCommands: [whole(/whole number, 1 or more/, 1, most), topicsServed],
+    maxCalls: [whole(/whole number, 1 or more/, 1, most), topicsServed],
+    maxHistory: [whole(/whole number, 1 or more/, 1, most), topicsServed],
+    connectTimeout: [wait, topicsServed],
+    refreshTimeout: [duration, topicsServed],
+    pingInterval: [{
+      says: /\b1 second or more, or Infinity/,
+      excludes: [...noDurations, ...zeros, 999],
+      allows: [1000, "1.5 seconds", Infinity]
+    }, (options) => topicsServed({ pongTimeout: 1, ...options })],
+    pongTimeout: [{
+      says: /\bMore than 0, less than `pingInterval`/,
+      excludes: [...noDurations, ...zeros, "25 seconds", Infinity],
+      allows: [0.5, "1.5 seconds", { seconds: 24 }]
+    }, topicsServed]
+  },
+  Topics: {
+    memory: [atLeast0, built(topicsLive)],
+    linger: [duration, built(topicsLive)],
+    maxBacklog: [atLeast0, built(topicsLive)],
+    limit: [orNoLimit, (options) => Effect.asVoid(Effect.provide(Topics.history(News, {}, options), topicsLive({})))]
   }
 }
 
 /** The options of a file that are numbers or durations, with their docstrings. */
 const documented = (file: string): ReadonlyArray<readonly [name: string, docstring: string]> => {
   const source = readFileSync(new URL(`../../src/${file}`, import.meta.url), "utf8")
-  const exported = source.matchAll(/^export interface [^]*?^\}/gm)
+  // A field of a model is a value that the library returns.
+  const exported = source.matchAll(/^(?: \* @category (?!models).*\n(?: \*.*\n)*)export interface [^]*?^\}/gm)
   return Array.from(exported).flatMap(([text]) => {
     const found = text.matchAll(/^ +readonly (\w+)\?: (?:number|Duration\.Input)\b/gm)
     return Array.from(found).map(({ 1: name, index }) =>

@@ -19,7 +19,7 @@ import * as Topic from "../../Topic.ts"
 import type { HistoryOptions, Options, SubscribeOptions, TopicClient } from "../../TopicClient.ts"
 import { Code, Rejected, Unanswered } from "../../TopicError.ts"
 import { decodeText } from "../protocol/message.ts"
-import { assertValid, integerBetween, positiveDuration } from "../runtime/optionChecks.ts"
+import { assertValid, historyLimit, integerBetween, positiveDuration } from "../runtime/optionChecks.ts"
 import { codecOf } from "../topics/codec.ts"
 import { ClientSession, type ClientSettings } from "./clientSession.ts"
 import { type AnyEvent, ClientSubscription, type SubscriptionError } from "./clientSubscription.ts"
@@ -195,9 +195,13 @@ const history = Effect.fnUntraced(function*<E>(
   session: ClientSession<E>,
   topic: Topic.Any,
   channel: string,
-  { limit = -1, reverse, since }: HistoryOptions = {}
+  { limit = Infinity, reverse, since }: HistoryOptions = {}
 ) {
-  const [{ history: page = {} }, link] = yield* call(session, { history: { channel, limit, since, reverse } })
+  assertValid(historyLimit(limit))
+  const [{ history: page = {} }, link] = yield* call(session, {
+    // The protocol tells no limit as a negative one.
+    history: { channel, limit: limit === Infinity ? -1 : limit, since, reverse }
+  })
   const { epoch = "", offset = 0, publications = [] } = page
   const messages = publications.flatMap((publication): ReadonlyArray<Topic.Message<unknown>> => {
     const message = link.decode(codecOf(topic).message, publication.data)

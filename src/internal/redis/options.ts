@@ -43,18 +43,25 @@ const checkServers = ({ cluster, sentinel }: Options): InvalidOption | undefined
   return undefined
 }
 
-const checkLease = (lease: Duration.Input | undefined): InvalidOption | undefined =>
-  nonNegativeDuration("lease", lease) ??
-    (lease !== undefined && !(Duration.toMillis(Duration.fromInputUnsafe(lease)) >= minLease)
-      ? invalidOption("lease", "a duration of at least 1 second", lease)
-      : undefined)
+/** Redis stores these durations in milliseconds, and knows no infinite ones. */
+const checkStored = (
+  option: string,
+  value: Duration.Input | undefined,
+  accept: (millis: number) => boolean,
+  expected: string
+): InvalidOption | undefined => {
+  const problem = nonNegativeDuration(option, value)
+  if (value === undefined || problem !== undefined) return problem
+  const millis = Duration.toMillis(Duration.fromInputUnsafe(value))
+  return millis <= Number.MAX_SAFE_INTEGER && accept(millis) ? undefined : invalidOption(option, expected, value)
+}
 
 export const checkRedis = (options: Options): InvalidOption | undefined =>
   checkUrl(options.url) ??
     checkServers(options) ??
-    checkLease(options.lease) ??
+    checkStored("lease", options.lease, (millis) => millis >= minLease, "a finite duration of at least 1 second") ??
     positiveDuration("commandTimeout", options.commandTimeout) ??
     positiveDuration("connectTimeout", options.connectTimeout) ??
     positiveDuration("beaconInterval", options.beaconInterval) ??
     positiveDuration("checkInterval", options.checkInterval) ??
-    positiveDuration("positionTtl", options.positionTtl)
+    checkStored("positionTtl", options.positionTtl, (millis) => millis > 0, "a finite duration > 0")

@@ -71,3 +71,7 @@ export const positiveDuration = (
   value: Duration.Input | undefined,
   disable = "Infinity disables it"
 ): Checked => duration((millis) => millis > 0, `a duration > 0 (${disable})`, option, value)
+
+/** Allows the maximum number of messages of a history: integers from 0, and Infinity. */
+export const historyLimit = (limit: number | undefined): Checked =>
+  limit === Number.POSITIVE_INFINITY ? undefined : integerBetween(0, 2 ** 31 - 1, "limit", limit)

@@ -34,7 +34,9 @@ describe("RedisBroker's options", () => {
       ["connectTimeout", { connectTimeout: 0 }],
       ["beaconInterval", { beaconInterval: 0 }],
       ["checkInterval", { checkInterval: 0 }],
-      ["positionTtl", { positionTtl: 0 }]
+      ["lease", { lease: Infinity }],
+      ["positionTtl", { positionTtl: 0 }],
+      ["positionTtl", { positionTtl: Infinity }]
     ]
     for (const [option, options] of invalid) assert.strictEqual(checkRedis(options)?.option, option)
   })
