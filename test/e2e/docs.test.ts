@@ -20,12 +20,15 @@ import { DevToolsServer } from "effect/devtools"
 import { type HttpApi, HttpApiBuilder } from "effect/http-api"
 import { type Rpc, RpcClient, type RpcGroup, RpcSerialization } from "effect/rpc"
 import {
+  Broker,
   Connection,
   Handshake,
   type HandshakeError,
   type Reconnecting,
   Socket,
   SocketServer,
+  Topic,
+  Topics,
   TypedConnection,
   WebSocketClient,
   WebSocketServer
@@ -177,25 +180,29 @@ describe("guides", () => {
       yield* Effect.provide(program, Echo.pipe(Layer.provideMerge(Testing.layer())))
     }))
 
-  it.live("scaling: a chat over a bus reaches the clients of two servers", () =>
+  it.live("scaling: a chat over a broker reaches the clients of two servers", () =>
     Effect.gen(function*() {
-      const { Bus, Chat } = yield* example<{
-        readonly Bus: { readonly layer: Layer.Layer<"Bus"> }
-        readonly Chat: Layer.Layer<never, never, WebSocketServer.WebSocketServer | "Bus">
+      const { Chat } = yield* example<{
+        readonly Chat: Layer.Layer<never, never, WebSocketServer.WebSocketServer | Topics.Topics>
       }>("scaling", "Messages between processes")
-      const bus = yield* Layer.build(Bus.layer)
+      const broker = yield* Layer.build(Broker.layerMemory())
       const enter = Effect.gen(function*() {
         const server = Layer.fresh(Chat).pipe(
           Layer.provideMerge(Layer.fresh(Testing.layer())),
-          Layer.provide(Layer.succeedContext(bus))
+          Layer.provideMerge(Layer.fresh(Topics.layer())),
+          Layer.provide(Layer.succeedContext(broker))
         )
-        return yield* Effect.provideContext(WebSocketClient.connect("ws://anywhere/"), yield* Layer.build(server))
+        const context = yield* Layer.build(server)
+        const connection = yield* Effect.provideContext(WebSocketClient.connect("ws://anywhere/"), context)
+        assert.match(String(contentOf(yield* connection.receive)), /Subscribed/)
+        return { connection, context }
       })
       const ada = yield* enter
       const grace = yield* enter
-      yield* grace.send("hello")
-      assert.strictEqual(contentOf(yield* ada.receive), "hello")
-      assert.strictEqual(contentOf(yield* grace.receive), "hello")
+      const Room = Topic.make("room/:name", { message: Schema.Struct({ by: Schema.String, text: Schema.String }) })
+      const publish = Topics.publish(Room, { name: "lobby" }, { by: "Grace", text: "hello" })
+      yield* Effect.provideContext(publish, grace.context)
+      for (const { connection } of [ada, grace]) assert.match(String(contentOf(yield* connection.receive)), /hello/)
     }))
 
   it.live("routes: middleware rejects requests without a token, and passes the user to the handler", () =>
