@@ -83,10 +83,11 @@ const LiveBroker = Layer.unwrap(Effect.gen(function*() {
   )
 }))
 
+/** Says what lasts for a second: at the start, Redis is connected a moment later. */
 const logStatus = Effect.gen(function*() {
   const { status } = yield* Broker.Broker
   yield* Stream.runForEach(
-    status,
+    Stream.debounce(status, "1 second"),
     ({ _tag }) => Effect.log(_tag === "Up" ? "Redis is connected" : "Redis is away: messages wait for it")
   )
 })
