@@ -27,7 +27,7 @@ describe("TopicServer.handler", () => {
   ) {
     it(`throws InvalidOption for ${JSON.stringify(options)}`, () => {
       try {
-        TopicServer.handler({ topics: [Room], ...options })
+        void TopicServer.handler({ topics: [Room], ...options })
       } catch (error) {
         assert.deepInclude(error, { _tag: "InvalidOption", option })
         return
@@ -37,7 +37,7 @@ describe("TopicServer.handler", () => {
   }
 
   it("takes the limits of each option", () => {
-    TopicServer.handler({
+    void TopicServer.handler({
       topics: [Room],
       maxChannels: 0,
       rate: { perSecond: Infinity, burst: Infinity },

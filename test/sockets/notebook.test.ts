@@ -33,6 +33,8 @@ const collect = (notebook: Notebook) =>
   })
 
 for (const [name, client] of Object.entries(clients)) {
+  const layer = Layer.provideMerge(client, Testing.layer())
+
   describe(`a notebook over ${name}`, () => {
     it.effect("delivers each note once and in order, whatever breaks", () =>
       Effect.gen(function*() {
@@ -60,7 +62,7 @@ for (const [name, client] of Object.entries(clients)) {
         for (let i = 0; i < 5; i++) yield* Effect.andThen(TestClock.adjust("1 minute"), settle)
         assert.deepStrictEqual(delivered[0].toSorted(), added.toSorted())
         assert.deepStrictEqual(delivered[1], delivered[0])
-      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+      }).pipe(Effect.scoped, Effect.provide(layer)))
 
     it.effect("delivers a note once that was unread when the connection was lost", () =>
       Effect.gen(function*() {
@@ -77,7 +79,7 @@ for (const [name, client] of Object.entries(clients)) {
         yield* notebook.add("b")
         yield* settle
         assert.deepStrictEqual(delivered, ["a", "b"])
-      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+      }).pipe(Effect.scoped, Effect.provide(layer)))
 
     it.effect("begins anew with a server that has forgotten its notes", () =>
       Effect.gen(function*() {
@@ -96,7 +98,7 @@ for (const [name, client] of Object.entries(clients)) {
         yield* notebook.add("c")
         for (let i = 0; i < 3; i++) yield* Effect.andThen(TestClock.adjust("1 minute"), settle)
         assert.deepStrictEqual(delivered, ["a", "b", "c"])
-      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+      }).pipe(Effect.scoped, Effect.provide(layer)))
 
     it.effect("rejects a note that is not allowed, and goes on", () =>
       Effect.gen(function*() {
@@ -108,13 +110,13 @@ for (const [name, client] of Object.entries(clients)) {
         yield* notebook.add("a")
         yield* settle
         assert.deepStrictEqual(delivered, ["a"])
-      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+      }).pipe(Effect.scoped, Effect.provide(layer)))
 
     it.effect("rejects notes above the number that may be unconfirmed", () =>
       Effect.gen(function*() {
         const notebook = yield* open("ws://there/notes")
         for (let i = 0; i < 100; i++) yield* notebook.add(String(i))
         assert.strictEqual((yield* Effect.flip(notebook.add("a")))._tag, "TooManyUnconfirmed")
-      }).pipe(Effect.scoped, Effect.provide(client), Effect.provide(Testing.layer())))
+      }).pipe(Effect.scoped, Effect.provide(layer)))
   })
 }

@@ -1,8 +1,10 @@
 /** A client of Node's HTTP/2, which opens WebSockets on streams of a session (RFC 8441). */
-import { Effect, type Scope } from "effect"
+import { Data, Effect, type Scope } from "effect"
 import { Connection, Extension, Transport } from "effect-ws"
 import * as Http2 from "node:http2"
 import { ca } from "./certificates.ts"
+
+class NoResponse extends Data.Error<{ readonly message: string }> {}
 
 export interface Http2Response {
   readonly status: number
@@ -54,7 +56,8 @@ const clientOf = (session: Http2.ClientHttp2Session): Http2Client => {
     Effect.callback((resume) => {
       const stream = session.request({ ...connectHeaders, ...headers }, { endStream: false })
       stream.on("error", (error) => resume(Effect.fail(error)))
-      stream.once("close", () => resume(Effect.fail(new Error(`closed without a response: ${stream.rstCode}`))))
+      stream.once("close", () =>
+        resume(Effect.fail(new NoResponse({ message: `closed without a response: ${stream.rstCode}` }))))
       stream.once("response", (received) =>
         resume(Effect.succeed({ status: received[":status"]!, headers: received, stream })))
     })
@@ -72,7 +75,7 @@ const clientOf = (session: Http2.ClientHttp2Session): Http2Client => {
         ? Effect.orDie(
           Connection.make(Transport.fromDuplex(stream), { keepalive: false, ...options, role: "client" })
         )
-        : Effect.fail(new Error(`rejected with ${status}`)))
+        : Effect.fail(new NoResponse({ message: `rejected with ${status}` })))
   return { session, request, fetch, open }
 }
 

@@ -74,8 +74,8 @@ export class BrowserConnection implements MessageConnection {
       if (event.error instanceof Error) this.error = event.error
     },
     close: (event) => {
-      const failure = Exit.fail(this.error ?? new Error(unknownFailure))
-      if (Deferred.doneUnsafe(this.opened, failure)) this.ignoreEvents()
+      const error: Error = this.error ?? new Error(unknownFailure)
+      if (Deferred.doneUnsafe(this.opened, Exit.fail(error))) this.ignoreEvents()
       else this.closing.onClose(event, this.error)
     }
   }

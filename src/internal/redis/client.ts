@@ -1,4 +1,5 @@
 /** One client of the package `redis`: options, and the few operations that this library calls. */
+import * as Effect from "effect/Effect"
 import { createClient, type RedisClientOptions, RESP_TYPES } from "redis"
 
 /** How to reach and to enter a server. */
@@ -41,3 +42,7 @@ export const makeClient = (options: ClientOptions, address: Address | undefined)
     maintNotifications: "disabled",
     commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
   }) as unknown as Client
+
+/** Calls the client. Fails with its error as it is: the reply of the server, or why there is no connection. */
+export const attempt = <A>(call: () => Promise<A>): Effect.Effect<A, unknown> =>
+  Effect.mapError(Effect.tryPromise(call), ({ cause }) => cause)

@@ -3,7 +3,7 @@ import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import { Buffer } from "node:buffer"
 import { ClientClosedError, ClientOfflineError, ErrorReply } from "redis"
-import type { Client, Reply } from "./client.ts"
+import { attempt, type Client, type Reply } from "./client.ts"
 import type { Nodes } from "./nodes.ts"
 import type { Script } from "./scripts.ts"
 
@@ -90,7 +90,7 @@ const askTo = (client: Client, script: Script, rest: Arguments): Effect.Effect<R
   )
 
 const command = (client: Client, args: Arguments): Effect.Effect<Reply, unknown> =>
-  Effect.tryPromise({ try: () => client.sendCommand(args.map(toArgument)), catch: (cause) => cause })
+  attempt(() => client.sendCommand(args.map(toArgument)))
 
 /** Whether a server, or the client, says that it did not run a command. */
 const isRefused = (cause: unknown): boolean =>

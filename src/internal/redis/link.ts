@@ -4,16 +4,19 @@
  * The package `redis` could reconnect by itself. But it does not tell which events a
  * subscription has missed meanwhile, and does not find a connection that is half open.
  */
+import * as Data from "effect/Data"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
-import type { Client } from "./client.ts"
+import { attempt, type Client } from "./client.ts"
 
 /** The longest time between two attempts: a server that is back is found within it. */
 const maxDelay = 150
 const minDelay = 25
+
+class NotReady extends Data.Error<{ readonly message: string }> {}
 
 export interface LinkHost {
   /** Prepares a new connection. The link is up once this has succeeded. */
@@ -72,7 +75,10 @@ export class Link {
         Effect.raceFirst(
           Effect.timeoutOrElse(this.open(ended), {
             duration: this.options.connectTimeout,
-            orElse: () => Effect.fail(new Error(`expected a reply within ${this.options.connectTimeout} ms, got none`))
+            orElse: () =>
+              Effect.fail(
+                new NotReady({ message: `expected a reply within ${this.options.connectTimeout} ms, got none` })
+              )
           }),
           Deferred.await(ended)
         )
@@ -89,7 +95,7 @@ export class Link {
       }),
       (client) => Effect.sync(() => destroy(client))
     ).pipe(
-      Effect.tap((client) => Effect.tryPromise({ try: () => client.connect(), catch: (cause) => cause })),
+      Effect.tap((client) => attempt(() => client.connect())),
       Effect.tap((client) => this.host.prepare(client)),
       Effect.map((client) => {
         this.client = client

@@ -4,7 +4,7 @@
  * batches, one batch after the other.
  */
 import * as Effect from "effect/Effect"
-import type { Client } from "./client.ts"
+import { attempt, type Client } from "./client.ts"
 import { Link, type LinkOptions } from "./link.ts"
 
 /** The most channels in one command. */
@@ -69,12 +69,9 @@ export class Subscriber {
       this.subscribed.delete(channel)
       this.host.onMoved(channel)
     })
-    return Effect.tryPromise({
-      try: async () => {
-        this.changed = new Set()
-        for (const channels of batches([...this.host.wanted()])) await this.subscribe(client, channels)
-      },
-      catch: (cause) => cause
+    return attempt(async () => {
+      this.changed = new Set()
+      for (const channels of batches([...this.host.wanted()])) await this.subscribe(client, channels)
     })
   }
 

@@ -1,7 +1,7 @@
 /** Which server has which partition: one server has all of them, or the masters of a cluster share them. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { type Address, type Client, type ClientOptions, makeClient } from "./client.ts"
+import { type Address, attempt, type Client, type ClientOptions, makeClient } from "./client.ts"
 import { slotOf, tags } from "./partitions.ts"
 
 /** What the options say about the servers. */
@@ -12,8 +12,7 @@ export type Servers =
 
 class NoMaster extends Data.Error<{ readonly message: string; readonly cause: unknown }> {}
 
-const request = (client: Client, args: ReadonlyArray<string>) =>
-  Effect.tryPromise({ try: () => client.sendCommand(args), catch: (cause) => cause })
+const request = (client: Client, args: ReadonlyArray<string>) => attempt(() => client.sendCommand(args))
 
 /** Asks one of several servers, the first that answers. */
 const askAny = <A>(
@@ -39,7 +38,7 @@ const askAny = <A>(
             }
           })
       ).pipe(
-        Effect.tap((client) => Effect.tryPromise({ try: () => client.connect(), catch: (cause) => cause })),
+        Effect.tap((client) => attempt(() => client.connect())),
         Effect.flatMap(ask)
       )
     ).pipe(Effect.timeout(timeout))

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Scope } from "effect"
+import { Data, Deferred, Effect, Fiber, Scope } from "effect"
 import * as Http2 from "node:http2"
 import * as Net from "node:net"
 import { type ClientSession, startSession } from "../../../src/internal/http2/clientSession.ts"
@@ -7,6 +7,8 @@ import { SessionPool } from "../../../src/internal/http2/sessionPool.ts"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
 import { http2Server } from "../../support/http2ServerPeers.ts"
 import { eventually } from "../../support/resources.ts"
+
+class Lost extends Data.Error<{ readonly message: string }> {}
 
 const idleMillis = 1000
 
@@ -79,7 +81,7 @@ describe("SessionPool", () => {
   it.live("opens again after a failure", () =>
     Effect.gen(function*() {
       const { opener, pool } = yield* pooled()
-      const failing = { ...opener, begin: () => ({ progress: "", open: Effect.fail(new Error("lost")) }) }
+      const failing = { ...opener, begin: () => ({ progress: "", open: Effect.fail(new Lost({ message: "lost" })) }) }
       assert.strictEqual((yield* Effect.flip(pool.acquire("a", failing))).message, "lost")
       assert.strictEqual((yield* pool.acquire("a", opener))._tag, "Session")
     }))

@@ -44,9 +44,10 @@ describe("Presence", () => {
   it.effect("tells the broker of another value", () =>
     Effect.gen(function*() {
       const { calls, join } = makePresence()
-      yield* join(ada)
-      yield* join({ id: "1", info: bytes("Ada L.") })
+      const leaves = [yield* join(ada), yield* join({ id: "1", info: bytes("Ada L.") })]
       assert.deepStrictEqual(calls, ["join 1 Ada", "join 1 Ada L."])
+      yield* Effect.all(leaves)
+      assert.deepStrictEqual(calls.slice(2), ["leave 1"])
     }))
 
   it.effect("asks the broker again while it is unknown whether it has the member", () =>
@@ -67,7 +68,7 @@ describe("Presence", () => {
       const gate = yield* Deferred.make<void, Broker.BrokerUnavailable>()
       yield* Deferred.fail(gate, new Broker.BrokerUnavailable({ operation: "join", channel: "room", cause: "down" }))
       const { calls, join } = makePresence(gate)
-      assert.strictEqual((yield* Effect.flip(join(ada))).operation, "join")
+      assert.strictEqual((yield* Effect.flip(Effect.asVoid(join(ada)))).operation, "join")
       assert.deepStrictEqual(calls, ["leave 1"])
     }))
 })

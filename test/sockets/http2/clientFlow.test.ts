@@ -17,7 +17,7 @@ const flooding = (sent: Array<number>) =>
     const connection = yield* Connection.Connection
     if (connection.request.path !== "/flood") return yield* echo
     const i = sent.push(0) - 1
-    yield* Effect.forever(Effect.andThen(
+    return yield* Effect.forever(Effect.andThen(
       connection.send("x".repeat(10_000)),
       Effect.sync(() => sent[i] += 10_000)
     ))

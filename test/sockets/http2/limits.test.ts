@@ -1,6 +1,6 @@
 /** Limits of HTTP/2 sessions, and clients that break the rules. The clients write HTTP/2 by hand. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Stream } from "effect"
+import { Data, Deferred, Effect, Fiber, Stream } from "effect"
 import { Connection, type ConnectionError, Frame, Handshake, type WebSocketServer } from "effect-ws"
 import * as Http2 from "node:http2"
 import { http2Client } from "../../support/http2Client.ts"
@@ -17,6 +17,8 @@ import { contentOf } from "../../support/memory.ts"
 import { rawConnect, requestText, serve } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
 import { echo, idle, statusOf } from "../../support/serving.ts"
+
+class Lost extends Data.Error<{ readonly message: string }> {}
 
 const codes = { NO_ERROR: 0, ENHANCE_YOUR_CALM: 11 }
 
@@ -325,7 +327,7 @@ describe("a lost session", () => {
       const { port } = yield* h2c(handler, { serve: { decide: () => Effect.succeed(Handshake.accept()) } })
       const client = yield* http2Client(`http://127.0.0.1:${port}`)
       yield* Effect.replicateEffect(client.request(), 5)
-      setImmediate(() => client.session.destroy(new Error("lost"), Http2.constants.NGHTTP2_INTERNAL_ERROR))
+      setImmediate(() => client.session.destroy(new Lost({ message: "lost" }), Http2.constants.NGHTTP2_INTERNAL_ERROR))
       yield* eventually(() => ends.length === 5)
       for (const { cause, code } of ends) assert.deepStrictEqual([code, cause?._tag], [1006, "TransportError"])
     }))
