@@ -22,7 +22,8 @@ export class Budget {
   }
 
   delete(entry: Entry): void {
-    if (this.entries.delete(entry)) this.used -= entry.size
+    this.entries.delete(entry)
+    this.used -= entry.size
   }
 
   /** Drops the oldest entries until the others fit. The newest one stays, whatever its size. */

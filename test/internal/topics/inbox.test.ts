@@ -93,6 +93,27 @@ describe("Inbox", () => {
       assert.deepStrictEqual(healing, [true, false])
     }))
 
+  it.effect("ignores changes of presence without presence, and reads what is missing before one with it", () =>
+    Effect.gen(function*() {
+      const change: Broker.Event = {
+        _tag: "Joined",
+        epoch: "e",
+        offset: 1,
+        version: 1,
+        id: "1",
+        info: new Uint8Array()
+      }
+      for (const hasPresence of [false, true]) {
+        const { answer, healing, inbox } = make(hasPresence)
+        Effect.runFork(inbox.start)
+        answer(0)
+        yield* Effect.yieldNow
+        inbox.receive(change)
+        assert.deepStrictEqual(healing, hasPresence ? [true] : [])
+        inbox.close()
+      }
+    }))
+
   it.effect("bounds what waits, by number and by bytes, and reads it from the history", () =>
     Effect.gen(function*() {
       for (const [count, size] of [[3000, 1], [5, 1024 * 1024]] as const) {

@@ -84,6 +84,16 @@ describe("Log", () => {
     assert.deepStrictEqual(gap.base, { epoch: "e", offset: 0 })
   })
 
+  it("keeps a change of presence later, and locates positions in gaps within an epoch", () => {
+    const { log } = makeLog()
+    log.keep(log.append(joined(0), false))
+    assert.deepStrictEqual(log.base, { epoch: "e", offset: 0 })
+    log.append({ _tag: "Gap", from: log.position, to: { epoch: "e", offset: 4 } }, true)
+    log.append(message(5), true)
+    assert.deepStrictEqual([0, 3, 4, 5].map((offset) => log.locate({ epoch: "e", offset })), [1, 1, 2, 3])
+    assert.deepStrictEqual(offsetsAfter(log, 2), [5])
+  })
+
   it("moves its beginning when the budget drops events", () => {
     const { budget, dropped, log } = makeLog(1000)
     for (let offset = 1; offset <= 5; offset++) log.append(message(offset), true)

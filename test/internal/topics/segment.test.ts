@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { ConnectionError } from "effect-ws"
 import { Entry } from "../../../src/internal/topics/entry.ts"
 import { Budget, Segment } from "../../../src/internal/topics/segment.ts"
 
@@ -57,6 +58,7 @@ describe("Budget", () => {
     assert.strictEqual(added.encodedFor(other), added.encodedFor(other))
     assert.isAbove(budget.used, afterOne)
     assert.isUndefined(added.encodedFor(silent))
+    assert.throws(() => added.encodedFor({ encode: () => 7 as never }), ConnectionError.InvalidInput)
     segment.clear()
     assert.strictEqual(budget.used, 0)
   })
