@@ -192,7 +192,7 @@ export class Channel implements Feeder {
   }
 
   private removeBehind(cursor: Cursor): void {
-    if (!this.behind.delete(cursor)) return
+    this.behind.delete(cursor)
     this.host.counters.behind--
     if (this.behind.size > 0) return
     this.newest.clear()

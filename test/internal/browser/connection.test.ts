@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
-import { BrowserClient } from "effect-ws"
+import { Duration, Effect, Fiber } from "effect"
+import { BrowserClient, ConnectionError, Message } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { fakeSockets, openFake } from "../../support/fakeWebSocket.ts"
 import { contentOf, settle } from "../../support/memory.ts"
@@ -45,6 +45,32 @@ describe("a connection", () => {
       }
       const closed = yield* Effect.flip(connection.send("a"))
       assert.deepStrictEqual([closed.cause?._tag, socket.closes], ["TransportError", [[4011, "TransportError"]]])
+    }))
+
+  it.effect("fails with the cause of the program, and tells the server what a page may tell", () =>
+    Effect.gen(function*() {
+      for (
+        const [cause, close] of [
+          [new ConnectionError.SlowConsumer({ bufferedAmount: 7 }), [4008, "SlowConsumer"]],
+          [new ConnectionError.KeepaliveTimeout({ duration: Duration.seconds(1) }), [4011, "KeepaliveTimeout"]]
+        ] as const
+      ) {
+        const { connection, socket } = yield* openFake()
+        const closed = yield* connection.fail(cause)
+        assert.deepStrictEqual([closed.cause, socket.closes], [cause, [close]])
+      }
+      const { connection, socket } = yield* openFake()
+      const invalid = new ConnectionError.InvalidMessage({
+        reason: "Value",
+        problem: "Expected number, got string",
+        received: new Message.Text("a"),
+        cause: undefined
+      })
+      const closed = yield* connection.fail(invalid)
+      assert.deepStrictEqual([closed.cause?._tag, socket.closes], ["InvalidMessage", [[
+        4007,
+        "Expected number, got string"
+      ]]])
     }))
 
   it.effect("ignores events after its end", () =>
