@@ -12,7 +12,7 @@ const position = { epoch: "e", offset: 3 }
 const members = [{ id: "1", info: bytes("\"Ada\"") }, { id: "2", info: bytes("7") }]
 
 describe("values of a topic", () => {
-  it("have the members that the schema can decode, and none without a schema for members", () => {
+  it("leaves out members that the schema cannot decode, and all without a schema for members", () => {
     assert.deepStrictEqual(toMembers(codecOf(Room), members), [{ id: "1", member: "Ada" }])
     assert.deepStrictEqual(toMembers(codecOf(News), members), [])
     assert.deepStrictEqual(toEvents(codecOf(Room), { _tag: "Subscribed", position, members }), [
@@ -20,7 +20,7 @@ describe("values of a topic", () => {
     ])
   })
 
-  it("do not tell of an epoch that continues under another name", () => {
+  it("does not tell of an epoch that continues under another name", () => {
     const gap = { _tag: "Gap", from: position, to: { epoch: "f", offset: 3 } } as const
     const renamed = { ...gap, isLossless: true }
     assert.deepStrictEqual(toEvents(codecOf(Room), gap), [{ _tag: "Gap", from: gap.from, to: gap.to }])
@@ -28,7 +28,7 @@ describe("values of a topic", () => {
     assert.isUndefined(jsonFormat.encode("room/1", renamed))
   })
 
-  it("have a gap for a message that the schema cannot decode", () => {
+  it("tells a gap for a message that the schema cannot decode", () => {
     assert.deepStrictEqual(toEvents(codecOf(News), { _tag: "Publication", ...position, data: bytes("7") }), [
       { _tag: "Gap", from: { epoch: "e", offset: 2 }, to: position, missed: 1 }
     ])
