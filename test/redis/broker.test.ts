@@ -57,6 +57,15 @@ describe("RedisBroker", () => {
       }
     }))
 
+  it.live("rounds up durations of fractions of a millisecond", () =>
+    Effect.gen(function*() {
+      const { port } = yield* startRedis()
+      const broker = yield* connectBroker(port, { lease: 1000.5, positionTtl: 60_000.5 })
+      yield* broker.join("room", { id: "1", info: bytes("Ada") })
+      yield* say(broker, "a", { history: { size: 1, ttl: Duration.millis(60_000.5) } })
+      assert.deepStrictEqual(textsOf(yield* broker.history("room")), ["1 a"])
+    }))
+
   it.live("keeps as much history as asked for, and reads it from any position", () =>
     Effect.gen(function*() {
       const { port } = yield* startRedis()
