@@ -51,6 +51,18 @@ describe("connecting", () => {
       assert.deepInclude(client.received[0]["connect"] as object, { data: { welcome: true }, expires: true, ttl: 90 })
     }).pipe(Effect.provide(layer)))
 
+  it.effect("takes a new token of the same user only, and lets clients subscribe without a decision", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(
+        open({ connect: ({ token }) => Effect.succeed({ user: token }), subscribe: undefined }),
+        { token: "ada" }
+      )
+      assert.isUndefined(error(yield* client.ask({ subscribe: { channel } })))
+      assert.deepInclude((yield* client.ask({ refresh: { token: "ada" } }))["refresh"], { version: "effect-ws" })
+      yield* client.ask({ refresh: { token: "bob" } })
+      assert.strictEqual(client.ended()?.slice(0, 4), "3500")
+    }).pipe(Effect.provide(layer)))
+
   it.effect("rejects, disconnects, or reports an error of the server, as the program decides", () =>
     Effect.gen(function*() {
       const rejected = yield* connected(open({ connect: () => reject(400, "no") }))
