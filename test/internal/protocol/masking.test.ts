@@ -177,6 +177,8 @@ describe("the WebAssembly kernel", () => {
     vi.resetModules()
     const masking = await import("../../../src/internal/protocol/masking.ts")
     vi.restoreAllMocks()
+    // The next test file in this process must not get this module.
+    vi.resetModules()
     return { masking, sizes }
   }
 

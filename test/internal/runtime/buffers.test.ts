@@ -166,6 +166,8 @@ describe("allocate", () => {
     }))
     const bytes = await import("../../../src/internal/runtime/buffers.ts")
     vi.doUnmock("node:worker_threads")
+    // The next test file in this process must not get these modules.
+    vi.resetModules()
     assert.strictEqual(bytes.emptyBytes.length, 0)
     assert.strictEqual(bytes.allocate(5).length, 5)
   })
