@@ -9,6 +9,7 @@ import type { Position, SlowConsumer } from "../../Topic.ts"
 import { LinkedList } from "../runtime/linkedList.ts"
 import { Cursor, type Feeder, type Outlet, unlocated } from "./cursor.ts"
 import { type ChannelEvent, Entry, type Format, type GapEvent, type PublicationEvent } from "./entry.ts"
+import { Epochs } from "./epochs.ts"
 import { Inbox } from "./inbox.ts"
 import { Log } from "./log.ts"
 import { Pages } from "./pages.ts"
@@ -74,8 +75,7 @@ export class Channel implements Feeder {
   private readonly ahead = new Set<Cursor>()
   /** With "latest", while a cursor is behind: the newest message of each key in memory. */
   private readonly newest = new Map<string, Entry>()
-  /** By epoch: the offset up to which the current epoch continues it. */
-  private readonly continued = new Map<string, number>()
+  readonly epochs: Epochs
   /** Bytes of all events. */
   private bytes = 0
   private isClosed = false
@@ -89,6 +89,12 @@ export class Channel implements Feeder {
     this.log = new Log(name, host.budget, (entry) => this.forgetKey(entry))
     const { log } = this
     const shared = { name, readHistory, fork, delay: host.delay }
+    this.epochs = new Epochs({
+      readHistory,
+      get epoch() {
+        return log.epoch
+      }
+    })
     this.pages = new Pages({
       ...shared,
       historySize: options.historySize,
@@ -137,14 +143,8 @@ export class Channel implements Feeder {
   /** Positions of earlier epochs are of no use, unless the new one continues them. */
   private changeEpoch({ from, isLossless }: GapEvent): void {
     this.pages.forgetTop()
-    if (isLossless === true) this.continued.set(from.epoch, from.offset)
-    else this.continued.clear()
-  }
-
-  /** The position in the current epoch, or undefined if its own epoch was not continued up to it. */
-  translate({ epoch, offset }: Position): Position | undefined {
-    if (epoch === this.log.epoch) return { epoch, offset }
-    return offset <= (this.continued.get(epoch) ?? -1) ? { epoch: this.log.epoch, offset } : undefined
+    if (isLossless === true) this.epochs.continue(from)
+    else this.epochs.restart()
   }
 
   /**
@@ -339,7 +339,7 @@ export class Channel implements Feeder {
 
   /** Tells a cursor of an earlier epoch, the rest of which is no longer in memory, that it was continued. */
   private renamed(cursor: Cursor): Entry | undefined {
-    const to = this.translate(cursor.position)
+    const to = this.epochs.translate(cursor.position)
     if (to === undefined || to.epoch === cursor.epoch) return undefined
     return new Entry(this.name, { _tag: "Gap", from: cursor.position, to, isLossless: true }, Number.NaN)
   }
@@ -388,7 +388,7 @@ export class Channel implements Feeder {
   private skip(cursor: Cursor): Entry | undefined {
     const { log } = this
     if (log.presenceSeq > Math.max(cursor.seq, cursor.presenceSeq)) this.markStale(cursor)
-    const isLossless = this.translate(cursor.position)?.offset === log.offset
+    const isLossless = this.epochs.translate(cursor.position)?.offset === log.offset
     if (isLossless && cursor.epoch === log.epoch) {
       cursor.seq = log.seq
       return undefined

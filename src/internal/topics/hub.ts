@@ -211,23 +211,13 @@ export class Hub {
   attach(name: string, options: AttachOptions): Effect.Effect<Attached, Broker.BrokerUnavailable, Scope.Scope> {
     return Effect.gen({ self: this }, function*() {
       const channel = yield* this.use(name, options.channel)
-      const since = options.since && (yield* this.resolve(channel, options.since))
+      const since = options.since && (yield* channel.epochs.resolve(options.since))
       const cursor = yield* Effect.acquireRelease(
         Effect.sync(() => channel.hold(options.outlet, options.format, options.onGap, since)),
         (held) => Effect.sync(() => channel.remove(held))
       )
       return yield* this.confirm(channel, cursor, options)
     })
-  }
-
-  /** The position in the current epoch, if that continues the one of the position. Only the broker knows epochs before this process. */
-  private resolve(channel: Channel, since: Position): Effect.Effect<Position, Broker.BrokerUnavailable> {
-    const translated = channel.translate(since)
-    if (translated !== undefined) return Effect.succeed(translated)
-    return Effect.map(
-      this.broker.history(channel.name, { since, limit: 0 }),
-      ({ complete, position }) => complete ? { epoch: position.epoch, offset: since.offset } : since
-    )
   }
 
   private confirm(
