@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { nextTurn } from "../runtime/turns.ts"
 import type { Link } from "./link.ts"
+import type { Subscriber } from "./subscriber.ts"
 
 /** How often the time doubles at most. */
 const maxDoublings = 4
@@ -15,16 +16,18 @@ const twoTurns = Effect.callback<void>((resume) => nextTurn(() => nextTurn(() =>
 
 export interface BeaconOptions {
   readonly commands: Link
-  readonly subscriber: Link
+  readonly subscriber: Subscriber
   /** The command to publish. */
   readonly command: "PUBLISH" | "SPUBLISH"
-  /** Redis's channel, if the server has a slot for it. */
-  readonly channel: () => string | undefined
+  /** Returns Redis's channel, if the server has a slot for it. In a cluster it changes with the slots. */
+  readonly chooseChannel: () => string | undefined
   /** In milliseconds: the time between two beacons, within which each must come back. */
   readonly interval: number
 }
 
 export class Beacon {
+  /** Redis's channel, to which the server is subscribed. */
+  channel: string | undefined
   private readonly options: BeaconOptions
   private sent = 0
   private received = 0
@@ -47,13 +50,22 @@ export class Beacon {
     return Effect.forever(Effect.suspend(() => this.send()))
   }
 
+  /** Follows the slots of the server to another channel. Returns whether there is another one, which is not subscribed yet. */
+  private changeChannel(): boolean {
+    const { channel } = this
+    this.channel = this.options.chooseChannel()
+    if (this.channel === channel) return false
+    for (const changed of [channel, this.channel]) if (changed !== undefined) this.options.subscriber.update(changed)
+    return true
+  }
+
   private send(): Effect.Effect<void> {
     const { commands, interval, subscriber } = this.options
     const wait = Effect.andThen(Effect.sleep(Duration.millis(interval * 2 ** this.late)), twoTurns)
     const { client } = commands
-    const receiver = subscriber.client
-    const channel = this.options.channel()
-    if (channel === undefined || client === undefined || receiver === undefined) return wait
+    const receiver = subscriber.link.client
+    const { channel } = this
+    if (this.changeChannel() || channel === undefined || client === undefined || receiver === undefined) return wait
     const number = ++this.sent
     let isAnswered = false
     const onAnswer = () => {
@@ -66,7 +78,7 @@ export class Beacon {
       this.late = isAnswered && isReceived ? 0 : Math.min(this.late + 1, maxDoublings)
       // A server that is stopped returns neither.
       if (!isAnswered && commands.client === client) commands.reset(problem)
-      if (!isReceived && subscriber.client === receiver) subscriber.reset(problem)
+      if (!isReceived && subscriber.link.client === receiver) subscriber.link.reset(problem)
     })
   }
 }

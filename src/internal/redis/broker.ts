@@ -15,7 +15,6 @@ import { Keys } from "./keys.ts"
 import { type MakeHost, makeNodes, type Nodes, type NodesOptions } from "./nodes.ts"
 import { tagOf, tags } from "./partitions.ts"
 import { Presence } from "./presence.ts"
-import type { RedisNode } from "./redisNode.ts"
 import * as scripts from "./scripts.ts"
 import { Subscriptions } from "./subscriptions.ts"
 import { decodeMember, decodePayload, encodePayload } from "./wire.ts"
@@ -97,7 +96,7 @@ const makeHost = (
   onStatus: () => void,
   refresh: () => void
 ): MakeHost =>
-(_: () => RedisNode, tagsOf) => ({
+(tagsOf) => ({
   beacon: () => {
     const [tag] = tagsOf()
     return tag === undefined ? undefined : beaconOf(tag)

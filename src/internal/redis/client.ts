@@ -1,5 +1,6 @@
 /** One client of the package `redis`: options, and the few operations that this library calls. */
 import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { createClient, type RedisClientOptions, RESP_TYPES } from "redis"
 
 /** How to reach and to enter a server. */
@@ -46,3 +47,21 @@ export const makeClient = (options: ClientOptions, address: Address | undefined)
 /** Calls the client. Fails with its error as it is: the reply of the server, or why there is no connection. */
 export const attempt = <A>(call: () => Promise<A>): Effect.Effect<A, unknown> =>
   Effect.mapError(Effect.tryPromise(call), ({ cause }) => cause)
+
+/** Makes a client, connects it, and closes it with the Scope. `onError` is told why it has ended. */
+export const openClient = <E>(
+  make: Effect.Effect<Client, E>,
+  onError: (cause: unknown) => void
+): Effect.Effect<Client, unknown, Scope.Scope> =>
+  Effect.acquireRelease(
+    Effect.tap(make, (client) => Effect.sync(() => client.on("error", onError))),
+    (client) => Effect.sync(() => destroy(client))
+  ).pipe(Effect.tap((client) => attempt(() => client.connect())))
+
+const destroy = (client: Client): void => {
+  try {
+    client.destroy()
+  } catch {
+    // It is closed already.
+  }
+}

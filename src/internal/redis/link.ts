@@ -10,7 +10,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
-import { attempt, type Client } from "./client.ts"
+import { type Client, openClient } from "./client.ts"
 
 /** The longest time between two attempts: a server that is back is found within it. */
 const maxDelay = 150
@@ -88,14 +88,7 @@ export class Link {
   }
 
   private open(ended: Deferred.Deferred<never, unknown>) {
-    return Effect.acquireRelease(
-      Effect.map(this.options.dial, (client) => {
-        client.on("error", (cause) => Deferred.doneUnsafe(ended, Exit.fail(cause)))
-        return client
-      }),
-      (client) => Effect.sync(() => destroy(client))
-    ).pipe(
-      Effect.tap((client) => attempt(() => client.connect())),
+    return openClient(this.options.dial, (cause) => Deferred.doneUnsafe(ended, Exit.fail(cause))).pipe(
       Effect.tap((client) => this.host.prepare(client)),
       Effect.map((client) => {
         this.client = client
@@ -112,13 +105,5 @@ export class Link {
     if (this.client === undefined) return
     this.client = undefined
     this.host.onDown(this.cause)
-  }
-}
-
-const destroy = (client: Client): void => {
-  try {
-    client.destroy()
-  } catch {
-    // It is closed already.
   }
 }

@@ -9,7 +9,6 @@ import { RedisNode, type RedisNodeHost, type RedisNodeOptions } from "./redisNod
 import { findMaster, findMasters, type Servers } from "./topology.ts"
 
 export interface Nodes {
-  readonly all: () => Iterable<RedisNode>
   readonly nodeOf: (tag: string) => RedisNode | undefined
   /** The server at `host:port`. */
   readonly at: (address: string) => RedisNode | undefined
@@ -23,7 +22,7 @@ export type NodesOptions = Omit<RedisNodeOptions, "dial" | "isSharded"> & {
 }
 
 /** Makes the host of a node, which has the partitions of `tagsOf()`. */
-export type MakeHost = (node: () => RedisNode, tagsOf: () => ReadonlyArray<string>) => RedisNodeHost
+export type MakeHost = (tagsOf: () => ReadonlyArray<string>) => RedisNodeHost
 
 export const makeNodes = (
   options: NodesOptions,
@@ -43,9 +42,9 @@ const makeSingle = (options: NodesOptions, servers: Exclude<Servers, { _tag: "Cl
         findMaster(servers.name, servers.sentinels, sentinelOptions(client), connectTimeout),
         (address) => makeClient(client, address)
       )
-    const node: RedisNode = new RedisNode({ ...options, dial, isSharded: false }, makeHost(() => node, () => tags))
+    const node = new RedisNode({ ...options, dial, isSharded: false }, makeHost(() => tags))
     yield* Effect.forkScoped(node.run)
-    return { all: () => [node], nodeOf: () => node, at: () => node, refresh: () => {} }
+    return { nodeOf: () => node, at: () => node, refresh: () => {} }
   })
 
 /** Sentinels have no databases, and credentials of their own. */
@@ -74,7 +73,7 @@ const makeCluster = (
     const add = (address: Address) => {
       const tagsOf = () => tags.filter((tag) => nameOf(masters.get(tag)) === nameOf(address))
       const dial = Effect.sync(() => makeClient(options.client, address))
-      const node: RedisNode = new RedisNode({ ...options, dial, isSharded: true }, makeHost(() => node, tagsOf))
+      const node = new RedisNode({ ...options, dial, isSharded: true }, makeHost(tagsOf))
       return Effect.map(Effect.forkIn(node.run, scope), (fiber) => nodes.set(nameOf(address), { node, fiber }))
     }
     const assign = Effect.gen(function*() {
@@ -99,7 +98,6 @@ const makeCluster = (
       yield* wait
     })))
     return {
-      all: () => Array.from(nodes.values(), ({ node }) => node),
       nodeOf,
       at: (address) => nodes.get(address)?.node,
       refresh: () => latch.openUnsafe()

@@ -27,21 +27,18 @@ export class RedisNode {
     this.commands = new Link(options, { prepare: () => Effect.void, onUp: host.onUp, onDown: host.onDown })
     this.subscriber = new Subscriber(options, options.isSharded, {
       ...host,
-      wanted: () => {
-        const beacon = host.beacon()
-        return beacon === undefined ? host.wanted() : [beacon, ...host.wanted()]
-      },
-      isWanted: (channel) => channel === host.beacon() || host.isWanted(channel),
+      wanted: () => this.beacon.channel === undefined ? host.wanted() : [this.beacon.channel, ...host.wanted()],
+      isWanted: (channel) => channel === this.beacon.channel || host.isWanted(channel),
       onMessage: (channel, message) => {
-        if (channel === host.beacon()) this.beacon.onReceived(message)
+        if (channel === this.beacon.channel) this.beacon.onReceived(message)
         else host.onMessage(channel, message)
       }
     })
     this.beacon = new Beacon({
       commands: this.commands,
-      subscriber: this.subscriber.link,
+      subscriber: this.subscriber,
       command: options.isSharded ? "SPUBLISH" : "PUBLISH",
-      channel: host.beacon,
+      chooseChannel: host.beacon,
       interval: options.beaconInterval
     })
   }

@@ -1,7 +1,8 @@
 /** Which server has which partition: one server has all of them, or the masters of a cluster share them. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { type Address, attempt, type Client, type ClientOptions, makeClient } from "./client.ts"
+import { constVoid } from "effect/Function"
+import { type Address, attempt, type Client, type ClientOptions, makeClient, openClient } from "./client.ts"
 import { slotOf, tags } from "./partitions.ts"
 
 /** What the options say about the servers. */
@@ -22,26 +23,12 @@ const askAny = <A>(
   ask: (client: Client) => Effect.Effect<A, unknown>
 ): Effect.Effect<A, unknown> =>
   Effect.firstSuccessOf(servers.map((server) =>
-    Effect.scoped(
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const client = makeClient(options, server)
-          client.on("error", () => {})
-          return client
-        }),
-        (client) =>
-          Effect.sync(() => {
-            try {
-              client.destroy()
-            } catch {
-              // It is closed already.
-            }
-          })
-      ).pipe(
-        Effect.tap((client) => attempt(() => client.connect())),
-        Effect.flatMap(ask)
-      )
-    ).pipe(Effect.timeout(timeout))
+    // A failure to connect is the failure of `openClient`.
+    openClient(Effect.sync(() => makeClient(options, server)), constVoid).pipe(
+      Effect.flatMap(ask),
+      Effect.scoped,
+      Effect.timeout(timeout)
+    )
   ))
 
 /** The master that Sentinel names. */
