@@ -178,9 +178,7 @@ export interface ReconnectingOptions<
   R3 = never,
   E4 = never,
   R4 = never
-> extends Omit<ConnectOptions, "protocols">, MessageClient.ReconnectingOptions<E, E1, R1, E2, R2, E3, R3, E4, R4> {
-  readonly protocols?: MessageClient.ReconnectingOptions<E, E1, R1>["protocols"]
-}
+> extends Omit<ConnectOptions, "protocols">, MessageClient.ReconnectingOptions<E, E1, R1, E2, R2, E3, R3, E4, R4> {}
 
 // -----------------------------------------------------------------------------
 // Constructors

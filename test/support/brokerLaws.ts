@@ -3,20 +3,10 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, type Scope, Stream } from "effect"
 import { Scope as Scopes } from "effect"
 import type { Broker, Topic } from "effect-ws"
+import { bytes, collect, textOf, until } from "./brokerEvents.ts"
 
 /** Two processes with one broker, each with a Broker of its own or the same one. */
 export type Processes = readonly [Broker.Broker, Broker.Broker]
-
-const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
-const textOf = (data: Uint8Array): string => new TextDecoder().decode(data)
-
-/** Waits until a condition is met: brokers over a network need time. */
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() =>
-    condition()
-      ? Effect.void
-      : Effect.asVoid(Effect.repeat(Effect.delay(Effect.sync(condition), "5 millis"), { until: (met) => met }))
-  )
 
 const describeEvent = (event: Broker.Event): string => {
   switch (event._tag) {
@@ -42,14 +32,6 @@ export const brokerLaws = (name: string, make: Effect.Effect<Processes, unknown,
   ) =>
     it.live(`${name}: ${title}`, () =>
       Effect.scoped(Effect.flatMap(make, ([first, second]) => test(first, second, `laws/${++channels}`))))
-
-  /** Subscribes, and collects the events. */
-  const collect = (broker: Broker.Broker, channel: string) =>
-    Effect.gen(function*() {
-      const events: Array<Broker.Event> = []
-      yield* broker.subscribe(channel, (event) => void events.push(event))
-      return events
-    })
 
   const publish = (broker: Broker.Broker, channel: string, text: string, options?: Broker.PublishOptions) =>
     broker.publish(channel, { data: bytes(text) }, options)

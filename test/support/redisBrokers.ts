@@ -2,13 +2,9 @@
 import { Effect, Exit, Scope, Stream } from "effect"
 import type { Broker } from "effect-ws"
 import * as RedisBroker from "effect-ws/RedisBroker"
+import { textOf } from "./brokerEvents.ts"
 
-export const bytes = (text: string): Uint8Array => new TextEncoder().encode(text)
-export const textOf = (data: Uint8Array): string => new TextDecoder().decode(data)
-
-/** Waits until a condition of the test's own process is met. */
-export const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.asVoid(Effect.repeat(Effect.delay(Effect.sync(condition), "5 millis"), { until: (met) => met }))
+export { bytes, collect, textOf, until } from "./brokerEvents.ts"
 
 /** Repeats an effect until its result satisfies a condition. */
 export const eventually = <A, E, R>(
@@ -42,17 +38,6 @@ export const closable = <A>(make: Effect.Effect<A, never, Scope.Scope>) =>
     const scope = yield* Scope.fork(yield* Effect.scope)
     const broker = yield* Scope.provide(make, scope)
     return { broker, close: Scope.close(scope, Exit.void) }
-  })
-
-/** Subscribes, and collects what arrives. */
-export const collect = (
-  broker: Broker.Broker,
-  channel: string
-): Effect.Effect<Array<Broker.Event>, Broker.BrokerUnavailable, Scope.Scope> =>
-  Effect.gen(function*() {
-    const events: Array<Broker.Event> = []
-    yield* broker.subscribe(channel, (event) => void events.push(event))
-    return events
   })
 
 /** Events in short: "1 text", "joined id info", "lost". */

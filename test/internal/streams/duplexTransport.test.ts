@@ -4,10 +4,8 @@ import { Connection, Transport } from "effect-ws"
 import { Duplex } from "node:stream"
 import { settle } from "../../support/memory.ts"
 import { socketPair } from "../../support/net.ts"
+import { eventually } from "../../support/resources.ts"
 import { bytes, record } from "../../support/transport.ts"
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.andThen(settle, until(condition)))
 
 describe("fromDuplex", () => {
   it.live("reports the first of several errors with the close", () =>
@@ -42,11 +40,11 @@ describe("fromDuplex", () => {
       const transport = Transport.fromDuplex(right)
       record(transport)
       assert.deepStrictEqual(l.events, [])
-      yield* until(() => l.events.length > 0)
+      yield* eventually(() => l.events.length > 0)
       transport.write([bytes("a")])
-      yield* until(() => l.events.length > 1)
+      yield* eventually(() => l.events.length > 1)
       transport.write([bytes("b"), bytes("c")])
-      yield* until(() => l.events.join("").endsWith("c"))
+      yield* eventually(() => l.events.join("").endsWith("c"))
       assert.strictEqual(l.events.join("").replaceAll("data ", ""), "head abc")
     }))
 
@@ -62,7 +60,7 @@ describe("fromDuplex", () => {
         write(0, 40)
         return { left, write }
       })
-      yield* Effect.forEach(all, ({ left }) => until(() => left.readableLength > 0))
+      yield* Effect.forEach(all, ({ left }) => eventually(() => left.readableLength > 0))
       const events = all.map(({ left, write }) => {
         const recorded = record(Transport.fromDuplex(left))
         write(40, data.length)
@@ -70,7 +68,7 @@ describe("fromDuplex", () => {
       })
       const size = data.reduce((sum, chunk) => sum + chunk.length, 0)
       const sizeOf = (chunks: ReadonlyArray<Uint8Array>) => chunks.reduce((sum, chunk) => sum + chunk.length, 0)
-      yield* until(() => events.every(({ chunks }) => sizeOf(chunks) === size))
+      yield* eventually(() => events.every(({ chunks }) => sizeOf(chunks) === size))
       events.forEach(({ chunks }, which) => {
         assert.isTrue(Buffer.concat(chunks).equals(Buffer.concat(data).map((byte) => byte ^ which)))
       })
@@ -81,24 +79,24 @@ describe("fromDuplex", () => {
       const [left, right] = yield* socketPair
       const transport = Transport.fromDuplex(left)
       const l = record(transport)
-      yield* until(() => left.readableFlowing === true)
+      yield* eventually(() => left.readableFlowing === true)
       transport.pause()
       // Node does this if it considers the stream to be flowing.
       left.read(0)
       right.write("a")
-      yield* until(() => l.events.length > 0)
+      yield* eventually(() => l.events.length > 0)
       const { bytesRead } = left
       right.write("b")
       right.end()
-      yield* until(() => right.writableFinished)
+      yield* eventually(() => right.writableFinished)
       // Another connection is established and read after this write: a read of the first would have happened by now.
       const [other, others] = yield* socketPair
       const o = record(Transport.fromDuplex(other))
       others.write("x")
-      yield* until(() => o.events.length > 0)
+      yield* eventually(() => o.events.length > 0)
       assert.deepStrictEqual([l.events, left.bytesRead], [["data a"], bytesRead])
       transport.resume()
-      yield* until(() => l.events.includes("end"))
+      yield* eventually(() => l.events.includes("end"))
       assert.deepStrictEqual(l.events, ["data a", "data b", "end"])
     }))
 
@@ -113,7 +111,7 @@ describe("fromDuplex", () => {
       let room = true
       while (room || transport.bufferedAmount() === 0) room = transport.write([new Uint8Array(100_000)])
       other.resume()
-      yield* until(() => l.events.includes("drain"))
+      yield* eventually(() => l.events.includes("drain"))
       assert.strictEqual(transport.bufferedAmount(), 0)
     }))
 
@@ -128,7 +126,7 @@ describe("fromDuplex", () => {
       right.on("data", () => {
         if (!l.events.includes("drain")) seen.add(transport.bufferedAmount())
       })
-      yield* until(() => l.events.includes("drain"))
+      yield* eventually(() => l.events.includes("drain"))
       assert.isAbove([...seen].filter((amount) => amount > 0 && amount < size).length, 2)
       assert.strictEqual(transport.bufferedAmount(), 0)
     }))
@@ -141,10 +139,10 @@ describe("fromDuplex", () => {
       const r = record(other)
       other.write([bytes("last")])
       other.end()
-      yield* until(() => l.events.includes("end"))
+      yield* eventually(() => l.events.includes("end"))
       assert.deepStrictEqual(l.events, ["data last", "end"])
       left.end()
-      yield* until(() => l.events.includes("close") && r.events.includes("close"))
+      yield* eventually(() => l.events.includes("close") && r.events.includes("close"))
       assert.isUndefined(l.error())
     }))
 
@@ -153,7 +151,7 @@ describe("fromDuplex", () => {
       const [left, right] = yield* socketPair
       const l = record(Transport.fromDuplex(left))
       right.resetAndDestroy()
-      yield* until(() => l.events.includes("close"))
+      yield* eventually(() => l.events.includes("close"))
       assert.strictEqual(l.error()?.code, "ECONNRESET")
       assert.match(l.error()!.message, /the transport failed: .*ECONNRESET/)
       assert.isFalse(Transport.fromDuplex(left).write([bytes("x")]))
@@ -166,7 +164,7 @@ describe("fromDuplex", () => {
       yield* settle
       const { events } = record(Transport.fromDuplex(duplex))
       assert.deepStrictEqual(events, [])
-      yield* until(() => events.length > 0)
+      yield* eventually(() => events.length > 0)
       assert.deepStrictEqual(events, ["close"])
     }))
 
@@ -175,14 +173,14 @@ describe("fromDuplex", () => {
       Effect.gen(function*() {
         const [left, right] = yield* socketPair
         right.end()
-        yield* until(() => left.readableEnded)
+        yield* eventually(() => left.readableEnded)
         const transport = Transport.fromDuplex(left, head)
         const { error, events } = record(transport)
         assert.deepStrictEqual(events, [])
-        yield* until(() => events.includes("end"))
+        yield* eventually(() => events.includes("end"))
         assert.deepStrictEqual(events, head ? ["data head", "end"] : ["end"])
         transport.end()
-        yield* until(() => events.includes("close"))
+        yield* eventually(() => events.includes("close"))
         assert.isUndefined(error())
       }))
   }
@@ -193,10 +191,10 @@ describe("fromDuplex", () => {
       right.end()
       left.once("end", () => left.end())
       left.resume()
-      yield* until(() => left.closed)
+      yield* eventually(() => left.closed)
       const { error, events } = record(Transport.fromDuplex(left, bytes("head")))
       assert.deepStrictEqual(events, [])
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
       assert.deepStrictEqual(events, ["data head", "end", "close"])
       assert.isUndefined(error())
     }))
@@ -223,7 +221,7 @@ describe("fromDuplex", () => {
       const duplex = new Duplex({ read: () => {}, write: (_chunk, _encoding, done) => done() })
       duplex.push(null)
       duplex.resume()
-      yield* until(() => duplex.readableEnded)
+      yield* eventually(() => duplex.readableEnded)
       // In a callback of Node, after which `process.nextTick` runs before microtasks.
       const events = yield* Effect.callback<Array<string>>((resume) => {
         setImmediate(() => {
@@ -248,7 +246,7 @@ describe("fromDuplex", () => {
         duplex.on("close", () => {
           closed = true
         })
-        yield* until(() => closed)
+        yield* eventually(() => closed)
         yield* settle
         assert.deepStrictEqual(events, ["close"])
         assert.match(error()!.message, /broken/)
@@ -260,10 +258,10 @@ describe("fromDuplex", () => {
       const [left, right] = yield* socketPair
       right.pause()
       left.write("a")
-      yield* until(() => right.readableLength > 0)
+      yield* eventually(() => right.readableLength > 0)
       const r = record(Transport.fromDuplex(right))
       left.write("b")
-      yield* until(() => r.events.join("").endsWith("b"))
+      yield* eventually(() => r.events.join("").endsWith("b"))
       assert.strictEqual(r.events.join("").replaceAll("data ", ""), "ab")
     }))
 
@@ -272,16 +270,16 @@ describe("fromDuplex", () => {
       const [left, right] = yield* socketPair
       const data = Uint8Array.from({ length: 500_000 }, (_, i) => i * 7919 >> 8)
       left.write(data)
-      yield* until(() => right.readableLength >= right.readableHighWaterMark)
+      yield* eventually(() => right.readableLength >= right.readableHighWaterMark)
       const { bytesRead } = right
       const transport = Transport.fromDuplex(right)
       const { chunks } = record(transport)
       // Node begins to read for a stream that was flowing, although it is paused by then.
       transport.pause()
-      yield* until(() => right.bytesRead > bytesRead)
+      yield* eventually(() => right.bytesRead > bytesRead)
       assert.deepStrictEqual(chunks, [])
       transport.resume()
-      yield* until(() => chunks.reduce((size, chunk) => size + chunk.length, 0) === data.length)
+      yield* eventually(() => chunks.reduce((size, chunk) => size + chunk.length, 0) === data.length)
       assert.isTrue(Buffer.concat(chunks).equals(data))
     }))
 
@@ -311,7 +309,7 @@ describe("fromDuplex", () => {
       const context = yield* Layer.build(Transport.layerDuplex(left))
       const l = record(Context.get(context, Transport.Transport))
       right.write("x")
-      yield* until(() => l.events.length > 0)
+      yield* eventually(() => l.events.length > 0)
       assert.deepStrictEqual(l.events, ["data x"])
     }))
 })

@@ -5,13 +5,10 @@ import * as Http2 from "node:http2"
 import type * as Net from "node:net"
 import { http2Pair } from "../../support/http2.ts"
 import { connectHeaders, flags, frameTypes, type Http2Peer, http2Peer } from "../../support/http2Frames.ts"
-import { settle } from "../../support/memory.ts"
+import { eventually } from "../../support/resources.ts"
 import { bytes, record } from "../../support/transport.ts"
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = Http2.constants
-
-const until = (condition: () => boolean): Effect.Effect<void> =>
-  Effect.suspend(() => condition() ? Effect.void : Effect.andThen(settle, until(condition)))
 
 const sizeOf = (chunks: ReadonlyArray<Uint8Array>) => chunks.reduce((sum, chunk) => sum + chunk.length, 0)
 
@@ -48,9 +45,9 @@ describe("Http2StreamTransport", () => {
       const left = record(transport)
       const right = record(Transport.fromDuplex(client))
       client.write("data")
-      yield* until(() => left.chunks.length > 1)
+      yield* eventually(() => left.chunks.length > 1)
       transport.write([bytes("a"), bytes("b")])
-      yield* until(() => sizeOf(right.chunks) === 2)
+      yield* eventually(() => sizeOf(right.chunks) === 2)
       assert.strictEqual(Buffer.concat(left.chunks).toString(), "head data")
       assert.strictEqual(Buffer.concat(right.chunks).toString(), "ab")
     }))
@@ -61,12 +58,12 @@ describe("Http2StreamTransport", () => {
       transport.write([bytes("last")])
       transport.end()
       client.resume()
-      yield* until(() => client.readableEnded)
+      yield* eventually(() => client.readableEnded)
       client.write("more")
-      yield* until(() => events.length > 0)
+      yield* eventually(() => events.length > 0)
       assert.deepStrictEqual(events, ["data more"])
       client.end()
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
       assert.deepStrictEqual([events, error()], [["data more", "end", "close"], undefined])
       assert.strictEqual(client.rstCode, NGHTTP2_NO_ERROR)
     }))
@@ -76,10 +73,10 @@ describe("Http2StreamTransport", () => {
       const { client, error, events, transport } = yield* opened()
       const right = record(Transport.fromDuplex(client))
       client.end("last")
-      yield* until(() => events.includes("end"))
+      yield* eventually(() => events.includes("end"))
       transport.write([bytes("reply")])
       transport.end()
-      yield* until(() => events.includes("close") && right.events.includes("close"))
+      yield* eventually(() => events.includes("close") && right.events.includes("close"))
       assert.deepStrictEqual([events, error()], [["data last", "end", "close"], undefined])
       assert.deepStrictEqual([right.events, right.error()], [["data reply", "end", "close"], undefined])
     }))
@@ -90,7 +87,7 @@ describe("Http2StreamTransport", () => {
         const { error, events, peer, transport } = yield* openedByHand
         peer.data(1, "last")
         peer.reset(1, code)
-        yield* until(() => events.includes("close"))
+        yield* eventually(() => events.includes("close"))
         assert.deepStrictEqual(events, ["data last", "close"])
         assert.strictEqual(error()?.code, "ECONNRESET")
         assert.strictEqual(error()?.message, `the transport failed: the peer reset the HTTP/2 stream with ${name}`)
@@ -102,9 +99,9 @@ describe("Http2StreamTransport", () => {
         const { error, events, peer, server, transport } = yield* openedByHand
         transport.pause()
         peer.data(1, "last")
-        yield* until(() => server.readableLength > 0)
+        yield* eventually(() => server.readableLength > 0)
         peer.reset(1, code)
-        yield* until(() => events.includes("close"))
+        yield* eventually(() => events.includes("close"))
         assert.deepStrictEqual(events, ["data last", "close"])
         assert.strictEqual(error()?.code, "ECONNRESET")
       }))
@@ -113,9 +110,9 @@ describe("Http2StreamTransport", () => {
       Effect.gen(function*() {
         const { error, events, peer } = yield* openedByHand
         peer.data(1, "last", flags.END_STREAM)
-        yield* until(() => events.includes("end"))
+        yield* eventually(() => events.includes("end"))
         peer.reset(1, code)
-        yield* until(() => events.includes("close"))
+        yield* eventually(() => events.includes("close"))
         assert.deepStrictEqual([events, error()], [["data last", "end", "close"], undefined])
       }))
   }
@@ -124,9 +121,9 @@ describe("Http2StreamTransport", () => {
     Effect.gen(function*() {
       const { error, events, peer, server, transport } = yield* openedByHand
       transport.end()
-      yield* until(() => server.writableFinished)
+      yield* eventually(() => server.writableFinished)
       peer.reset(1, NGHTTP2_CANCEL)
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
       assert.deepStrictEqual([events, error()?.code], [["close"], "ECONNRESET"])
     }))
 
@@ -134,7 +131,7 @@ describe("Http2StreamTransport", () => {
     Effect.gen(function*() {
       const { error, events, peer } = yield* openedByHand
       peer.reset(1, NGHTTP2_INTERNAL_ERROR)
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
       assert.deepStrictEqual(events, ["close"])
       assert.strictEqual(error()?.code, "ERR_HTTP2_STREAM_ERROR")
       assert.match(error()!.message, /NGHTTP2_INTERNAL_ERROR/)
@@ -150,7 +147,7 @@ describe("Http2StreamTransport", () => {
       Effect.gen(function*() {
         const peer = yield* openedByHand
         lose(peer.peer)
-        yield* until(() => peer.events.includes("close"))
+        yield* eventually(() => peer.events.includes("close"))
         assert.deepStrictEqual([peer.events, peer.error()?.code], [["close"], code])
       }))
   }
@@ -162,7 +159,7 @@ describe("Http2StreamTransport", () => {
       transport.write([bytes("last")])
       transport.destroy()
       transport.destroy()
-      yield* until(() => events.includes("close") && right.events.includes("close"))
+      yield* eventually(() => events.includes("close") && right.events.includes("close"))
       assert.deepStrictEqual([events, error()], [["close"], undefined])
       assert.deepStrictEqual([right.events, right.error()?.code], [["data last", "close"], "ECONNRESET"])
       assert.strictEqual(client.rstCode, NGHTTP2_CANCEL)
@@ -173,9 +170,9 @@ describe("Http2StreamTransport", () => {
       const { client, events, server, transport } = yield* opened()
       transport.pause()
       client.end("unread")
-      yield* until(() => server.readableLength > 0)
+      yield* eventually(() => server.readableLength > 0)
       transport.destroy()
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
       assert.deepStrictEqual(events, ["close"])
     }))
 
@@ -186,7 +183,7 @@ describe("Http2StreamTransport", () => {
       const reset = yield* peer.untilFrame(({ type }) => type === frameTypes.RST_STREAM)
       assert.deepStrictEqual(Array.from(reset.payload), [0, 0, 0, NGHTTP2_CANCEL])
       assert.isFalse(peer.frames().some((frame) => frame.type === frameTypes.DATA))
-      yield* until(() => events.includes("close"))
+      yield* eventually(() => events.includes("close"))
     }))
 
   it.live("destroy after END_STREAM resets the stream with NO_ERROR", () =>
@@ -194,9 +191,9 @@ describe("Http2StreamTransport", () => {
       const { client, events, server, transport } = yield* opened()
       client.resume()
       transport.end()
-      yield* until(() => server.writableFinished && client.readableEnded)
+      yield* eventually(() => server.writableFinished && client.readableEnded)
       transport.destroy()
-      yield* until(() => events.includes("close") && client.closed)
+      yield* eventually(() => events.includes("close") && client.closed)
       assert.strictEqual(client.rstCode, NGHTTP2_NO_ERROR)
     }))
 
@@ -206,9 +203,9 @@ describe("Http2StreamTransport", () => {
       client.pause()
       transport.write([new Uint8Array(1_000_000)])
       transport.end()
-      yield* until(() => client.readableLength > 0)
+      yield* eventually(() => client.readableLength > 0)
       transport.destroy()
-      yield* until(() => events.includes("close") && client.closed)
+      yield* eventually(() => events.includes("close") && client.closed)
       assert.strictEqual(client.rstCode, NGHTTP2_CANCEL)
     }))
 
@@ -218,7 +215,7 @@ describe("Http2StreamTransport", () => {
       client.pause()
       while (transport.write([new Uint8Array(100_000)]) || transport.bufferedAmount() < 200_000);
       client.resume()
-      yield* until(() => events.includes("drain"))
+      yield* eventually(() => events.includes("drain"))
       assert.strictEqual(transport.bufferedAmount(), 0)
     }))
 
@@ -233,10 +230,10 @@ describe("Http2StreamTransport", () => {
       const [other, otherServer] = yield* pair.open
       const { chunks } = record(Transport.fromDuplex(otherServer))
       other.write(new Uint8Array(1_000_000))
-      yield* until(() => sizeOf(chunks) === 1_000_000)
+      yield* eventually(() => sizeOf(chunks) === 1_000_000)
       assert.isAtMost(server.readableLength, window + server.readableHighWaterMark)
       assert.isAbove(client.writableLength, 0)
       transport.resume()
-      yield* until(() => sizeOf(stalled) === 1_000_000)
+      yield* eventually(() => sizeOf(stalled) === 1_000_000)
     }))
 })
