@@ -1,13 +1,17 @@
 /**
  * Mutation testing: changes src/ in small ways, and fails if no test notices.
  *
- *   node scripts/mutation.mjs --sample            the sample that CI runs, always the same
+ *   node scripts/mutation.mjs --sample            the sample that the gate runs: one of 140 mutants
  *   node scripts/mutation.mjs --sample --seed 7   another sample
- *   node scripts/mutation.mjs --sample --count 9  a smaller sample
+ *   node scripts/mutation.mjs --sample --of 1000  a smaller sample
  *   node scripts/mutation.mjs --module 'pings$'   all mutants of the modules whose name matches
  *   node scripts/mutation.mjs                     all mutants: takes hours
  *   node scripts/mutation.mjs --equivalents       fails if a test kills a mutant that is listed as equivalent
  *   node scripts/mutation.mjs --verbose           prints also what kills each mutant
+ *
+ * The sample is stable: a mutant belongs to it if a hash of the seed, its file, its lines before and after, and the names
+ * around them is small enough. So a change of the source replaces only the mutants of the lines that it changes, and the
+ * sample grows with the source: about 150 mutants of 21,000, for which two processors take less than three minutes.
  *
  * A mutant runs against the tests that have its module's name first, then against those that import the module, the
  * nearest first. Those that `npm test` has passed since the last change do not run without a mutant again.
@@ -32,7 +36,7 @@ const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
     seed: { type: "string", default: "effect-ws" },
-    count: { type: "string", default: "150" },
+    of: { type: "string", default: "140" },
     module: { type: "string", default: "" },
     equivalents: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },
@@ -139,8 +143,6 @@ const testedBy = {
 /** Further test files, of those that import a module, that a mutant must survive. */
 const maxRelated = 2
 
-const count = options.sample ? Number(options.count) : Infinity
-
 const moduleOf = (file) => file.replace(/^src\//, "").replace(/\.ts$/, "")
 
 const filesIn = (folder) =>
@@ -224,21 +226,21 @@ const readEquivalents = (mutants) => {
   return new Set(listed.map(keyOf))
 }
 
-const digest = (text) => createHash("sha256").update(text).digest("hex")
-
-/** By a mutant's content, so that a change of one function leaves the rest of the sample as it is. */
-const shuffled = (mutants) =>
-  mutants.map((mutant) => ({ mutant, order: digest(options.seed + keyOf(mutant)) }))
-    .toSorted((a, b) => a.order < b.order ? -1 : 1).map(({ mutant }) => mutant)
-
-/** As many of each module, as far as it has them. */
-const sample = (mutants) => {
-  const modules = [...byFile(mutants).values()].map(shuffled)
-  const chosen = []
-  for (let round = 0; chosen.length < count && modules.some(({ length }) => length > round); round++) {
-    chosen.push(...modules.filter(({ length }) => length > round).map((module) => module[round]))
+/** A number from 0 to 1 for each mutant. Those that look the same, because a line is there twice, are counted. */
+const makeRank = () => {
+  const occurrences = new Map()
+  return (mutant) => {
+    const key = keyOf(mutant)
+    const occurrence = occurrences.get(key) ?? 0
+    occurrences.set(key, occurrence + 1)
+    return createHash("sha256").update(JSON.stringify([options.seed, key, occurrence])).digest().readUInt32BE() /
+      2 ** 32
   }
-  return [...byFile(chosen.slice(0, count)).values()].flat()
+}
+
+const sample = (mutants) => {
+  const rank = makeRank()
+  return mutants.filter((mutant) => rank(mutant) * Number(options.of) < 1)
 }
 
 const byFile = (mutants) => {
@@ -421,7 +423,8 @@ const everything = filesIn("src").filter((file) => !isForRedis(file)).flatMap((f
 )
 const listed = readEquivalents(everything)
 const isEquivalent = (mutant) => listed.has(keyOf(mutant))
-const chosen = sample(everything.filter(({ file }) => new RegExp(options.module).test(moduleOf(file))))
+const chosen = (options.sample ? sample(everything) : everything)
+  .filter(({ file }) => new RegExp(options.module).test(moduleOf(file)))
 
 if (options.equivalents) {
   const verdicts = await judgeAll(chosen.filter(isEquivalent))
