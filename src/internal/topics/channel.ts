@@ -8,10 +8,11 @@ import type * as Broker from "../../Broker.ts"
 import type { Position, SlowConsumer } from "../../Topic.ts"
 import { LinkedList } from "../runtime/linkedList.ts"
 import { Cursor, type Feeder, type Outlet, unlocated } from "./cursor.ts"
-import { type ChannelEvent, Entry, type Format, type GapEvent, type PublicationEvent } from "./entry.ts"
+import { type ChannelEvent, Entry, type Format, type GapEvent } from "./entry.ts"
 import { Epochs } from "./epochs.ts"
 import { Inbox } from "./inbox.ts"
 import { Log } from "./log.ts"
+import { NewestByKey } from "./newestByKey.ts"
 import { Pages } from "./pages.ts"
 import type { Budget } from "./segment.ts"
 
@@ -73,12 +74,9 @@ export class Channel implements Feeder {
   private readonly behind = new LinkedList<Cursor>()
   /** Of these, those that wait for events that they know already. */
   private readonly ahead = new Set<Cursor>()
-  /** With "latest", while a cursor is behind: the newest message of each key in memory. */
-  private readonly newest = new Map<string, Entry>()
+  /** Used while a cursor is behind. */
+  private readonly newest: NewestByKey
   readonly epochs: Epochs
-  /** Bytes of all events. */
-  private bytes = 0
-  private isClosed = false
 
   constructor(name: string, options: ChannelOptions, host: ChannelHost) {
     this.name = name
@@ -86,7 +84,9 @@ export class Channel implements Feeder {
     this.host = host
     const readHistory = (history: Broker.HistoryOptions) => host.readHistory(name, history)
     const fork = (effect: Effect.Effect<void>) => host.fork(this, effect)
-    this.log = new Log(name, host.budget, (entry) => this.forgetKey(entry))
+    const newest = new NewestByKey(options.key)
+    this.newest = newest
+    this.log = new Log(name, host.budget, (entry) => newest.remove(entry))
     const { log } = this
     const shared = { name, readHistory, fork, delay: host.delay }
     this.epochs = new Epochs({
@@ -125,16 +125,13 @@ export class Channel implements Feeder {
   // -- delivery --------------------------------------------------------------
 
   private append(event: ChannelEvent): void {
-    // A fiber that reads history may take one more step after it is interrupted.
-    if (this.isClosed) return
     const { behind, host: { counters }, log, options } = this
     if (event._tag === "Publication") counters.received++
     const isKept = behind.size > 0 || options.historySize > 0
     if (event._tag === "Gap" && event.to.epoch !== event.from.epoch) this.changeEpoch(event)
     const entry = log.append(event, isKept)
-    this.bytes += entry.size
     if (behind.size === 0) log.trim(options.historySize)
-    else if (options.slowConsumer === "latest") this.supersede(entry)
+    else if (options.slowConsumer === "latest") this.newest.add(entry)
     this.deliver(entry)
     if (options.slowConsumer === "close" && behind.size > 0) this.closeSlow()
     if (this.ahead.size > 0) this.wakeAhead()
@@ -180,9 +177,9 @@ export class Channel implements Feeder {
     this.removeLive(cursor)
     this.log.keep(entry)
     cursor.state = "behind"
-    cursor.bytesBefore = this.bytes - entry.size
+    cursor.bytesBefore = this.log.bytes - entry.size
     this.addBehind(cursor)
-    if (this.options.slowConsumer === "latest" && this.behind.size === 1) this.supersede(entry)
+    if (this.options.slowConsumer === "latest" && this.behind.size === 1) this.newest.add(entry)
     cursor.outlet.ready(cursor)
   }
 
@@ -219,7 +216,7 @@ export class Channel implements Feeder {
       cursor.seq = unlocated
       cursor.isResuming = true
     }
-    cursor.bytesBefore = this.bytes
+    cursor.bytesBefore = log.bytes
     this.addBehind(cursor)
     return cursor
   }
@@ -266,7 +263,6 @@ export class Channel implements Feeder {
 
   /** Ends the channel. Nothing refers to its cursors any more. */
   close(): void {
-    this.isClosed = true
     this.inbox.close()
     this.log.clear()
     this.pages.close()
@@ -403,29 +399,9 @@ export class Channel implements Feeder {
 
   // -- slow consumers --------------------------------------------------------
 
-  /** Marks the message that a newer one of the same key replaces. */
-  private supersede(entry: Entry): void {
-    const { event } = entry
-    if (event._tag !== "Publication") return
-    const key = this.keyOf(event)
-    const older = this.newest.get(key)
-    if (older !== undefined && older !== entry) older.isSuperseded = true
-    this.newest.set(key, entry)
-  }
-
-  private keyOf({ data }: PublicationEvent): string {
-    return this.options.key(data)
-  }
-
-  private forgetKey(entry: Entry): void {
-    if (this.newest.size === 0 || entry.event._tag !== "Publication") return
-    const key = this.keyOf(entry.event)
-    if (this.newest.get(key) === entry) this.newest.delete(key)
-  }
-
   /** Closes those that are too far behind. They fell behind in order, so the first is the furthest. */
   private closeSlow(): void {
-    const { behind, bytes, host: { maxBacklog } } = this
+    const { behind, host: { maxBacklog }, log: { bytes } } = this
     for (let cursor = behind.first; cursor !== undefined && bytes - cursor.bytesBefore > maxBacklog;) {
       const { next } = cursor
       if (cursor.state === "behind" && cursor.outlet.closeSlow !== undefined) {

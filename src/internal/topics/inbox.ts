@@ -62,16 +62,21 @@ export class Inbox {
   readonly start: Effect.Effect<void, Broker.BrokerUnavailable> = Effect.gen({ self: this }, function*() {
     const { position } = yield* this.host.readHistory({ limit: 0 })
     const members = this.presence && (yield* this.host.readMembers)
+    if (this.state === "closed") return
     this.host.begin(position)
     if (members !== undefined) this.presence!.replace(members, position)
     if (this.drain()) this.state = "active"
     else this.heal()
   })
 
-  /** Ends it. Its fiber is interrupted by the channel. */
+  /** Ends it. Its fiber is interrupted by the channel, but may take one more step. */
   close(): void {
     if (this.state === "healing") this.host.onHealing(false)
     this.state = "closed"
+  }
+
+  private append(event: ChannelEvent): void {
+    if (this.state !== "closed") this.host.append(event)
   }
 
   private buffer(event: Broker.Event): void {
@@ -94,13 +99,13 @@ export class Inbox {
     if (event.epoch !== epoch) return false
     if (event._tag === "Publication") {
       if (event.offset > offset + 1) return false
-      if (event.offset === offset + 1) this.host.append(event)
+      if (event.offset === offset + 1) this.append(event)
       return true
     }
     if (this.presence === undefined) return true
     if (event.offset > offset) return false
     const outcome = this.presence.apply(event)
-    if (outcome === "applied") this.host.append(event)
+    if (outcome === "applied") this.append(event)
     return outcome !== "missing"
   }
 
@@ -138,6 +143,7 @@ export class Inbox {
       if (page.publications.length === readSize) return false
       if (members !== undefined) this.takeMembers(members)
       if (!this.drain() || !this.hasReached(page.position)) return false
+      if (this.state === "closed") return true
       // In the same step, so that no event comes to the buffer in between.
       this.state = "active"
       this.host.onHealing(false)
@@ -167,16 +173,16 @@ export class Inbox {
   private takePage(since: Position, { complete, position, publications }: Broker.HistoryPage): void {
     if (complete && position.epoch !== since.epoch) {
       const to = { epoch: position.epoch, offset: since.offset }
-      this.host.append({ _tag: "Gap", from: since, to, isLossless: true })
+      this.append({ _tag: "Gap", from: since, to, isLossless: true })
     } else if (!complete) {
       const to = { epoch: position.epoch, offset: this.firstAvailable(position, publications) - 1 }
       // A broker must not go back within an epoch. If it does, subscribers are told.
-      if (to.epoch !== since.epoch || to.offset !== since.offset) this.host.append({ _tag: "Gap", from: since, to })
+      if (to.epoch !== since.epoch || to.offset !== since.offset) this.append({ _tag: "Gap", from: since, to })
     }
     for (const { data, epoch, info, offset } of publications) {
       const current = this.host.position
       if (epoch === current.epoch && offset === current.offset + 1) {
-        this.host.append({ _tag: "Publication", epoch, offset, data, info })
+        this.append({ _tag: "Publication", epoch, offset, data, info })
       }
     }
   }
@@ -193,6 +199,6 @@ export class Inbox {
 
   private takeMembers(members: Broker.Members): void {
     const changes: ReadonlyArray<PresenceEvent> = this.presence!.replace(members, this.host.position)
-    for (const change of changes) this.host.append(change)
+    for (const change of changes) this.append(change)
   }
 }

@@ -18,6 +18,8 @@ export class Log {
   offset = 0
   /** The number of the newest event. */
   seq = 0
+  /** The bytes of all events. */
+  bytes = 0
   /** The number of the newest change of presence. */
   presenceSeq = 0
   /** The number of the first event of the current epoch. Within it, positions grow. */
@@ -58,6 +60,7 @@ export class Log {
   /** Adds an event. Only if `keep` is set, it stays in memory: `keep` below does it later. */
   append(event: ChannelEvent, keep: boolean): Entry {
     const entry = new Entry(this.channel, event, ++this.seq)
+    this.bytes += entry.size
     if (keep) this.kept.push(entry)
     const position = positionAfter(event)
     if (position === undefined) this.presenceSeq = this.seq

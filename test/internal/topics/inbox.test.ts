@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import { Broker, type Topic } from "effect-ws"
 import type { ChannelEvent } from "../../../src/internal/topics/entry.ts"
 import { Inbox } from "../../../src/internal/topics/inbox.ts"
@@ -57,7 +57,7 @@ const make = (hasPresence = false) => {
       })),
       complete
     })
-  return { inbox, log, reads, healing, answer, delays: () => delays }
+  return { inbox, log, reads, healing, answer, delays: () => delays, position: () => position }
 }
 
 const started = (offset = 0) =>
@@ -171,5 +171,27 @@ describe("Inbox", () => {
       inbox.close()
       inbox.receive(message(1))
       assert.deepStrictEqual([log, healing], [[], [true, false]])
+    }))
+
+  it.effect("tells of nothing that it reads after it was closed", () =>
+    Effect.gen(function*() {
+      const { answer, healing, inbox, log } = yield* started()
+      inbox.receive(message(2))
+      inbox.close()
+      answer(2, 1)
+      yield* Effect.yieldNow
+      inbox.receive(message(3))
+      assert.deepStrictEqual([log, healing], [[], [true, false]])
+    }))
+
+  it.effect("does not begin if it was closed before it knew the position", () =>
+    Effect.gen(function*() {
+      const { answer, healing, inbox, position } = make()
+      const starting = Effect.runFork(inbox.start)
+      inbox.receive({ _tag: "Lost" })
+      inbox.close()
+      answer(2)
+      yield* Fiber.join(starting)
+      assert.deepStrictEqual([position().offset, healing], [0, []])
     }))
 })
