@@ -64,84 +64,84 @@ const isForRedis = (file) => /^src\/(RedisBroker\.ts|internal\/redis\/)/.test(fi
 const kinds = /^test\/([^/]+|[A-Z][^/]*\/[^/]+|internal\/.+|sockets\/.+)\.test\.ts$/
 
 /**
- * Which tests hold a module's promises, beside the tests of its name: names of test files, by the last part of the
- * module's name.
+ * Which tests hold a module's promises, beside the tests of its name: names of test files or their folders, by the last
+ * part of the module's name.
  */
 const testedBy = {
   attempt: ["internal/node/dial"],
   attempts: ["BrowserClient"],
-  attemptScopes: ["Reconnecting"],
-  backoff: ["Reconnecting"],
-  broadcast: ["Connection"],
   browser: ["internal/runtime/platform"],
-  codec: ["PerMessageDeflate"],
-  BrowserClient: ["sockets/messageLaws"],
-  connect: ["WebSocketClient", "BrowserClient", "sockets/agents", "sockets/clientOptions"],
+  BrowserClient: ["internal/browser/connect", "sockets/messageLaws"],
+  connect: ["WebSocketClient", "BrowserClient", "sockets/agents"],
+  connection: ["BrowserClient", "sockets/slowConsumers", "sockets/closing"],
   connectOptions: ["sockets/clientOptions", "internal/options"],
-  connection: ["Connection", "BrowserClient", "sockets/slowConsumers", "sockets/closing"],
-  connectionSlot: ["Reconnecting"],
-  exchange: ["WebSocketClient", "internal/node/dial", "internal/node/proxy"],
-  extensionHeader: ["Handshake"],
   decorate: ["Connection/contract"],
-  decodedReader: ["Connection", "BrowserClient"],
-  failures: ["Reconnecting"],
-  fastFailures: ["Reconnecting"],
+  decodedReader: ["BrowserClient"],
+  destroySession: ["sockets/http2/clientClosing", "sockets/http2/closing"],
+  exchange: ["internal/node/dial", "internal/node/proxy"],
   handshake: ["WebSocketClient", "sockets/redirects"],
-  heartbeat: ["Reconnecting"],
-  http1Upgrade: ["sockets/http", "WebSocketServer", "WebSocketClient", "sockets/attacks/handshake"],
+  http1Upgrade: ["sockets/http", "sockets/attacks/handshake"],
+  http2Exchange: ["sockets/http2"],
   http2Sessions: ["sockets/http2"],
+  http2StreamTransport: ["sockets/http2"],
   http2Upgrade: ["sockets/http2"],
+  http2Windows: ["sockets/http2"],
   httpRoute: ["sockets/lifetimes", "sockets/limits", "sockets/upgrades"],
   input: ["Connection/input"],
   instrument: ["Telemetry", "Reconnecting"],
+  lazyRoute: ["WebSocketServer", "startup", "internal/node/httpRoute"],
   listen: ["WebSocketServer/listening", "sockets/http"],
-  logging: ["Telemetry", "WebSocketServer"],
-  logicalConnection: ["Reconnecting"],
+  logging: ["Telemetry"],
   makeRequest: ["Handshake"],
   MessageClient: ["BrowserClient"],
   Message: ["internal/protocol/messageAssembler"],
   metrics: ["Telemetry"],
   node: ["internal/runtime/platform"],
-  offeredProtocols: ["Handshake"],
-  origin: ["Handshake"],
-  parseUrl: ["Handshake"],
   pendingSockets: ["sockets/upgrades"],
   protocolSwitch: ["sockets/http2"],
   reader: ["internal/connection/receiveQueue"],
-  readRequest: ["Handshake"],
-  readResponse: ["Handshake"],
-  receiveQueue: ["Connection"],
-  reconnect: ["Reconnecting"],
   redirects: ["sockets/redirects"],
   relay: ["Connection/relay"],
   relayPort: ["Connection/relay", "Connection/contract"],
-  replies: ["Reconnecting"],
-  responses: ["Handshake"],
   resumption: ["Resume"],
-  rules: ["Handshake"],
-  sendBuffer: ["Reconnecting"],
   sendFragments: ["Connection/fragments", "Connection/input"],
-  sendQueue: ["Connection", "sockets/slowConsumers"],
-  session: ["WebSocketServer", "sockets/lifetimes"],
-  sessions: ["WebSocketServer", "sockets/lifetimes", "sockets/limits"],
+  sendQueue: ["sockets/slowConsumers"],
+  session: ["sockets/lifetimes"],
+  sessionKey: ["sockets/http2/clientSessions"],
+  sessions: ["sockets/lifetimes", "sockets/limits"],
   sharedDeflater: ["Connection/sharedBroadcast"],
-  socket: ["Socket"],
   steadyClock: ["Reconnecting"],
   streamCount: ["sockets/http2"],
-  streamPool: ["PerMessageDeflate"],
+  streamUpgrade: ["sockets/http2"],
+  Testing: ["internal/memory"],
   tls: ["sockets/clientTls", "WebSocketServer"],
   tracing: ["Telemetry"],
-  unreadConnections: ["Reconnecting"],
-  upgradeSocket: ["sockets/upgrades", "WebSocketServer", "sockets/attacks/handshake"],
+  upgradeSocket: ["sockets/upgrades", "sockets/attacks/handshake"],
   wakeSources: ["Wake"],
-  wakes: ["Reconnecting"],
-  webSocketAdapter: ["Socket"],
   WebSocketClient: ["Reconnecting", "sockets/clientOptions"],
   WebSocketServer: ["sockets/lifetimes", "sockets/limits", "sockets/overload"]
 }
 
+/** Likewise, for all modules of a folder of src/internal. */
+const testedByFolder = {
+  browser: ["BrowserClient"],
+  centrifuge: ["TopicServer", "TopicClient", "sockets/topicClients"],
+  connection: ["Connection"],
+  deflate: ["PerMessageDeflate"],
+  effectSocket: ["Socket"],
+  handshake: ["Handshake"],
+  http2: ["sockets/http2"],
+  memory: ["Testing"],
+  node: ["WebSocketClient", "WebSocketServer"],
+  reconnecting: ["Reconnecting"],
+  server: ["WebSocketServer"],
+  topics: ["Topics", "Broker", "TopicServer"]
+}
+
 /** Further test files, of those that import a module, that a mutant must survive. */
-const maxRelated = 2
+const maxRelated = 4
+
+const folderOf = (module) => /^internal\/(\w+)\//.exec(module)?.[1]
 
 const moduleOf = (file) => file.replace(/^src\//, "").replace(/\.ts$/, "")
 
@@ -192,7 +192,8 @@ const makeTestsOf = () => {
   const filesOf = (name) => tests.map(({ file }) => file).filter((file) => isNamed(file, name))
   return (source) => {
     const module = moduleOf(source)
-    const first = [module, ...testedBy[basename(module)] ?? []].flatMap(filesOf)
+    const names = [module, ...testedBy[basename(module)] ?? [], ...testedByFolder[folderOf(module)] ?? []]
+    const first = [...new Set(names.flatMap(filesOf))]
     const reaching = tests.filter(({ distances, file }) => distances.has(source) && !first.includes(file))
     return [...first, ...reaching.toSorted(nearestTo(source)).slice(0, maxRelated).map(({ file }) => file)]
   }
@@ -201,11 +202,16 @@ const makeTestsOf = () => {
 const isNamed = (file, name) => file === `test/${name}.test.ts` || file.startsWith(`test/${name}/`)
 
 const checkNames = () => {
-  const modules = new Set(filesIn("src").map((file) => basename(moduleOf(file))))
+  const modules = filesIn("src").map(moduleOf)
+  const names = new Set(modules.map((module) => basename(module)))
+  const folders = new Set(modules.map(folderOf))
   const tests = filesIn("test")
   const missing = [
-    ...Object.keys(testedBy).filter((name) => !modules.has(name)),
-    ...Object.values(testedBy).flat().filter((name) => !tests.some((file) => isNamed(file, name)))
+    ...Object.keys(testedBy).filter((name) => !names.has(name)),
+    ...Object.keys(testedByFolder).filter((folder) => !folders.has(folder)),
+    ...[...Object.values(testedBy), ...Object.values(testedByFolder)].flat().filter((name) =>
+      !tests.some((file) => isNamed(file, name))
+    )
   ]
   if (missing.length > 0) throw new Error(`testedBy names modules or tests that do not exist: ${missing.join(", ")}`)
 }
