@@ -56,6 +56,9 @@ const swappedMethods = {
 /** Calls of these name something: a tag, a service, a symbol. */
 const naming = new Set(["catchTag", "catchTags", "Reference", "Service", "TaggedError", "for", "fn"])
 
+/** What a plain error says is for people; errors that programs tell apart have classes of their own. */
+const plainErrors = new Set(["Error", "RangeError", "TypeError"])
+
 /** Nodes of TypeScript that hold an expression; all others are types. */
 const transparent = new Set([
   "TSAsExpression",
@@ -226,6 +229,8 @@ const isName = (parent, key) => {
       return isTag(parent.key)
     case "CallExpression":
       return naming.has(parent.callee.property?.name)
+    case "NewExpression":
+      return plainErrors.has(parent.callee.name)
     default:
       return false
   }

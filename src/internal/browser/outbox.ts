@@ -80,14 +80,12 @@ export class Outbox {
   }
 
   private resumeSenders(): void {
-    while (this.closed === undefined && this.hasRoom) {
-      const sender = this.waiting.first
-      if (sender === undefined) return
+    for (let sender = this.waiting.first; sender !== undefined; sender = this.waiting.first) {
+      if (!this.hasRoom) return this.schedule()
       this.waiting.delete(sender)
       this.write(sender.messages)
       sender.resume(this.closed === undefined ? Effect.void : Effect.fail(this.closed))
     }
-    if (this.waiting.size > 0) this.schedule()
   }
 
   private write(messages: ReadonlyArray<Sendable>): void {

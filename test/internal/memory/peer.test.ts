@@ -18,6 +18,18 @@ describe("a peer", () => {
       assert.isTrue(yield* peer.receivedEof)
     }))
 
+  it.effect("tells the bytes of each read, and a copy of them", () =>
+    Effect.gen(function*() {
+      const { connection, peer } = yield* Testing.makeConnection({ role: "server", keepalive: false })
+      yield* connection.send("ab")
+      yield* peer.receive
+      yield* connection.send("c")
+      yield* peer.receive
+      const expected = [[0x81, 2, 0x61, 0x62], [0x81, 1, 0x63]]
+      assert.deepStrictEqual((yield* peer.reads).map((read) => [...read]), expected)
+      assert.notStrictEqual(yield* peer.reads, yield* peer.reads)
+    }))
+
   it.effect("can pause reading, end its side, and destroy the transport", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* Testing.makeConnection({ role: "client", keepalive: false })

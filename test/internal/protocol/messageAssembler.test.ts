@@ -34,6 +34,15 @@ describe("Assembler", () => {
     assert.isFalse(assembler.unfinished)
   })
 
+  it("gives back the reserved bits of the first frame", () => {
+    const assembler = new Message.Assembler()
+    assembler.push(new Frame.Frame(Frame.Opcode.Text, utf8("a"), false, 4))
+    assembler.push(new Frame.Frame(Frame.Opcode.Continuation, utf8("b"), false, 0))
+    assert.strictEqual(assembler.giveBack()?.reserved, 4)
+    assembler.push(new Frame.Frame(Frame.Opcode.Text, utf8("a"), false, 0))
+    assert.strictEqual(assembler.giveBack()?.reserved, 0)
+  })
+
   it("ignores the rest of a message that did not begin here", () => {
     const assembler = new Message.Assembler()
     assert.isUndefined(assembler.push(Frame.continuation("b", open)))

@@ -8,6 +8,10 @@ const platforms: Record<string, typeof node> = { node, browser }
 
 const texts = ["", "a", "Hällo", "€uro", "\u{1f600}", "x".repeat(70_000), "\ud800"]
 
+it("the platform of a browser has the limits that each current browser can hold", () => {
+  assert.deepStrictEqual([browser.maxBytes, browser.maxTextBytes], [2147483647, 536870888])
+})
+
 it("both platforms export the same names", () => {
   assert.deepStrictEqual(Object.keys(browser).toSorted(), Object.keys(node).toSorted())
 })

@@ -88,6 +88,14 @@ describe("Pages", () => {
       assert.isFalse(pages.confirms({ epoch: "e", offset: 8 }))
     }))
 
+  it.effect("returns no message of the page to a cursor of another epoch", () =>
+    Effect.gen(function*() {
+      const { answer, cursorAt, pages } = makePages()
+      pages.request(cursorAt(5))
+      yield* answer(pageOf(5, 8))
+      assert.isUndefined(pages.after(cursorAt(6, { epoch: "d" })))
+    }))
+
   it.effect("reads again once the budget has dropped the beginning of the page", () =>
     Effect.gen(function*() {
       const { answer, budget, cursorAt, pages } = makePages({ limit: 4000 })
