@@ -75,6 +75,8 @@ const isUndefined = (node) => node.type === "Identifier" && node.name === "undef
 /** Collects the changes: each replaces what is from `start` to `end`. */
 class Generator {
   changes = []
+  /** Arguments of calls that name something: strings, or lists of them. */
+  named = new Set()
   names = []
 
   constructor(source) {
@@ -179,7 +181,8 @@ class Generator {
     }
   }
 
-  CallExpression({ callee, end, optional }) {
+  CallExpression({ arguments: given, callee, end, optional }) {
+    if (naming.has(callee.property?.name)) { for (const argument of given) this.named.add(argument) }
     if (optional) this.swap("?.", callee.end, end, [""])
   }
 
@@ -194,7 +197,8 @@ class Generator {
       this.replace(node, `(${node.raw} + 1n)`)
       this.replace(node, `(${node.raw} - 1n)`)
     }
-    if (typeof value === "string" && !isName(parent, key)) this.replace(node, value === "" ? `"mutated"` : `""`)
+    if (typeof value !== "string" || this.named.has(node) || this.named.has(parent) || isName(parent, key)) return
+    this.replace(node, value === "" ? `"mutated"` : `""`)
   }
 }
 
@@ -227,8 +231,6 @@ const isName = (parent, key) => {
     case "Property":
     case "PropertyDefinition":
       return isTag(parent.key)
-    case "CallExpression":
-      return naming.has(parent.callee.property?.name)
     case "NewExpression":
       return plainErrors.has(parent.callee.name)
     default:

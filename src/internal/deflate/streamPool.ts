@@ -168,10 +168,11 @@ export class ZlibPool {
   }
 
   private scheduleSweep(): void {
-    const { timers, uses } = this
-    const timer = timers?.schedule(this.options.releaseAfter, () => this.sweep(uses))
-    // Another user may have brought other timers by then.
-    this.cancelSweep = () => timers?.cancel(timer)
+    const { uses } = this
+    // A lease belongs to a user. Another user may have brought other timers when the sweep is cancelled.
+    const timers = this.timers!
+    const timer = timers.schedule(this.options.releaseAfter, () => this.sweep(uses))
+    this.cancelSweep = () => timers.cancel(timer)
   }
 
   private sweep(since: number): void {

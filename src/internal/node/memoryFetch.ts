@@ -8,8 +8,8 @@ import { type Duplex, Readable } from "node:stream"
 import type { ReadableStream } from "node:stream/web"
 import { toHeaderPairs } from "./httpMessage.ts"
 
-/** Responses with these statuses have no body (Fetch Standard, "null body status"). */
-const nullBodyStatuses = new Set([101, 103, 204, 205, 304])
+/** Responses with these statuses have no body (Fetch Standard, "null body status"). Node reports 101 and 103 otherwise. */
+const nullBodyStatuses = new Set([204, 205, 304])
 
 /** Opens a stream to the server of a URL. */
 type Open = (url: URL) => Effect.Effect<Duplex, Error>

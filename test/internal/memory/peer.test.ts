@@ -26,7 +26,7 @@ describe("a peer", () => {
       yield* connection.send("c")
       yield* peer.receive
       const expected = [[0x81, 2, 0x61, 0x62], [0x81, 1, 0x63]]
-      assert.deepStrictEqual((yield* peer.reads).map((read) => [...read]), expected)
+      assert.deepStrictEqual((yield* peer.reads).map((read) => Array.from(read)), expected)
       assert.notStrictEqual(yield* peer.reads, yield* peer.reads)
     }))
 

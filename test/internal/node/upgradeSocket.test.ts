@@ -137,6 +137,18 @@ describe("closeAfterResponse", () => {
 })
 
 describe("readEarly", () => {
+  it.effect("destroys the socket of a client that ends its side, until it is told to stop", () =>
+    Effect.gen(function*() {
+      const [early, stopped] = [new Slow(), new Slow()]
+      readEarly(early)
+      readEarly(stopped)()
+      for (const socket of [early, stopped]) socket.push(null)
+      stopped.resume()
+      yield* eventually(() => early.destroyed)
+      yield* turns
+      assert.isFalse(stopped.destroyed)
+    }))
+
   it.effect("destroys the sockets of clients that together send more than 64 MiB", () =>
     Effect.gen(function*() {
       const sockets = Array.from({ length: 300 }, () => new Slow())

@@ -24,6 +24,16 @@ const summary = ({ pongPayloads = [], close, deliver, pongs = [] }: Received) =>
 const bytes = (text: string) => new TextEncoder().encode(text)
 
 describe("what is received", () => {
+  it("arrives in pieces of large frames, unless an extension decodes whole frames only", () => {
+    const rules = (acceptPieces: boolean) => ({ reservedBits: 4, acceptPieces, isEncoded: () => false })
+    const frame = Frame.encode(Frame.binary(new Uint8Array(70_000)), key)
+    for (const [extensions, count] of [[undefined, 1], [rules(true), 1], [rules(false), 0]] as const) {
+      const protocol = new Protocol("server", Frame.makeCodec(), {}, extensions)
+      assert.lengthOf(protocol.receive(frame.subarray(0, 69_000)).deliver, count)
+      assert.lengthOf(protocol.receive(frame.subarray(69_000)).deliver, 1)
+    }
+  })
+
   it("data is delivered, a ping is owed a pong, a pong answers (RFC 6455 §5.5, §5.6)", () => {
     const { protocol, receive } = make()
     const received = receive(

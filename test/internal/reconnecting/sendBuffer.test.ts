@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { Message } from "effect-ws"
 import { SendBuffer } from "../../../src/internal/reconnecting/sendBuffer.ts"
 
 describe("SendBuffer", () => {
@@ -23,6 +24,21 @@ describe("SendBuffer", () => {
     buffer.removeFirst()
     assert.isTrue(buffer.add([new Uint8Array(6)], undefined))
     assert.isFalse(buffer.add(["x"], undefined))
+  })
+
+  it("keeps copies of bytes, and texts as texts", () => {
+    const buffer = new SendBuffer(10, 100)
+    const bytes = new TextEncoder().encode("a")
+    buffer.add(["s", new Message.Text(bytes), new Message.Binary(bytes), bytes], undefined)
+    bytes[0] = 0
+    const kept = buffer.first?.messages.map((message) =>
+      message instanceof Message.Text
+        ? `Text ${message.text}`
+        : message instanceof Uint8Array
+        ? Array.from(message)
+        : message
+    )
+    assert.deepStrictEqual<unknown>(kept, ["s", "Text a", [97], [97]])
   })
 
   it("accepts as much as at first after clear", () => {
