@@ -10,6 +10,7 @@ import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
 import { benchProfile } from "./profile.ts"
+import { benchRedis } from "./redis.ts"
 import { notes, type Results, toTable } from "./report.ts"
 import { type Peer, scenarios } from "./scenarios.ts"
 import { render } from "./table.ts"
@@ -64,9 +65,10 @@ if (options.alone === "codec") {
 } else if (options.alone === "profile") {
   print([...machine(), `seconds ${seconds}, mode ${mode}`])
   console.log(render(await benchProfile(options, progress), markdown))
-} else if (options.alone === "topics") {
+} else if (options.alone === "topics" || options.alone === "redis") {
+  const bench = options.alone === "topics" ? benchTopics : benchRedis
   print([...machine(), `rounds ${rounds}, seconds ${seconds}`])
-  for (const table of await benchTopics(options, progress)) console.log(`${render(table, markdown)}\n`)
+  for (const table of await bench(options, progress)) console.log(`${render(table, markdown)}\n`)
 } else if (options.alone === "growth") {
   print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const growth = await measureGrowth(options, progress)

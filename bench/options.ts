@@ -10,13 +10,14 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
                 [--idle 2000] [--markdown] [--svg FILE]
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
-npm run bench -- topics [--rounds 3] [--seconds 2] [--markdown]
+npm run bench -- topics|redis [--rounds 3] [--seconds 2] [--markdown]
 npm run bench -- http2 [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 
 http2      echoes over HTTP/2 beside HTTP/1.1, in one process
 growth     how the cost of a message grows with connections, size and rate, beside ws
 topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bun's publish if BUN is its path
+redis      topics of two processes through Redis, beside Socket.IO's adapters; needs redis-server in PATH
 profile    where the time of a message goes, in our server
 
 scenarios: ${list(scenarios)};
@@ -31,7 +32,16 @@ peers:     ${list(peers)}
 
 export interface Arguments {
   /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
-  readonly alone: "codec" | "deflate" | "deflate-memory" | "growth" | "http2" | "profile" | "topics" | undefined
+  readonly alone:
+    | "codec"
+    | "deflate"
+    | "deflate-memory"
+    | "growth"
+    | "http2"
+    | "profile"
+    | "redis"
+    | "topics"
+    | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -73,8 +83,8 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const alone = (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "topics"] as const).find((one) =>
-    positionals.includes(one)
+  const alone = (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "topics"] as const).find(
+    (one) => positionals.includes(one)
   )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))

@@ -1,10 +1,8 @@
 /** Topics beside their peers: deliveries, CPU, latency, and the memory of subscribers that stall, by fan-out. */
-import { spawn } from "node:child_process"
-import { once } from "node:events"
-import { existsSync, readFileSync } from "node:fs"
+import { existsSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
-import { fileURLToPath } from "node:url"
 import { Child } from "./children.ts"
+import { type Process, startServer } from "./processes.ts"
 import { figure, median, type Table } from "./table.ts"
 import type { TopicsJob, TopicsSample } from "./topicsLoad.ts"
 
@@ -32,36 +30,20 @@ interface Row {
   readonly p99: number
 }
 
-/** A server in its process. It ends when its standard input does. */
-const startServer = async (system: System) => {
-  const path = fileURLToPath(new URL("topicsServer.js", import.meta.url))
-  const server = spawn(system === "bun" ? bun! : process.execPath, [path, system], {
-    stdio: ["pipe", "pipe", "inherit"]
-  })
-  const [line] = await once(server.stdout, "data") as [Buffer]
-  return {
-    port: Number(line.toString()),
-    /** CPU time so far, of all threads, in microseconds: the kernel counts in 10 ms. */
-    cpu: () => {
-      const fields = readFileSync(`/proc/${server.pid}/stat`, "utf8").split(") ")[1].split(" ")
-      return (Number(fields[11]) + Number(fields[12])) * 10_000
-    },
-    /** Memory in KiB. */
-    memory: () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${server.pid}/status`, "utf8"))![1]),
-    stop: async () => {
-      server.kill("SIGKILL")
-      await once(server, "exit")
-    }
-  }
-}
-
 const withLoad = async <A>(
   system: System,
-  job: Omit<TopicsJob, "port" | "isSocketIo" | "greetings">,
-  use: (server: Awaited<ReturnType<typeof startServer>>, load: Child) => Promise<A>
+  job: Omit<TopicsJob, "port" | "publishPort" | "isSocketIo" | "greetings">,
+  use: (server: Process, load: Child) => Promise<A>
 ): Promise<A> => {
-  const server = await startServer(system)
-  const whole: TopicsJob = { ...job, port: server.port, isSocketIo: system === "socket.io", greetings: systems[system] }
+  const server = await startServer(system, system === "bun" ? bun! : process.execPath)
+  const { port } = server
+  const whole: TopicsJob = {
+    ...job,
+    port,
+    publishPort: port,
+    isSocketIo: system === "socket.io",
+    greetings: systems[system]
+  }
   const load = new Child("topicsLoad", [JSON.stringify(whole)])
   try {
     await load.next()

@@ -8,7 +8,10 @@ import { performance } from "node:perf_hooks"
 import * as Wire from "./wire.ts"
 
 export interface TopicsJob {
+  /** Of the server with the subscribers. */
   readonly port: number
+  /** Of the server that publishes. */
+  readonly publishPort: number
   readonly isSocketIo: boolean
   /** Text frames that a subscriber gets before the first message. */
   readonly greetings: number
@@ -75,9 +78,9 @@ const makeReader = (onFrame: () => void): (chunk: Buffer) => void => {
 }
 
 /** Opens a connection. It is ready when its greetings have come. */
-const open = (query: string, greetings: number, onMessage: () => void): Promise<Net.Socket> =>
+const open = (port: number, query: string, greetings: number, onMessage: () => void): Promise<Net.Socket> =>
   new Promise((resolve) => {
-    const socket = Net.connect({ host: "127.0.0.1", port: job.port, noDelay: true })
+    const socket = Net.connect({ host: "127.0.0.1", port, noDelay: true })
     socket.on("error", (error) => fail(error.message))
     socket.on("close", () => fail("the server closed a connection"))
     let upgraded = false
@@ -148,7 +151,7 @@ const start = async (): Promise<void> => {
   const stalled: Array<Net.Socket> = []
   for (let i = 0; i < job.subscribers; i++) {
     const isWitness = i === job.stalled
-    const socket = await open(`t=${i % job.topics}`, job.greetings, () => {
+    const socket = await open(job.port, `t=${i % job.topics}`, job.greetings, () => {
       count++
       received++
       if (isWitness) latencies.push(performance.now() - writtenAt.shift()!)
@@ -157,7 +160,7 @@ const start = async (): Promise<void> => {
     if (i < job.stalled) stalled.push(socket)
   }
   for (const socket of stalled) socket.pause()
-  publisher = await open("p=1", job.isSocketIo ? 2 : 0, () => {})
+  publisher = await open(job.publishPort, "p=1", job.isSocketIo ? 2 : 0, () => {})
   publish()
 }
 

@@ -1,6 +1,7 @@
 /**
- * A server of topics under test, a process of its own: `topicsServer.js SYSTEM`. A connection with `?t=NAME` subscribes to
- * a topic; one with `?p` publishes: each of its messages is `NAME:TEXT`. It prints its port.
+ * A server of topics under test, a process of its own: `topicsServer.js SYSTEM [REDIS_URL]`. A connection with `?t=NAME`
+ * subscribes to a topic, with `&since=EPOCH:OFFSET` behind a position; one with `?p` publishes: each of its messages is
+ * `NAME:TEXT`. It prints its port.
  */
 import type { AddressInfo } from "node:net"
 
@@ -24,34 +25,107 @@ const split = (text: string): readonly [topic: string, text: string] => {
   return [text.slice(0, colon), text.slice(colon + 1)]
 }
 
+const redisUrl = process.argv[3]
+
+/** Messages that the history keeps. */
+const historySize = 256
+
+const sinceOf = (text: string | null) => {
+  const [epoch, offset] = text?.split(":") ?? []
+  return epoch === undefined ? {} : { since: { epoch, offset: Number(offset) } }
+}
+
+const startOurs = async (broker: "memory" | "redis", hasHistory = false): Promise<number> => {
+  const { Context, Effect, Layer, Schema, Scope, Stream } = await import("effect")
+  const { Broker, Connection, Topic, Topics, WebSocketServer } = await import("effect-ws")
+  const Feed = Topic.make("feed/:name", {
+    message: Schema.String,
+    history: hasHistory ? { size: historySize, ttl: "5 minutes" } : undefined
+  })
+  const publish = (message: import("effect-ws").Message.Message) => {
+    if (message._tag !== "Text") return Effect.void
+    const [topic, text] = split(message.text)
+    const publishing = Topics.publish(Feed, { name: topic }, text)
+    // Redis replies later. The next message does not wait for it, and goes to Redis behind this one.
+    return broker === "redis" ? Effect.forkChild(publishing, { startImmediately: true }) : publishing
+  }
+  const handler = Effect.gen(function*() {
+    const connection = yield* Connection.Connection
+    const name = connection.request.query.get("t")
+    if (name !== null) {
+      yield* Topics.deliver(connection, Feed, { name }, sinceOf(connection.request.query.get("since")))
+      yield* connection.discard
+      return
+    }
+    yield* Stream.runForEach(connection.messages, publish)
+  }).pipe(Effect.scoped)
+  const server = WebSocketServer.layer({ port: 0, host: "127.0.0.1", backlog: 4096 })
+  const brokers = {
+    memory: () => Promise.resolve(Broker.layerMemory()),
+    redis: async () => (await import("effect-ws/RedisBroker")).layer({ url: redisUrl })
+  }
+  const topics = Topics.layer().pipe(Layer.provide(await brokers[broker]()))
+  const all = Layer.mergeAll(
+    Layer.provideMerge(Layer.provide(WebSocketServer.serve(handler), topics), server),
+    topics
+  )
+  return Effect.runPromise(Effect.gen(function*() {
+    const context = yield* Layer.buildWithScope(all, yield* Scope.make())
+    yield* Effect.provide(
+      Stream.runDrain(Stream.takeUntil(Topics.status, ({ _tag }) => _tag !== "Down")),
+      context
+    )
+    const { address } = Context.get(context, WebSocketServer.WebSocketServer)
+    return address._tag === "Tcp" ? address.port : 0
+  }))
+}
+
+type MakeAdapter = import("socket.io").ServerOptions["adapter"]
+
+const startSocketIo = async (adapter?: MakeAdapter, recovers = false): Promise<number> => {
+  const { createServer } = await import("node:http")
+  const { Server } = await import("socket.io")
+  const http = createServer()
+  const io = new Server(http, {
+    transports: ["websocket"],
+    ...adapter === undefined ? undefined : { adapter },
+    ...recovers ? { connectionStateRecovery: {} } : undefined
+  })
+  io.on("connection", (socket) => {
+    const { t } = socket.handshake.query
+    if (typeof t === "string") return void socket.join(t)
+    socket.on("p", (data: string) => {
+      const [topic, text] = split(data)
+      io.to(topic).emit("m", text)
+    })
+  })
+  await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", 4096, resolve))
+  return (http.address() as AddressInfo).port
+}
+
+const connectRedis = async () => {
+  const { createClient } = await import("redis")
+  const client = createClient({ url: redisUrl })
+  await client.connect()
+  return client
+}
+
+const startStreams = async (recovers: boolean): Promise<number> => {
+  const { createAdapter } = await import("@socket.io/redis-streams-adapter")
+  return startSocketIo(createAdapter(await connectRedis()), recovers)
+}
+
 const systems = {
-  ours: async (): Promise<number> => {
-    const { Context, Effect, Layer, Schema, Scope, Stream } = await import("effect")
-    const { Broker, Connection, Topic, Topics, WebSocketServer } = await import("effect-ws")
-    const Feed = Topic.make("feed/:name", { message: Schema.String })
-    const handler = Effect.gen(function*() {
-      const connection = yield* Connection.Connection
-      const name = connection.request.query.get("t")
-      if (name !== null) {
-        yield* Topics.deliver(connection, Feed, { name })
-        yield* connection.discard
-        return
-      }
-      yield* Stream.runForEach(connection.messages, (message) => {
-        if (message._tag !== "Text") return Effect.void
-        const [topic, text] = split(message.text)
-        return Topics.publish(Feed, { name: topic }, text)
-      })
-    }).pipe(Effect.scoped)
-    const server = WebSocketServer.layer({ port: 0, host: "127.0.0.1", backlog: 4096 })
-    const topics = Topics.layer().pipe(Layer.provide(Broker.layerMemory()))
-    const all = Layer.provideMerge(Layer.provide(WebSocketServer.serve(handler), topics), server)
-    return Effect.runPromise(Effect.gen(function*() {
-      const context = yield* Layer.buildWithScope(all, yield* Scope.make())
-      const { address } = Context.get(context, WebSocketServer.WebSocketServer)
-      return address._tag === "Tcp" ? address.port : 0
-    }))
+  ours: () => startOurs("memory"),
+  "ours-redis": () => startOurs("redis"),
+  "ours-redis-history": () => startOurs("redis", true),
+  "socket.io": () => startSocketIo(),
+  "socket.io-redis": async () => {
+    const { createAdapter } = await import("@socket.io/redis-adapter")
+    return startSocketIo(createAdapter(await connectRedis(), await connectRedis()))
   },
+  "socket.io-streams": () => startStreams(false),
+  "socket.io-streams-recovery": () => startStreams(true),
   ws: async (): Promise<number> => {
     const { WebSocketServer } = await import("ws")
     const rooms = new Map<string, Set<import("ws").WebSocket>>()
@@ -70,22 +144,6 @@ const systems = {
     })
     await new Promise((resolve) => server.on("listening", resolve))
     return (server.address() as AddressInfo).port
-  },
-  "socket.io": async (): Promise<number> => {
-    const { createServer } = await import("node:http")
-    const { Server } = await import("socket.io")
-    const http = createServer()
-    const io = new Server(http, { transports: ["websocket"] })
-    io.on("connection", (socket) => {
-      const { t } = socket.handshake.query
-      if (typeof t === "string") return void socket.join(t)
-      socket.on("p", (data: string) => {
-        const [topic, text] = split(data)
-        io.to(topic).emit("m", text)
-      })
-    })
-    await new Promise<void>((resolve) => http.listen(0, "127.0.0.1", 4096, resolve))
-    return (http.address() as AddressInfo).port
   },
   bun: (): Promise<number> => {
     const server: BunServer = Bun.serve({
