@@ -54,6 +54,24 @@ describe("Socket.fromConnection", () => {
       }
     }))
 
+  it.effect("closes with 1011 if the Scope of its reader closes with a failure, otherwise with 1000", () =>
+    Effect.gen(function*() {
+      for (
+        const [exit, code] of [
+          [Exit.void, 1000],
+          [Exit.interrupt(), 1000],
+          [Exit.fail("broken"), 1011],
+          [Exit.die("a bug"), 1011]
+        ] as const
+      ) {
+        const { server, socket } = yield* makeSockets
+        const scope = yield* Scope.make()
+        yield* Scope.provide(socket.reader, scope)
+        yield* Scope.close(scope, exit)
+        assert.strictEqual((yield* server.closed).code, code)
+      }
+    }))
+
   it.effect("the reason of an abnormal end names its cause", () =>
     Effect.gen(function*() {
       const { connection, peer } = yield* makeRaw({ role: "server", keepalive: false })

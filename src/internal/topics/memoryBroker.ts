@@ -28,17 +28,29 @@ const makeEpoch = (): string => {
   return Array.from(words, (word) => (word >>> 0).toString(36)).join("")
 }
 
+interface Limits {
+  readonly maxIdempotencyKeys: number
+  readonly maxIdleChannels: number
+}
+
+export const withDefaults = (
+  { maxIdempotencyKeys = 100_000, maxIdleChannels = 100_000 }: Broker.MemoryOptions
+): Limits => ({
+  maxIdempotencyKeys,
+  maxIdleChannels
+})
+
 export const makeMemoryBroker = (
   options: Broker.MemoryOptions
 ): Effect.Effect<Broker.Broker, InvalidOption, Scope.Scope> =>
   Effect.suspend(() => {
-    const { maxIdempotencyKeys = 100_000, maxIdleChannels = 100_000 } = options
-    const problem = integerBetween(1, 2 ** 31 - 1, "maxIdleChannels", maxIdleChannels) ??
-      integerBetween(1, 2 ** 31 - 1, "maxIdempotencyKeys", maxIdempotencyKeys)
+    const limits = withDefaults(options)
+    const problem = integerBetween(1, 2 ** 31 - 1, "maxIdleChannels", limits.maxIdleChannels) ??
+      integerBetween(1, 2 ** 31 - 1, "maxIdempotencyKeys", limits.maxIdempotencyKeys)
     if (problem !== undefined) return Effect.fail(problem)
     return Effect.acquireRelease(
       Effect.contextWith((context: Context.Context<never>) =>
-        Effect.sync(() => new MemoryBroker(Timers.of(context), maxIdleChannels, maxIdempotencyKeys))
+        Effect.sync(() => new MemoryBroker(Timers.of(context), limits))
       ),
       (broker) => Effect.sync(() => broker.stop())
     )
@@ -104,7 +116,7 @@ class MemoryBroker implements Broker.Broker {
   private readonly keys: IdempotencyKeys
   private sweepTimer: Timer | undefined
 
-  constructor(timers: Timers, maxIdleChannels: number, maxIdempotencyKeys: number) {
+  constructor(timers: Timers, { maxIdempotencyKeys, maxIdleChannels }: Limits) {
     this.timers = timers
     this.maxIdleChannels = maxIdleChannels
     this.keys = new IdempotencyKeys(maxIdempotencyKeys)

@@ -154,6 +154,29 @@ describe("Inbox", () => {
       assert.deepStrictEqual(log, ["1", "2", "3", "4", "5"])
     }))
 
+  it.effect("a gap ends before the first message of the new epoch that waits", () =>
+    Effect.gen(function*() {
+      const { inbox, log, reads } = yield* started()
+      for (const event of [message(3), { ...message(7), epoch: "f" }, { ...message(8), epoch: "f" }]) {
+        inbox.receive(event)
+      }
+      for (const complete of [false, true]) {
+        reads.shift()!({ position: { epoch: "f", offset: 8 }, publications: [], complete })
+        yield* Effect.yieldNow
+      }
+      assert.deepStrictEqual(log, ["gap 0 to 6", "7", "8"])
+    }))
+
+  it.effect("a gap ends before the first waiting message that subscribers do not have", () =>
+    Effect.gen(function*() {
+      const { answer, inbox, log } = yield* started(5)
+      inbox.receive({ _tag: "Lost" })
+      for (const offset of [4, 8]) inbox.receive(message(offset))
+      answer(9, 10, false)
+      yield* Effect.yieldNow
+      assert.deepStrictEqual(log, ["gap 5 to 7", "8"])
+    }))
+
   it.effect("a broker that goes back within an epoch is a gap", () =>
     Effect.gen(function*() {
       const { answer, inbox, log } = yield* started(5)
