@@ -32,6 +32,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { Broker, type BrokerUnavailable, type PublishUnknown, type Status as BrokerStatus } from "./Broker.ts"
@@ -44,7 +45,7 @@ import {
   invalidOption,
   nonNegativeDuration
 } from "./internal/runtime/optionChecks.ts"
-import { codecOf, jsonFormat } from "./internal/topics/codec.ts"
+import { codecOf, encodeSubscribed, jsonFormat } from "./internal/topics/codec.ts"
 import { outletOf } from "./internal/topics/connectionOutlet.ts"
 import { bindHub, Hub, hubOf } from "./internal/topics/hub.ts"
 import { collectMetrics } from "./internal/topics/metrics.ts"
@@ -202,11 +203,15 @@ export const publish = <Args extends AnyParams, M, P>(
   message: NoInfer<M>,
   options: PublishOptions = {}
 ): Effect.Effect<Topic.Position, BrokerUnavailable | PublishUnknown | InvalidValue, Topics> =>
-  Effect.flatMap(hub, (open) =>
-    Effect.flatMap(
-      Effect.fromResult(codecOf(topic).message.encode(message)),
-      (data) => open.publish(Topic.channel(topic, params), { data }, { history: topic.history, ...options })
-    ))
+  Effect.flatMap(
+    Topics,
+    (service): Effect.Effect<Topic.Position, BrokerUnavailable | PublishUnknown | InvalidValue> => {
+      const data = codecOf(topic).message.encode(message)
+      if (Result.isFailure(data)) return Effect.fail(data.failure)
+      const { history } = topic
+      return hubOf(service).publish(Topic.channel(topic, params), { data: data.success }, { history, ...options })
+    }
+  )
 
 // -----------------------------------------------------------------------------
 // Subscribing
@@ -338,8 +343,7 @@ export const deliver = <Args extends AnyParams, M, P>(
       channel: codec.channel,
       since
     })
-    const confirmation = jsonFormat.encode(channel, { _tag: "Subscribed", position, members })!
-    yield* Effect.ignore(connection.send(confirmation))
+    yield* Effect.ignore(connection.send(encodeSubscribed({ position, members })))
     start()
     return subscribed(codec, position, members)
   })

@@ -1,5 +1,5 @@
 /** Messages for many connections, encoded once for all that encode alike. */
-import { allocatePooled } from "#platform"
+import { allocatePooledText, utf8Length } from "#platform"
 import type { SendOptions, SharedEncoder } from "../../Extension.ts"
 import * as Frame from "../../Frame.ts"
 import { frameFrom, type Sendable, toFrame } from "./input.ts"
@@ -13,6 +13,14 @@ export interface EncodedFrames {
 
 /** Stands for frames that each connection must encode for itself. */
 const unshareable = "unshareable"
+
+/** A text, as a string or in parts, of which bytes are UTF-8; or binary data. */
+export type Payload = string | ReadonlyArray<string | Uint8Array> | Uint8Array
+
+const textHeader = { opcode: Frame.Opcode.Text, fin: true, reserved: 0 }
+const binaryHeader = { ...textHeader, opcode: Frame.Opcode.Binary }
+
+const noOptions: SendOptions = {}
 
 /**
  * One message or several, with every encoding that a connection has asked for.
@@ -29,9 +37,25 @@ export class SharedMessage {
     this.options = options
   }
 
+  /** Makes a message of trusted data, which is copied once, into its frame. */
+  static of(payload: Payload): SharedMessage {
+    const isBinary = payload instanceof Uint8Array
+    const parts = isBinary || typeof payload === "string" ? [payload] : payload
+    let size = 0
+    for (const part of parts) size += sizeOf(part)
+    const header = isBinary ? binaryHeader : textHeader
+    const bytes = allocatePooledText(Frame.headerSize(size, false) + size)
+    const start = Frame.encodeHeader(bytes, 0, header, size, undefined)
+    let offset = start
+    for (const part of parts) offset = writePart(bytes, offset, part)
+    const shared = new SharedMessage([new Frame.Frame(header.opcode, bytes.subarray(start))], noOptions)
+    shared.plain = { bytes, isEncoded: false }
+    return shared
+  }
+
   /** The frames of a server without extensions. */
   get withoutExtensions(): EncodedFrames {
-    return this.plain ??= { bytes: encodeAll(this.messages.map(toFrame)), isEncoded: false }
+    return this.plain ??= { bytes: encodeAll(this.messages), isEncoded: false }
   }
 
   /** The frames of the servers with this encoder. Undefined if it leaves them to each connection. */
@@ -68,11 +92,24 @@ const encodeFrame = (encoder: SharedEncoder, frame: Frame.Frame, options: SendOp
   }
 }
 
-/** Encodes frames as a server writes them, one behind the other. */
-const encodeAll = (frames: ReadonlyArray<Frame.Frame>): Uint8Array => {
-  const sizes = frames.map(({ payload }) => Frame.headerSize(payload.length, false) + payload.length)
-  const bytes = allocatePooled(sizes.reduce((sum, size) => sum + size, 0))
+/** Encodes messages as a server writes them, one behind the other. */
+const encodeAll = (messages: ReadonlyArray<Sendable>): Uint8Array => {
+  const sizes = messages.map((message) => sizeOf(typeof message === "string" ? message : message.payload))
+  const bytes = allocatePooledText(sizes.reduce((sum, size) => sum + Frame.headerSize(size, false) + size, 0))
   let offset = 0
-  for (const frame of frames) offset = Frame.encodeInto(bytes, offset, frame)
+  messages.forEach((message, i) => {
+    const isString = typeof message === "string"
+    offset = Frame.encodeHeader(bytes, offset, isString ? textHeader : message, sizes[i], undefined)
+    offset = writePart(bytes, offset, isString ? message : message.payload)
+  })
   return bytes
+}
+
+const sizeOf = (part: string | Uint8Array): number => typeof part === "string" ? utf8Length(part) : part.length
+
+/** Writes a part of a payload. Returns the offset behind it. */
+const writePart = (bytes: ReturnType<typeof allocatePooledText>, offset: number, part: string | Uint8Array): number => {
+  if (typeof part === "string") return offset + bytes.write(part, offset)
+  bytes.set(part, offset)
+  return offset + part.length
 }

@@ -1,5 +1,5 @@
 /** Memory for received bytes, which may be retained for a long time. */
-import { allocateUnpooled, markUntransferable } from "#platform"
+import { allocateUnpooled, markUntransferable, utf8Length } from "#platform"
 
 export { maxBytes, maxTextBytes } from "#platform"
 
@@ -46,6 +46,15 @@ export const allocate = (size: number): Uint8Array => {
   // Allocations are aligned to words.
   poolAt += (size + 7) & ~7
   return room
+}
+
+const encoder = new TextEncoder()
+
+/** Encodes a text as UTF-8, in memory as `allocate` returns it: in half the time of memory of its own. */
+export const encodeText = (text: string): Uint8Array => {
+  const bytes = allocate(utf8Length(text))
+  encoder.encodeInto(text, bytes)
+  return bytes
 }
 
 /**

@@ -2,13 +2,13 @@
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
-import { concatBytes } from "#platform"
 import { InvalidValue } from "../../ConnectionError.ts"
-import * as Message from "../../Message.ts"
 import type * as Topic from "../../Topic.ts"
+import type { Payload } from "../connection/sharedMessage.ts"
+import { encodeText } from "../runtime/buffers.ts"
 import type { ChannelOptions } from "./channel.ts"
 import { missedBy } from "./channel.ts"
-import type { ChannelEvent, Format } from "./entry.ts"
+import type { ChannelEvent, Format, SubscribedEvent } from "./entry.ts"
 import { valueOf } from "./identity.ts"
 
 const encoder = new TextEncoder()
@@ -23,7 +23,11 @@ export interface ValueCodec<A> {
   readonly decodeJson: (json: unknown) => Option.Option<A>
 }
 
-const makeValueCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): ValueCodec<A> => {
+/** `toBytes` encodes texts. */
+const makeValueCodec = <A>(
+  schema: Schema.ConstraintCodec<A, unknown>,
+  toBytes: (text: string) => Uint8Array
+): ValueCodec<A> => {
   const codec = Schema.toCodecJson(schema) as unknown as Schema.Codec<A, unknown>
   const encodeValue = Schema.encodeUnknownResult(codec)
   const decodeValue = Schema.decodeUnknownOption(codec)
@@ -36,7 +40,7 @@ const makeValueCodec = <A>(schema: Schema.ConstraintCodec<A, unknown>): ValueCod
       const text: string | undefined = JSON.stringify(encoded.success)
       return text === undefined
         ? Result.fail(new InvalidValue({ value, cause: new TypeError("JSON has no form for this value") }))
-        : Result.succeed(encoder.encode(text))
+        : Result.succeed(toBytes(text))
     },
     decode: (bytes) => {
       try {
@@ -63,10 +67,12 @@ export const codecOf = <Args extends Readonly<Record<string, string>>, M, P>(
 ): TopicCodec<M, P> => {
   let codec = codecs.get(topic) as unknown as TopicCodec<M, P> | undefined
   if (codec === undefined) {
-    const message = makeValueCodec(topic.message)
+    // What a history or presence keeps must not keep the memory of other values.
+    const encode = (text: string) => encoder.encode(text)
+    const message = makeValueCodec(topic.message, topic.history === undefined ? encodeText : encode)
     codec = {
       message,
-      member: topic.member && makeValueCodec(topic.member),
+      member: topic.member && makeValueCodec(topic.member, encode),
       channel: {
         historySize: topic.history?.size ?? 0,
         hasPresence: topic.member !== undefined,
@@ -92,23 +98,15 @@ const position = ({ epoch, offset }: Topic.Position): string => `{"epoch":${JSON
 const member = ({ id, info }: { readonly id: string; readonly info: Uint8Array }): string =>
   `"id":${JSON.stringify(id)},"member":${decoder.decode(valueOf(info))}`
 
-const closingBrace = encoder.encode("}")
-
 /** The text of an event. Messages and members are JSON already. */
-const encodeEvent = (event: ChannelEvent): string | Uint8Array => {
+const encodeEvent = (event: Exclude<ChannelEvent, SubscribedEvent>): Payload => {
   switch (event._tag) {
-    case "Publication": {
-      const head = encoder.encode(`{"_tag":"Message","position":${position(event)},"message":`)
-      return concatBytes([head, event.data, closingBrace])
-    }
+    case "Publication":
+      return [`{"_tag":"Message","position":${position(event)},"message":`, event.data, "}"]
     case "Gap": {
       const missed = missedBy(event)
       const count = missed === undefined ? "" : `,"missed":${missed}`
       return `{"_tag":"Gap","from":${position(event.from)},"to":${position(event.to)}${count}}`
-    }
-    case "Subscribed": {
-      const members = event.members.map((one) => `{${member(one)}}`).join(",")
-      return `{"_tag":"Subscribed","position":${position(event.position)},"members":[${members}]}`
     }
     case "Joined":
     case "Left":
@@ -116,11 +114,15 @@ const encodeEvent = (event: ChannelEvent): string | Uint8Array => {
   }
 }
 
+export const encodeSubscribed = (event: Pick<SubscribedEvent, "members" | "position">): string => {
+  const members = event.members.map((one) => `{${member(one)}}`).join(",")
+  return `{"_tag":"Subscribed","position":${position(event.position)},"members":[${members}]}`
+}
+
 /** Events as text messages, as `Topics.deliver` sends them. */
 export const jsonFormat: Format = {
   encode: (_, event) => {
-    if (event._tag === "Gap" && event.isLossless === true) return undefined
-    const text = encodeEvent(event)
-    return typeof text === "string" ? text : new Message.Text(text)
+    if (event._tag === "Subscribed") return encodeSubscribed(event)
+    return event._tag === "Gap" && event.isLossless === true ? undefined : encodeEvent(event)
   }
 }

@@ -1,11 +1,7 @@
 /** Events of channels as this process keeps them: each once, with its encodings. */
 import type * as Broker from "../../Broker.ts"
-import type { SendOptions } from "../../Extension.ts"
-import type * as Message from "../../Message.ts"
 import type { Position } from "../../Topic.ts"
-import { sendableOf } from "../connection/input.ts"
-import { SharedMessage } from "../connection/sharedMessage.ts"
-import { InvalidInput } from "../../ConnectionError.ts"
+import { type Payload, SharedMessage } from "../connection/sharedMessage.ts"
 import type { Node } from "../runtime/linkedList.ts"
 import type { Segment } from "./segment.ts"
 
@@ -37,8 +33,7 @@ export type ChannelEvent = PublicationEvent | PresenceEvent | GapEvent | Subscri
  */
 export interface Format {
   /** Returns the message for an event, or undefined if this format does not tell of it. */
-  readonly encode: (channel: string, event: ChannelEvent) => Message.Input | undefined
-  readonly options?: SendOptions | undefined
+  readonly encode: (channel: string, event: ChannelEvent) => Payload | undefined
 }
 
 /** The memory of an entry beside its bytes, and of each of its encodings: an estimate. */
@@ -46,8 +41,6 @@ const overhead = 256
 
 /** Stands for an event that a format does not tell of. */
 const untold = "untold"
-
-const noOptions: SendOptions = {}
 
 const sizeOf = (event: ChannelEvent): number => {
   if (event._tag === "Publication") return overhead + event.data.length + (event.info?.length ?? 0)
@@ -104,13 +97,10 @@ export class Entry implements Node<Entry> {
   }
 
   private encode(format: Format): SharedMessage | typeof untold {
-    const message = format.encode(this.channel, this.event)
-    if (message === undefined) return untold
-    const sendable = sendableOf(message)
-    if (sendable instanceof InvalidInput) throw sendable
-    const length = typeof sendable === "string" ? sendable.length : sendable.payload.length
-    // The message, and its frame.
-    this.segment?.grow(this, 2 * length + overhead)
-    return new SharedMessage([sendable], format.options ?? noOptions)
+    const payload = format.encode(this.channel, this.event)
+    if (payload === undefined) return untold
+    const shared = SharedMessage.of(payload)
+    this.segment?.grow(this, shared.withoutExtensions.bytes.length + overhead)
+    return shared
   }
 }

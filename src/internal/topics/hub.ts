@@ -183,13 +183,10 @@ export class Hub {
     payload: Broker.Payload,
     options: Broker.PublishOptions
   ): Effect.Effect<Position, Broker.BrokerUnavailable | Broker.PublishUnknown> {
-    return Effect.tap(
-      this.broker.publish(channel, payload, options),
-      () =>
-        Effect.sync(() => {
-          this.counters.published++
-        })
-    )
+    return Effect.map(this.broker.publish(channel, payload, options), (position) => {
+      this.counters.published++
+      return position
+    })
   }
 
   get history(): Broker.Broker["history"] {

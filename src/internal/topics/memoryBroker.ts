@@ -129,7 +129,7 @@ class MemoryBroker implements Broker.Broker {
 
   private publishUnsafe(name: string, { data, info }: Broker.Payload, options: Broker.PublishOptions = {}): Position {
     const { history, idempotencyKey } = options
-    const now = this.timers.now()
+    const now = history === undefined && idempotencyKey === undefined ? 0 : this.timers.now()
     const key = idempotencyKey === undefined ? undefined : `${name}\0${idempotencyKey}`
     const published = key === undefined ? undefined : this.keys.get(key, now)
     if (published !== undefined) return published

@@ -22,6 +22,39 @@ describe("SharedMessage", () => {
     assert.strictEqual(shared.withoutExtensions.bytes, bytes)
   })
 
+  it("makes a message of a text, of its parts and of binary data", () => {
+    const long = "é".repeat(40_000)
+    const utf8 = new TextEncoder().encode(long)
+    for (
+      const [payload, whole, opcode] of [
+        ["aé", new TextEncoder().encode("aé"), Frame.Opcode.Text],
+        ["x".repeat(126), Uint8Array.from({ length: 126 }, () => 0x78), Frame.Opcode.Text],
+        [
+          ["[", utf8, long, "]"],
+          Buffer.concat([Uint8Array.of(0x5b), utf8, utf8, Uint8Array.of(0x5d)]),
+          Frame.Opcode.Text
+        ],
+        [[], new Uint8Array(), Frame.Opcode.Text],
+        [Uint8Array.of(1, 2), Uint8Array.of(1, 2), Frame.Opcode.Binary]
+      ] as const
+    ) {
+      const shared = SharedMessage.of(payload)
+      const frame = new Frame.Frame(opcode, whole)
+      assert.isTrue(Buffer.from(Frame.encode(frame)).equals(shared.withoutExtensions.bytes))
+      const [message] = shared.messages
+      assert.isTrue(message instanceof Frame.Frame && message.opcode === opcode)
+      assert.isTrue(message instanceof Frame.Frame && Buffer.from(whole).equals(message.payload))
+      assert.strictEqual(shared.messages.length, 1)
+    }
+  })
+
+  it("copies the data that it is made of", () => {
+    const data = Uint8Array.of(0x61)
+    const shared = SharedMessage.of(["[", data, "]"])
+    data[0] = 0
+    assert.deepStrictEqual(Array.from(shared.withoutExtensions.bytes), [0x81, 3, 0x5b, 0x61, 0x5d])
+  })
+
   it("does not change when the program changes its memory", () => {
     const payload = Uint8Array.of(1)
     const { bytes } = new SharedMessage([Frame.binary(payload)], {}).withoutExtensions

@@ -1,6 +1,13 @@
 import { assert, describe, it, vi } from "@effect/vitest"
 import { Arbitrary } from "effect"
-import { allocate, ByteBuilder, canRetainView, detach, ensureCapacity } from "../../../src/internal/runtime/buffers.ts"
+import {
+  allocate,
+  ByteBuilder,
+  canRetainView,
+  detach,
+  encodeText,
+  ensureCapacity
+} from "../../../src/internal/runtime/buffers.ts"
 import { among, anyBoolean, either, integer, patterned } from "../../support/properties.ts"
 
 const KiB = 1024
@@ -34,6 +41,20 @@ describe("worthKeeping", () => {
       assert.strictEqual(canRetainView(size, new ArrayBuffer(buffer)), kept)
     })
   }
+})
+
+describe("encodeText", () => {
+  for (const text of ["", "a", "aé😀\ud800", "é".repeat(3000)]) {
+    it(`encodes ${text.length} code units as TextEncoder does`, () => {
+      assert.deepStrictEqual(encodeText(text), new TextEncoder().encode(text))
+    })
+  }
+
+  it("shares blocks of 8 KiB among short texts", () => {
+    const texts = Array.from({ length: 20 }, () => encodeText("x".repeat(100)))
+    assert.isAtMost(new Set(texts.map(({ buffer }) => buffer)).size, 2)
+    assert.isTrue(texts.every(({ buffer }) => buffer.byteLength === 8 * KiB))
+  })
 })
 
 describe("Pieces", () => {

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Schema } from "effect"
+import { Result, Schema } from "effect"
 import { Topic } from "effect-ws"
-import { codecOf, jsonFormat } from "../../../src/internal/topics/codec.ts"
+import { codecOf, jsonFormat, type ValueCodec } from "../../../src/internal/topics/codec.ts"
 import { toEvents, toMembers } from "../../../src/internal/topics/values.ts"
 
 const bytes = (text: string) => new TextEncoder().encode(text)
@@ -18,6 +18,14 @@ describe("values of a topic", () => {
     assert.deepStrictEqual(toEvents(codecOf(Room), { _tag: "Subscribed", position, members }), [
       { _tag: "Subscribed", position, members: [{ id: "1", member: "Ada" }] }
     ])
+  })
+
+  it("gives values that a history or presence keeps memory of their own", () => {
+    const Kept = Topic.make("kept/:id", { message: Schema.String, history: { size: 1, ttl: "1 minute" } })
+    const memoryOf = ({ encode }: ValueCodec<string>) => Result.getOrThrow(encode("abc")).buffer.byteLength
+    assert.strictEqual(memoryOf(codecOf(Kept).message), 5)
+    assert.strictEqual(memoryOf(codecOf(Room).member!), 5)
+    assert.isAbove(memoryOf(codecOf(News).message), 5)
   })
 
   it("does not tell of an epoch that continues under another name", () => {

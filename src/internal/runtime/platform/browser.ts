@@ -84,6 +84,8 @@ class EncodedText extends Uint8Array implements TextBuffer {
 
 export const allocateTextBuffer = (size: number): TextBuffer => new EncodedText(size)
 
+export const allocatePooledText: (size: number) => TextBuffer = allocateTextBuffer
+
 export const isUtf8 = (bytes: Uint8Array): boolean => {
   try {
     fatalDecoder.decode(bytes)

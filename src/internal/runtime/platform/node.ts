@@ -69,6 +69,9 @@ export interface TextBuffer extends Uint8Array {
 /** Allocates uninitialized memory for texts, with an ArrayBuffer that belongs to it alone. */
 export const allocateTextBuffer = (size: number): TextBuffer => Buffer.allocUnsafeSlow(size)
 
+/** The same, possibly as a part of a pool. */
+export const allocatePooledText = (size: number): TextBuffer => Buffer.allocUnsafe(size)
+
 /** Whether bytes are valid UTF-8. */
 export const isUtf8: (bytes: Uint8Array) => boolean = isValidUtf8
 
