@@ -3,6 +3,14 @@ import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { defineConfig } from "vitest/config"
 
+/** Vitest calls it when it prints failures, and Node has it from 21 on. */
+const groupBy = <K, V>(values: Iterable<V>, keyOf: (value: V) => K): Map<K, Array<V>> => {
+  const groups = new Map<K, Array<V>>()
+  for (const value of values) groups.set(keyOf(value), [...groups.get(keyOf(value)) ?? [], value])
+  return groups
+}
+if (!("groupBy" in Map)) Object.assign(Map, { groupBy })
+
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 /** The layers without I/O: tests take each of their branches. */
