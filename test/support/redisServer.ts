@@ -25,16 +25,23 @@ export const makeDirectory: Effect.Effect<string, never, Scope.Scope> = Effect.a
   (directory) => Effect.sync(() => rmSync(directory, { recursive: true, force: true }))
 )
 
+/** Connections get their own port from 32,768 on. */
+const ports = { first: 20_000, last: 22_700 }
+
+/** Servers of a cluster listen also on a port above their own. */
+const clusterPort = 10_000
+
 /**
  * Ports that no server of this process has had, and no connection gets as its own: a server
  * that starts again finds its port free.
  */
 export const unusedPort: Effect.Effect<number> = Effect.suspend(() => {
-  const port = lastPort = lastPort >= 32_000 ? 20_000 : lastPort + 1
-  return Effect.flatMap(isFree(port), (free) => free ? Effect.succeed(port) : unusedPort)
+  const port = lastPort = lastPort >= ports.last ? ports.first : lastPort + 1
+  const both = Effect.all([isFree(port), isFree(port + clusterPort)])
+  return Effect.flatMap(both, ([free, alsoFree]) => free && alsoFree ? Effect.succeed(port) : unusedPort)
 })
 
-let lastPort = 20_000 + process.pid % 100 * 100
+let lastPort = ports.first + process.pid % 27 * 100
 
 const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.callback((resume) => {

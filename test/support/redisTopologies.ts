@@ -1,4 +1,5 @@
 /** Several Redis servers that belong together: a master with a replica under Sentinel, and a cluster of three masters. */
+import { assert } from "@effect/vitest"
 import { Effect, type Scope } from "effect"
 import { writeFileSync } from "node:fs"
 import { join } from "node:path"
@@ -68,7 +69,7 @@ export const startCluster: Effect.Effect<ReadonlyArray<RedisServer>, never, Scop
     ...servers.map(({ port }) => `127.0.0.1:${port}`),
     "--cluster-yes"
   ])
-  yield* program.ended
+  assert.strictEqual(yield* program.ended, 0, program.output())
   for (const server of servers) {
     yield* eventually(server.command("CLUSTER", "INFO"), (info) => String(info).includes("cluster_state:ok"))
   }
