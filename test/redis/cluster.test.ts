@@ -65,18 +65,19 @@ describe("RedisBroker: Cluster", () => {
           ...keys
         )
       }
+      // A server ends the subscriptions of a slot each time that it is told of its new master.
       for (const server of [servers[target], servers[owner], ...servers]) {
         yield* server.command("CLUSTER", "SETSLOT", slot, "NODE", ids[target])
       }
       const moved = texts.length
       yield* until(() => texts.length > moved + 20)
+      // Events go on after the move, behind a sign that some may be missing.
+      yield* until(() => events.some((event) => event._tag === "Publication" && event.offset > moved + 10))
       yield* Fiber.interrupt(publishing)
       const read = Effect.map(subscriber.history("room"), ({ publications }) => publications)
       const publications = yield* eventually(read, ({ length }) => length >= texts.length)
       assert.deepStrictEqual(publications.slice(0, texts.length).map(({ data }) => textOf(data)), texts)
       assert.deepStrictEqual(publications.map(({ offset }) => offset), publications.map((_, i) => i + 1))
-      // Events go on after the move, behind a sign that some may be missing.
-      yield* until(() => events.some((event) => event._tag === "Publication" && event.offset > moved + 10))
       assert.include(events.map(describeEvent), "lost")
       const offsets = events.flatMap((event) => event._tag === "Publication" ? [event.offset] : [])
       assert.deepStrictEqual(offsets, offsets.toSorted((a, b) => a - b))

@@ -96,20 +96,23 @@ const makeHost = (
   onStatus: () => void,
   refresh: () => void
 ): MakeHost =>
-(tagsOf) => ({
+(hasPartition) => ({
   beacon: () => {
-    const [tag] = tagsOf()
+    const tag = tags.find(hasPartition)
     return tag === undefined ? undefined : beaconOf(tag)
   },
-  wanted: () => subscriptions.wanted(tagsOf()),
-  isWanted: (channel) => subscriptions.isWanted(channel),
+  wanted: () => subscriptions.wanted(hasPartition),
+  isWanted: (channel) => subscriptions.isWanted(channel, hasPartition),
   onSubscribed: (channels) => subscriptions.onSubscribed(channels),
-  onFailed: (channels, cause) => subscriptions.onFailed(channels, cause),
+  onRefused: (channels, cause) => {
+    subscriptions.onFailed(channels, cause)
+    refresh()
+  },
   onMessage: (channel, message) => subscriptions.onMessage(channel, message),
   onMoved: refresh,
   onUp: onStatus,
   onDown: (cause) => {
-    subscriptions.onFailed(subscriptions.wanted(tagsOf()), cause)
+    subscriptions.onFailed(subscriptions.wanted(hasPartition), cause)
     onStatus()
     refresh()
   }

@@ -55,13 +55,13 @@ export class Commands {
         const again = waited + retryDelay
         if (!redirects.has(code) || again + retryDelay > this.timeout) return Effect.fail(new NotSent({ cause }))
         if (code === "MOVED") this.nodes.refresh()
+        const retry = Effect.andThen(Effect.sleep(retryDelay), this.send(tag, script, rest, again))
         const target = code === "ASK" ? this.nodes.at(addressOf(cause))?.commands.client : undefined
-        return target === undefined
-          ? Effect.andThen(Effect.sleep(retryDelay), this.send(tag, script, rest, again))
-          : Effect.catch(
-            askTo(target, script, rest),
-            () => Effect.andThen(Effect.sleep(retryDelay), this.send(tag, script, rest, again))
-          )
+        if (target === undefined) return retry
+        return Effect.catch(
+          askTo(target, script, rest),
+          (refusal) => isRefused(refusal) ? retry : Effect.fail(new NoReply({ cause: refusal }))
+        )
       })
     })
   }

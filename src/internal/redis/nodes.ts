@@ -21,8 +21,8 @@ export type NodesOptions = Omit<RedisNodeOptions, "dial" | "isSharded"> & {
   readonly servers: Servers
 }
 
-/** Makes the host of a node, which has the partitions of `tagsOf()`. */
-export type MakeHost = (tagsOf: () => ReadonlyArray<string>) => RedisNodeHost
+/** Makes the host of a node. `hasPartition` tells whether the node has the partition of a tag. */
+export type MakeHost = (hasPartition: (tag: string) => boolean) => RedisNodeHost
 
 export const makeNodes = (
   options: NodesOptions,
@@ -42,7 +42,7 @@ const makeSingle = (options: NodesOptions, servers: Exclude<Servers, { _tag: "Cl
         findMaster(servers.name, servers.sentinels, sentinelOptions(client), connectTimeout),
         (address) => makeClient(client, address)
       )
-    const node = new RedisNode({ ...options, dial, isSharded: false }, makeHost(() => tags))
+    const node = new RedisNode({ ...options, dial, isSharded: false }, makeHost(() => true))
     yield* Effect.forkScoped(node.run)
     return { nodeOf: () => node, at: () => node, refresh: () => {} }
   })
@@ -52,7 +52,7 @@ const sentinelOptions = ({ socket }: ClientOptions): ClientOptions => socket ===
 
 /** In milliseconds: how often a cluster is asked for its masters without a reason. */
 const refreshInterval = 30_000
-/** In milliseconds: how often it is asked while a partition has no server that is up. */
+/** In milliseconds: how often it is asked while a partition has no server that is up, or that refuses its channels. */
 const retryInterval = 150
 
 const makeCluster = (
@@ -71,9 +71,9 @@ const makeCluster = (
       return address && nodes.get(nameOf(address))?.node
     }
     const add = (address: Address) => {
-      const tagsOf = () => tags.filter((tag) => nameOf(masters.get(tag)) === nameOf(address))
+      const hasPartition = (tag: string) => nameOf(masters.get(tag)) === nameOf(address)
       const dial = Effect.sync(() => makeClient(options.client, address))
-      const node = new RedisNode({ ...options, dial, isSharded: true }, makeHost(tagsOf))
+      const node = new RedisNode({ ...options, dial, isSharded: true }, makeHost(hasPartition))
       return Effect.map(Effect.forkIn(node.run, scope), (fiber) => nodes.set(nameOf(address), { node, fiber }))
     }
     const assign = Effect.gen(function*() {
@@ -88,7 +88,9 @@ const makeCluster = (
       }
       onAssigned()
     })
-    const isComplete = () => tags.every((tag) => nodeOf(tag)?.isUp === true)
+    const isComplete = () =>
+      tags.every((tag) => nodeOf(tag)?.isUp === true) &&
+      [...nodes.values()].every(({ node }) => !node.subscriber.hasRefused)
     const wait = Effect.suspend(() =>
       isComplete() ? Effect.raceFirst(latch.await, Effect.sleep(refreshInterval)) : Effect.sleep(retryInterval)
     )

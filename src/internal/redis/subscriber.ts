@@ -13,10 +13,12 @@ const batchSize = 512
 export interface SubscriberHost {
   /** The channels that this server should deliver. */
   readonly wanted: () => Iterable<string>
+  /** Whether this server should deliver a channel. */
   readonly isWanted: (channel: string) => boolean
   /** The server has confirmed subscriptions. On a new connection, events before this may be lost. */
   readonly onSubscribed: (channels: ReadonlyArray<string>) => void
-  readonly onFailed: (channels: ReadonlyArray<string>, cause: unknown) => void
+  /** The server refuses subscriptions. They are tried again when a channel is updated. */
+  readonly onRefused: (channels: ReadonlyArray<string>, cause: unknown) => void
   readonly onMessage: (channel: string, message: Uint8Array) => void
   /** The server has ended a subscription, because the slot has moved. */
   readonly onMoved: (channel: string) => void
@@ -28,8 +30,10 @@ export class Subscriber {
   readonly link: Link
   private readonly host: SubscriberHost
   private readonly isSharded: boolean
-  /** The channels that were subscribed on the current connection. */
+  /** The channels that the current connection is subscribed to, or has asked for. */
   private subscribed = new Set<string>()
+  /** The channels among those wanted that the server has refused on the current connection. */
+  private refused = new Set<string>()
   /** The channels that may differ from what is wanted. */
   private changed = new Set<string>()
   private isFlushing = false
@@ -44,15 +48,18 @@ export class Subscriber {
         // What has changed while the connection was prepared.
         for (const channel of this.changed) this.update(channel)
       },
-      onDown: (cause) => {
-        this.subscribed = new Set()
-        host.onDown(cause)
-      }
+      onDown: host.onDown
     })
   }
 
   get isUp(): boolean {
     return this.link.client !== undefined
+  }
+
+  /** Whether the server has refused a subscription that is still wanted: its slot may be on another server. */
+  get hasRefused(): boolean {
+    for (const channel of this.refused) if (!this.host.isWanted(channel)) this.refused.delete(channel)
+    return this.refused.size > 0
   }
 
   /** Subscribes or unsubscribes a channel if that is wanted, with all others of this turn. */
@@ -65,13 +72,17 @@ export class Subscriber {
   }
 
   private prepare(client: Client): Effect.Effect<void, unknown> {
-    client.on("sharded-channel-moved", (channel) => {
-      this.subscribed.delete(channel)
-      this.host.onMoved(channel)
-    })
     return attempt(async () => {
+      const subscribed = this.subscribed = new Set<string>()
+      this.refused = new Set()
       this.changed = new Set()
-      for (const channels of batches([...this.host.wanted()])) await this.subscribe(client, channels)
+      client.on("sharded-channel-moved", (channel) => {
+        subscribed.delete(channel)
+        this.host.onMoved(channel)
+      })
+      for (const channels of batches([...this.host.wanted()])) {
+        await Promise.all(this.groups(channels).map((group) => this.subscribe(client, group)))
+      }
     })
   }
 
@@ -81,8 +92,12 @@ export class Subscriber {
       this.changed = new Set()
       const added = changed.filter((channel) => this.host.isWanted(channel) && !this.subscribed.has(channel))
       const removed = changed.filter((channel) => !this.host.isWanted(channel) && this.subscribed.has(channel))
-      for (const channels of batches(added)) await this.trySubscribe(client, channels)
-      for (const channels of batches(removed)) await this.unsubscribe(client, channels)
+      for (const channels of batches(added)) {
+        await Promise.all(this.groups(channels).map((group) => this.trySubscribe(client, group)))
+      }
+      for (const channels of batches(removed)) {
+        await Promise.all(this.groups(channels).map((group) => this.unsubscribe(client, group)))
+      }
     }
     this.isFlushing = false
     // A connection that was made meanwhile has subscribed to all that was wanted then.
@@ -93,32 +108,38 @@ export class Subscriber {
     try {
       await this.subscribe(client, channels)
     } catch (cause) {
-      if (this.link.client === client) this.host.onFailed(channels, cause)
+      if (this.link.client !== client) return
+      for (const channel of channels) {
+        this.subscribed.delete(channel)
+        this.refused.add(channel)
+      }
+      this.host.onRefused(channels, cause)
     }
   }
 
   private async subscribe(client: Client, channels: ReadonlyArray<string>): Promise<void> {
-    // In a cluster, the channels of a command have one slot.
-    const commands = this.isSharded ? groupByTag(channels) : [channels]
-    await Promise.all(commands.map((group) =>
-      this.isSharded
-        ? client.sSubscribe(group, this.onMessage, true)
-        : client.subscribe(group, this.onMessage, true)
-    ))
-    for (const channel of channels) this.subscribed.add(channel)
-    this.host.onSubscribed(channels)
+    const { subscribed } = this
+    // Before the reply: the server may end a subscription in the moment in which it confirms it.
+    for (const channel of channels) subscribed.add(channel)
+    await (this.isSharded
+      ? client.sSubscribe(channels, this.onMessage, true)
+      : client.subscribe(channels, this.onMessage, true))
+    for (const channel of channels) this.refused.delete(channel)
+    this.host.onSubscribed(channels.filter((channel) => subscribed.has(channel)))
   }
 
   private async unsubscribe(client: Client, channels: ReadonlyArray<string>): Promise<void> {
     for (const channel of channels) this.subscribed.delete(channel)
-    const commands = this.isSharded ? groupByTag(channels) : [channels]
     try {
-      await Promise.all(
-        commands.map((group) => this.isSharded ? client.sUnsubscribe(group) : client.unsubscribe(group))
-      )
+      await (this.isSharded ? client.sUnsubscribe(channels) : client.unsubscribe(channels))
     } catch {
       // The connection has ended, or the slot has moved: with them the subscription.
     }
+  }
+
+  /** The channels of a command: in a cluster they have one slot. */
+  private groups(channels: ReadonlyArray<string>): ReadonlyArray<ReadonlyArray<string>> {
+    return this.isSharded ? groupByTag(channels) : [channels]
   }
 
   private readonly onMessage = (message: Uint8Array, channel: Uint8Array): void =>

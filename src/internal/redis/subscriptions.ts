@@ -87,14 +87,15 @@ export class Subscriptions {
 
   // -- what subscribers ask and tell --------------------------------------------
 
-  isWanted(name: string): boolean {
-    return this.entries.has(name)
+  /** Whether one of Redis's channels is wanted, and in a partition that satisfies the predicate. */
+  isWanted(name: string, isIncluded: (tag: string) => boolean): boolean {
+    const entry = this.entries.get(name)
+    return entry !== undefined && isIncluded(entry.tag)
   }
 
-  /** Redis's channels in some partitions. */
-  wanted(tags: ReadonlyArray<string>): ReadonlyArray<string> {
-    const wanted = new Set(tags)
-    return Array.from(this.entries).filter(([, { tag }]) => wanted.has(tag)).map(([name]) => name)
+  /** Redis's channels that are wanted, in the partitions that satisfy the predicate. */
+  wanted(isIncluded: (tag: string) => boolean): ReadonlyArray<string> {
+    return Array.from(this.entries).filter(([, { tag }]) => isIncluded(tag)).map(([name]) => name)
   }
 
   onSubscribed(names: ReadonlyArray<string>): void {
@@ -108,7 +109,7 @@ export class Subscriptions {
     }
   }
 
-  /** No server has confirmed these, and none will without another attempt. */
+  /** The servers of these did not confirm them. Those that wait for that fail; listeners stay. */
   onFailed(names: Iterable<string>, cause: unknown): void {
     for (const name of names) {
       const entry = this.entries.get(name)
