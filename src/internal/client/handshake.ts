@@ -1,6 +1,7 @@
 /** The client's opening handshake, and the redirects before it, over any way to exchange a request for a response. */
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type { HandshakeInfo } from "../../Connection.ts"
 import * as Extension from "../../Extension.ts"
@@ -10,12 +11,14 @@ import {
   HandshakeRedirected,
   HandshakeRejected,
   InvalidConnectionHeader,
+  type OptionsError,
   type Phase,
+  type RedirectRefused,
   TooManyRedirects
 } from "../../HandshakeError.ts"
 import type { ConnectOptions } from "../../WebSocketClient.ts"
 import { type Extensions, start as startExtensions } from "../connection/extensionPipeline.ts"
-import { redirectTo } from "./redirects.ts"
+import { type Next, redirectTo } from "./redirects.ts"
 
 /** What the handshake knows of an attempt to connect; the platform adds its sockets. */
 export interface Attempt {
@@ -58,60 +61,77 @@ export interface Negotiated<Upgrade> {
 }
 
 /** Exchanges requests for responses until a server accepts, rejects, or redirects too often. */
-export const negotiate = Effect.fnUntraced(function*<Upgrade>(
+export const negotiate = <Upgrade>(
   attempt: Attempt,
   options: ConnectOptions,
   exchange: Exchange<Upgrade>
-): Effect.fn.Return<Negotiated<Upgrade>, ConnectError, Scope.Scope> {
-  const { extensions = [], maxRedirects = 0 } = options
-  const { makeKey } = yield* Handshake.HandshakePolicy
-  let currentOptions = options
-  for (let redirects = 0;; redirects++) {
-    const offer = { ...currentOptions, extensions: Extension.offer(extensions) }
-    const http1 = yield* Effect.fromResult(Handshake.makeRequest(attempt.url, makeKey(), offer))
-    const http2 = options.http2 === undefined
-      ? undefined
-      : yield* Effect.fromResult(Handshake.makeConnectRequest(attempt.url, offer))
-    const response = yield* exchange({ http1, http2 }, currentOptions)
-    const verdict = yield* Effect.fromResult(
-      Handshake.readResponse(response.request, { ...response, url: attempt.url })
-    )
-    switch (verdict._tag) {
-      case "Accepted":
-        return yield* accept(attempt, options, response, verdict)
-      case "Rejected":
-        return yield* reject(attempt, response, verdict)
-      case "Redirect": {
-        const { headers, location, rawHeaders, status } = verdict
-        if (maxRedirects === 0) {
-          return yield* Effect.fail(new HandshakeRedirected({ status, headers, rawHeaders, location }))
-        }
-        if (redirects === maxRedirects) return yield* Effect.fail(new TooManyRedirects({ maxRedirects, location }))
-        const next = yield* Effect.fromResult(redirectTo(location, attempt.url, currentOptions))
-        attempt.redirect(next.url)
-        currentOptions = next.options
-      }
+): Effect.Effect<Negotiated<Upgrade>, ConnectError, Scope.Scope> =>
+  Effect.flatMap(Handshake.HandshakePolicy, ({ makeKey }) => {
+    const ask = (current: ConnectOptions, redirects: number): ReturnType<typeof negotiate<Upgrade>> => {
+      const requests = makeRequests(attempt.url, makeKey, current)
+      if (Result.isFailure(requests)) return Effect.fail(requests.failure)
+      return Effect.flatMap(exchange(requests.success, current), (response) => {
+        const verdict = Handshake.readResponse(response.request, { ...response, url: attempt.url })
+        if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
+        if (verdict.success._tag === "Accepted") return accept(attempt, options, response, verdict.success)
+        if (verdict.success._tag === "Rejected") return reject(attempt, response, verdict.success)
+        const next = follow(verdict.success, attempt.url, current, redirects)
+        if (Result.isFailure(next)) return Effect.fail(next.failure)
+        attempt.redirect(next.success.url)
+        return ask(next.success.options, redirects + 1)
+      })
     }
-  }
-})
+    return ask(options, 0)
+  })
+
+const makeRequests = (
+  url: URL,
+  makeKey: () => string,
+  { extensions = [], headers, http2, protocols }: ConnectOptions
+): Result.Result<Requests, OptionsError> => {
+  const offer = { protocols, headers, extensions: Extension.offer(extensions) }
+  const upgrade = Handshake.makeRequest(url, makeKey(), offer)
+  if (Result.isFailure(upgrade)) return Result.fail(upgrade.failure)
+  const http1 = upgrade.success
+  return http2 === undefined
+    ? Result.succeed({ http1, http2 })
+    : Result.map(Handshake.makeConnectRequest(url, offer), (connect) => ({ http1, http2: connect }))
+}
+
+/** Returns where a redirect leads, and the options for it, or why it is not followed. */
+const follow = (
+  { headers, location, rawHeaders, status }: Handshake.Redirect,
+  from: URL,
+  options: ConnectOptions,
+  redirects: number
+): Result.Result<Next, HandshakeRedirected | RedirectRefused | TooManyRedirects> => {
+  const { maxRedirects = 0 } = options
+  if (maxRedirects === 0) return Result.fail(new HandshakeRedirected({ status, headers, rawHeaders, location }))
+  if (redirects === maxRedirects) return Result.fail(new TooManyRedirects({ maxRedirects, location }))
+  return redirectTo(location, from, options)
+}
 
 /** Agrees to what the server has accepted, and starts the extensions. */
-const accept = Effect.fnUntraced(function*<Upgrade>(
+const accept = <Upgrade>(
   attempt: Attempt,
   { extensions = [], maxMessageSize }: ConnectOptions,
   { content, request }: Response<Upgrade>,
   { extensions: accepted, headers: responseHeaders, protocol: subprotocol, rawHeaders }: Handshake.Accepted
-): Effect.fn.Return<Negotiated<Upgrade>, ConnectError, Scope.Scope> {
+): Effect.Effect<Negotiated<Upgrade>, ConnectError, Scope.Scope> => {
   // Some versions of Node do not treat a Connection header with a trailing tab as an upgrade.
   if (content._tag === "Body") {
-    return yield* Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
+    return Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
   }
-  const negotiated = yield* Effect.fromResult(Extension.confirm(extensions, accepted))
+  const confirmed = Extension.confirm(extensions, accepted)
+  if (Result.isFailure(confirmed)) return Effect.fail(confirmed.failure)
   attempt.phase = "extensions"
-  const started = yield* startExtensions(negotiated, maxMessageSize)
+  const negotiated = confirmed.success
   const handshake = { request, responseHeaders, rawResponseHeaders: rawHeaders, subprotocol }
-  return { upgrade: content.upgrade, handshake, negotiated, extensions: started }
-})
+  return Effect.map(
+    startExtensions(negotiated, maxMessageSize),
+    (started) => ({ upgrade: content.upgrade, handshake, negotiated, extensions: started })
+  )
+}
 
 /** Fails with the rejection once its body is complete. If the handshake times out before, it fails with a part of it. */
 const reject = Effect.fnUntraced(function*<Upgrade>(

@@ -7,6 +7,12 @@ import type { ConnectOptions } from "../../WebSocketClient.ts"
 /** Headers that are meant for one origin alone. */
 const credentialHeaders = new Set(["authorization", "cookie", "host", "proxy-authorization"])
 
+/** Where a redirect leads, and the options for that server. */
+export interface Next {
+  readonly url: URL
+  readonly options: ConnectOptions
+}
+
 /**
  * Returns the URL of a redirect, and the options for it. Another origin gets no
  * credentials, and a chain that has left an origin does not get them back.
@@ -15,7 +21,7 @@ export const redirectTo = (
   location: string,
   from: URL,
   options: ConnectOptions
-): Result.Result<{ readonly url: URL; readonly options: ConnectOptions }, RedirectRefused> => {
+): Result.Result<Next, RedirectRefused> => {
   const refused = (problem: string) => Result.fail(new RedirectRefused({ location, problem }))
   // A fragment is for the client, not for the server (RFC 9110 §10.2.2).
   const parsed = parseUrl(location.replace(/#.*$/s, ""))

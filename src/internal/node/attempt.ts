@@ -53,8 +53,9 @@ export class Attempt implements Client.Attempt {
 
   /** Takes ownership of a socket: `destroy` destroys it. Without a listener, an error would end the process. */
   own<S extends Duplex>(socket: S, destroy: () => void = () => socket.destroy()): S {
+    if (!this.sockets.has(socket)) socket.on("error", constVoid)
     this.sockets.set(socket, destroy)
-    return socket.on("error", constVoid)
+    return socket
   }
 
   /** Records that an address is tried; the caller sets the `code` if that fails. */

@@ -1,6 +1,7 @@
 /** Opens sockets: looks a host up, tries its addresses as RFC 8305 describes, and starts TLS. */
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
 // Programs that replace functions of this module replace them in the default export.
 import dns from "node:dns"
@@ -22,35 +23,62 @@ export interface Target {
 }
 
 /** Connects to a host: to one address after the other, until one is reached. */
-export const dial = Effect.fnUntraced(function*(
+export const dial = (
   attempt: Attempt,
   { host, phase, port }: Target,
   { connectionAttemptDelay = "250 millis", lookup = systemLookup }: ConnectOptions
-): Effect.fn.Return<Net.Socket, Error> {
-  attempt.phase = phase ?? "lookup"
-  const addresses = Net.isIP(host) === 0
-    ? yield* Effect.flatMap(lookup(host), (found) => checkAddresses(host, found))
-    : [host]
-  attempt.phase = phase ?? "connect"
-  const errors: Array<Error> = []
+): Effect.Effect<Net.Socket, Error> =>
+  Effect.suspend(() => {
+    const connect = (addresses: ReadonlyArray<string>) => {
+      attempt.phase = phase ?? "connect"
+      return addresses.length === 1
+        ? connectTo(attempt, addresses[0], port, constVoid)
+        : connectToFirst(attempt, addresses, port, connectionAttemptDelay)
+    }
+    if (Net.isIP(host) !== 0) return connect([host])
+    attempt.phase = phase ?? "lookup"
+    return lookup(host).pipe(
+      Effect.flatMap((found) => checkAddresses(host, found)),
+      Effect.flatMap(connect)
+    )
+  })
+
+/** Connects to one address. `onSocket` gets the socket before it is connected. */
+const connectTo = (
+  attempt: Attempt,
+  address: string,
+  port: number,
+  onSocket: (socket: Net.Socket) => void
+): Effect.Effect<Net.Socket, NodeJS.ErrnoException> =>
+  Effect.suspend(() => {
+    const tried = attempt.addAddress(address, port)
+    const socket = attempt.own(Net.connect({ host: address, port, noDelay: true }))
+    onSocket(socket)
+    return Effect.mapError(ready(socket), (error) => {
+      tried.code = error.code
+      return error
+    })
+  })
+
+/** Connects to several addresses as RFC 8305 describes, and drops all sockets but one. */
+const connectToFirst = (
+  attempt: Attempt,
+  addresses: ReadonlyArray<string>,
+  port: number,
+  delay: Duration.Input
+): Effect.Effect<Net.Socket, Error> => {
+  const errors: Array<NodeJS.ErrnoException> = []
   const sockets: Array<Net.Socket> = []
   const connect = (address: string) =>
-    Effect.suspend(() => {
-      const tried = attempt.addAddress(address, port)
-      const socket = attempt.own(Net.connect({ host: address, port, noDelay: true }))
-      sockets.push(socket)
-      return Effect.mapError(ready(socket), (error) => {
-        tried.code = error.code
-        errors.push(error)
-      })
-    })
-  const reached = yield* Effect.mapError(
-    firstReached(interleaved(addresses), connectionAttemptDelay, connect),
-    () => errors.length === 1 ? errors[0] : allFailed(errors)
+    Effect.tapError(
+      connectTo(attempt, address, port, (socket) => sockets.push(socket)),
+      (error) => Effect.sync(() => errors.push(error))
+    )
+  return firstReached(interleaved(addresses), delay, connect).pipe(
+    Effect.mapError(() => allFailed(errors)),
+    Effect.tap((reached) => Effect.sync(() => sockets.forEach((socket) => socket === reached || socket.destroy())))
   )
-  for (const socket of sockets) if (socket !== reached) socket.destroy()
-  return reached
-})
+}
 
 /** Connects to a Unix socket. */
 export const dialPath = (attempt: Attempt, path: string): Effect.Effect<Net.Socket, Error> =>

@@ -51,16 +51,18 @@ const mayPrefer = ({ secure }: Request, { agent, duplex }: ConnectOptions): bool
 // HTTP/1.1
 // -----------------------------------------------------------------------------
 
-const overHttp1 = Effect.fnUntraced(function*(
+const overHttp1 = (
   attempt: Attempt,
   request: Request,
   options: ConnectOptions
-): Effect.fn.Return<Response<Upgrade>, OpenError, Scope.Scope> {
-  const tls = request.secure ? yield* Effect.fromResult(secureOptions("tls", attempt.url, options.tls)) : undefined
-  return yield* options.agent === undefined
+): Effect.Effect<Response<Upgrade>, OpenError, Scope.Scope> => {
+  const secured = request.secure ? secureOptions("tls", attempt.url, options.tls) : Result.succeed(undefined)
+  if (Result.isFailure(secured)) return Effect.fail(secured.failure)
+  const tls = secured.success
+  return options.agent === undefined
     ? Effect.flatMap(openSocket(attempt, options, tls), (socket) => sendRequest(attempt, request, { socket }))
     : sendRequest(attempt, request, { agent: options.agent, tls })
-})
+}
 
 // -----------------------------------------------------------------------------
 // HTTP/2

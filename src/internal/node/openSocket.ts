@@ -14,28 +14,37 @@ import { tunnel } from "./proxy.ts"
 export type OpenError = ConnectFailed | InvalidHeader | InvalidOption | ProxyRejected
 
 /** Opens a socket to the server: with TLS for wss, and through the proxy if there is one. */
-export const openSocket = Effect.fnUntraced(function*(
+export const openSocket = (
   attempt: Attempt,
   options: ConnectOptions,
   tls: Tls.ConnectionOptions | undefined
-): Effect.fn.Return<Duplex, OpenError, Scope.Scope> {
+): Effect.Effect<Duplex, OpenError, Scope.Scope> => {
+  const plain = openPlain(attempt, options)
+  if (tls === undefined) return plain
+  return Effect.flatMap(plain, (socket) => {
+    if (options.duplex !== undefined && isEncrypted(socket)) return Effect.succeed(socket)
+    attempt.phase = "tls"
+    return Effect.mapError(secure(attempt, socket, tls), (cause) => attempt.failed(cause))
+  })
+}
+
+/** Opens the way to the server, before TLS. */
+const openPlain = (
+  attempt: Attempt,
+  options: ConnectOptions
+): Effect.Effect<Duplex, OpenError, Scope.Scope> => {
   const { duplex, proxy, socketPath } = options
   const { url } = attempt
-  const failed = (cause: Error) => attempt.failed(cause)
-  const socket = yield* duplex !== undefined
-    ? Effect.mapError(programStream(attempt, duplex), failed)
-    : proxy !== undefined
-    ? tunnel(attempt, proxy, options)
-    : Effect.mapError(
-      socketPath === undefined
-        ? dial(attempt, { host: hostOf(url), port: portOf(url) }, options)
-        : dialPath(attempt, socketPath),
-      failed
-    )
-  if (tls === undefined || (duplex !== undefined && isEncrypted(socket))) return socket
-  attempt.phase = "tls"
-  return yield* Effect.mapError(secure(attempt, socket, tls), failed)
-})
+  if (proxy !== undefined) return tunnel(attempt, proxy, options)
+  return Effect.mapError(
+    duplex !== undefined
+      ? programStream(attempt, duplex)
+      : socketPath === undefined
+      ? dial(attempt, { host: hostOf(url), port: portOf(url) }, options)
+      : dialPath(attempt, socketPath),
+    (cause) => attempt.failed(cause)
+  )
+}
 
 /** Returns the stream of the `duplex` option, once it is connected. */
 const programStream = (
