@@ -24,6 +24,47 @@ const readings = Effect.map(Metric.snapshot, (snapshots) =>
 const until = (condition: (read: Record<string, number>) => boolean): Effect.Effect<Record<string, number>> =>
   Effect.flatMap(readings, (read) => condition(read) ? Effect.succeed(read) : Effect.andThen(settle, until(condition)))
 
+describe("the metrics", () => {
+  it("have the documented names, and descriptions", () => {
+    const metrics = Object.values(Telemetry).flatMap((value) => Metric.isMetric(value) ? [value] : [])
+    assert.deepStrictEqual(metrics.map(({ id, type }) => `${type} ${id}`).toSorted(), [
+      "Counter websocket_backpressure_seconds",
+      "Counter websocket_bytes",
+      "Counter websocket_closes",
+      "Counter websocket_handshakes",
+      "Counter websocket_messages",
+      "Counter websocket_topic_gaps",
+      "Counter websocket_topic_history_reads",
+      "Counter websocket_topic_messages",
+      "Gauge websocket_connections",
+      "Gauge websocket_topic_channels",
+      "Gauge websocket_topic_memory_bytes",
+      "Gauge websocket_topic_subscribers",
+      "Histogram websocket_ping_seconds"
+    ])
+    for (const { description, id } of metrics) assert.match(description ?? "", /^[A-Z][A-Za-z ,]{20,}$/, id)
+  })
+
+  it.effect("measure pings from a millisecond to ten seconds", () =>
+    Effect.gen(function*() {
+      const { buckets } = yield* Metric.value(Telemetry.pingLatency)
+      const bounds = buckets.map(([bound]) => bound)
+      assert.deepStrictEqual(bounds, [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
+    }))
+
+  it.effect("do not count backwards", () =>
+    metered(Effect.gen(function*() {
+      const counters = Object.values(Telemetry).flatMap((value) =>
+        Metric.isMetric(value) && value.type === "Counter" ? [value as Metric.Counter<number>] : []
+      )
+      for (const counter of counters) {
+        yield* Metric.update(counter, 2)
+        yield* Metric.update(counter, -1)
+        assert.deepInclude(yield* Metric.value(counter), { count: 2, incremental: true }, counter.id)
+      }
+    })))
+})
+
 /** A tracer that keeps its spans. */
 const makeTracer = () => {
   const spans: Array<Tracer.NativeSpan> = []

@@ -41,6 +41,14 @@ describe("make", () => {
   }
 })
 
+describe("the size of a history", () => {
+  it("is a whole number of at most 2^31 - 1", () => {
+    const make = (size: number) => Topic.make("a", { message: Schema.String, history: { size, ttl: 1 } })
+    for (const size of [1, 2 ** 31 - 1]) assert.strictEqual(make(size).history?.size, size)
+    for (const size of [0, 1.5, 2 ** 31]) assert.throws(() => make(size), HandshakeError.InvalidOption, "history.size")
+  })
+})
+
 describe("find", () => {
   it("returns the topic of a channel, with its parameters", () => {
     const found = Option.getOrThrow(Topic.find([Room, Feed], "feed/a/b"))

@@ -3,6 +3,16 @@ import { assert, describe, it } from "@effect/vitest"
 import { TopicError } from "effect-ws"
 
 describe("codes", () => {
+  it("are those of Centrifuge, and one of our own", () => {
+    const { Code, DisconnectCode, UnsubscribeCode } = TopicError
+    assert.deepStrictEqual(Object.values(Code), [...Array.from({ length: 13 }, (_, i) => 100 + i), 1100])
+    assert.deepStrictEqual(
+      Object.values(DisconnectCode).map((code) => code - 3000),
+      [0, 1, 4, 5, 6, 8, 10, 11, 12, 13, 500, 501, 502, 503, 504, 505, 506, 507, 508]
+    )
+    assert.deepStrictEqual(Object.values(UnsubscribeCode), [2000, 2500, 2501])
+  })
+
   it("returns the reasons that clients of Centrifuge know", () => {
     const reasons = [
       100,
