@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Exit, Layer, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Broker } from "effect-ws"
+import { memoryInUse } from "../support/resources.ts"
 import { brokerLaws } from "../support/brokerLaws.ts"
 
 const make = (options: Broker.MemoryOptions = {}) =>
@@ -30,6 +31,22 @@ describe("layerMemory", () => {
       const { complete, position, publications } = yield* broker.history("c")
       assert.deepStrictEqual([publications, position, complete], [[], kept.position, false])
       assert.strictEqual((yield* broker.publish("c", text("c"))).offset, 3)
+    }).pipe(Effect.scoped))
+
+  it.live("releases messages that are no longer in the history", () =>
+    Effect.gen(function*() {
+      const broker = yield* make()
+      const published: Array<WeakRef<Uint8Array>> = []
+      for (let i = 0; i < 60; i++) {
+        yield* Effect.suspend(() => {
+          const data = new Uint8Array(1000)
+          published.push(new WeakRef(data))
+          return broker.publish("c", { data }, { history })
+        })
+      }
+      for (let i = 0; i < 50 && published[0].deref() !== undefined; i++) yield* memoryInUse
+      assert.isAtMost(published.filter((ref) => ref.deref() !== undefined).length, 2 * history.size + 16)
+      assert.lengthOf((yield* broker.history("c")).publications, history.size)
     }).pipe(Effect.scoped))
 
   it.effect("remembers an idempotency key for five minutes", () =>

@@ -199,14 +199,11 @@ export class Link {
 const ignoring = { onPush: () => {} }
 
 /** Returns the error of a reply, if it has one. */
-export const rejectionOf = ({ error }: Reply): Rejected | undefined =>
-  error === undefined
-    ? undefined
-    : new Rejected({
-      code: error.code ?? 0,
-      reason: error.message ?? reasonOf(error.code ?? 0),
-      temporary: error.temporary ?? false
-    })
+export const rejectionOf = ({ error }: Reply): Rejected | undefined => {
+  if (error === undefined) return undefined
+  const { code = 0, message = reasonOf(code), temporary = false } = error
+  return new Rejected({ code, reason: message, temporary })
+}
 
 const toResult = (reply: Reply): Effect.Effect<Reply, Rejected> => {
   const rejection = rejectionOf(reply)

@@ -80,6 +80,24 @@ describe("Closing", () => {
       assert.deepStrictEqual(socket.closes, [])
     }))
 
+  it.effect("fails without a close frame when the peer has begun to close", () =>
+    Effect.gen(function*() {
+      const { closing, socket } = yield* open
+      socket.beginClosing()
+      const end = closing.fail({ code: 4008, reason: "SlowConsumer" }, new SlowConsumer({ bufferedAmount: 1 }))
+      assert.deepStrictEqual(facts(end), { closedBy: undefined, sent: undefined, received: undefined })
+      assert.deepStrictEqual(socket.closes, [])
+    }))
+
+  it.effect("ends once, even if closeTimeout passes after the end", () =>
+    Effect.gen(function*() {
+      const { closing, ends } = yield* open
+      yield* Effect.forkChild(closing.closeAndAwait({ code: 1000, reason: "" }), { startImmediately: true })
+      closing.onClose(clean(1000), undefined)
+      yield* Effect.andThen(TestClock.adjust("1 minute"), settle)
+      assert.lengthOf(ends, 1)
+    }))
+
   it.effect("ends with CloseTimeout when the peer does not reply", () =>
     Effect.gen(function*() {
       const { closing, ends } = yield* open
