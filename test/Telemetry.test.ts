@@ -25,7 +25,7 @@ const until = (condition: (read: Record<string, number>) => boolean): Effect.Eff
   Effect.flatMap(readings, (read) => condition(read) ? Effect.succeed(read) : Effect.andThen(settle, until(condition)))
 
 describe("the metrics", () => {
-  it("have the documented names, and descriptions", () => {
+  it("metrics have the documented names, and descriptions", () => {
     const metrics = Object.values(Telemetry).flatMap((value) => Metric.isMetric(value) ? [value] : [])
     assert.deepStrictEqual(metrics.map(({ id, type }) => `${type} ${id}`).toSorted(), [
       "Counter websocket_backpressure_seconds",
@@ -45,14 +45,14 @@ describe("the metrics", () => {
     for (const { description, id } of metrics) assert.match(description ?? "", /^[A-Z][A-Za-z ,]{20,}$/, id)
   })
 
-  it.effect("measure pings from a millisecond to ten seconds", () =>
+  it.effect("pings are measured from a millisecond to ten seconds", () =>
     Effect.gen(function*() {
       const { buckets } = yield* Metric.value(Telemetry.pingLatency)
       const bounds = buckets.map(([bound]) => bound)
       assert.deepStrictEqual(bounds, [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10])
     }))
 
-  it.effect("do not count backwards", () =>
+  it.effect("counters do not count backwards", () =>
     metered(Effect.gen(function*() {
       const counters = Object.values(Telemetry).flatMap((value) =>
         Metric.isMetric(value) && value.type === "Counter" ? [value as Metric.Counter<number>] : []

@@ -42,7 +42,7 @@ describe("make", () => {
 })
 
 describe("the size of a history", () => {
-  it("is a whole number of at most 2^31 - 1", () => {
+  it("a history has a size of at most 2^31 - 1, a whole number", () => {
     const make = (size: number) => Topic.make("a", { message: Schema.String, history: { size, ttl: 1 } })
     for (const size of [1, 2 ** 31 - 1]) assert.strictEqual(make(size).history?.size, size)
     for (const size of [0, 1.5, 2 ** 31]) assert.throws(() => make(size), HandshakeError.InvalidOption, "history.size")

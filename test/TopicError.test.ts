@@ -3,7 +3,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { TopicError } from "effect-ws"
 
 describe("codes", () => {
-  it("are those of Centrifuge, and one of our own", () => {
+  it("codes are those of Centrifuge, and one of our own", () => {
     const { Code, DisconnectCode, UnsubscribeCode } = TopicError
     assert.deepStrictEqual(Object.values(Code), [...Array.from({ length: 13 }, (_, i) => 100 + i), 1100])
     assert.deepStrictEqual(

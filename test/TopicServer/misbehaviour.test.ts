@@ -38,6 +38,11 @@ describe("a topic server", () => {
   for (
     const [title, message, end] of [
       ["rejects a second connect command", `{"id":2,"connect":{}}`, "3501 bad request"],
+      [
+        "rejects a second connect command with another request",
+        `{"id":2,"connect":{},"unsubscribe":{"channel":"room:a"}}`,
+        "3501 bad request"
+      ],
       ["rejects a pong that answers no ping", "{}", "3501 bad request"],
       ["rejects a command without an id", `{"subscribe":{"channel":"room:a"}}`, "3501 bad request"],
       ["rejects a command without a request", `{"id":7}`, "3501 bad request"],

@@ -70,6 +70,25 @@ describe("connection tokens", () => {
     }).pipe(Effect.provide(layer)))
 })
 
+describe("a connection that has ended", () => {
+  it.effect("handles what the client sent before its connection ended, even after its token has expired", () =>
+    Effect.gen(function*() {
+      const gate = yield* Deferred.make<void>()
+      const client = yield* connected(open({
+        connect: () => Effect.succeed({ user: "ada", expiresIn: "10 seconds" }),
+        publish: () => Deferred.await(gate),
+        pingInterval: Infinity
+      }))
+      const publish = (text: string) => ({ publish: { channel, data: { text } } })
+      yield* client.send({ id: 2, ...publish("a") }, { id: 3, ...publish("b") })
+      yield* Effect.forkScoped(client.connection.terminate)
+      yield* after("50 seconds")
+      yield* Deferred.succeed(gate, undefined)
+      yield* settle
+      assert.lengthOf((yield* Topics.history(Room, lobby)).messages, 2)
+    }).pipe(Effect.provide(layer)))
+})
+
 describe("subscription tokens", () => {
   const handler = open({
     subscribe: ({ client, refresh, token }) =>

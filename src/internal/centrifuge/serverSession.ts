@@ -6,7 +6,6 @@ import * as Result from "effect/Result"
 import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { Connection } from "../../Connection.ts"
-import type { ConnectionClosed } from "../../ConnectionError.ts"
 import type { Message } from "../../Message.ts"
 import { Code, Disconnect, DisconnectCode, isTemporary, reasonOf, Rejected } from "../../TopicError.ts"
 import type { Client } from "../../TopicServer.ts"
@@ -95,7 +94,7 @@ const receive = <R>(
   session: Session<R>,
   calls: Semaphore.Semaphore,
   message: Message
-): Effect.Effect<void, ConnectionClosed, R> => {
+): Effect.Effect<void, never, R> => {
   if (session.phase === "ended") return Effect.void
   const { codec, settings } = session.environment
   const decoded = codec.decode(Command, message, settings.bounds)
@@ -120,7 +119,7 @@ const handle = <R>(
   session: Session<R>,
   calls: Semaphore.Semaphore,
   command: Command
-): Effect.Effect<void, ConnectionClosed, R> =>
+): Effect.Effect<void, never, R> =>
   Effect.suspend(() => {
     const { client, phase } = session
     if (phase === "ended" || (phase === "left" && command.publish === undefined && command.send === undefined)) {
@@ -164,23 +163,24 @@ const handleExcess = <R>(session: Session<R>, { id = 0 }: Command, allowed: "rej
 const runCall = <R>(
   session: Session<R>,
   calls: Semaphore.Semaphore,
-  call: Effect.Effect<void, ConnectionClosed, R>
+  call: Effect.Effect<void, never, R>
 ): Effect.Effect<void, never, R> =>
   Effect.contextWith((context: Context.Context<R>) =>
     Effect.uninterruptibleMask((restore) =>
       Effect.map(restore(calls.take(1)), () => {
         session.environment.spawn(
-          Effect.ensuring(Effect.provideContext(Effect.ignore(call), context), calls.release(1))
+          Effect.ensuring(Effect.provideContext(call, context), calls.release(1))
         )
       })
     )
   )
 
+/** Sends the reply, if the client is still there: further publications of it are handled in any case. */
 const respond = <R>(
   session: Session<R>,
   id: number | undefined,
   handled: commands.Handled<R>
-): Effect.Effect<void, ConnectionClosed, R> =>
+): Effect.Effect<void, never, R> =>
   handled.pipe(
     Effect.flatMap(({ after, reply }) => {
       if (reply === undefined) return Effect.void
@@ -190,7 +190,8 @@ const respond = <R>(
     Effect.catchTags({
       Rejected: (error) => session.send({ id, error: toError(error) }),
       Disconnect: (error) => Effect.sync(() => session.end(error))
-    })
+    }),
+    Effect.catchTag("ConnectionClosed", () => Effect.void)
   )
 
 const toError = (error: Rejected) => ({

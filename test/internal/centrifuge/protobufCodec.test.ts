@@ -23,6 +23,8 @@ describe("reading commands in Protobuf", () => {
       ["skips fields that it does not know", "06 9a0601ff 0801", [{ id: 1 }]],
       ["skips unknown fields of each wire type", "17 9a0601ff 980601 9d0600000000 99060000000000000000", [{}]],
       ["skips a field of another wire type", "05 0a0161 0801", [{ id: 1 }]],
+      ["skips 64 bits in place of a number", "09 09 0100000000000000", [{}]],
+      ["skips a group in place of a message", "02 2324", [{}]],
       ["reads the last of two fields", "04 0801 0802", [{ id: 2 }]],
       ["takes an empty payload for an absent one", "04 6202 0a00", [{ send: { data: undefined } }]],
       ["rejects an empty message", "", "Syntax"],
