@@ -12,7 +12,9 @@ describe("the Scope of a connection", () => {
       yield* Connection.make(left, { role: "server" }).pipe(Scope.provide(scope))
       const other = yield* Connection.make(right, { role: "client" })
       yield* Scope.close(scope, exit)
-      return (yield* other.closed).code
+      const { code, received } = yield* other.closed
+      assert.strictEqual(received?.reason, "")
+      return code
     })
 
   it.effect("closes with 1000 after a success, 1001 after an interruption, 1011 after a failure", () =>

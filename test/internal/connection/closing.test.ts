@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber } from "effect"
 import { ConnectionError, Frame } from "effect-ws"
 import { TestClock } from "effect/testing"
-import { Closing } from "../../../src/internal/connection/closing.ts"
+import { Closing, isUnanswered as unanswered } from "../../../src/internal/connection/closing.ts"
 import { turn } from "../../support/memory.ts"
 import { makeSendQueueWithClock } from "../../support/sendQueue.ts"
 
@@ -38,6 +38,25 @@ const make = (role: Frame.Role = "server") =>
 const start = <A, E>(effect: Effect.Effect<A, E>) => Effect.forkChild(effect, { startImmediately: true })
 const normal = { code: 1000, reason: "" }
 const failure = new ConnectionError.MessageAborted()
+
+describe("isUnanswered", () => {
+  it("returns whether the peer's close frame waits for a reply, which a cause rules out", () => {
+    const frame = { code: 1000, reason: "" }
+    const isUnanswered = (sent: boolean, received: boolean, cause: boolean) =>
+      unanswered(
+        new ConnectionError.ConnectionClosed({
+          sent: sent ? frame : undefined,
+          received: received ? frame : undefined,
+          closedBy: undefined,
+          cause: cause ? failure : undefined
+        })
+      )
+    assert.isTrue(isUnanswered(false, true, false))
+    for (const [sent, received, cause] of [[false, false, false], [true, true, false], [false, true, true]]) {
+      assert.isFalse(isUnanswered(sent, received, cause))
+    }
+  })
+})
 
 describe("Closing (RFC 6455 §7)", () => {
   it.effect("sends one close frame, and settles once the peer has replied", () =>

@@ -4,7 +4,7 @@ import { Broker, type Topic } from "effect-ws"
 import { Channel, type ChannelOptions } from "../../../src/internal/topics/channel.ts"
 import { jsonFormat } from "../../../src/internal/topics/codec.ts"
 import type { Cursor, Outlet } from "../../../src/internal/topics/cursor.ts"
-import type { ChannelEvent } from "../../../src/internal/topics/entry.ts"
+import { type ChannelEvent, Entry } from "../../../src/internal/topics/entry.ts"
 import { Budget } from "../../../src/internal/topics/segment.ts"
 
 const message = (offset: number, { epoch = "e", key = "a", size = 1 } = {}): Broker.Event & { data: Uint8Array } => ({
@@ -47,8 +47,12 @@ class TestOutlet implements Outlet {
   readonly ready = (): void => {}
 }
 
-/** A channel at the position 0, over a broker whose history is answered by the test. */
-const makeChannel = (options: Partial<ChannelOptions> = {}, memory = Number.POSITIVE_INFINITY) => {
+/** A channel at the position 0, over a broker whose history is answered by the test, or that has it at once. */
+const makeChannel = (
+  options: Partial<ChannelOptions> = {},
+  memory = Number.POSITIVE_INFINITY,
+  history?: Broker.HistoryPage
+) => {
   const counters = { published: 0, received: 0, delivered: 0, missed: 0, gaps: 0, behind: 0, historyReads: 0 }
   const answers: Array<(page: Broker.HistoryPage) => void> = []
   const begin: Topic.Position = { epoch: "e", offset: 0 }
@@ -62,7 +66,10 @@ const makeChannel = (options: Partial<ChannelOptions> = {}, memory = Number.POSI
     budget: new Budget(memory),
     counters,
     maxBacklog: Number.POSITIVE_INFINITY,
-    readHistory: () => Effect.callback((resume) => void answers.push((page) => resume(Effect.succeed(page)))),
+    readHistory: () =>
+      history === undefined
+        ? Effect.callback((resume) => void answers.push((page) => resume(Effect.succeed(page))))
+        : Effect.succeed(history),
     readMembers: () => Effect.succeed({ position: begin, version: 0, members: [] }),
     delay: () => Effect.never,
     fork: (_, effect) => void Effect.runFork(effect),
@@ -77,7 +84,7 @@ const makeChannel = (options: Partial<ChannelOptions> = {}, memory = Number.POSI
   }
   return Effect.gen(function*() {
     Effect.runFork(channel.inbox.start)
-    yield* answer(begin, [], true)
+    if (history === undefined) yield* answer(begin, [], true)
     return { answer, channel, counters, receive: channel.inbox.receive, subscribe }
   })
 }
@@ -99,6 +106,15 @@ describe("Channel", () => {
         )
         assert.deepStrictEqual([channel.subscribers, counters.behind], [3 - removed.length, 0])
       }
+    }))
+
+  it.effect("takes history that it can read at once before other channels need its memory", () =>
+    Effect.gen(function*() {
+      const page = { position: { epoch: "e", offset: 9 }, publications: [8, 9].map((offset) => message(offset)) }
+      const { channel } = yield* makeChannel({ historySize: 2 }, undefined, { ...page, complete: true } as never)
+      const cursor = channel.hold(new TestOutlet(), jsonFormat, undefined, { epoch: "e", offset: 7 })
+      const next = channel.next(cursor)
+      assert.isTrue(next instanceof Entry && shown(next.event) === "8")
     }))
 
   it.effect("starts a subscriber once", () =>
