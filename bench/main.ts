@@ -11,6 +11,7 @@ import { measure, type Measurement } from "./measure.ts"
 import { type Arguments, readArguments } from "./options.ts"
 import { benchProfile } from "./profile.ts"
 import { benchRedis } from "./redis.ts"
+import { benchRpc } from "./rpc.ts"
 import { notes, type Results, toTable } from "./report.ts"
 import { type Peer, scenarios } from "./scenarios.ts"
 import { render } from "./table.ts"
@@ -65,8 +66,8 @@ if (options.alone === "codec") {
 } else if (options.alone === "profile") {
   print([...machine(), `seconds ${seconds}, mode ${mode}`])
   console.log(render(await benchProfile(options, progress), markdown))
-} else if (options.alone === "topics" || options.alone === "redis") {
-  const bench = options.alone === "topics" ? benchTopics : benchRedis
+} else if (options.alone === "topics" || options.alone === "redis" || options.alone === "rpc") {
+  const bench = { topics: benchTopics, redis: benchRedis, rpc: benchRpc }[options.alone]
   print([...machine(), `rounds ${rounds}, seconds ${seconds}`])
   for (const table of await bench(options, progress)) console.log(`${render(table, markdown)}\n`)
 } else if (options.alone === "growth") {

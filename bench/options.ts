@@ -10,7 +10,7 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
                 [--idle 2000] [--markdown] [--svg FILE]
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
-npm run bench -- topics|redis [--rounds 3] [--seconds 2] [--markdown]
+npm run bench -- topics|redis|rpc [--rounds 3] [--seconds 2] [--markdown]
 npm run bench -- http2 [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 
@@ -18,6 +18,7 @@ http2      echoes over HTTP/2 beside HTTP/1.1, in one process
 growth     how the cost of a message grows with connections, size and rate, beside ws
 topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bun's publish if BUN is its path
 redis      topics of two processes through Redis, beside Socket.IO's adapters; needs redis-server in PATH
+rpc        calls of effect/rpc beside Effect's own server and client
 profile    where the time of a message goes, in our server
 
 scenarios: ${list(scenarios)};
@@ -40,6 +41,7 @@ export interface Arguments {
     | "http2"
     | "profile"
     | "redis"
+    | "rpc"
     | "topics"
     | undefined
   readonly scenarios: ReadonlyArray<string>
@@ -83,9 +85,10 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
-  const alone = (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "topics"] as const).find(
-    (one) => positionals.includes(one)
-  )
+  const alone =
+    (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "rpc", "topics"] as const).find(
+      (one) => positionals.includes(one)
+    )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws: add ws to the peers")
