@@ -18,6 +18,7 @@ import {
 } from "../../HandshakeError.ts"
 import type { ConnectOptions } from "../../WebSocketClient.ts"
 import { type Extensions, start as startExtensions } from "../connection/extensionPipeline.ts"
+import { KeptHandshake } from "./keptHandshake.ts"
 import { type Next, redirectTo } from "./redirects.ts"
 
 /** What the handshake knows of an attempt to connect; the platform adds its sockets. */
@@ -116,17 +117,17 @@ const accept = <Upgrade>(
   attempt: Attempt,
   { extensions = [], maxMessageSize }: ConnectOptions,
   { content, request }: Response<Upgrade>,
-  { extensions: accepted, headers: responseHeaders, protocol: subprotocol, rawHeaders }: Handshake.Accepted
+  accepted: Handshake.Accepted
 ): Effect.Effect<Negotiated<Upgrade>, ConnectError, Scope.Scope> => {
   // Some versions of Node do not treat a Connection header with a trailing tab as an upgrade.
   if (content._tag === "Body") {
-    return Effect.fail(new InvalidConnectionHeader({ value: responseHeaders["connection"] }))
+    return Effect.fail(new InvalidConnectionHeader({ value: accepted.headers["connection"] }))
   }
-  const confirmed = Extension.confirm(extensions, accepted)
+  const confirmed = Extension.confirm(extensions, accepted.extensions)
   if (Result.isFailure(confirmed)) return Effect.fail(confirmed.failure)
   attempt.phase = "extensions"
   const negotiated = confirmed.success
-  const handshake = { request, responseHeaders, rawResponseHeaders: rawHeaders, subprotocol }
+  const handshake = new KeptHandshake(request, accepted)
   return Effect.map(
     startExtensions(negotiated, maxMessageSize),
     (started) => ({ upgrade: content.upgrade, handshake, negotiated, extensions: started })

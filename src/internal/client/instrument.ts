@@ -8,6 +8,7 @@ import type * as Scope from "effect/Scope"
 import type { Connection } from "../../Connection.ts"
 import * as Handshake from "../../Handshake.ts"
 import type { ConnectError } from "../../HandshakeError.ts"
+import { httpVersion } from "../connection/hooks.ts"
 import { ConnectionMetrics } from "../telemetry/metrics.ts"
 import { endSpan, startSpan, within } from "../telemetry/tracing.ts"
 import { shownPath } from "../protocol/url.ts"
@@ -39,8 +40,11 @@ const attributesOf = (url: string | URL): Record<string, unknown> => {
     : { "server.address": parsed.success.hostname, "url.path": shownPath(parsed.success) }
 }
 
+const versionOf = (connection: Connection & { readonly [httpVersion]?: string | undefined }): string =>
+  connection[httpVersion] ?? connection.request.httpVersion
+
 const resultOf = (exit: Exit.Exit<Connection, ConnectError>): string => {
-  if (Exit.isSuccess(exit)) return exit.value.request.httpVersion === "2" ? "200" : "101"
+  if (Exit.isSuccess(exit)) return versionOf(exit.value) === "2" ? "200" : "101"
   const error = Cause.findError(exit.cause)
   if (Result.isFailure(error)) return Cause.hasInterruptsOnly(exit.cause) ? "Interrupted" : "Defect"
   const { success } = error

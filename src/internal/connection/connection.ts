@@ -34,7 +34,7 @@ import { type Closing, isUnanswered } from "./closing.ts"
 import { Driver } from "./driver.ts"
 import { type Extensions, start as startExtensions } from "./extensionPipeline.ts"
 import { decodeFragments } from "./fragments.ts"
-import { type BroadcastTarget, broadcastTarget, relayPort, stopReceiving } from "./hooks.ts"
+import { type BroadcastTarget, broadcastTarget, httpVersion, relayPort, stopReceiving } from "./hooks.ts"
 import { failInvalid, frameFrom, type Sendable, sendableOf, sendablesOf, toFrame } from "./input.ts"
 import { checkConnection } from "./options.ts"
 import type { Pings } from "./pings.ts"
@@ -85,7 +85,9 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
 
   constructor(driver: Driver, role: Frame.Role, { handshake = noHandshake, negotiated }: Agreement) {
     this.role = role
-    this.extensions = negotiated?.map(({ entry }) => entry) ?? noExtensions
+    this.extensions = negotiated === undefined || negotiated.length === 0
+      ? noExtensions
+      : negotiated.map(({ entry }) => entry)
     this.handshake = handshake
     this.driver = driver
     this.receiveQueue = driver.receiveQueue
@@ -96,6 +98,10 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
 
   get request(): Handshake.Request {
     return this.handshake.request
+  }
+
+  get [httpVersion](): string | undefined {
+    return (this.handshake as { readonly [httpVersion]?: string })[httpVersion]
   }
 
   get responseHeaders(): Handshake.Headers {

@@ -17,6 +17,9 @@ export const stopReceiving: unique symbol = Symbol.for("effect-ws/Connection/sto
 /** The operations that let a broadcast encode a message once for many connections. */
 export const broadcastTarget: unique symbol = Symbol.for("effect-ws/Connection/broadcastTarget")
 
+/** The version of HTTP of the handshake, for a caller that needs nothing else of it. */
+export const httpVersion: unique symbol = Symbol.for("effect-ws/Connection/httpVersion")
+
 /** What a relay needs of a connection, to pass on what arrives without joining or losing it. */
 export const relayPort: unique symbol = Symbol.for("effect-ws/Connection/relayPort")
 

@@ -208,7 +208,7 @@ export class SendQueue implements WriteBufferHost {
     this.writableListeners = [...this.writableListeners ?? [], listener]
   }
 
-  private readonly wakeWaiting = (): void => {
+  private wakeWaiting(): void {
     let woken = 0
     for (; this.waiting.length > 0; woken++) {
       const index = this.waiting.findIndex(({ token }) => this.isAllowed(token))
@@ -217,7 +217,7 @@ export class SendQueue implements WriteBufferHost {
     }
     if (this.writableListeners === undefined) return
     // The fibers that were woken write in this turn.
-    if (woken > 0) nextTurn(this.wakeWaiting)
+    if (woken > 0) nextTurn(() => this.wakeWaiting())
     else this.callWritableListeners(this.writableListeners)
   }
 

@@ -63,7 +63,7 @@ describe("negotiate", () => {
       const { attempt, negotiating, requests } = run("ws://a.example/x", answers, { protocols: ["a", "b"] })
       const { extensions, handshake, negotiated, upgrade } = yield* negotiating
       assert.strictEqual(upgrade, "the stream")
-      assert.strictEqual(handshake.request, requests[0])
+      assert.deepStrictEqual(handshake.request, requests[0])
       assert.strictEqual(handshake.subprotocol, "b")
       assert.strictEqual(handshake.responseHeaders["set-cookie"], "c=1")
       assert.deepStrictEqual(handshake.rawResponseHeaders.at(-1), ["Set-Cookie", "c=1"])
@@ -77,7 +77,7 @@ describe("negotiate", () => {
       const { attempt, negotiating, requests } = run("ws://a.example/x", answers, { maxRedirects: 2 })
       const { handshake } = yield* negotiating
       assert.deepStrictEqual(attempt.urls, ["ws://a.example/x", "ws://a.example/b?q=1", "ws://a.example/c"])
-      assert.strictEqual(handshake.request, requests[2])
+      assert.deepStrictEqual(handshake.request, requests[2])
       assert.strictEqual(new Set(requests.map(({ key }) => key)).size, 3)
     }))
 
