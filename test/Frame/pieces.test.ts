@@ -43,6 +43,12 @@ const joinPieces = (decoded: ReadonlyArray<Frame.Frame>, pieceSize: number): Arr
 }
 
 describe("a decoder with a pieceSize", () => {
+  it("does not divide control frames", () => {
+    const bytes = Frame.encode(Frame.ping(patterned(100)))
+    const decoded = decodeAll({ role: "client", pieceSize: 10 }, [bytes.subarray(0, 50), bytes.subarray(50)])
+    assert.deepStrictEqual(decoded, [Frame.ping(patterned(100))])
+  })
+
   it.prop(
     "returns pieces that joined are the frames, wherever the bytes are cut",
     {

@@ -34,6 +34,23 @@ describe("Pings", () => {
       pings.onPong(bytes("ccc"))
     }))
 
+  it.effect("reports the end as observed if a ping waits for it", () =>
+    Effect.gen(function*() {
+      const ended = new ConnectionError.ConnectionClosed({
+        sent: undefined,
+        received: undefined,
+        closedBy: undefined,
+        cause: new ConnectionError.UnexpectedEof()
+      })
+      const { calls, pings } = yield* make
+      const ping = yield* start(Effect.flip(pings.ping()))
+      pings.close(ended)
+      assert.strictEqual(yield* Fiber.join(ping), ended)
+      const quiet = yield* make
+      quiet.pings.close(ended)
+      assert.deepStrictEqual([calls, quiet.calls].map((all) => all.includes("onObserved")), [true, false])
+    }))
+
   it.effect("ignores a pong that no ping awaits", () =>
     Effect.map(make, ({ pings, wire }) => {
       pings.onPong(bytes("x"))

@@ -16,6 +16,17 @@ describe("makePair", () => {
       assert.deepStrictEqual([l.events, r.events], [["close"], ["data 12345", "end"]])
     }))
 
+  it.effect("a destroyed end gets neither data nor the end of its peer", () =>
+    Effect.gen(function*() {
+      const [left, right] = yield* Transport.makePair()
+      right.write([bytes("a")])
+      right.end()
+      const l = record(left)
+      left.destroy()
+      yield* settle
+      assert.deepStrictEqual(l.events, ["close"])
+    }))
+
   it.effect("delivers each write as one chunk, in order, in both directions, after start has returned", () =>
     Effect.gen(function*() {
       const [left, right] = yield* Transport.makePair()

@@ -13,6 +13,7 @@ import {
   WebSocketServer
 } from "effect-ws"
 import * as Http from "node:http"
+import type { Duplex } from "node:stream"
 import * as Http2 from "node:http2"
 import * as Https from "node:https"
 import type * as Net from "node:net"
@@ -438,7 +439,11 @@ describe("another upgrade listener of the server", () => {
         if (order === "before") listenAt("/hmr", server)
         const { close, port, url } = yield* application(routes, () => server)
         if (order === "after") listenAt("/hmr", server)
+        const sockets: Array<Duplex> = []
+        server.on("upgrade", (_, socket) => sockets.push(socket))
         const theirs = yield* echoes(`${url}/hmr`)
+        // Nothing of the application watches the socket.
+        assert.deepStrictEqual(sockets.map((socket) => socket.listenerCount("finish")), [0])
         yield* echoes(`${url}/ws`)
         assert.strictEqual((yield* get(port, "/hmr")).status, 426)
         // The application closes its own connections, and waits for those of the listener.

@@ -101,6 +101,25 @@ describe("closeAfterResponse", () => {
       yield* eventually(() => socket.destroyed)
     }))
 
+  it.effect("lets a response end that has not ended when its client does", () =>
+    Effect.gen(function*() {
+      let finish = () => {}
+      const socket = new Duplex({
+        read: () => {},
+        write: (_chunk, _encoding, callback) => callback(),
+        final: (callback) => {
+          finish = callback
+        }
+      })
+      closeAfterResponse(socket, yield* timers, 1000, () => false)
+      socket.end("response")
+      socket.resume().push(null)
+      yield* turns
+      assert.isFalse(socket.destroyed)
+      finish()
+      yield* eventually(() => socket.destroyed)
+    }))
+
   it.effect("destroys an ended socket when the server closes", () =>
     Effect.gen(function*() {
       const { socket } = yield* settled(true)

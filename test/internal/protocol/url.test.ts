@@ -1,6 +1,15 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Arbitrary } from "effect"
-import { hostOf, parse, portOf, redact, resolveLocation, shown } from "../../../src/internal/protocol/url.ts"
+import {
+  basicAuthorization,
+  hostOf,
+  isHost,
+  parse,
+  portOf,
+  redact,
+  resolveLocation,
+  shown
+} from "../../../src/internal/protocol/url.ts"
 import { among } from "../../support/properties.ts"
 
 /** Text of which most is a Location that leads somewhere. */
@@ -38,6 +47,36 @@ describe("resolveLocation", () => {
 describe("parse", () => {
   it("parses a host beyond ASCII also after Node has optimized its URL functions", () => {
     for (let i = 0; i < 20_000; i++) assert.strictEqual(parse("ws://h\u00e9/")?.hostname, "xn--h-bga")
+  })
+})
+
+describe("basicAuthorization", () => {
+  for (
+    const [url, expected] of [
+      ["ws://h/", undefined],
+      ["ws://u:p@h/", "Basic dTpw"],
+      ["ws://u@h/", "Basic dTo="],
+      ["ws://:p@h/", "Basic OnA="],
+      ["ws://%C3%A9:%40@h/", "Basic w6k6QA=="]
+    ] as const
+  ) {
+    it(`basicAuthorization of ${url} is ${expected}`, () => {
+      assert.strictEqual(basicAuthorization(new URL(url)), expected)
+    })
+  }
+})
+
+describe("isHost", () => {
+  it("accepts names and addresses, with a port or without", () => {
+    for (const host of ["h", "a.example", "a.example:", "a.example:80", "127.0.0.1:81", "[::1]", "[::1]:65535"]) {
+      assert.deepStrictEqual([isHost(host), isHost(host)], [true, true], host)
+    }
+  })
+
+  it("rejects all other texts", () => {
+    for (const text of ["", "a b", "u@h", "h/p", "h?q", "h#f", "h:65536", "h:123456", "h:p", "[::1", "[h]", "::1"]) {
+      assert.deepStrictEqual([isHost(text), isHost(text)], [false, false], text)
+    }
   })
 })
 

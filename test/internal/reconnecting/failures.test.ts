@@ -66,5 +66,7 @@ describe("toExit", () => {
     const abnormal = end("remote", 1011)
     assert.deepStrictEqual(toExit(abnormal), Exit.fail(abnormal))
     assert.deepStrictEqual(toExit(rejected(404)), Exit.fail(rejected(404)))
+    const own = { normal: true }
+    assert.deepStrictEqual(toExit(own), Exit.fail(own))
   })
 })
