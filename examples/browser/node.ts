@@ -16,7 +16,7 @@ const program = Effect.gen(function*() {
   yield* Effect.forkScoped(
     Stream.runForEach(lines, (line) => Effect.catch(notebook.add(line), ({ message }) => Console.error(message)))
   )
-  yield* Stream.runForEach(notebook.notes, ({ n, text }) => Console.log(`${n} ${text}`))
+  yield* notebook.runForEach(({ n, text }) => Console.log(`${n} ${text}`))
 })
 
 NodeRuntime.runMain(Effect.scoped(program).pipe(Effect.provide(WebSocketClient.layerMessageClient())))

@@ -32,13 +32,14 @@ const program = Effect.gen(function*() {
       problem.textContent = now._tag === "Waiting" ? now.cause.message : ""
     }))
 
-  const showNotes = Stream.runForEach(notebook.notes, ({ n, text: words }) =>
+  const showNotes = notebook.runForEach(({ n, text: words }) =>
     Effect.sync(() => {
       const item = document.createElement("li")
       item.textContent = words
       item.dataset["n"] = String(n)
       list.append(item)
-    }))
+    })
+  )
 
   form.addEventListener("submit", (event) => {
     event.preventDefault()

@@ -3,7 +3,7 @@
  * server that restarts, a page that is frozen, hidden or asleep. No note is lost, and none appears twice.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Schedule, Scope, Stream, SubscriptionRef } from "effect"
+import { Effect, Exit, Schedule, Scope, SubscriptionRef } from "effect"
 import { WebSocketClient, WebSocketServer } from "effect-ws"
 import { readFileSync } from "node:fs"
 import type { CDPSession, Page } from "playwright-core"
@@ -67,7 +67,7 @@ const makeScene = Effect.gen(function*() {
   const notebook = yield* open(`ws://127.0.0.1:${network.port}/notes`).pipe(
     Effect.provide(WebSocketClient.layerMessageClient())
   )
-  yield* Effect.forkScoped(Stream.runForEach(notebook.notes, ({ text }) => Effect.sync(() => onNode.push(text))))
+  yield* Effect.forkScoped(notebook.runForEach(({ text }) => Effect.sync(() => onNode.push(text))))
 
   const add = (where: "page" | "Node") =>
     Effect.gen(function*() {

@@ -1,6 +1,6 @@
 /** The notebook of the examples over a network that breaks: no note is lost, and none is delivered twice. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Stream } from "effect"
+import { Effect, Layer } from "effect"
 import { BrowserClient, type MessageClient, WebSocketClient, WebSocketServer } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import { TestClock } from "effect/testing"
@@ -28,7 +28,7 @@ const clients: Record<string, Layer.Layer<MessageClient.MessageClient, never, ne
 const collect = (notebook: Notebook) =>
   Effect.gen(function*() {
     const notes: Array<string> = []
-    yield* Effect.forkScoped(Stream.runForEach(notebook.notes, ({ text }) => Effect.sync(() => notes.push(text))))
+    yield* Effect.forkScoped(notebook.runForEach(({ text }) => Effect.sync(() => notes.push(text))))
     return notes
   })
 
