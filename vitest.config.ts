@@ -54,7 +54,7 @@ export default defineConfig({
       // Topics over real Redis servers.
       project("redis", "test/redis/*.test.ts", {
         globalSetup: "test/support/setup.e2e.ts",
-        testTimeout: 60_000,
+        testTimeout: 120_000,
         fileParallelism: false
       }),
       // Peers that npm does not provide.

@@ -5,12 +5,13 @@
  *
  * At /connection/websocket, any client may use the channels `room:<name>`, with history, presence and publishing,
  * and `feed:<name>`, without history. The connect token is the name of the user. BROKER says what connects the
- * processes: `memory`, for one process, or `redis`, at REDIS_URL. With Redis, WORKERS processes share the port.
+ * processes: `memory`, for one process, or `redis`, at REDIS_URL. With Redis, WORKERS processes share the port, and the
+ * members of one that has died leave after its LEASE, such as "15 seconds".
  *
  *   WORKERS=2 BROKER=redis REDIS_URL=redis://127.0.0.1:6379 node build/examples/topics-server.js
  */
 import { NodeRuntime } from "@effect/platform-node"
-import { Config, Console, Effect, Layer, Redacted, Schema, Stream } from "effect"
+import { Config, Console, Duration, Effect, Layer, Redacted, Schema, Stream } from "effect"
 import { Broker, Topic, Topics, TopicServer, WebSocketServer } from "effect-ws"
 import * as RedisBroker from "effect-ws/RedisBroker"
 import * as TopicProtobuf from "effect-ws/TopicProtobuf"
@@ -37,7 +38,8 @@ const handler = TopicServer.handler({
 const brokers = {
   memory: Broker.layerMemory(),
   redis: RedisBroker.layerConfig({
-    url: Config.Redacted("REDIS_URL").pipe(Config.withDefault(Redacted.make("redis://127.0.0.1:6379")))
+    url: Config.Redacted("REDIS_URL").pipe(Config.withDefault(Redacted.make("redis://127.0.0.1:6379"))),
+    lease: Config.Duration("LEASE").pipe(Config.withDefault(Duration.seconds(15)))
   })
 }
 

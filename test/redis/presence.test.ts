@@ -71,25 +71,27 @@ describe("RedisBroker: presence", () => {
     Effect.gen(function*() {
       const { port } = yield* startRedis()
       const proxy = yield* startFaultProxy(port)
-      const others = [yield* connectBroker(port), yield* connectBroker(port)]
-      const events = yield* collect(others[0], "room")
-      const dying = yield* connectBroker(proxy.port)
-      yield* join(others[0], "stays")
+      const observer = yield* connectBroker(port)
+      // It has no members, and removes those of others.
+      yield* connectBroker(port, { lease: "1 second" })
+      const events = yield* collect(observer, "room")
+      const dying = yield* connectBroker(proxy.port, { lease: "3 seconds" })
+      yield* join(observer, "stays")
       for (const id of ["a", "b"]) yield* join(dying, id)
       proxy.set("refuse")
       yield* until(() => events.length === 5)
       yield* Effect.sleep("700 millis")
       assert.deepStrictEqual(events.map(describeEvent).slice(3).toSorted(), ["4 left a ", "5 left b "])
-      assert.deepStrictEqual(yield* membersOf(others[1]), { version: 5, members: ["stays "] })
+      assert.deepStrictEqual(yield* membersOf(observer), { version: 5, members: ["stays "] })
       // It was only cut off: its members join again.
       proxy.set("pass")
-      assert.strictEqual((yield* eventually(membersOf(others[1]), ({ members }) => members.length === 3)).version, 7)
+      assert.strictEqual((yield* eventually(membersOf(observer), ({ members }) => members.length === 3)).version, 7)
     }))
 
   it.live("joins its members again after Redis has lost them", () =>
     Effect.gen(function*() {
       const { command, port } = yield* startRedis()
-      const broker = yield* connectBroker(port)
+      const broker = yield* connectBroker(port, { lease: "1 second" })
       yield* join(broker, "a", "Ada")
       yield* command("FLUSHALL")
       assert.deepStrictEqual(
@@ -103,7 +105,7 @@ describe("RedisBroker: presence", () => {
       const { port } = yield* startRedis()
       const proxy = yield* startFaultProxy(port)
       const observer = yield* connectBroker(port)
-      const broker = yield* connectBroker(proxy.port, { beaconInterval: "1 minute", commandTimeout: "100 millis" })
+      const broker = yield* connectBroker(proxy.port, { lease: "3 seconds", commandTimeout: "1 second" })
       yield* join(broker, "stays")
       yield* join(broker, "a")
       proxy.set("swallowReplies")
@@ -112,14 +114,14 @@ describe("RedisBroker: presence", () => {
       proxy.cut()
       proxy.set("pass")
       yield* eventually(membersOf(observer), ({ members }) => members.join() === "stays ")
-      yield* Effect.sleep("400 millis")
+      yield* Effect.sleep("1200 millis")
       assert.deepStrictEqual((yield* membersOf(observer)).members, ["stays "])
     }))
 
   it.live("leaves no member behind when joining is interrupted at any time", () =>
     Effect.gen(function*() {
       const { port } = yield* startRedis()
-      const broker = yield* connectBroker(port)
+      const broker = yield* connectBroker(port, { lease: "3 seconds" })
       yield* join(broker, "stays")
       yield* Effect.forEach(Array.from({ length: 100 }, (_, i) => i), (i) =>
         Effect.timeoutOption(join(broker, `m${i}`), i % 5).pipe(

@@ -45,7 +45,7 @@ const startBalancer = (ports: ReadonlyArray<number>) =>
     })
   })
 
-const messagesOf = ({ log }: Subscribed) =>
+const messagesOf = ({ log }: Pick<Subscribed, "log">) =>
   log.filter((entry) => entry.startsWith("message ")).map((entry) => entry.slice("message ".length))
 
 /** Publishes until the server confirms it. A message whose confirmation was lost may be published twice: each try is another message. */
@@ -107,7 +107,50 @@ describe("two servers behind HAProxy, over Redis", () => {
           assert.deepStrictEqual(messages, messagesOf(subscriptions[0]))
         }
       }),
-    120_000
+    300_000
+  )
+
+  it.live(
+    "let the members of a process leave that is stopped for longer than its lease, and join when it goes on",
+    () =>
+      Effect.gen(function*() {
+        const redis = yield* startRedis()
+        const start = listening((port) =>
+          runExample("topics-server.js", {
+            PORT: String(port),
+            BROKER: "redis",
+            REDIS_URL: `redis://127.0.0.1:${redis.port}`,
+            LEASE: "2 seconds"
+          })
+        )
+        const servers = [yield* start, yield* start]
+        const [ada, bob] = yield* Effect.forEach(["ada", "bob"], (name, i) =>
+          Effect.acquireRelease(
+            Effect.sync(() => drivers[0].open(`ws://127.0.0.1:${servers[i].port}/connection/websocket`, name)),
+            (client) => Effect.promise(() => client.close())
+          ))
+        const seenByBob = bob.subscribe("room:lobby")
+        yield* until(() => seenByBob.log.includes("subscribed"))
+        const seenByAda = ada.subscribe("room:lobby")
+        yield* until(() => seenByAda.log.includes("subscribed") && seenByBob.log.includes("joined ada"))
+        servers[0].child.kill("SIGSTOP")
+        yield* until(() => seenByBob.log.includes("left ada"))
+        const published = yield* Effect.forEach(["a", "b", "c"], (text) => publishUntilConfirmed(bob, text))
+        servers[0].child.kill("SIGCONT")
+        yield* until(() => seenByBob.log.lastIndexOf("joined ada") > seenByBob.log.indexOf("left ada"))
+        published.push(yield* publishUntilConfirmed(ada, "d"))
+        yield* until(() => messagesOf(seenByAda).includes(published[3]) && messagesOf(seenByBob).includes(published[3]))
+        for (const { log } of [seenByAda, seenByBob]) {
+          assert.deepStrictEqual(messagesOf({ log }).filter((message) => published.includes(message)), published)
+          for (const sign of ["gap", "resumed"]) assert.notInclude(log, sign)
+          // She leaves once for each time that she has joined.
+          const changes = log.filter((entry) => entry.endsWith(" ada"))
+          assert.isTrue(changes.every((change, i) => change !== changes[i - 1]), changes.join())
+        }
+        assert.deepStrictEqual([ada.ended(), bob.ended()], [undefined, undefined])
+        assert.deepStrictEqual(yield* Effect.promise(() => bob.members("room:lobby")), ["ada", "bob"])
+      }),
+    300_000
   )
 
   it.live("share one port with WORKERS, and each knows the members of all", () =>
@@ -134,5 +177,5 @@ describe("two servers behind HAProxy, over Redis", () => {
       yield* until(() => subscriptions.every((subscription) => messagesOf(subscription).length === 1))
       const members = yield* Effect.promise(() => clients[1].members("room:lobby"))
       assert.deepStrictEqual(members, clients.map((_, i) => `user${i}`))
-    }), 60_000)
+    }), 300_000)
 })

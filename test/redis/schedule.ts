@@ -92,7 +92,7 @@ export const runSchedule = (seed: number): Effect.Effect<void> =>
     const happened: Array<string> = []
     const logs: ReadonlyArray<Log> = Array.from({ length: 6 }, () => [])
     return Effect.timeoutOrElse(schedule(seed, happened, logs), {
-      duration: "30 seconds",
+      duration: "5 minutes",
       orElse: () => {
         const seen = logs.map((log) => JSON.stringify(log.slice(-2)))
         return Effect.die(

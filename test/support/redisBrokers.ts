@@ -19,8 +19,8 @@ export const eventually = <A, E, R>(
 export const awaitStatus = (broker: Broker.Broker, tag: Broker.Status["_tag"]): Effect.Effect<void> =>
   Stream.runDrain(Stream.takeUntil(broker.status, (status) => status._tag === tag))
 
-/** Short times, so that tests wait for little. */
-const quick: RedisBroker.Options = { lease: "1 second", beaconInterval: "300 millis", commandTimeout: "2 seconds" }
+/** Longer than a busy machine stops a process. A test that waits for one of these times chooses its own. */
+const patient: RedisBroker.Options = { lease: "1 minute", beaconInterval: "5 seconds", commandTimeout: "20 seconds" }
 
 /** A broker that is up. */
 export const connectBroker = (
@@ -30,7 +30,7 @@ export const connectBroker = (
 
 /** A broker that is up, over the servers that the options name. */
 export const makeBroker = (options: RedisBroker.Options): Effect.Effect<Broker.Broker, never, Scope.Scope> =>
-  Effect.tap(Effect.orDie(RedisBroker.make({ ...quick, ...options })), (broker) => awaitStatus(broker, "Up"))
+  Effect.tap(Effect.orDie(RedisBroker.make({ ...patient, ...options })), (broker) => awaitStatus(broker, "Up"))
 
 /** A broker with a Scope of its own, which `close` closes. */
 export const closable = <A>(make: Effect.Effect<A, never, Scope.Scope>) =>

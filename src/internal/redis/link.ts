@@ -10,11 +10,16 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Random from "effect/Random"
+import { steadyClock } from "../runtime/steadyClock.ts"
 import { type Client, openClient } from "./client.ts"
 
-/** The longest time between two attempts: a server that is back is found within it. */
+/**
+ * In milliseconds: the time between two attempts. Between these, it is a hundredth of
+ * the time that the server has been away: few attempts, which make that time no longer.
+ */
 const maxDelay = 150
 const minDelay = 25
+const share = 0.01
 
 class NotReady extends Data.Error<{ readonly message: string }> {}
 
@@ -52,14 +57,18 @@ export class Link {
   }
 
   /** Keeps the link up, until it is interrupted. */
-  readonly run: Effect.Effect<never> = Effect.suspend(() => {
-    let attempts = 0
-    const connection = Effect.scoped(Effect.flatMap(this.connect, (ended) => {
-      attempts = 0
-      return Deferred.await(ended)
-    }))
+  readonly run: Effect.Effect<never> = Effect.flatMap(steadyClock, (now) => {
+    let downSince = now()
+    const connection = Effect.scoped(
+      Effect.flatMap(this.connect, (ended) =>
+        Effect.onExit(Deferred.await(ended), () =>
+          Effect.sync(() => {
+            downSince = now()
+          })))
+    )
     const pause = Effect.suspend(() => {
-      const delay = Math.min(maxDelay, minDelay * 2 ** attempts++)
+      const delay = Math.max(minDelay, Math.min(maxDelay, (now() - downSince) * share))
+      // Processes that lost the server at once do not dial it at once.
       return Effect.flatMap(Random.nextBetween(delay / 2, delay), (millis) => Effect.sleep(Duration.millis(millis)))
     })
     return Effect.forever(Effect.andThen(Effect.ignore(connection), pause))

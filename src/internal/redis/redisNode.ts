@@ -1,6 +1,7 @@
 /** One server: a connection for commands, one that receives events, and a beacon through both. */
 import * as Effect from "effect/Effect"
 import { Beacon } from "./beacon.ts"
+import { loadScripts } from "./loadScripts.ts"
 import { Link, type LinkOptions } from "./link.ts"
 import { Subscriber, type SubscriberHost } from "./subscriber.ts"
 
@@ -24,7 +25,7 @@ export class RedisNode {
   private readonly beacon: Beacon
 
   constructor(options: RedisNodeOptions, host: RedisNodeHost) {
-    this.commands = new Link(options, { prepare: () => Effect.void, onUp: host.onUp, onDown: host.onDown })
+    this.commands = new Link(options, { prepare: loadScripts, onUp: host.onUp, onDown: host.onDown })
     this.subscriber = new Subscriber(options, options.isSharded, {
       ...host,
       wanted: () => this.beacon.channel === undefined ? host.wanted() : [this.beacon.channel, ...host.wanted()],
