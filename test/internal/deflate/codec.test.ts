@@ -141,6 +141,26 @@ describe("Inflater", () => {
       assert.strictEqual(pool.usage.inflaters, 0)
     }))
 
+  it.effect("leaves its stream to the next connection when it ends between messages", () =>
+    Effect.gen(function*() {
+      const pool = yield* makePool()
+      const inflater = new Inflater(pool, takeover)
+      assert.strictEqual(inflated(inflater, hello.payload), "Hello")
+      inflater.close()
+      assert.strictEqual(inflated(new Inflater(pool, takeover), hello.payload), "Hello")
+      assert.strictEqual(pool.usage.inflaters, 1)
+    }))
+
+  it.effect("leaves its stream to the next compressor when it ends between messages", () =>
+    Effect.gen(function*() {
+      const pool = yield* makePool()
+      const deflater = new Deflater(pool, takeover)
+      const first = immediate(deflater.deflate(tick(1), true))
+      deflater.close()
+      assertSameBytes(immediate(new Deflater(pool, takeover).deflate(tick(1), true)), first)
+      assert.strictEqual(pool.usage.deflaters, 1)
+    }))
+
   it.effect("fails after its end, also in the middle of a large message", () =>
     Effect.gen(function*() {
       const pool = yield* makePool()
