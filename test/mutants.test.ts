@@ -15,6 +15,7 @@ describe("mutantsOf", () => {
     ["const a = true", ["const a = false"]],
     ["const a = 7", ["const a = 8", "const a = 6"]],
     ["const a = 0", ["const a = 1", "const a = (0 - 1)"]],
+    ["const a = 1_000", ["const a = 2000", "const a = 0"]],
     ["const a = 0xff", ["const a = (0xff + 1)", "const a = (0xff - 1)"]],
     ["const a = 1n", ["const a = (1n + 1n)", "const a = (1n - 1n)"]],
     ["const a = \"b\"", ["const a = \"\""]],

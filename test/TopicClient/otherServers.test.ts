@@ -248,13 +248,13 @@ describe("a subscription at another server", () => {
 })
 
 describe("a connection token at another server", () => {
-  const expiring = (answers: Answers) =>
+  const expiring = (answers: Answers, ttl = 10) =>
     Effect.gen(function*() {
       let made = 0
       const seen: Array<Readonly<Record<string, unknown>>> = []
       const server = yield* played((command) => {
         const kind = Object.keys(command).find((key) => key !== "id")
-        if (kind === "connect") return { connect: { client: "c", expires: true, ttl: 10 } }
+        if (kind === "connect") return { connect: { client: "c", expires: true, ...ttl === 0 ? {} : { ttl } } }
         return answers[kind ?? ""]?.(command)
       }, seen)
       yield* TopicClient.make(server.connect, { schedule: everySecond, token: Effect.sync(() => `t${++made}`) })
@@ -262,6 +262,15 @@ describe("a connection token at another server", () => {
       const refreshes = () => seen.flatMap((command) => "refresh" in command ? [command["refresh"]] : [])
       return { refreshes, seen, server }
     })
+
+  it.effect("gets a successor after a second if the server does not say when it expires", () =>
+    Effect.gen(function*() {
+      const { refreshes } = yield* expiring({ refresh: () => ({ refresh: { expires: true } }) }, 0)
+      for (const count of [1, 2, 3]) {
+        yield* second
+        assert.lengthOf(refreshes(), count)
+      }
+    }))
 
   it.effect("gets a successor again and again", () =>
     Effect.gen(function*() {

@@ -117,6 +117,21 @@ describe("Channel", () => {
       assert.isTrue(next instanceof Entry && shown(next.event) === "8")
     }))
 
+  it.effect("reads what it has missed if a subscriber knows a newer position that the broker confirms", () =>
+    Effect.gen(function*() {
+      const { answer, channel } = yield* makeChannel({ historySize: 5 })
+      const cursor = channel.hold(new TestOutlet(), jsonFormat, undefined, { epoch: "e", offset: 3 })
+      channel.start(cursor)
+      const position = { epoch: "e", offset: 3 }
+      const history = [1, 2, 3].map((offset) => ({ epoch: "e", offset, data: new Uint8Array(1) }))
+      for (let i = 0; i < 2; i++) {
+        assert.strictEqual(channel.feed(cursor, 16), "done")
+        yield* answer(position, history, true)
+      }
+      channel.feed(cursor, 16)
+      assert.deepStrictEqual([channel.position, cursor.state], [position, "live"])
+    }))
+
   it.effect("starts a subscriber once", () =>
     Effect.gen(function*() {
       const { channel, receive, subscribe } = yield* makeChannel()

@@ -1,8 +1,10 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber, Schema } from "effect"
+import { Effect, Exit, Fiber, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import { Topic, Topics } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
+import type { Channel } from "../../../src/internal/topics/channel.ts"
+import { unlocated } from "../../../src/internal/topics/cursor.ts"
 import { codecOf, jsonFormat } from "../../../src/internal/topics/codec.ts"
 import type { GapEvent } from "../../../src/internal/topics/entry.ts"
 import { hubOf } from "../../../src/internal/topics/hub.ts"
@@ -107,6 +109,24 @@ describe("attach with a number to recover", () => {
       }
       yield* Testing.settle
       assert.deepStrictEqual(gaps.map(({ from, to }) => [from.offset, to.offset]), [[0, 1]])
+    }).pipe(Effect.scoped))
+})
+
+describe("a channel without users", () => {
+  it.effect("reads no history after it has ended", () =>
+    Effect.gen(function*() {
+      const [process, topic] = [yield* makeProcess({ linger: "1 second" }), topicOf(10)]
+      const scope = yield* Scope.make()
+      const { cursor } = yield* Scope.provide(attach(topic, process, { epoch: "other", offset: 5 }, 10), scope)
+      const channel = cursor.channel as Channel
+      yield* Scope.close(scope, Exit.void)
+      assert.strictEqual(process.hub.size, 1)
+      yield* Effect.andThen(TestClock.adjust("1 second"), Testing.settle)
+      const reads = process.hub.counters.historyReads
+      cursor.seq = unlocated
+      channel.next(cursor)
+      yield* Testing.settle
+      assert.deepStrictEqual([process.hub.size, process.hub.counters.historyReads], [0, reads])
     }).pipe(Effect.scoped))
 })
 

@@ -167,6 +167,16 @@ describe("Inbox", () => {
       assert.deepStrictEqual(log, ["gap 0 to 6", "7", "8"])
     }))
 
+  it.effect("tells a gap to the same offset of another epoch", () =>
+    Effect.gen(function*() {
+      const { inbox, log, position, reads } = yield* started(5)
+      inbox.receive({ _tag: "Lost" })
+      const publications = [{ epoch: "f", offset: 6, data: new Uint8Array(1) }]
+      reads.shift()!({ position: { epoch: "f", offset: 6 }, publications, complete: false })
+      yield* Effect.yieldNow
+      assert.deepStrictEqual([log, position().epoch], [["gap 5 to 5", "6"], "f"])
+    }))
+
   it.effect("a gap ends before the first waiting message that subscribers do not have", () =>
     Effect.gen(function*() {
       const { answer, inbox, log } = yield* started(5)
