@@ -36,8 +36,12 @@ const idempotencyTtl = 5 * 60_000
 /** How many positions are compared at a time. */
 const checkConcurrency = 32
 
-/** A name that no process has had. */
-const newName = (): string => randomBytes(9).toString("base64url")
+/** Makes names that no process has had. Each script gets one, so only the first part is random. */
+const makeNames = (): () => string => {
+  const first = randomBytes(9).toString("base64url")
+  let count = 0
+  return () => `${first}.${(count++).toString(36)}`
+}
 
 export const makeRedisBroker = (options: RedisBrokerOptions): Effect.Effect<Broker.Broker, never, Scope.Scope> =>
   Effect.gen(function*() {
@@ -45,6 +49,7 @@ export const makeRedisBroker = (options: RedisBrokerOptions): Effect.Effect<Brok
     const status = yield* SubscriptionRef.make<Broker.Status>(initial)
     const statusLatch = Latch.makeUnsafe(false)
     const keys = new Keys(options.prefix)
+    const newName = makeNames()
     const process = newName()
     const subscriptions: Subscriptions = new Subscriptions(() => nodes, (channel) => keys.events(channel))
     const nodes: Nodes = yield* makeNodes(

@@ -41,7 +41,8 @@ export const makeClient = (options: ClientOptions, address: Address | undefined)
     disableOfflineQueue: true,
     commandsQueueMaxLength: maxQueuedCommands,
     maintNotifications: "disabled",
-    commandOptions: { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
+    // Without the client's own timeout, which makes an AbortSignal for each command: `Commands` has one.
+    commandOptions: { timeout: 0, typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
   }) as unknown as Client
 
 /** Calls the client. Fails with its error as it is: the reply of the server, or why there is no connection. */
