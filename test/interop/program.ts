@@ -4,11 +4,11 @@ import { fileURLToPath } from "node:url"
 import { runProgram } from "../support/process.ts"
 import type { Peer } from "./exchanges.ts"
 
-/** Starts a program of peers/, which is both a server and a client. */
-export const startProgram = (command: string, file: string): Peer["start"] =>
+/** Starts a program of peers/, which is both a server and a client. `args` of the command precede the file. */
+export const startProgram = (command: string, file: string, args: ReadonlyArray<string> = []): Peer["start"] =>
   Effect.gen(function*() {
     const script = fileURLToPath(new URL(`peers/${file}`, import.meta.url))
-    const program = yield* runProgram(command, [script], { PYTHONDONTWRITEBYTECODE: "1" })
+    const program = yield* runProgram(command, [...args, script], { PYTHONDONTWRITEBYTECODE: "1" })
     const [, port] = yield* program.printed(/^\{"port": ?(\d+)\}$/m)
     return {
       url: `ws://127.0.0.1:${port}`,

@@ -7,7 +7,7 @@
  * option `onread` avoids it. But Node constructs the sockets of a server, and HTTP
  * reads the response of a client's handshake first, so this module sets the option
  * later. Node does not document that. If it is not possible, a socket delivers its
- * data through its stream.
+ * data through its stream: it is possible on Node and in Deno 2.9, not in Bun 1.4.
  */
 import { allocateUnpooled, NetSocket } from "#platform"
 import type { OnReadOpts } from "node:net"

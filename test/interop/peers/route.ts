@@ -1,9 +1,9 @@
-/** A route for echoes at /echo, of an application on NodeHttpServer under Bun. Prints its port. */
+/** A route for echoes at /echo, of an application on NodeHttpServer, under Bun or Deno. Prints its port. */
 import { NodeHttpServer } from "@effect/platform-node"
 import { Effect, Layer, Stream } from "effect"
 import { HttpRouter, HttpServer } from "effect/http"
 import { createServer } from "node:http"
-import { Connection, WebSocketServer } from "../../../src/index.ts"
+import { Connection, PerMessageDeflate, WebSocketServer } from "../../../src/index.ts"
 
 const echo = Effect.gen(function*() {
   const connection = yield* Connection.Connection
@@ -14,10 +14,13 @@ const announce = Layer.effectDiscard(Effect.map(HttpServer.HttpServer, ({ addres
   console.log(JSON.stringify({ port: address._tag === "UnixPathAddress" ? undefined : address.port }))
 }))
 
-const Main = HttpRouter.serve(HttpRouter.add("GET", "/echo", WebSocketServer.upgrade(echo)), {
-  disableListenLog: true,
-  disableLogger: true
-}).pipe(
+const Main = HttpRouter.serve(
+  HttpRouter.add("GET", "/echo", WebSocketServer.upgrade(echo, { extensions: [PerMessageDeflate.make()] })),
+  {
+    disableListenLog: true,
+    disableLogger: true
+  }
+).pipe(
   Layer.provideMerge(announce),
   Layer.provide(
     NodeHttpServer.layer(() => WebSocketServer.prepareServer(createServer()), { port: 0, host: "127.0.0.1" })
