@@ -75,7 +75,7 @@ const isUndefined = (node) => node.type === "Identifier" && node.name === "undef
 /** Collects the changes: each replaces what is from `start` to `end`. */
 class Generator {
   changes = []
-  /** Arguments of calls that name something: strings, or lists of them. */
+  /** Arguments of calls that name something, strings or lists of them; and values of records that can only be true. */
   named = new Set()
   names = []
 
@@ -111,6 +111,12 @@ class Generator {
       }
     }
     if (name !== undefined) this.names.pop()
+  }
+
+  /** A record of names: its type is `Record<Name, true>`, so that the compiler checks that it is complete. */
+  VariableDeclarator({ id, init }) {
+    const isRecord = id.typeAnnotation && /, true>+$/.test(this.text(id.typeAnnotation))
+    for (const { value } of isRecord ? init?.properties ?? [] : []) this.named.add(value)
   }
 
   BinaryExpression({ left, operator, right }) {
@@ -188,7 +194,7 @@ class Generator {
 
   Literal(node, parent, key) {
     const { value } = node
-    if (typeof value === "boolean") this.replace(node, String(!value))
+    if (typeof value === "boolean" && !this.named.has(node)) this.replace(node, String(!value))
     if (typeof value === "number") {
       for (const other of otherNumbers(node.raw, value)) this.replace(node, other)
     }

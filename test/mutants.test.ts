@@ -49,6 +49,7 @@ describe("mutantsOf", () => {
     "const a = { _tag: \"B\" }",
     "const a = b.catchTag(\"B\", c)",
     "const a = b.catchTag([\"B\", \"C\"], d)",
+    "const a: Readonly<Record<B, true>> = { c: true }",
     "throw new RangeError(\"b\")",
     "class A extends Data.TaggedError(\"A\")<{ readonly b: 1 }> {}",
     "class A extends B { constructor() { super(b) } }",
