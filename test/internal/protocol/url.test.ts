@@ -81,6 +81,19 @@ describe("isHost", () => {
 })
 
 describe("redact", () => {
+  for (
+    const [text, expected] of [
+      ["ws://h/a", "ws://h/a"],
+      ["ws://h/a?token=1#b", "ws://h/a"],
+      ["wss://u:p@h/a?token=1", "wss://***@h/a"],
+      ["http://u:p?x@h/a", "http://***"],
+      ["u:p@h#a", "***@h"],
+      ["h/a", "h/a"]
+    ]
+  ) {
+    it(`redact of ${text} is ${expected}`, () => assert.strictEqual(redact(text), expected))
+  }
+
   it.prop("redact is idempotent", [anyLocation], ([text]) => redact(redact(text)) === redact(text))
 
   it.prop(
