@@ -62,6 +62,16 @@ describe("what is received", () => {
     assert.isTrue(protocol.canSend)
   })
 
+  it("ignores bytes behind a close frame, whether they are frames or not (§1.4)", () => {
+    for (const rest of [[0x83, 0x80], [0xff], [0x81, 0x05]]) {
+      const { protocol } = make()
+      const received = protocol.receive(Buffer.concat([Frame.encode(Frame.close(1000), key), Buffer.from(rest)]))
+      assert.deepInclude(summary(received), { deliver: [] })
+      assert.deepInclude(received.close, { code: 1000 })
+      assert.isUndefined(protocol.closed.cause)
+    }
+  })
+
   it("nothing, after a close frame (§1.4) and after a failure (§7.1.7)", () => {
     const closed = make()
     assert.deepStrictEqual(summary(closed.receive(Frame.close(1000), Frame.text("late"))).deliver, [])
