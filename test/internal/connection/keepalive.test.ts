@@ -70,6 +70,22 @@ describe("Keepalive", () => {
       assert.strictEqual(timeouts.length, 1)
     }))
 
+  it.effect("counts bytes that leave before the ping as a sign of life", () =>
+    Effect.gen(function*() {
+      const { drain, sendQueue, timeouts } = yield* begin
+      sendQueue.write(Frame.binary(new Uint8Array(5)))
+      yield* TestClock.adjust("10 seconds")
+      for (let i = 0; i < 5; i++) {
+        drain(1)
+        yield* TestClock.adjust("4 seconds")
+        yield* settle
+      }
+      assert.deepStrictEqual(timeouts, [])
+      yield* TestClock.adjust("1 minute")
+      yield* settle
+      assert.lengthOf(timeouts, 1)
+    }))
+
   it.effect("does not count bytes that leave behind the ping as a sign of life", () =>
     Effect.gen(function*() {
       const { drain, sendQueue, timeouts } = yield* begin
