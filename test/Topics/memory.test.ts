@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Schema } from "effect"
+import { Effect, Schema, Scope } from "effect"
 import { type Connection, Topic, Topics } from "effect-ws"
 import * as Testing from "effect-ws/Testing"
 import { type BroadcastTarget, broadcastTarget } from "../../src/internal/connection/hooks.ts"
@@ -87,6 +87,51 @@ describe("memory", () => {
       assert.strictEqual(hub.counters.behind, 1000)
       assert.isBelow(perReader, 1024)
     }).pipe(Effect.scoped))
+
+  it.effect("the memory of all channels is what is counted, also of many channels with few events each", () =>
+    Effect.gen(function*() {
+      const limit = 1024 * 1024
+      const { hub, run } = yield* makeProcess({ memory: limit })
+      for (let channel = 0; channel < 100; channel++) {
+        yield* run(Topics.deliver(new Reader(0).connection, Feed, { name: `${channel}` }))
+      }
+      const publishAll = Effect.forEach(
+        Array.from({ length: 1000 }, (_, i) => `${i % 100}`),
+        (name) => run(Topics.publish(Feed, { name }, "x".repeat(20_000))),
+        { discard: true }
+      )
+      const before = yield* memoryInUse
+      yield* publishAll
+      assert.isAbove(hub.budget.used, limit / 2)
+      assert.isBelow((yield* memoryInUse) - before, 2 * limit)
+    }).pipe(Effect.scoped))
+
+  for (const [connections, channels, limit] of [[100, 100, 1024], [10_000, 1, 1536]] as const) {
+    it.effect(
+      `each of ${connections * channels} subscriptions of ${connections} connections takes at most ${limit} bytes`,
+      () =>
+        Effect.gen(function*() {
+          const { hub, run } = yield* makeProcess()
+          const readers = Array.from({ length: connections }, () => new Reader(Infinity).connection)
+          const scopes: Array<Scope.Scope> = []
+          const subscribe = (reader: Connection.Connection, channel: number) =>
+            Effect.gen(function*() {
+              const scope = yield* Scope.fork(yield* Effect.scope)
+              scopes.push(scope)
+              yield* Scope.provide(run(Topics.deliver(reader, Feed, { name: `${channel}` })), scope)
+            })
+          for (let channel = 0; channel < channels; channel++) yield* subscribe(readers[0], channel)
+          const before = yield* memoryInUse
+          for (const reader of readers) {
+            for (let channel = 0; channel < channels; channel++) yield* subscribe(reader, channel)
+          }
+          const each = ((yield* memoryInUse) - before) / (connections * channels)
+          assert.strictEqual(hub.subscribers, (connections + 1) * channels)
+          assert.isBelow(each, limit)
+          assert.lengthOf(scopes, hub.subscribers)
+        }).pipe(Effect.scoped)
+    )
+  }
 
   it.effect("memory of all channels has one bound", () =>
     Effect.gen(function*() {

@@ -90,6 +90,17 @@ class Slot {
   }
 }
 
+/** What a subscription holds until its Scope closes. */
+class Use {
+  readonly slot: Slot
+  cursor: Cursor | undefined
+  isEnded = false
+
+  constructor(slot: Slot) {
+    this.slot = slot
+  }
+}
+
 export class Hub {
   private readonly broker: Broker.Broker
   private readonly options: HubOptions
@@ -206,15 +217,37 @@ export class Hub {
 
   /** Subscribes until the Scope closes. Events are delivered from `start` on. */
   attach(name: string, options: AttachOptions): Effect.Effect<Attached, Broker.BrokerUnavailable, Scope.Scope> {
-    return Effect.gen({ self: this }, function*() {
-      const channel = yield* this.use(name, options.channel)
-      const since = options.since && (yield* channel.epochs.resolve(options.since))
-      const cursor = yield* Effect.acquireRelease(
-        Effect.sync(() => channel.hold(options.outlet, options.format, options.onGap, since)),
-        (held) => Effect.sync(() => channel.remove(held))
-      )
-      return yield* this.confirm(channel, cursor, options)
+    return Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Scope.Scope, (scope) => {
+        const use = new Use(this.acquire(name, options.channel))
+        return Effect.andThen(Scope.addFinalizer(scope, this.ending(use)), restore(this.hold(use, options)))
+      })
+    )
+  }
+
+  /** Waits until the channel is subscribed to, and adds a subscriber. */
+  private hold(use: Use, options: AttachOptions): Effect.Effect<Attached, Broker.BrokerUnavailable> {
+    const { channel, ready } = use.slot
+    const since = options.since === undefined ? Effect.undefined : channel.epochs.resolve(options.since)
+    return Effect.flatMap(Effect.andThen(Deferred.await(ready), since), (position) => {
+      const cursor = channel.hold(options.outlet, options.format, options.onGap, position)
+      use.cursor = cursor
+      // The Scope was closed before.
+      if (use.isEnded) channel.remove(cursor)
+      return this.confirm(channel, cursor, options)
     })
+  }
+
+  /** A function of its own, so that it retains nothing but the use. */
+  private ending(use: Use): Effect.Effect<void> {
+    return Effect.sync(() => this.end(use))
+  }
+
+  private end(use: Use): void {
+    const { cursor, slot } = use
+    use.isEnded = true
+    if (cursor !== undefined) slot.channel.remove(cursor)
+    this.release(slot)
   }
 
   private confirm(
@@ -236,17 +269,6 @@ export class Hub {
       cursor.outlet = outlet
       return attached(publications, isRecovered)
     })
-  }
-
-  /** Uses a channel until the Scope closes, and waits until it is subscribed to. */
-  private use(name: string, options: ChannelOptions): Effect.Effect<Channel, Broker.BrokerUnavailable, Scope.Scope> {
-    return Effect.flatMap(
-      Effect.acquireRelease(
-        Effect.sync(() => this.acquire(name, options)),
-        (slot) => Effect.sync(() => this.release(slot))
-      ),
-      ({ channel, ready }) => Effect.as(Deferred.await(ready), channel)
-    )
   }
 
   private acquire(name: string, options: ChannelOptions): Slot {
@@ -274,18 +296,25 @@ export class Hub {
     return Effect.forkIn(
       Effect.onExit(opening, (exit) =>
         Effect.sync(() => {
-          if (Exit.isFailure(exit)) this.run(this.close(slot))
-          Deferred.doneUnsafe(ready, exit)
+          if (Exit.isFailure(exit)) this.run(this.close(slot, exit))
+          else Deferred.doneUnsafe(ready, exit)
         })),
       scope
     )
   }
 
-  /** Ends a channel at once, and returns the effect that ends its subscription and its fibers. */
-  private close({ channel, lingering, scope }: Slot): Effect.Effect<void> {
+  /**
+   * Ends a channel at once, and returns the effect that ends its subscription and its fibers. The fiber that
+   * subscribes may not have begun: `exit` is for those that wait for it.
+   */
+  private close(
+    { channel, lingering, ready, scope }: Slot,
+    exit: Exit.Exit<void, Broker.BrokerUnavailable> = Exit.interrupt()
+  ): Effect.Effect<void> {
     if (this.slots.get(channel.name)?.channel === channel) this.slots.delete(channel.name)
     this.timers.cancel(lingering)
     channel.close()
+    Deferred.doneUnsafe(ready, exit)
     return Scope.close(scope, Exit.void)
   }
 

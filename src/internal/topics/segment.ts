@@ -37,7 +37,8 @@ export class Budget {
 export class Segment {
   private readonly budget: Budget
   private readonly onShift: ((entry: Entry) => void) | undefined
-  private entries: Array<Entry> = []
+  /** Undefined before `head`. */
+  private entries: Array<Entry | undefined> = []
   private head = 0
 
   /** `onShift` learns of each entry that is dropped, with or without its consent. */
@@ -70,10 +71,10 @@ export class Segment {
 
   /** Drops the first entry. */
   shift(): void {
-    const entry = this.entries[this.head]
+    const entry = this.entries[this.head]!
     this.budget.delete(entry)
     entry.segment = undefined
-    this.head++
+    this.entries[this.head++] = undefined
     // Copying is rare enough to cost a constant per entry.
     if (this.head >= 32 && this.head * 2 >= this.entries.length) {
       this.entries = this.entries.slice(this.head)

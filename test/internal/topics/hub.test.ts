@@ -130,6 +130,33 @@ describe("a channel without users", () => {
     }).pipe(Effect.scoped))
 })
 
+describe("attach in a Scope that is closed", () => {
+  const attachClosed = (process: Process) =>
+    Effect.gen(function*() {
+      const scope = yield* Scope.make()
+      yield* Scope.close(scope, Exit.void)
+      const { position } = yield* process.run(Topics.history(topicOf(0), params))
+      return yield* Effect.exit(Scope.provide(attach(topicOf(0), process, position, 10), scope))
+    })
+
+  it.effect("leaves no subscriber behind", () =>
+    Effect.gen(function*() {
+      const process = yield* makeProcess({ linger: 10 })
+      const { cursor, start } = yield* yield* attachClosed(process)
+      start()
+      assert.deepStrictEqual([cursor.state, process.hub.subscribers, process.hub.counters.behind], ["ended", 0, 0])
+      yield* TestClock.adjust(10)
+      assert.strictEqual(process.hub.size, 0)
+    }).pipe(Effect.scoped))
+
+  it.effect("interrupts the caller if the channel does not linger", () =>
+    Effect.gen(function*() {
+      const process = yield* makeProcess({ linger: 0 })
+      assert.isTrue(Exit.hasInterrupts(yield* attachClosed(process)))
+      assert.strictEqual(process.hub.size, 0)
+    }).pipe(Effect.scoped))
+})
+
 describe("hubOf", () => {
   it("throws for an object that Topics.layer has not made", () => {
     assert.throws(() => hubOf({}), TypeError, "expected a service of Topics.layer")
