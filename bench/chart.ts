@@ -1,6 +1,7 @@
 /** A bar chart of a run: how many times as good as ws each server is. */
 import { ratio, type Results } from "./report.ts"
 import type { Peer } from "./scenarios.ts"
+import { drawing } from "./svg.ts"
 import { figure } from "./table.ts"
 
 const bars: ReadonlyArray<{ readonly peer: Peer; readonly label: string }> = [
@@ -17,16 +18,14 @@ const barHeight = 11
 const barGap = 2
 const groupGap = 14
 
-// Text takes the color that the page's mode asks for; bars do on both.
-const style = `
-    text { font: 12px system-ui, sans-serif; fill: #3d444d }
-    .value { font-size: 10px }
-    .line { stroke: #8b949e }
-    .ours { fill: #2f81f7 }
-    .effect { fill: #a475f9 }
-    .net { fill: #8b949e }
-    @media (prefers-color-scheme: dark) { text { fill: #d1d7e0 } }
-  `
+const style = [
+  "text { font: 12px system-ui, sans-serif }",
+  ".value { font-size: 10px }",
+  ".line { stroke: #8b949e }",
+  ".ours { fill: #2f81f7 }",
+  ".effect { fill: #a475f9 }",
+  ".net { fill: #8b949e }"
+]
 
 const text = (x: number, y: number, content: string, more = ""): string =>
   `<text x="${x}" y="${y}"${more === "" ? "" : ` ${more}`}>${content}</text>`
@@ -67,11 +66,6 @@ export const chart = (results: Results): string => {
     }
     y += groupGap
   }
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${bottom}" width="${width}" role="img">`,
-    `  <title>Throughput beside ws (memory for idle connections); longer is better</title>`,
-    `  <style>${style}</style>`,
-    ...parts.map((part) => `  ${part}`),
-    "</svg>\n"
-  ].join("\n")
+  const title = "Throughput beside ws (memory for idle connections); longer is better"
+  return drawing({ width, height: bottom, title, style, parts })
 }

@@ -2,6 +2,7 @@
 import { measure, type Throughput } from "./measure.ts"
 import type { Arguments } from "./options.ts"
 import type { Peer, Scenario } from "./scenarios.ts"
+import { drawing } from "./svg.ts"
 import { figure, type Table } from "./table.ts"
 
 const KiB = 1024
@@ -102,13 +103,12 @@ export const growthTables = (growth: Growth): ReadonlyArray<{ readonly title: st
 const panel = { width: 250, height: 180, left: 46, top: 40, gap: 26 }
 const width = axes.length * (panel.width + panel.gap)
 
-const style = `
-    text { font: 11px system-ui, sans-serif; fill: #3d444d }
-    .axis { stroke: #8b949e; fill: none }
-    .ours { stroke: #2f81f7; fill: none; stroke-width: 2 }
-    .ws { stroke: #8b949e; fill: none; stroke-width: 2 }
-    @media (prefers-color-scheme: dark) { text { fill: #d1d7e0 } }
-  `
+const style = [
+  "text { font: 11px system-ui, sans-serif }",
+  ".axis { stroke: #8b949e; fill: none }",
+  ".ours { stroke: #2f81f7; fill: none; stroke-width: 2 }",
+  ".ws { stroke: #8b949e; fill: none; stroke-width: 2 }"
+]
 
 export const growthChart = (growth: Growth): string => {
   const panels = axes.flatMap((axis, i) => {
@@ -137,13 +137,10 @@ export const growthChart = (growth: Growth): string => {
     ].flat()
   })
   const height = panel.top + panel.height + 48
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" role="img">`,
-    "  <title>CPU time of a message on the server, effect-ws and ws; lower is better</title>",
-    `  <style>${style}</style>`,
-    `  <text x="${panel.left}" y="14" style="fill: #2f81f7">effect-ws</text>`,
-    `  <text x="${panel.left + 70}" y="14" style="fill: #8b949e">ws</text>`,
-    ...panels.map((part) => `  ${part}`),
-    "</svg>\n"
-  ].join("\n")
+  const title = "CPU time of a message on the server, effect-ws and ws; lower is better"
+  const legend = [
+    `<text x="${panel.left}" y="14" style="fill: #2f81f7">effect-ws</text>`,
+    `<text x="${panel.left + 70}" y="14" style="fill: #8b949e">ws</text>`
+  ]
+  return drawing({ width, height, title, style, parts: [...legend, ...panels] })
 }

@@ -2,6 +2,7 @@
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
 import { benchCodec } from "./codec.ts"
+import { compare } from "./compare.ts"
 import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
 import { growthChart, growthTables, measureGrowth } from "./growth.ts"
 import { benchHttp2 } from "./http2.ts"
@@ -12,9 +13,9 @@ import { type Arguments, readArguments } from "./options.ts"
 import { benchProfile } from "./profile.ts"
 import { benchRedis } from "./redis.ts"
 import { benchRpc } from "./rpc.ts"
+import { Printer, readRun } from "./run.ts"
 import { notes, type Results, toTable } from "./report.ts"
 import { type Peer, scenarios } from "./scenarios.ts"
-import { render } from "./table.ts"
 import { benchTopics } from "./topics.ts"
 
 /** All scenarios; peers take turns, so that a machine that changes its pace does so for all. */
@@ -46,42 +47,56 @@ const failed = (error: Error): undefined => {
 }
 
 const options = readArguments()
-const { markdown, mode, rounds, seconds } = options
-const print = (lines: ReadonlyArray<string>): void =>
-  console.log(`${lines.map((line) => markdown ? `- ${line}` : line).join("\n")}\n`)
+const { mode, rounds, seconds } = options
+const out = new Printer(options.markdown)
 
-if (options.alone === "codec") {
-  print(machine())
-  console.log(render(await benchCodec(rounds), markdown))
-} else if (options.alone === "deflate") {
-  print(machine())
-  console.log(`${render(benchDeflateMemory(), markdown)}\n`)
-  console.log(render(await benchDeflate(rounds), markdown))
-  // The contexts of connections are kept, and would keep this running.
-  process.exit()
-} else if (options.alone === "http2") {
-  print([...machine(), `rounds ${rounds}`])
-  console.log(render(await benchHttp2(rounds), markdown))
-  process.exit()
-} else if (options.alone === "profile") {
-  print([...machine(), `seconds ${seconds}, mode ${mode}`])
-  console.log(render(await benchProfile(options, progress), markdown))
-} else if (options.alone === "topics" || options.alone === "redis" || options.alone === "rpc") {
-  const bench = { topics: benchTopics, redis: benchRedis, rpc: benchRpc }[options.alone]
-  print([...machine(), `rounds ${rounds}, seconds ${seconds}`])
-  for (const table of await bench(options, progress)) console.log(`${render(table, markdown)}\n`)
-} else if (options.alone === "growth") {
-  print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
-  const growth = await measureGrowth(options, progress)
-  for (const { table, title } of growthTables(growth)) console.log(`By ${title}:\n\n${render(table, markdown)}\n`)
-  if (options.svg !== undefined) writeFileSync(options.svg, growthChart(growth))
-} else if (options.alone === "deflate-memory") {
-  print(machine())
-  await idleMemory()
+/** Runs what is measured alone. */
+const benchAlone = async (alone: NonNullable<Arguments["alone"]>): Promise<void> => {
+  switch (alone) {
+    case "codec":
+      out.lines(machine())
+      return out.table(await benchCodec(rounds))
+    case "deflate":
+      out.lines(machine())
+      out.table(benchDeflateMemory())
+      return out.table(await benchDeflate(rounds))
+    case "deflate-memory":
+      out.lines(machine())
+      return idleMemory()
+    case "http2":
+      out.lines([...machine(), `rounds ${rounds}`])
+      return out.table(await benchHttp2(rounds))
+    case "profile":
+      out.lines([...machine(), `seconds ${seconds}, mode ${mode}`])
+      return out.table(await benchProfile(options, progress))
+    case "growth": {
+      out.lines([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
+      const growth = await measureGrowth(options, progress)
+      for (const { table, title } of growthTables(growth)) out.table(table, `By ${title}`)
+      if (options.svg !== undefined) writeFileSync(options.svg, growthChart(growth))
+      return
+    }
+    default: {
+      const bench = { topics: benchTopics, redis: benchRedis, rpc: benchRpc }[alone]
+      out.lines([...machine(), `rounds ${rounds}, seconds ${seconds}`])
+      for (const table of await bench(options, progress)) out.table(table)
+    }
+  }
+}
+
+if (options.compared !== undefined) {
+  const [first, second] = options.compared.map(readRun)
+  out.lines(["first:", ...first.machine, "second:", ...second.machine])
+  for (const table of compare(first, second)) out.table(table)
+} else if (options.alone !== undefined) {
+  await benchAlone(options.alone)
 } else {
-  print([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
+  out.lines([...machine(), `rounds ${rounds}, seconds ${seconds}, mode ${mode}`])
   const results = await benchServers(options)
-  console.log(`${render(toTable(results), markdown)}\n`)
-  print(notes(results))
+  out.table(toTable(results))
+  out.lines(notes(results))
   if (options.svg !== undefined) writeFileSync(options.svg, chart(results))
 }
+out.write(options.json)
+// The contexts of connections that compress are kept, and would keep this running.
+if (options.alone === "deflate" || options.alone === "http2") process.exit()

@@ -7,12 +7,13 @@ const list = (record: object): string => Object.keys(record).join(" ")
 const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--peers ws,effect,net] [--mode ${
   modes.join("|")
 }]
-                [--idle 2000] [--markdown] [--svg FILE]
+                [--idle 2000] [--markdown] [--json FILE] [--svg FILE]
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
 npm run bench -- topics|redis|rpc [--rounds 3] [--seconds 2] [--markdown]
 npm run bench -- http2 [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
+npm run bench -- compare FILE FILE [--markdown]
 
 http2      echoes over HTTP/2 beside HTTP/1.1, in one process
 growth     how the cost of a message grows with connections, size and rate, beside ws
@@ -20,6 +21,7 @@ topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bu
 redis      topics of two processes through Redis, beside Socket.IO's adapters; needs redis-server in PATH
 rpc        calls of effect/rpc beside Effect's own server and client
 profile    where the time of a message goes, in our server
+compare    the second of two files of --json, each figure with its ratio to that of the first
 
 scenarios: ${list(scenarios)};
            all of them where none is named, which takes about eight minutes
@@ -29,6 +31,7 @@ peers:     ${list(peers)}
 --mode     how our server echoes: message by message, or all that have come at once
 --idle     how many connections the scenario "idle" opens
 --markdown a table for Markdown
+--json     writes the tables to a file as well
 --svg      draws a chart of the ratios to ws`
 
 export interface Arguments {
@@ -52,6 +55,9 @@ export interface Arguments {
   readonly idle: number
   readonly markdown: boolean
   readonly svg: string | undefined
+  readonly json: string | undefined
+  /** Two files of `--json`. Then nothing is measured. */
+  readonly compared: readonly [string, string] | undefined
 }
 
 const fail = (problem: string): never => {
@@ -77,6 +83,7 @@ const parse = (): Arguments => {
       idle: { type: "string", default: "2000" },
       markdown: { type: "boolean", default: false },
       svg: { type: "string" },
+      json: { type: "string" },
       help: { type: "boolean", default: false }
     }
   })
@@ -85,6 +92,8 @@ const parse = (): Arguments => {
     process.exit()
   }
   const names = Object.keys(scenarios)
+  const isComparison = positionals[0] === "compare"
+  if (isComparison && positionals.length !== 3) fail("compare takes two files of --json")
   const alone =
     (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "rpc", "topics"] as const).find(
       (one) => positionals.includes(one)
@@ -94,7 +103,7 @@ const parse = (): Arguments => {
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws: add ws to the peers")
   return {
     alone,
-    scenarios: alone !== undefined || positionals.length === 0
+    scenarios: alone !== undefined || isComparison || positionals.length === 0
       ? names
       : positionals.map((name) => oneOf("scenario", name, names)),
     peers: [...new Set<Peer>(["ours", ...others])],
@@ -104,7 +113,9 @@ const parse = (): Arguments => {
     mode: oneOf("mode", values.mode, modes),
     idle: Math.round(number("idle", values.idle, 1, 50_000)),
     markdown: values.markdown,
-    svg: values.svg
+    svg: values.svg,
+    json: values.json,
+    compared: isComparison ? [positionals[1], positionals[2]] : undefined
   }
 }
 
