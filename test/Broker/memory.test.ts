@@ -33,6 +33,31 @@ describe("layerMemory", () => {
       assert.strictEqual((yield* broker.publish("c", text("c"))).offset, 3)
     }).pipe(Effect.scoped))
 
+  it.effect("releases an expired history within 30 seconds, even if no operation uses the channel", () =>
+    Effect.gen(function*() {
+      const broker = yield* make()
+      const published: Array<WeakRef<Uint8Array>> = []
+      const publish = (channel: string, ttl: number) =>
+        Effect.suspend(() => {
+          const data = new Uint8Array(1000)
+          published.push(new WeakRef(data))
+          return broker.publish(channel, { data }, { history: { size: 2, ttl: Duration.seconds(ttl) } })
+        })
+      yield* publish("short", 1)
+      yield* publish("long", 70)
+      const isThere = (index: number) => published[index].deref() !== undefined
+      for (
+        const [delay, expected] of [[29, [true, true]], [1, [false, true]], [59, [false, true]], [1, [
+          false,
+          false
+        ]]] as const
+      ) {
+        yield* TestClock.adjust(Duration.seconds(delay))
+        for (let i = 0; i < 50 && (isThere(0) !== expected[0] || isThere(1) !== expected[1]); i++) yield* memoryInUse
+        assert.deepStrictEqual<unknown>([isThere(0), isThere(1)], expected)
+      }
+    }).pipe(Effect.scoped))
+
   it.live("releases messages that are no longer in the history", () =>
     Effect.gen(function*() {
       const broker = yield* make()
