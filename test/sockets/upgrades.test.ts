@@ -252,11 +252,11 @@ describe.concurrent("a long rejection", () => {
           socket.on("error", () => {})
           socket.on("close", () => resume(Effect.succeed(bytes)))
           socket.write(requestText())
-          const writing = setInterval(() => socket.writable && socket.write(Buffer.alloc(1000)), 20)
+          const writing = setInterval(() => socket.writable && socket.write(Buffer.alloc(1000)), 5)
           const reading = setInterval(() => {
             const chunk = socket.read(Math.min(5000, socket.readableLength)) as Buffer | null
             bytes += chunk?.length ?? 0
-          }, 50)
+          }, 10)
           socket.on("end", () => socket.end())
           return Effect.sync(() => {
             clearInterval(writing)

@@ -266,6 +266,12 @@ describe("selfTest", () => {
     })
   }
 
+  it("fails with a compressor that does not refer to earlier messages", () => {
+    assert.isFalse(
+      selfTest({ ...real, deflate: (windowBits, _level, memLevel) => real.deflate(windowBits, 0, memLevel) })
+    )
+  })
+
   it("passes with the streams that the tests above change", () => {
     assert.isTrue(selfTest(real))
   })
