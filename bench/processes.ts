@@ -16,6 +16,8 @@ export interface Process {
   readonly cpu: () => number
   /** Memory in KiB. */
   readonly memory: () => number
+  /** The bytes of the heap and of buffers, without garbage, of a server on Node. */
+  readonly heap: () => Promise<number>
   readonly stop: () => Promise<void>
 }
 
@@ -26,6 +28,11 @@ const toProcess = (child: ChildProcess, port: number): Process => ({
     return (Number(fields[11]) + Number(fields[12])) * 10_000
   },
   memory: () => Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${child.pid}/status`, "utf8"))![1]),
+  heap: async () => {
+    child.stdin!.write("\n")
+    const [line] = await once(child.stdout!, "data") as [Buffer]
+    return Number(line.toString())
+  },
   stop: async () => {
     running.delete(child)
     child.kill("SIGKILL")

@@ -65,8 +65,8 @@ const measure = (system: System, shape: typeof shapes[number], seconds: number):
   })
 
 /**
- * How many KiB of the server's memory each of 20 stalled of 40 subscribers takes, after 1,000 messages of 16 KiB: what
- * the kernel buffers for a socket does not count.
+ * By how many MiB the server's memory grows when 20 of 40 subscribers stall, with 1,000 messages of 16 KiB: what the
+ * kernel buffers for a socket does not count. Ours keeps events for all of them once, up to 32 MiB.
  */
 const measureStalled = (
   system: System,
@@ -79,9 +79,54 @@ const measureStalled = (
       const before = server.memory()
       await sleep(1000 + seconds * 1000)
       const { count } = await load.ask<TopicsSample>()
-      return { size: (server.memory() - before) / 20, messages: count / 20 }
+      return { size: (server.memory() - before) / 1024, messages: count / 20 }
     }
   )
+
+const subscriptionShapes = [
+  { about: "100 connections, 100 channels each", connections: 100, channels: 100 },
+  { about: "2,000 connections, 1 channel each", connections: 2000, channels: 1 }
+] as const
+
+/** How many bytes of a server's heap and buffers a subscription takes, beside its connection. */
+const measureSubscriptions = async (
+  system: System,
+  { channels, connections }: typeof subscriptionShapes[number]
+): Promise<number> => {
+  const server = await startServer(system, process.execPath)
+  const heapWith = async (topics: number): Promise<number> => {
+    const greetings = system === "ours" ? topics : systems[system]
+    const load = new Child("topicsLoad", [JSON.stringify(
+      {
+        port: server.port,
+        publishPort: server.port,
+        isSocketIo: system === "socket.io",
+        greetings,
+        topics,
+        toAll: true,
+        subscribers: connections,
+        stalled: 0,
+        inFlight: 0,
+        size: 1
+      } satisfies TopicsJob
+    )])
+    try {
+      await load.next()
+      return await server.heap()
+    } finally {
+      await load.stop()
+      await sleep(200)
+    }
+  }
+  try {
+    // What the first run leaves behind is compiled code, and channels that linger.
+    await heapWith(channels)
+    const without = await heapWith(0)
+    return (await heapWith(channels) - without) / (connections * channels)
+  } finally {
+    await server.stop()
+  }
+}
 
 /** Measures all systems in turn, round by round. */
 export const benchTopics = async (
@@ -109,6 +154,14 @@ export const benchTopics = async (
     const { messages, size } = await measureStalled(system, seconds)
     stalled.push([system, figure(size), figure(messages)])
   }
+  const subscriptions: Array<ReadonlyArray<string>> = []
+  // Bun does not tell what its native part takes.
+  for (const system of all.filter((name) => name !== "bun")) {
+    progress(`memory of subscriptions: ${system}`)
+    const sizes: Array<string> = []
+    for (const shape of subscriptionShapes) sizes.push(figure(await measureSubscriptions(system, shape)))
+    subscriptions.push([system, ...sizes])
+  }
   progress("")
   return [
     {
@@ -119,10 +172,15 @@ export const benchTopics = async (
     {
       head: [
         "20 of 40 stalled, 1,000 messages of 16 KiB",
-        "KiB each stalled reader",
+        "MiB of the server",
         "messages delivered to each other"
       ],
       rows: stalled,
+      textColumns: 1
+    },
+    {
+      head: ["bytes of a subscription", ...subscriptionShapes.map(({ about }) => about)],
+      rows: subscriptions,
       textColumns: 1
     }
   ]

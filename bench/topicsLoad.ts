@@ -17,6 +17,8 @@ export interface TopicsJob {
   readonly greetings: number
   readonly topics: number
   readonly subscribers: number
+  /** Whether each subscriber subscribes to all topics. Default: each to one, in turn. */
+  readonly toAll?: boolean
   /** Publications under way. */
   readonly inFlight: number
   /** Subscribers that stop reading once they are subscribed. */
@@ -137,6 +139,9 @@ const frames = Array.from(
   (_, topic) => Wire.textFrame(job.isSocketIo ? `42${JSON.stringify(["p", `${topic}:${text}`])}` : `${topic}:${text}`)
 )
 
+const topicsOf = (subscriber: number): string =>
+  job.toAll === true ? Array.from({ length: job.topics }, (_, i) => i).join(",") : `${subscriber % job.topics}`
+
 const start = async (): Promise<void> => {
   const fanOut = (job.subscribers - job.stalled) / job.topics
   let publisher: Net.Socket | undefined
@@ -151,7 +156,7 @@ const start = async (): Promise<void> => {
   const stalled: Array<Net.Socket> = []
   for (let i = 0; i < job.subscribers; i++) {
     const isWitness = i === job.stalled
-    const socket = await open(job.port, `t=${i % job.topics}`, job.greetings, () => {
+    const socket = await open(job.port, `t=${topicsOf(i)}`, job.greetings, () => {
       count++
       received++
       if (isWitness) latencies.push(performance.now() - writtenAt.shift()!)

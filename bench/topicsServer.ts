@@ -1,13 +1,16 @@
 /**
- * A server of topics under test, a process of its own: `topicsServer.js SYSTEM [REDIS_URL]`. A connection with `?t=NAME`
- * subscribes to a topic, with `&since=EPOCH:OFFSET` behind a position; one with `?p` publishes: each of its messages is
- * `NAME:TEXT`. It prints its port.
+ * A server of topics under test, a process of its own: `topicsServer.js SYSTEM [REDIS_URL]`. A connection with `?t=NAME,NAME`
+ * subscribes to topics, with `&since=EPOCH:OFFSET` behind a position; one with `?p` publishes: each of its messages is
+ * `NAME:TEXT`. It prints its port, and how many bytes its heap and its buffers have for each line that it reads.
  */
+import { setTimeout as sleep } from "node:timers/promises"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import type { AddressInfo } from "node:net"
 
 /** The parts of Bun that are used here. Its types are not installed. */
 interface BunSocket {
-  readonly data: { readonly topic: string | null }
+  readonly data: { readonly topics: ReadonlyArray<string> }
   readonly subscribe: (topic: string) => void
 }
 interface BunServer {
@@ -18,6 +21,9 @@ interface BunServer {
 declare const Bun: { readonly serve: (options: object) => BunServer }
 
 const queryOf = (url: string | undefined): URLSearchParams => new URL(url ?? "/", "http://localhost").searchParams
+
+const namesIn = (list: string | null | undefined): ReadonlyArray<string> =>
+  (list ?? "").split(",").filter((name) => name !== "")
 
 /** The topic and the text of a publication. */
 const split = (text: string): readonly [topic: string, text: string] => {
@@ -51,9 +57,11 @@ const startOurs = async (broker: "memory" | "redis", hasHistory = false): Promis
   }
   const handler = Effect.gen(function*() {
     const connection = yield* Connection.Connection
-    const name = connection.request.query.get("t")
-    if (name !== null) {
-      yield* Topics.deliver(connection, Feed, { name }, sinceOf(connection.request.query.get("since")))
+    const { query } = connection.request
+    if (query.has("t")) {
+      for (const name of namesIn(query.get("t"))) {
+        yield* Topics.deliver(connection, Feed, { name }, sinceOf(query.get("since")))
+      }
       yield* connection.discard
       return
     }
@@ -93,7 +101,7 @@ const startSocketIo = async (adapter?: MakeAdapter, recovers = false): Promise<n
   })
   io.on("connection", (socket) => {
     const { t } = socket.handshake.query
-    if (typeof t === "string") return void socket.join(t)
+    if (typeof t === "string") return void socket.join([...namesIn(t)])
     socket.on("p", (data: string) => {
       const [topic, text] = split(data)
       io.to(topic).emit("m", text)
@@ -131,12 +139,12 @@ const systems = {
     const rooms = new Map<string, Set<import("ws").WebSocket>>()
     const server = new WebSocketServer({ port: 0, host: "127.0.0.1", backlog: 4096 })
     server.on("connection", (socket, request) => {
-      const name = queryOf(request.url).get("t")
-      if (name !== null) {
+      const names = namesIn(queryOf(request.url).get("t"))
+      for (const name of names) {
         if (!rooms.has(name)) rooms.set(name, new Set())
         rooms.get(name)!.add(socket)
-        return
       }
+      socket.on("close", () => names.forEach((name) => rooms.get(name)!.delete(socket)))
       socket.on("message", (data: Buffer) => {
         const [topic, text] = split(data.toString())
         for (const subscriber of rooms.get(topic) ?? []) subscriber.send(text)
@@ -150,11 +158,11 @@ const systems = {
       port: 0,
       hostname: "127.0.0.1",
       fetch: (request: Request) => {
-        server.upgrade(request, { data: { topic: queryOf(request.url).get("t") } })
+        server.upgrade(request, { data: { topics: namesIn(queryOf(request.url).get("t")) } })
       },
       websocket: {
         open: (socket: BunSocket) => {
-          if (socket.data.topic !== null) socket.subscribe(socket.data.topic)
+          for (const topic of socket.data.topics) socket.subscribe(topic)
         },
         message: (_: BunSocket, data: string) => {
           server.publish(...split(data))
@@ -165,6 +173,19 @@ const systems = {
   }
 }
 
-process.stdin.on("end", () => process.exit()).resume()
+const memory = async (): Promise<number> => {
+  setFlagsFromString("--expose-gc")
+  const collect = runInNewContext("gc") as () => void
+  for (let i = 0; i < 4; i++) {
+    collect()
+    await sleep(20)
+  }
+  const { arrayBuffers, heapUsed } = process.memoryUsage()
+  return heapUsed + arrayBuffers
+}
+
+process.stdin.on("end", () => process.exit()).on("data", () => {
+  void memory().then((size) => process.stdout.write(`${size}\n`))
+})
 const port = await systems[process.argv[2] as keyof typeof systems]()
 process.stdout.write(`${port}\n`)

@@ -69,8 +69,10 @@ export interface TopicClient<E = never, C = MessageConnection> {
    * If the program takes events more slowly than they arrive, the client keeps at
    * most `queueSize` of them. Then it unsubscribes, and resumes once it has room.
    *
-   * Fails with `Rejected` if the server rejects the subscription (105 if this client
-   * already subscribes to the channel), `Unsubscribed` if the server ends it, and
+   * A client subscribes to a channel once: another run fails with `Rejected` and the
+   * code 105 (`Code.AlreadySubscribed`). `Stream.share` of one stream serves several consumers.
+   *
+   * Fails with `Rejected` if the server rejects the subscription, `Unsubscribed` if the server ends it, and
    * `NotConnected` when the client has stopped reconnecting. A message that the
    * schema cannot decode is a `Gap`.
    */

@@ -125,6 +125,28 @@ describe("a subscription of a client", () => {
       assert.deepInclude(error, { _tag: "Rejected", code: 105 })
     }).pipe(Effect.provide(layer)))
 
+  it.effect("serves several consumers with one subscription through Stream.share", () =>
+    Effect.gen(function*() {
+      const { client, server } = yield* setUp()
+      const shared = yield* Stream.share(client.subscribe(Room, lobby), { capacity: 16, replay: 1 })
+      const one = yield* follow(shared)
+      yield* publish("a")
+      const other = yield* follow(shared)
+      assert.lengthOf(yield* Topics.members(Room, lobby), 1)
+      yield* cut(server)
+      yield* publish("b")
+      yield* second
+      const later = ["Subscribed 1 ada", "Message 2 b"]
+      assert.deepStrictEqual(one.events.map(short), ["Subscribed 0 ada", "Message 1 a", ...later])
+      assert.deepStrictEqual(other.events.map(short), ["Message 1 a", ...later])
+      yield* Fiber.interrupt(one.fiber)
+      yield* settle
+      assert.lengthOf(yield* Topics.members(Room, lobby), 1)
+      yield* Fiber.interrupt(other.fiber)
+      yield* settle
+      assert.deepStrictEqual(yield* Topics.members(Room, lobby), [])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("keeps at most queueSize events, and resumes when the program goes on", () =>
     Effect.gen(function*() {
       const { client } = yield* setUp({ queueSize: 16 })
