@@ -31,15 +31,19 @@ const shapes = [
 ] as const
 
 interface Row {
+  /** Deliveries a second. */
   readonly rate: number
-  readonly cpu: number
-  readonly redisCpu: number
+  /** CPU time of the process with the subscribers, in microseconds a delivery. */
+  readonly deliver: number
+  /** CPU time of the process that publishes, and of Redis, in microseconds a publication. */
+  readonly publish: number
+  readonly redis: number
   readonly p50: number
   readonly p99: number
 }
-const columns = ["rate", "cpu", "redisCpu", "p50", "p99"] as const
+const columns = ["rate", "deliver", "publish", "redis", "p50", "p99"] as const
 
-const cpuOf = (servers: ReadonlyArray<Process>): number => servers.reduce((sum, server) => sum + server.cpu(), 0)
+const cpuOf = (processes: ReadonlyArray<Process>): number => processes.reduce((sum, { cpu }) => sum + cpu(), 0)
 
 const withServers = async <A>(
   name: string,
@@ -78,10 +82,20 @@ const measure = (name: string, { inFlight, subscribers }: typeof shapes[number],
       await load.next()
       await sleep(1000)
       await load.ask<TopicsSample>()
-      const before = [cpuOf(servers), redis.cpu()]
+      const measured = [servers.at(-1)!, servers[0], redis]
+      const before = measured.map(({ cpu }) => cpu())
       await sleep(seconds * 1000)
       const { count, p50, p99, rate } = await load.ask<TopicsSample>()
-      return { rate, cpu: (cpuOf(servers) - before[0]) / count, redisCpu: (redis.cpu() - before[1]) / count, p50, p99 }
+      const [subscribed, published, stored] = measured.map(({ cpu }, i) => (cpu() - before[i]) / count)
+      const isAlone = processes === 1
+      return {
+        rate,
+        deliver: subscribed,
+        publish: isAlone ? Number.NaN : published * subscribers,
+        redis: isAlone ? Number.NaN : stored * subscribers,
+        p50,
+        p99
+      }
     } finally {
       await load.stop()
     }
@@ -103,7 +117,7 @@ const measureRates = async (
     }
     const base = measured.get(inProcess)!
     for (const [name, results] of measured) {
-      const ratios = results.map(({ rate }, i) => rate / base[i].rate)
+      const ratios = results.map(({ deliver }, i) => base[i].deliver / deliver)
       const figures = columns.map((column) => figure(median(results.map((row) => row[column]))))
       rows.push([shape.about, systems[name].about, ...figures, figure(median(ratios))])
     }
@@ -113,11 +127,12 @@ const measureRates = async (
       "64 B text",
       "servers",
       "deliveries/s",
-      "CPU us each, servers",
-      "Redis",
+      "CPU us a delivery",
+      "CPU us a publication",
+      "of Redis",
       "p50 us",
       "p99 us",
-      "times the rate of one process"
+      "deliveries a core, to one process"
     ],
     rows,
     textColumns: 2
@@ -181,7 +196,7 @@ export const benchRedis = async (
   const rows: Array<ReadonlyArray<string>> = []
   for (const name of Object.keys(resumingSystems)) {
     progress(`resuming: ${name}`)
-    rows.push(await measureResume(name))
+    rows.push(await measureResume(name).catch((error: Error) => [name, error.message, "", "", "", "", ""]))
   }
   progress("")
   return [rates, {

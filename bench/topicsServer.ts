@@ -113,7 +113,8 @@ const startSocketIo = async (adapter?: MakeAdapter, recovers = false): Promise<n
 
 const connectRedis = async () => {
   const { createClient } = await import("redis")
-  const client = createClient({ url: redisUrl })
+  // An adapter does not handle timeouts of commands: with the default of 5 s, a busy server would end.
+  const client = createClient({ url: redisUrl, commandOptions: { timeout: 0 } })
   await client.connect()
   return client
 }

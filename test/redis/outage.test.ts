@@ -17,7 +17,12 @@ interface Subscriber {
   epoch: string
   /** The offset of the newest, by which each must be one more than the one before. */
   offset: number
+  /** When a message arrived that was published after the outage. */
+  healedAt: number | undefined
 }
+
+/** The first of the messages that are published after the outage. They are numbers that count up. */
+let firstAfter = Number.POSITIVE_INFINITY
 
 interface Publication {
   readonly data: unknown
@@ -42,6 +47,7 @@ const onReply = (subscriber: Subscriber, { push, subscribe: confirmed }: Reply):
   const add = ({ data, offset }: Publication): void => {
     assert.strictEqual(offset, ++subscriber.offset)
     subscriber.received.push(data)
+    if (Number(data) >= firstAfter) subscriber.healedAt ??= Date.now()
   }
   if (confirmed !== undefined) {
     assert.strictEqual(confirmed.recovered, confirmed.was_recovering)
@@ -59,7 +65,7 @@ const onReply = (subscriber: Subscriber, { push, subscribe: confirmed }: Reply):
 /** A client that never reconnects: if its connection ends, it fails. */
 const subscribe = (url: string, i: number) =>
   Effect.gen(function*() {
-    const subscriber: Subscriber = { received: [], epoch: "", offset: 0 }
+    const subscriber: Subscriber = { received: [], epoch: "", offset: 0, healedAt: undefined }
     const connection = yield* WebSocketClient.connect(url)
     yield* connection.sendAll([
       JSON.stringify({ id: 1, connect: { token: `s${i}` } }),
@@ -120,10 +126,9 @@ describe("an outage of Redis", () => {
         const before = confirmed.length
         yield* redis.restart
         const back = Date.now()
-        yield* until(() => confirmed.length > before)
-        const first = confirmed[before]
-        yield* until(() => clients.every(({ subscriber }) => subscriber.received.includes(first)))
-        const healed = Date.now() - back
+        firstAfter = tries
+        yield* until(() => clients.every(({ subscriber }) => subscriber.healedAt !== undefined))
+        const healed = clients.map(({ subscriber }) => subscriber.healedAt! - back).toSorted((a, b) => a - b)
         yield* until(() => confirmed.length > before + 20)
         // No message is under way when the logs are compared.
         isOver = true
@@ -139,7 +144,8 @@ describe("an outage of Redis", () => {
         yield* Effect.promise(() => publisher.close())
         console.log(
           `Redis away for ${outage}: ${subscribers} subscribers in two processes, ${confirmed.length} messages, ` +
-            `0 lost, 0 doubled, 0 reconnects; the first message after it reached all of them ${healed} ms after Redis was back`
+            `0 lost, 0 doubled, 0 reconnects; the first message after it reached half of them ` +
+            `${healed[subscribers >> 1]} ms after Redis was back, and all of them after ${healed.at(-1)} ms`
         )
       }),
     600_000
