@@ -81,7 +81,7 @@ const testedBy = {
   exchange: ["internal/node/dial", "internal/node/proxy"],
   handshake: ["WebSocketClient", "sockets/redirects"],
   http1Upgrade: ["sockets/http", "sockets/attacks/handshake"],
-  http2Exchange: ["sockets/http2"],
+  http2Exchange: ["sockets/clientOptions", "sockets/clientTls", "sockets/http2"],
   http2Sessions: ["sockets/http2"],
   http2StreamTransport: ["sockets/http2"],
   http2Upgrade: ["sockets/http2"],

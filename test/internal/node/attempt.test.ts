@@ -4,6 +4,18 @@ import { Attempt } from "../../../src/internal/node/attempt.ts"
 const nodeError = (code: string, address?: string) =>
   Object.assign(new Error(code), { code, ...address === undefined ? {} : { address, port: 80 } })
 
+describe("the phase of an attempt", () => {
+  it("an attempt shares the phase of the attempt that it joins, until it leaves", () => {
+    const [attempt, other] = [new Attempt(new URL("ws://a.example/")), new Attempt(new URL("ws://a.example/"))]
+    assert.strictEqual(attempt.phase, "lookup")
+    other.phase = "tls"
+    attempt.join(other)
+    assert.strictEqual(attempt.phase, "tls")
+    attempt.leave("response")
+    assert.deepStrictEqual([attempt.phase, other.phase], ["response", "tls"])
+  })
+})
+
 describe("Attempt.failed", () => {
   const refused = nodeError("ECONNREFUSED", "::1")
   const timedOut = nodeError("ETIMEDOUT", "127.0.0.1")

@@ -40,6 +40,12 @@ describe("checkConnect", () => {
         { tls: { servername: "" } },
         { tls: { servername: "a-1.example." } }
       ]],
+      ["http2", [{ http2: "yes" }, { http2: true }, { http2: "only", agent }] as never, [
+        { http2: "prefer" },
+        { http2: "only" },
+        { http2: "prefer", agent }
+      ]],
+      ["socketPath", [{ socketPath: "" }], [{ socketPath: "/tmp/a.sock" }]],
       ["proxy.url", [{ proxy: { url: "ftp://proxy" } }], [{ proxy }]],
       ["maxMessageSize", [{ maxMessageSize: -1 }], [{ maxMessageSize: 0 }]]
     ] as ReadonlyArray<readonly [string, ReadonlyArray<Options>, ReadonlyArray<Options>]>
