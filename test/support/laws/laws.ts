@@ -37,8 +37,13 @@ const show = (value: unknown): string =>
   JSON.stringify(value, (_key, inner: unknown) => inner instanceof Uint8Array ? Array.from(inner) : inner) ??
     "undefined"
 
+const isSame = (actual: unknown, expected: unknown): boolean =>
+  actual instanceof Uint8Array && expected instanceof Uint8Array
+    ? actual.length === expected.length && actual.every((byte, i) => byte === expected[i])
+    : show(actual) === show(expected)
+
 const same = (actual: unknown, expected: unknown): Effect.Effect<void> =>
-  show(actual) === show(expected)
+  isSame(actual, expected)
     ? Effect.void
     : Effect.die(new Error(`expected ${show(expected).slice(0, 300)}, got ${show(actual).slice(0, 300)}`))
 
