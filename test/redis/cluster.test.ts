@@ -60,7 +60,7 @@ describe("RedisBroker: Cluster", () => {
           String(servers[target].port),
           "",
           "0",
-          "1000",
+          "60000",
           "KEYS",
           ...keys
         )

@@ -19,7 +19,7 @@ export interface Replicated {
   readonly name: string
 }
 
-/** A master, its replica, and one Sentinel that promotes the replica half a second after the master is gone. */
+/** A master, its replica, and one Sentinel that promotes the replica three seconds after the master is gone: a busy machine stops a server for less. */
 export const startReplicated: Effect.Effect<Replicated, never, Scope.Scope> = Effect.gen(function*() {
   const name = "main"
   const master = yield* startRedis()
@@ -38,7 +38,7 @@ export const startReplicated: Effect.Effect<Replicated, never, Scope.Scope> = Ef
         `port ${sentinelPort}`,
         `dir ${directory}`,
         `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
-        `sentinel down-after-milliseconds ${name} 500`,
+        `sentinel down-after-milliseconds ${name} 3000`,
         `sentinel failover-timeout ${name} 2000`,
         ""
       ].join("\n")
@@ -61,7 +61,7 @@ export const startCluster: Effect.Effect<ReadonlyArray<RedisServer>, never, Scop
       "--cluster-config-file",
       `nodes${i}.conf`,
       "--cluster-node-timeout",
-      "2000"
+      "30000"
     ))
   const program = yield* runProgram("redis-cli", [
     "--cluster",
