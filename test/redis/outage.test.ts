@@ -30,6 +30,7 @@ interface Publication {
 }
 
 interface Reply {
+  readonly error?: object
   readonly subscribe?: {
     readonly epoch: string
     readonly offset?: number
@@ -43,7 +44,8 @@ interface Reply {
 const channel = "room:outage"
 
 /** Takes what a server sends, and returns the command to answer with, if there is one. */
-const onReply = (subscriber: Subscriber, { push, subscribe: confirmed }: Reply): object | undefined => {
+const onReply = (subscriber: Subscriber, { error, push, subscribe: confirmed }: Reply): object | undefined => {
+  assert.isUndefined(error)
   const add = ({ data, offset }: Publication): void => {
     assert.strictEqual(offset, ++subscriber.offset)
     subscriber.received.push(data)
@@ -82,7 +84,7 @@ const subscribe = (url: string, i: number) =>
       Effect.andThen(Effect.die(new Error("expected the connection to stay open, got its end"))),
       Effect.forkScoped
     )
-    yield* until(() => subscriber.epoch !== "")
+    yield* Effect.raceFirst(until(() => subscriber.epoch !== ""), Fiber.join(fiber))
     return { subscriber, fiber }
   })
 
@@ -100,6 +102,8 @@ describe("an outage of Redis", () => {
               REDIS_URL: `redis://127.0.0.1:${redis.port}`
             })
           ))
+        // A server accepts connections before.
+        for (const server of servers) yield* server.printed(/the broker is up/)
         const urls = servers.map(({ port }) => `ws://127.0.0.1:${port}/connection/websocket`)
         const clients = yield* Effect.forEach(
           Array.from({ length: subscribers }, (_, i) => i),
