@@ -144,7 +144,15 @@ describe("layerMemory", () => {
 
   it.effect("rejects invalid options", () =>
     Effect.gen(function*() {
-      for (const options of [{ maxIdleChannels: 0 }, { maxIdempotencyKeys: 0.5 }]) {
+      const tooMany = 2 ** 31
+      for (
+        const options of [
+          { maxIdleChannels: 0 },
+          { maxIdleChannels: tooMany },
+          { maxIdempotencyKeys: 0.5 },
+          { maxIdempotencyKeys: tooMany }
+        ]
+      ) {
         const error = yield* Effect.flip(make(options))
         assert.strictEqual(error._tag, "InvalidOption")
       }

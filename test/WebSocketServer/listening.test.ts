@@ -43,6 +43,16 @@ describe("listening", () => {
       assert.deepStrictEqual(marks, [64 * 1024, 64 * 1024])
     }))
 
+  it("ListenFailed says what the system said, and what to do about an address in use", () => {
+    const messageOf = (code: string) =>
+      new WebSocketServer.ListenFailed({ code, cause: new Error(`listen ${code}: 127.0.0.1:80`) }).message
+    assert.strictEqual(messageOf("EACCES"), "the server cannot listen: EACCES: 127.0.0.1:80")
+    assert.strictEqual(
+      messageOf("EADDRINUSE"),
+      "the server cannot listen: EADDRINUSE: 127.0.0.1:80; stop the process that listens there, or change the port"
+    )
+  })
+
   it.live("fails with ListenFailed for a port in use, and with InvalidOption for an invalid port", () =>
     Effect.gen(function*() {
       const server = yield* serve(idle)
