@@ -1,6 +1,7 @@
 /** Measures this library beside its peers; `npm run bench -- --help` says how. */
 import { writeFileSync } from "node:fs"
 import { chart } from "./chart.ts"
+import { benchClients } from "./clients.ts"
 import { benchCodec } from "./codec.ts"
 import { compare } from "./compare.ts"
 import { benchDeflate, benchDeflateMemory } from "./deflate.ts"
@@ -77,7 +78,7 @@ const benchAlone = async (alone: NonNullable<Arguments["alone"]>): Promise<void>
       return
     }
     default: {
-      const bench = { topics: benchTopics, redis: benchRedis, rpc: benchRpc }[alone]
+      const bench = { clients: benchClients, topics: benchTopics, redis: benchRedis, rpc: benchRpc }[alone]
       out.lines([...machine(), `rounds ${rounds}, seconds ${seconds}`])
       for (const table of await bench(options, progress)) out.table(table)
     }

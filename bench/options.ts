@@ -10,12 +10,13 @@ const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--pee
                 [--idle 2000] [--markdown] [--json FILE] [--svg FILE]
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
-npm run bench -- topics|redis|rpc [--rounds 3] [--seconds 2] [--markdown]
+npm run bench -- clients|topics|redis|rpc [--rounds 3] [--seconds 2] [--markdown]
 npm run bench -- http2 [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 npm run bench -- compare FILE FILE [--markdown]
 
 http2      echoes over HTTP/2 beside HTTP/1.1, in one process
+clients    connects, closes and idle connections of clients, beside those of ws and undici
 growth     how the cost of a message grows with connections, size and rate, beside ws
 topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bun's publish if BUN is its path
 redis      topics of two processes through Redis, beside Socket.IO's adapters; needs redis-server in PATH
@@ -37,6 +38,7 @@ peers:     ${list(peers)}
 export interface Arguments {
   /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
   readonly alone:
+    | "clients"
     | "codec"
     | "deflate"
     | "deflate-memory"
@@ -95,9 +97,10 @@ const parse = (): Arguments => {
   const isComparison = positionals[0] === "compare"
   if (isComparison && positionals.length !== 3) fail("compare takes two files of --json")
   const alone =
-    (["codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "rpc", "topics"] as const).find(
-      (one) => positionals.includes(one)
-    )
+    (["clients", "codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "rpc", "topics"] as const)
+      .find(
+        (one) => positionals.includes(one)
+      )
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
   const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws: add ws to the peers")

@@ -1,0 +1,66 @@
+/** Clients beside those of ws and undici: connections that are opened and closed, and connections that are idle. */
+import { Child } from "./children.ts"
+import type { ChurnSample, ClientSystem, IdleSample } from "./clientProcess.ts"
+import { figure, median, type Table } from "./table.ts"
+
+const systems: ReadonlyArray<ClientSystem> = ["ours", "ws", "undici"]
+
+interface Row {
+  /** Connections a second, each opened and closed. */
+  readonly rate: number
+  /** Microseconds of CPU for each. */
+  readonly cpu: number
+  /** KiB for each idle connection. */
+  readonly heap: number
+  readonly rss: number
+}
+
+const idleConnections = 3000
+
+const measure = async (system: ClientSystem, port: number): Promise<Row> => {
+  const client = new Child("clientProcess", [system, String(port)], ["--expose-gc"])
+  try {
+    await client.next()
+    const { cpu, rate } = await client.ask<ChurnSample>("churn")
+    const { heap, rss } = await client.ask<IdleSample>(String(idleConnections))
+    return { rate, cpu, heap: heap / 1024, rss: rss / 1024 }
+  } finally {
+    await client.stop()
+  }
+}
+
+/** Measures the clients in turn, round by round, against one server of ws. */
+export const benchClients = async (
+  { rounds }: { readonly rounds: number },
+  progress: (text: string) => void
+): Promise<ReadonlyArray<Table>> => {
+  const server = new Child("server", ["ws", "stream", "pingpong"])
+  const measured = new Map(systems.map((system) => [system, new Array<Row>()]))
+  try {
+    const port = await server.next<number>()
+    for (let round = 1; round <= rounds; round++) {
+      for (const [system, rows] of measured) {
+        progress(`round ${round} of ${rounds}: ${system}`)
+        rows.push(await measure(system, port))
+      }
+    }
+  } finally {
+    await server.stop()
+  }
+  progress("")
+  const cells = (system: ClientSystem) => {
+    const own = measured.get(system)!
+    const ofWs = measured.get("ws")!
+    const columns = (["rate", "cpu", "heap", "rss"] as const).map((name) => figure(median(own.map((row) => row[name]))))
+    return [
+      system === "ours" ? "effect-ws" : system,
+      ...columns,
+      figure(median(own.map(({ cpu }, i) => cpu / ofWs[i].cpu)))
+    ]
+  }
+  return [{
+    head: ["client", "connects/s", "CPU µs", "KiB of heap, idle", "KiB of memory, idle", "CPU, times ws"],
+    rows: systems.map(cells),
+    textColumns: 1
+  }]
+}
