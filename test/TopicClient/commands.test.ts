@@ -91,7 +91,26 @@ describe("a client of topics", () => {
       assert.deepInclude(yield* client.history(Other, lobby), { complete: false, messages: [] })
       assert.deepStrictEqual(yield* client.members(Other, lobby), [])
       assert.deepInclude(yield* client.history(Room, lobby, { limit: 0 }), { messages: [] })
+      yield* Topics.publish(Room, lobby, { text: "b" })
+      const texts = (options?: TopicClient.HistoryOptions) =>
+        Effect.map(client.history(Room, lobby, options), (page) => page.messages.map(({ message }) => message.text))
+      assert.deepStrictEqual(yield* texts(), ["a", "b"])
+      assert.deepStrictEqual(yield* texts({ limit: 1 }), ["a"])
+      assert.deepStrictEqual(yield* texts({ limit: 1, reverse: true }), ["b"])
+      assert.deepStrictEqual(yield* texts({ since: { ...position, offset: 1 } }), ["b"])
     }).pipe(Effect.provide(layer)))
+
+  it.effect("leaves out a token that it does not have", () =>
+    Effect.gen(function*() {
+      const seen: Array<Command> = []
+      const server = yield* played(accept, seen)
+      yield* TopicClient.make(server.connect, { schedule: everySecond })
+      yield* settle
+      assert.notProperty(seen[0]["connect"], "token")
+      yield* TopicClient.make(server.connect, { schedule: everySecond, token: "t" })
+      yield* settle
+      assert.deepInclude(seen[1]["connect"], { token: "t" })
+    }))
 
   it.effect("answers pings, and takes a connection without pings for lost", () =>
     Effect.gen(function*() {

@@ -167,6 +167,20 @@ describe("Inbox", () => {
       assert.deepStrictEqual(log, ["gap 0 to 6", "7", "8"])
     }))
 
+  it.effect("ignores messages of the history that are doubled, of another epoch, or not the next", () =>
+    Effect.gen(function*() {
+      const { inbox, log, reads } = yield* started()
+      inbox.receive({ _tag: "Lost" })
+      const publications = ([["e", 1], ["e", 1], ["f", 2], ["e", 3]] as const).map(([epoch, offset]) => ({
+        epoch,
+        offset,
+        data: new Uint8Array(1)
+      }))
+      reads.shift()!({ position: { epoch: "e", offset: 3 }, publications, complete: true })
+      yield* Effect.yieldNow
+      assert.deepStrictEqual([log, reads.length], [["1"], 1])
+    }))
+
   it.effect("tells a gap to the same offset of another epoch", () =>
     Effect.gen(function*() {
       const { inbox, log, position, reads } = yield* started(5)
