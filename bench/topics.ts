@@ -56,7 +56,8 @@ const withLoad = async <A>(
 
 const measure = (system: System, shape: typeof shapes[number], seconds: number): Promise<Row> =>
   withLoad(system, { ...shape, stalled: 0, size: 64 }, async (server, load) => {
-    await sleep(1000)
+    // Fresh processes compile for a while: without this, their CPU counts.
+    await sleep(2500)
     await load.ask<TopicsSample>()
     const before = server.cpu()
     await sleep(seconds * 1000)
