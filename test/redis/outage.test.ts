@@ -2,11 +2,26 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schedule, Stream } from "effect"
 import { Message, WebSocketClient } from "effect-ws"
+import { type FaultProxy, startFaultProxy } from "../support/faultProxy.ts"
 import { listening } from "../support/port.ts"
 import { runExample } from "../support/process.ts"
 import { until } from "../support/redisBrokers.ts"
-import { startRedis } from "../support/redisServer.ts"
+import { type RedisServer, startRedis } from "../support/redisServer.ts"
 import { drivers } from "../support/topicDrivers.ts"
+
+/** How Redis goes away, and comes back. */
+const outages: ReadonlyArray<{
+  readonly title: string
+  readonly begin: (redis: RedisServer, network: FaultProxy) => Effect.Effect<void>
+  readonly end: (redis: RedisServer, network: FaultProxy) => Effect.Effect<void>
+}> = [
+  {
+    title: "that the network does not reach",
+    begin: (_, network) => Effect.sync(() => network.set("refuse")),
+    end: (_, network) => Effect.sync(() => network.set("pass"))
+  },
+  { title: "that restarts", begin: (redis) => redis.stop, end: (redis) => redis.restart }
+]
 
 const subscribers = Number(process.env["SUBSCRIBERS"] ?? 1000)
 const outage = "5 seconds"
@@ -22,7 +37,7 @@ interface Subscriber {
 }
 
 /** The first of the messages that are published after the outage. They are numbers that count up. */
-let firstAfter = Number.POSITIVE_INFINITY
+let firstAfter: number
 
 interface Publication {
   readonly data: unknown
@@ -88,18 +103,19 @@ const subscribe = (url: string, i: number) =>
     return { subscriber, fiber }
   })
 
-describe("an outage of Redis", () => {
+describe.each(outages)("a Redis $title", ({ begin, end, title }) => {
   it.live(
     `leaves ${subscribers} clients of two servers connected, each of which sees every message once and in order`,
     () =>
       Effect.gen(function*() {
         const redis = yield* startRedis("--appendonly", "yes", "--appendfsync", "always")
+        const network = yield* startFaultProxy(redis.port)
         const servers = yield* Effect.forEach([0, 1], () =>
           listening((port) =>
             runExample("topics-server.js", {
               PORT: String(port),
               BROKER: "redis",
-              REDIS_URL: `redis://127.0.0.1:${redis.port}`
+              REDIS_URL: `redis://127.0.0.1:${network.port}`
             })
           ))
         // A server accepts connections before.
@@ -111,6 +127,7 @@ describe("an outage of Redis", () => {
           { concurrency: 32 }
         )
         const publisher = drivers[0].open(urls[0], "publisher")
+        firstAfter = Number.POSITIVE_INFINITY
         const confirmed: Array<number> = []
         let tries = 0
         let isOver = false
@@ -125,10 +142,10 @@ describe("an outage of Redis", () => {
           Effect.forkChild
         )
         yield* until(() => confirmed.length > 20)
-        yield* redis.stop
+        yield* begin(redis, network)
         yield* Effect.sleep(outage)
         const before = confirmed.length
-        yield* redis.restart
+        yield* end(redis, network)
         const back = Date.now()
         firstAfter = tries
         yield* until(() => clients.every(({ subscriber }) => subscriber.healedAt !== undefined))
@@ -147,7 +164,7 @@ describe("an outage of Redis", () => {
         assert.deepStrictEqual(received, [...new Set(received)])
         yield* Effect.promise(() => publisher.close())
         console.log(
-          `Redis away for ${outage}: ${subscribers} subscribers in two processes, ${confirmed.length} messages, ` +
+          `A Redis ${title}, away for ${outage}: ${subscribers} subscribers in two processes, ${confirmed.length} messages, ` +
             `0 lost, 0 doubled, 0 reconnects; the first message after it reached half of them ` +
             `${healed[subscribers >> 1]} ms after Redis was back, and all of them after ${healed.at(-1)} ms`
         )
