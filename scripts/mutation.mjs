@@ -1,7 +1,7 @@
 /**
  * Mutation testing: changes src/ in small ways, and fails if no test notices.
  *
- *   node scripts/mutation.mjs --sample            the sample that the gate runs: one of 140 mutants
+ *   node scripts/mutation.mjs --sample            the sample that the gate runs: one of 300 mutants
  *   node scripts/mutation.mjs --sample --seed 7   another sample
  *   node scripts/mutation.mjs --sample --of 1000  a smaller sample
  *   node scripts/mutation.mjs --module 'pings$'   all mutants of the modules whose name matches
@@ -36,7 +36,7 @@ const { values: options } = parseArgs({
   options: {
     sample: { type: "boolean", default: false },
     seed: { type: "string", default: "effect-ws" },
-    of: { type: "string", default: "140" },
+    of: { type: "string", default: "300" },
     module: { type: "string", default: "" },
     equivalents: { type: "boolean", default: false },
     verbose: { type: "boolean", default: false },

@@ -1,4 +1,7 @@
-/** Prints how long topics take to heal after Redis was away: `npm run test:redis -- test/redis/outage.test.ts`. */
+/**
+ * Prints how long topics take to heal after Redis was away:
+ * `SUBSCRIBERS=1000 npm run test:redis -- test/redis/outage.test.ts`.
+ */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Fiber, Schedule, Stream } from "effect"
 import { Message, WebSocketClient } from "effect-ws"
@@ -23,7 +26,7 @@ const outages: ReadonlyArray<{
   { title: "that restarts", begin: (redis) => redis.stop, end: (redis) => redis.restart }
 ]
 
-const subscribers = Number(process.env["SUBSCRIBERS"] ?? 1000)
+const subscribers = Number(process.env["SUBSCRIBERS"] ?? 200)
 const outage = "5 seconds"
 
 interface Subscriber {
