@@ -60,6 +60,12 @@ export interface Transport {
    */
   readonly immediate?: (() => boolean) | undefined
   /**
+   * Returns whether the first bytes of a turn may leave in a write of their own if
+   * the process was idle, so that the peer does not wait for the rest. If absent, all
+   * bytes of a turn leave in one write.
+   */
+  readonly eager?: (() => boolean) | undefined
+  /**
    * Whether the transport shares its TCP connection with others, as an HTTP/2 stream
    * does. Then a client ends its side as soon as the closing handshake is complete.
    * Otherwise it leaves the first end to the server, so that the server's end of the

@@ -15,10 +15,12 @@ export const makeSendQueue = (
     readonly role?: Frame.Role
     readonly highWaterMark?: number
     readonly coalesce?: boolean
+    /** What the transport tells as `eager`. */
+    readonly isEager?: boolean
     readonly context?: Context.Context<never>
   } = {}
 ) => {
-  const { coalesce = false, context = Context.empty(), highWaterMark = 10, role = "server" } = options
+  const { coalesce = false, context = Context.empty(), highWaterMark = 10, isEager = false, role = "server" } = options
   const network = makeNetwork(highWaterMark)
   const codec = Frame.makeCodec()
   const protocol = new Protocol(role, codec, {})
@@ -33,7 +35,8 @@ export const makeSendQueue = (
     onObserved: () => void calls.push("onObserved")
   }
   const maskKey = role === "client" ? codec.maskKey : undefined
-  const sendQueue = new SendQueue(host, network.transport, protocol, { coalesce, maskKey })
+  const transport = { ...network.transport, eager: () => isEager }
+  const sendQueue = new SendQueue(host, transport, protocol, { coalesce, maskKey })
   const pings = new Pings(host, sendQueue, 4)
   const onDrain = () => {
     sendQueue.onDrain()

@@ -5,7 +5,7 @@
  * What connections share for that is module state which only `WriteBuffer`
  * touches: the slab, the flush schedule and the chunk cache.
  */
-import { allocatePooled, allocateTextBuffer, concatBytes } from "#platform"
+import { allocatePooled, allocateTextBuffer, concatBytes, hasIdled } from "#platform"
 import { encodeHeader, encodeInto, type Frame, headerSize, Opcode } from "../../Frame.ts"
 import type { Transport } from "../../Transport.ts"
 import { maskInPlace } from "../protocol/masking.ts"
@@ -71,8 +71,16 @@ class Slab {
 class FlushSchedule {
   private buffers: Array<WriteBuffer> = []
 
-  add(buffer: WriteBuffer): void {
-    if (this.buffers.push(buffer) === 1) soon(this.flushAll)
+  /**
+   * Adds a connection. Returns whether it should write its first frame at once: it is
+   * the first of this turn, and the process was idle before, as the peer may be.
+   * Otherwise the two would take turns, where each waits for all that the other does.
+   * The other connections of a turn write once: a second write would cost them more.
+   */
+  add(buffer: WriteBuffer): boolean {
+    if (this.buffers.push(buffer) > 1) return false
+    soon(this.flushAll)
+    return hasIdled()
   }
 
   private readonly flushAll = (): void => {
@@ -257,7 +265,7 @@ export class WriteBuffer {
     if (!this.coalesce || this.isBorrowed || this.pending >= flushThreshold) this.flush()
     else if (!this.isCorked && !this.isScheduled) {
       this.isScheduled = true
-      schedule.add(this)
+      if (schedule.add(this) && this.transport.eager?.() === true) this.write()
     }
   }
 
@@ -274,6 +282,10 @@ export class WriteBuffer {
   /** Hands all frames to the transport. */
   flush(): void {
     this.isScheduled = false
+    this.write()
+  }
+
+  private write(): void {
     this.isBorrowed = false
     slab.seal(this)
     if (this.chunks.length === 0) return

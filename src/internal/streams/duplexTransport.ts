@@ -116,6 +116,10 @@ export class DuplexTransport implements Transport {
     return isSocket(duplex) && duplex.writableLength === 0 && !duplex.connecting
   }
 
+  eager(): boolean {
+    return this.immediate()
+  }
+
   pause(): void {
     this.paused = true
     this.duplex.pause()

@@ -7,6 +7,9 @@ import { makeSendQueue } from "../../support/sendQueue.ts"
 
 const microtask = Effect.promise(() => Promise.resolve())
 
+/** The event loop waits for a timer, and this goes on in its turn. */
+const idle = Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, 5)))
+
 describe("WriteBuffer", () => {
   for (const role of ["server", "client"] as const) {
     it.effect(`writes frames of any size in the form of a ${role}`, () =>
@@ -29,6 +32,30 @@ describe("WriteBuffer", () => {
       assert.deepStrictEqual(wire(), texts)
     })
   }
+
+  it.effect("writes the first frame of a turn at once if the process was idle, and the others together", () =>
+    Effect.gen(function*() {
+      const { network, send, wire } = makeSendQueue({ coalesce: true, isEager: true, highWaterMark: 1_000 })
+      yield* idle
+      for (const text of ["a", "b", "c"]) yield* send(text)
+      assert.strictEqual(network.writes.length, 1)
+      yield* microtask
+      assert.strictEqual(network.writes.length, 2)
+      // The process has not been idle since.
+      for (const text of ["d", "e"]) yield* send(text)
+      yield* microtask
+      assert.deepStrictEqual([network.writes.length, wire()], [3, ["a", "b", "c", "d", "e"]])
+    }))
+
+  it.effect("writes a frame at once for one connection of a turn", () =>
+    Effect.gen(function*() {
+      const queues = Array.from({ length: 10 }, () => makeSendQueue({ coalesce: true, isEager: true }))
+      yield* idle
+      for (const { send } of queues) yield* send("a")
+      assert.strictEqual(queues.filter(({ network }) => network.writes.length === 1).length, 1)
+      yield* microtask
+      for (const { wire } of queues) assert.deepStrictEqual(wire(), ["a"])
+    }))
 
   it.effect("flushes the frames of one turn in one write", () =>
     Effect.gen(function*() {

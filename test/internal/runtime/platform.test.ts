@@ -135,6 +135,12 @@ for (const [name, platform] of Object.entries(platforms)) {
       assert.strictEqual(platform.sha1Base64(key), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
     })
 
+    it("hasIdled tells only on Node whether the event loop has waited since the last call", async () => {
+      platform.hasIdled()
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      assert.deepStrictEqual([platform.hasIdled(), platform.hasIdled()], [name === "node", false])
+    })
+
     it("nextTurn runs steps in order, after the microtasks of this turn", async () => {
       const ran: Array<string> = []
       const done = new Promise<void>((resolve) => {

@@ -181,6 +181,9 @@ export const nextTurn = (step: () => void): void => {
   postMessage()
 }
 
+/** A browser does not tell. */
+export const hasIdled = (): boolean => false
+
 export const NetSocket: typeof Socket | undefined = undefined
 
 /** A browser has no such streams. */

@@ -8,6 +8,7 @@ import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
 import { hash, randomFillSync } from "node:crypto"
 import { Socket } from "node:net"
 import { addAbortSignal, type Duplex } from "node:stream"
+import { performance } from "node:perf_hooks"
 import { setImmediate } from "node:timers"
 import { inspect as inspectValue } from "node:util"
 import { markAsUntransferable } from "node:worker_threads"
@@ -94,6 +95,15 @@ export const sha1Base64 = (text: string): string => hash("sha1", text, "base64")
 
 /** Runs `step` in the next turn of the event loop, after the sockets were read. */
 export const nextTurn: (step: () => void) => void = setImmediate
+
+let idleTime = 0
+
+/** Whether the event loop has waited for events since the last call. */
+export const hasIdled = (): boolean => {
+  const before = idleTime
+  idleTime = performance.nodeTiming.idleTime
+  return idleTime > before
+}
 
 /** The class of TCP sockets, if the host has any. */
 export const NetSocket: typeof Socket | undefined = Socket
