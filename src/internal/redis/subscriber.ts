@@ -58,8 +58,13 @@ export class Subscriber {
 
   /** Whether the server has refused a subscription that is still wanted: its slot may be on another server. */
   get hasRefused(): boolean {
-    for (const channel of this.refused) if (!this.host.isWanted(channel)) this.refused.delete(channel)
+    this.forgetUnwanted(this.refused)
     return this.refused.size > 0
+  }
+
+  /** Drops refusals of channels that this server should not deliver any more. */
+  private forgetUnwanted(channels: Iterable<string>): void {
+    for (const channel of channels) if (!this.host.isWanted(channel)) this.refused.delete(channel)
   }
 
   /** Subscribes or unsubscribes a channel if that is wanted, with all others of this turn. */
@@ -90,6 +95,7 @@ export class Subscriber {
     while (this.changed.size > 0 && this.link.client === client) {
       const changed = [...this.changed]
       this.changed = new Set()
+      this.forgetUnwanted(changed)
       const added = changed.filter((channel) => this.host.isWanted(channel) && !this.subscribed.has(channel))
       const removed = changed.filter((channel) => !this.host.isWanted(channel) && this.subscribed.has(channel))
       for (const channels of batches(added)) {

@@ -55,7 +55,9 @@ const makeSubscriber = Effect.gen(function*() {
       wanted.add(channel)
       subscriber.update(channel)
     },
-    forget: (channel: string) => void wanted.delete(channel)
+    forget: (channel: string) => void wanted.delete(channel),
+    /** How many refused channels it remembers, which only clusters ask about. */
+    remembered: () => (subscriber as unknown as { readonly refused: ReadonlySet<string> }).refused.size
   }
 })
 
@@ -91,6 +93,18 @@ describe("a subscriber to Redis", () => {
       requests[2].confirm()
       yield* until(() => told.includes("subscribed {1}room"))
       assert.isFalse(subscriber.hasRefused)
+    }))
+
+  it.live("forgets a refused channel when it is not wanted any more, though no cluster asks", () =>
+    Effect.gen(function*() {
+      const { forget, remembered, requests, subscriber, want } = yield* makeSubscriber
+      want("{1}room")
+      yield* until(() => requests.length === 1)
+      requests[0].refuse("NOPERM")
+      yield* until(() => remembered() === 1)
+      forget("{1}room")
+      subscriber.update("{1}room")
+      yield* until(() => remembered() === 0)
     }))
 
   it.live("does not ask again for a refused channel that is not wanted any more", () =>
