@@ -1,6 +1,7 @@
 /** Clients beside those of ws and undici: connections that are opened and closed, and connections that are idle. */
 import { Child } from "./children.ts"
 import type { ChurnSample, ClientSystem, IdleSample } from "./clientProcess.ts"
+import { measureInTurn } from "./rounds.ts"
 import { figure, median, type Table } from "./table.ts"
 
 const systems: ReadonlyArray<ClientSystem> = ["ours", "ws", "undici"]
@@ -35,18 +36,11 @@ export const benchClients = async (
   progress: (text: string) => void
 ): Promise<ReadonlyArray<Table>> => {
   const server = new Child("server", ["ws", "stream", "pingpong"])
-  const measured = new Map(systems.map((system) => [system, new Array<Row>()]))
-  try {
+  const measureAll = async () => {
     const port = await server.next<number>()
-    for (let round = 1; round <= rounds; round++) {
-      for (const [system, rows] of measured) {
-        progress(`round ${round} of ${rounds}: ${system}`)
-        rows.push(await measure(system, port))
-      }
-    }
-  } finally {
-    await server.stop()
+    return measureInTurn("clients", systems, rounds, progress, (system) => measure(system, port))
   }
+  const measured = await measureAll().finally(() => server.stop())
   progress("")
   const cells = (system: ClientSystem) => {
     const own = measured.get(system)!

@@ -4,6 +4,7 @@ import { createClient } from "redis"
 import { Child } from "./children.ts"
 import { type Process, startRedis, startServer } from "./processes.ts"
 import type { ResumeJob, ResumeSample } from "./resumeLoad.ts"
+import { measureInTurn } from "./rounds.ts"
 import { figure, median, type Table } from "./table.ts"
 import type { TopicsJob, TopicsSample } from "./topicsLoad.ts"
 
@@ -108,13 +109,8 @@ const measureRates = async (
 ): Promise<Table> => {
   const rows: Array<ReadonlyArray<string>> = []
   for (const shape of shapes) {
-    const measured = new Map(Object.keys(systems).map((name) => [name, new Array<Row>()]))
-    for (let round = 1; round <= rounds; round++) {
-      for (const [name, results] of measured) {
-        progress(`${shape.about}, round ${round} of ${rounds}: ${name}`)
-        results.push(await measure(name, shape, seconds))
-      }
-    }
+    const names = Object.keys(systems)
+    const measured = await measureInTurn(shape.about, names, rounds, progress, (name) => measure(name, shape, seconds))
     const base = measured.get(inProcess)!
     for (const [name, results] of measured) {
       const ratios = results.map(({ deliver }, i) => base[i].deliver / deliver)

@@ -1,6 +1,7 @@
 /** Calls of effect/rpc over this library at both ends, beside Effect's own server and client, which stand on ws. */
 import { setTimeout as sleep } from "node:timers/promises"
 import { Child } from "./children.ts"
+import { measureInTurn } from "./rounds.ts"
 import type { RpcSample, RpcSystem } from "./rpcProcess.ts"
 import { figure, median, type Table } from "./table.ts"
 
@@ -50,13 +51,13 @@ export const benchRpc = async (
 ): Promise<ReadonlyArray<Table>> => {
   const rows: Array<ReadonlyArray<string>> = []
   for (const shape of shapes) {
-    const measured = new Map(systems.map((system) => [system, new Array<Row>()]))
-    for (let round = 1; round <= rounds; round++) {
-      for (const [system, results] of measured) {
-        progress(`${shape.about}, round ${round} of ${rounds}: ${system}`)
-        results.push(await measure(system, shape, seconds))
-      }
-    }
+    const measured = await measureInTurn(
+      shape.about,
+      systems,
+      rounds,
+      progress,
+      (system) => measure(system, shape, seconds)
+    )
     const medianOf = (system: RpcSystem, name: keyof Row) => median(measured.get(system)!.map((row) => row[name]))
     for (const system of systems) {
       rows.push([

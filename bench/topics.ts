@@ -3,6 +3,7 @@ import { existsSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Child } from "./children.ts"
 import { type Process, startServer } from "./processes.ts"
+import { measureInTurn } from "./rounds.ts"
 import { figure, median, type Table } from "./table.ts"
 import type { TopicsJob, TopicsSample } from "./topicsLoad.ts"
 
@@ -137,13 +138,13 @@ export const benchTopics = async (
   const all = present()
   const rows: Array<ReadonlyArray<string>> = []
   for (const shape of shapes) {
-    const measured = new Map(all.map((system) => [system, new Array<Row>()]))
-    for (let round = 1; round <= rounds; round++) {
-      for (const [system, results] of measured) {
-        progress(`${shape.about}, round ${round} of ${rounds}: ${system}`)
-        results.push(await measure(system, shape, seconds))
-      }
-    }
+    const measured = await measureInTurn(
+      shape.about,
+      all,
+      rounds,
+      progress,
+      (system) => measure(system, shape, seconds)
+    )
     for (const [system, results] of measured) {
       const column = (name: keyof Row) => median(results.map((row) => row[name]))
       rows.push([shape.about, system, ...(["rate", "cpu", "p50", "p99"] as const).map((name) => figure(column(name)))])
