@@ -40,6 +40,7 @@ export default defineConfig({
     maxWorkers: Math.max(2, availableParallelism()),
     // Most objects of a test die young: fewer and cheaper collections, a tenth of the time of all tests.
     execArgv: ["--min-semi-space-size=32", "--max-semi-space-size=64"],
+    setupFiles: ["test/support/setup.warnings.ts"],
     projects: [
       // One module each; test/ mirrors src/.
       project("unit", "test/{*,[A-Z]*/*,internal/**/*}.test.ts", { isolate: false }),

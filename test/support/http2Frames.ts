@@ -89,6 +89,8 @@ export interface Http2Peer extends RawSocket {
   readonly goAway: (code: number) => void
   /** What was received, in frames. */
   readonly frames: () => Array<Http2Frame>
+  /** Calls `listener` for each frame that arrives from now on. */
+  readonly onFrame: (listener: (frame: Http2Frame) => void) => void
   /** Waits for a frame that satisfies the condition. */
   readonly untilFrame: (condition: (frame: Http2Frame) => boolean) => Effect.Effect<Http2Frame>
 }
@@ -124,6 +126,14 @@ export const framesOf = (socket: RawSocket, skip = 0): Http2Peer => {
   const frame: Http2Peer["frame"] = (type, bits, stream, payload = Buffer.alloc(0)) =>
     socket.write(encodeFrame({ type, flags: bits, stream, payload }))
   const received = () => decodeFrames(socket.received().subarray(skip))
+  const listeners: Array<(frame: Http2Frame) => void> = []
+  let heard = 0
+  const emit = () => {
+    for (const arrived of received().slice(heard)) {
+      heard++
+      for (const listener of listeners) listener(arrived)
+    }
+  }
   return {
     ...socket,
     frame,
@@ -133,6 +143,13 @@ export const framesOf = (socket: RawSocket, skip = 0): Http2Peer => {
     reset: (stream, code) => frame(frameTypes.RST_STREAM, 0, stream, uint32(code)),
     goAway: (code) => frame(frameTypes.GOAWAY, 0, 0, goAwayPayload(0, code)),
     frames: received,
+    onFrame: (listener) => {
+      if (listeners.length === 0) {
+        heard = received().length
+        socket.socket.on("data", emit)
+      }
+      listeners.push(listener)
+    },
     untilFrame: (condition) =>
       Effect.map(socket.until(() => received().some(condition)), () => received().find(condition)!)
   }

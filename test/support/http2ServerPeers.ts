@@ -119,14 +119,10 @@ export const settings = (...pairs: ReadonlyArray<readonly [number, number]>) => 
 export const acceptByHand = (peer: Http2Peer, stream: number): void => {
   peer.headers(stream, [[":status", "200"]])
   const decoder = Frame.makeDecoder({ role: "server" })
-  let read = 0
-  peer.socket.on("data", () => {
-    const received = peer.frames().filter((frame) => frame.type === frameTypes.DATA && frame.stream === stream)
-    for (const { flags: bits, payload } of received.slice(read)) {
-      for (const frame of decoder.decode(Buffer.from(payload)).frames) peer.data(stream, Frame.encode(frame))
-      if ((bits & flags.END_STREAM) !== 0) peer.data(stream, "", flags.END_STREAM)
-    }
-    read = received.length
+  peer.onFrame((received) => {
+    if (received.type !== frameTypes.DATA || received.stream !== stream) return
+    for (const frame of decoder.decode(Buffer.from(received.payload)).frames) peer.data(stream, Frame.encode(frame))
+    if ((received.flags & flags.END_STREAM) !== 0) peer.data(stream, "", flags.END_STREAM)
   })
 }
 
@@ -140,14 +136,12 @@ export const rawHttp2 = (
       const index = peers.length
       const peer = framesOf(socket, preface.length)
       peers.push(peer)
-      let read = 0
-      socket.socket.on("data", () => {
-        const frames = peer.frames()
-        for (const frame of frames.slice(read)) {
-          // The first frame of a client is its settings.
-          if (read++ === 0) open(peer, index)
-          if (frame.type === frameTypes.HEADERS) request?.(peer, frame.stream, index)
-        }
+      let opened = false
+      peer.onFrame(({ stream, type }) => {
+        // The first frame of a client is its settings.
+        if (!opened) open(peer, index)
+        opened = true
+        if (type === frameTypes.HEADERS) request?.(peer, stream, index)
       })
     })
     return { port, url: `ws://localhost:${port}`, peers }
