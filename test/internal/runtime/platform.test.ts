@@ -136,9 +136,12 @@ for (const [name, platform] of Object.entries(platforms)) {
     })
 
     it("hasIdled tells only on Node whether the event loop has waited since the last call", async () => {
+      const pause = () => new Promise((resolve) => setTimeout(resolve, 5))
       platform.hasIdled()
-      await new Promise((resolve) => setTimeout(resolve, 5))
-      assert.deepStrictEqual([platform.hasIdled(), platform.hasIdled()], [name === "node", false])
+      await pause()
+      // A busy machine may leave the event loop nothing to wait for.
+      if (name === "node") { while (!platform.hasIdled()) await pause() }
+      assert.isFalse(platform.hasIdled())
     })
 
     it("nextTurn runs steps in order, after the microtasks of this turn", async () => {
