@@ -26,14 +26,13 @@ import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { InvalidOption } from "./HandshakeError.ts"
+import { reasonOf } from "./internal/runtime/describe.ts"
 import { makeMemoryBroker } from "./internal/topics/memoryBroker.ts"
 import type { History, Position } from "./Topic.ts"
 
 // -----------------------------------------------------------------------------
 // Errors
 // -----------------------------------------------------------------------------
-
-const reasonOf = (cause: unknown): string => cause instanceof Error ? cause.message : String(cause)
 
 /**
  * The broker is unavailable, and the operation had no effect. Except for `leave`:

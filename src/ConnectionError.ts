@@ -56,6 +56,7 @@ import * as Predicate from "effect/Predicate"
 import * as CloseCode from "./CloseCode.ts"
 import type { CloseFrame, Opcode } from "./Frame.ts"
 import type { ConnectError } from "./HandshakeError.ts"
+import { reasonOf } from "./internal/runtime/describe.ts"
 import type { Message } from "./Message.ts"
 import type { InvalidCloseCode, ProtocolError } from "./ProtocolError.ts"
 
@@ -76,7 +77,7 @@ export class TransportError extends /* @__PURE__ */ Data.TaggedError("TransportE
   readonly cause: Error
 }> {
   override get message(): string {
-    return `the transport failed: ${this.cause.message || this.code}`
+    return `the transport failed: ${reasonOf(this.cause, this.code)}`
   }
 }
 
@@ -393,7 +394,7 @@ export class NotConnected<E = never> extends /* @__PURE__ */ Data.TaggedError("N
   declare readonly cause: ConnectError | ConnectionClosed | E | undefined
 
   override get message(): string {
-    const why = this.cause instanceof Error ? `: ${this.cause.message}` : ""
+    const why = this.cause === undefined ? "" : `: ${reasonOf(this.cause)}`
     return `not connected${this.final ? ", and the client has stopped reconnecting" : " at the moment"}${why}`
   }
 }
@@ -525,8 +526,7 @@ export class InvalidValue extends /* @__PURE__ */ Data.TaggedError("InvalidValue
   readonly cause: unknown
 }> {
   override get message(): string {
-    const problem = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `the value cannot be sent: ${problem.replace(/\s*\n\s*/g, " ")}`
+    return `the value cannot be sent: ${reasonOf(this.cause).replace(/\s*\n\s*/g, " ")}`
   }
 }
 

@@ -75,7 +75,7 @@
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import { redact } from "./internal/protocol/url.ts"
-import { opensslReason } from "./internal/runtime/opensslReason.ts"
+import { reasonOf } from "./internal/runtime/describe.ts"
 
 const shownValue = (value: string | undefined): string => value === undefined ? "none" : JSON.stringify(value)
 
@@ -656,13 +656,8 @@ export class ConnectFailed extends /* @__PURE__ */ Data.TaggedError("ConnectFail
 }> {
   override get message(): string {
     const through = this.phase === "proxy" ? " through the proxy" : ""
-    return `could not connect to ${this.url}${through}: ${reasonOf(this)}${connectAdvice(this)}`
+    return `could not connect to ${this.url}${through}: ${reasonOf(this.cause, this.code)}${connectAdvice(this)}`
   }
-}
-
-const reasonOf = ({ cause, code }: ConnectFailed): string => {
-  const errors: ReadonlyArray<Error> = cause instanceof AggregateError ? cause.errors : [cause]
-  return errors.map(({ message }) => opensslReason(message)).join(", ").trim() || String(code)
 }
 
 /** Errors of OpenSSL and Node do not name the option or the URL to change. */
@@ -670,7 +665,7 @@ const connectAdvice = ({ cause, code = "", phase, url }: ConnectFailed): string 
   const [peer, option, plain] = phase === "proxy"
     ? ["proxy", "proxy.tls.ca", "an http:// URL for it"]
     : ["server", "tls.ca", "a ws:// URL"]
-  if (/wrong version number/i.test(cause.message)) return `; if the ${peer} does not use TLS, use ${plain}`
+  if (/wrong version number/i.test(reasonOf(cause))) return `; if the ${peer} does not use TLS, use ${plain}`
   if (/SELF_SIGNED|UNABLE_TO_(VERIFY|GET_ISSUER)/.test(code)) {
     return `; if you trust the ${peer}'s authority, add its certificate to ${option}`
   }

@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
 import { ConnectionError, Message, ProtocolError } from "effect-ws"
+import { hostileValues } from "./support/hostile.ts"
 
 const duration = Duration.seconds(3)
 
@@ -88,6 +89,22 @@ describe("The message of an error", () => {
   for (const [error, message] of messages) {
     it(`${error.name}: ${message}`, () => assert.strictEqual(error.message, message))
   }
+
+  it("errors have a message for any cause", () => {
+    for (const [name, cause] of hostileValues) {
+      assert.match(new ConnectionError.InvalidValue({ value: {}, cause }).message, /^the value cannot be sent: /, name)
+      // A client may fail with anything in place of a connection, and a program's transport with anything as its error.
+      const failed = new ConnectionError.NotConnected<unknown>({ final: false, cause: cause as undefined })
+      assert.match(failed.message, /^not connected at the moment/, name)
+      const broken = new ConnectionError.TransportError({ code: "EPIPE", cause: cause as Error })
+      assert.match(broken.message, /^the transport failed: /, name)
+    }
+  })
+
+  it("NotConnected says why an attempt failed that failed with no error", () => {
+    const { message } = new ConnectionError.NotConnected({ final: true, cause: "no token" })
+    assert.strictEqual(message, "not connected, and the client has stopped reconnecting: no token")
+  })
 
   const opcodes = [[0, "continuation"], [1, "text"], [2, "binary"], [8, "close"], [9, "ping"], [10, "pong"]] as const
   for (const [opcode, name] of opcodes) {

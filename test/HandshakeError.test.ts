@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration } from "effect"
 import { HandshakeError } from "effect-ws"
+import { hostileValues } from "./support/hostile.ts"
 
 const requestErrors: ReadonlyArray<readonly [error: HandshakeError.RequestError, status: number, message: string]> = [
   [
@@ -395,6 +396,18 @@ describe("each error", () => {
   it("every error is in this table", () => {
     const tags = [...new Set<string>(table.map(([error]) => error._tag))]
     assert.deepStrictEqual(tags.toSorted(), Object.keys(HandshakeError).toSorted())
+  })
+
+  it("ConnectFailed has a message for any cause", () => {
+    for (const [name, cause] of hostileValues) {
+      const failed = new HandshakeError.ConnectFailed({
+        ...notReached,
+        url: "ws://nowhere/",
+        code: undefined,
+        cause: cause as Error
+      })
+      assert.match(failed.message, /^could not connect to ws:\/\/nowhere\/: /, name)
+    }
   })
 
   it("ConnectFailed has the error of Node as its cause", () => {

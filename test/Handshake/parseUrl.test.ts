@@ -4,6 +4,7 @@ import { Arbitrary, Result } from "effect"
 import { Handshake } from "effect-ws"
 import { factsOf, sampleKey, succeed } from "../support/handshakes.ts"
 import { among } from "../support/properties.ts"
+import { hostileValues } from "../support/hostile.ts"
 
 /** Text that is nearly a URL, with a secret somewhere before an "@", or behind a "?" or "#". */
 const secretUrl: Arbitrary.Arbitrary<string> = Arbitrary.flatMap(
@@ -152,6 +153,13 @@ describe("parseUrl (RFC 6455 §3)", () => {
       if (Result.isFailure(result)) assert.notInclude(String(result.failure), "secret")
     })
   }
+
+  it("rejects a value that is no URL, and does not throw", () => {
+    for (const [name, value] of hostileValues) {
+      const result = Handshake.parseUrl(value as string)
+      assert.strictEqual(Result.isFailure(result) ? result.failure._tag : "valid", "InvalidUrl", name)
+    }
+  })
 
   it("rejects a URL object, and shows no credentials, query or fragment", () => {
     for (

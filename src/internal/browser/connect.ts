@@ -9,6 +9,7 @@ import type { MessageConnection } from "../../MessageConnection.ts"
 import { offerProblem } from "../handshake/offeredProtocols.ts"
 import { shown } from "../protocol/url.ts"
 import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
+import { toError } from "../runtime/describe.ts"
 import { Timers } from "../runtime/timers.ts"
 import { BrowserConnection } from "./connection.ts"
 import { checkConnect } from "./options.ts"
@@ -67,7 +68,7 @@ const connectFailed = (url: URL, cause: Error): ConnectFailed => {
 /** The constructor throws for a URL that the page may not open, or an `InvalidOption` if there is no WebSocket. */
 const constructError = (url: URL, cause: unknown): ConnectError => {
   if (cause instanceof InvalidOption) return cause
-  const error = cause instanceof Error ? cause : new Error(String(cause))
+  const error = toError(cause)
   return error.name === "SecurityError" || error.name === "SyntaxError"
     ? new InvalidUrl({ url: shown(url), problem: error.message })
     : connectFailed(url, error)

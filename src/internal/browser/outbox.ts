@@ -9,6 +9,7 @@ import type { ConnectionClosed } from "../../ConnectionError.ts"
 import { isFixed, type Sendable } from "../connection/input.ts"
 import { Opcode } from "../protocol/frame.ts"
 import { decodeText } from "../protocol/message.ts"
+import { toError } from "../runtime/describe.ts"
 import { LinkedList, type Node } from "../runtime/linkedList.ts"
 import type { Timer, Timers } from "../runtime/timers.ts"
 import { states } from "./states.ts"
@@ -92,7 +93,7 @@ export class Outbox {
     try {
       for (const message of messages) this.socket.send(dataOf(message))
     } catch (error) {
-      this.onError(error instanceof Error ? error : new Error(String(error)))
+      this.onError(toError(error))
     }
   }
 }

@@ -66,7 +66,7 @@ export const isFixed = ({ buffer }: Uint8Array): boolean =>
 // -----------------------------------------------------------------------------
 
 /** Describes a value. It does not call functions of the value, which may throw. */
-const describe = (value: unknown): string => {
+export const describe = (value: unknown): string => {
   if (value === null || value === undefined) return String(value)
   if (typeof value === "number" || typeof value === "boolean") return `the ${typeof value} ${value}`
   if (typeof value !== "object") return `a ${typeof value}`

@@ -1,5 +1,6 @@
 /** The check that a value has the members of an interface. Its own class does not matter. */
 import type { MessageConnection } from "../../MessageConnection.ts"
+import { describe } from "./input.ts"
 
 /** The members of every connection. The type makes the list complete. */
 const messageConnection: Readonly<Record<keyof MessageConnection, true>> = {
@@ -29,7 +30,7 @@ export const hasMembers = (value: unknown, names: ReadonlyArray<string>): boolea
 /** Throws a TypeError if a value lacks a member. `advice` says what to change. */
 export const assertMembers = (value: unknown, type: string, names: ReadonlyArray<string>, advice = ""): void => {
   const expected = `connection: expected a ${type}, got`
-  if (!isObject(value)) throw new TypeError(`${expected} ${String(value)}`)
+  if (!isObject(value)) throw new TypeError(`${expected} ${describe(value)}`)
   const missing = names.filter((name) => !(name in value))
   if (missing.length > 0) throw new TypeError(`${expected} an object without ${missing.join(", ")}${advice}`)
 }

@@ -2,12 +2,13 @@
 import * as Result from "effect/Result"
 import { InvalidUrl } from "../../HandshakeError.ts"
 import { hasEncodedCredentials, parse, redact } from "../protocol/url.ts"
+import { textOf } from "../runtime/describe.ts"
 
 /** The http and https URLs that stand for ws and wss. */
 const webSocketSchemes: Readonly<Record<string, string>> = { "http:": "ws:", "https:": "wss:" }
 
 export const parseUrl = (url: string | URL): Result.Result<URL, InvalidUrl> => {
-  const text = String(url)
+  const text = textOf(url)
   const invalid = (problem: string) => Result.fail(new InvalidUrl({ url: redact(text), problem }))
   const parsed = parse(text)
   if (parsed === undefined) return invalid("expected an absolute URL, such as wss://example.com/feed")

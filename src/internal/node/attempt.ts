@@ -12,6 +12,7 @@ import {
 } from "../../HandshakeError.ts"
 import type * as Client from "../client/handshake.ts"
 import { shown } from "../protocol/url.ts"
+import { codeOf, errorsOf, fieldOf, toError } from "../runtime/describe.ts"
 
 /** What an attempt waits for, and has tried. Attempts that wait for the same HTTP/2 session share it. */
 interface Progress {
@@ -78,9 +79,16 @@ export class Attempt implements Client.Attempt {
     this.sockets.clear()
   }
 
-  failed(cause: NodeJS.ErrnoException): ConnectFailed {
+  /** A program's agent may fail with anything. */
+  failed(cause: unknown): ConnectFailed {
     const addresses = this.progress.addresses.length === 0 ? addressesIn(cause) : this.addressesTried()
-    return new ConnectFailed({ url: shown(this.url), phase: this.phase, code: cause.code, addresses, cause })
+    return new ConnectFailed({
+      url: shown(this.url),
+      phase: this.phase,
+      code: codeOf(cause),
+      addresses,
+      cause: toError(cause)
+    })
   }
 
   /** What the attempt fails with once its time is over. A rejection counts although its body is not complete. */
@@ -100,7 +108,8 @@ export class Attempt implements Client.Attempt {
 type Writable<A> = { -readonly [K in keyof A]: A[K] }
 
 /** The addresses that Node names in an error of an agent's socket. */
-const addressesIn = (cause: Error): ReadonlyArray<AddressTried> =>
-  (cause instanceof AggregateError ? cause.errors : [cause]).flatMap(({ address, code, port }) =>
-    address === undefined ? [] : [{ address, port, code }]
-  )
+const addressesIn = (cause: unknown): ReadonlyArray<AddressTried> =>
+  errorsOf(cause).flatMap((error) => {
+    const [address, port] = [fieldOf(error, "address"), fieldOf(error, "port")]
+    return typeof address === "string" && typeof port === "number" ? [{ address, port, code: codeOf(error) }] : []
+  })

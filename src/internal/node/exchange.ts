@@ -9,6 +9,7 @@ import * as Handshake from "../../Handshake.ts"
 import { type ConnectFailed, InvalidOption, type Phase, ProxyRejected } from "../../HandshakeError.ts"
 import type { Response } from "../client/handshake.ts"
 import { hostOf, portOf, shown } from "../protocol/url.ts"
+import { codeOf, reasonOf } from "../runtime/describe.ts"
 import type { Attempt } from "./attempt.ts"
 import { closeError, readyEvent } from "./dial.ts"
 import { headerLinesKept, isEncrypted, isTruncated, toHeaderPairs } from "./httpMessage.ts"
@@ -41,7 +42,7 @@ export const sendRequest = (
     try {
       http = makeRequest(attempt.url, request, carrier)
     } catch (error) {
-      return resume(Effect.fail(requestError(attempt, error as NodeJS.ErrnoException)))
+      return resume(Effect.fail(requestError(attempt, error)))
     }
     attempt.http = http
     http.maxHeadersCount = headerLinesKept
@@ -82,9 +83,9 @@ const makeRequest = (url: URL, { rawHeaders, secure }: Handshake.Request, carrie
 /** Node throws these for an agent that does not support the scheme, or is no agent. */
 const agentErrors: ReadonlySet<string | undefined> = new Set(["ERR_INVALID_PROTOCOL", "ERR_INVALID_ARG_TYPE"])
 
-const requestError = (attempt: Attempt, cause: NodeJS.ErrnoException): ConnectFailed | InvalidOption =>
-  agentErrors.has(cause.code)
-    ? new InvalidOption({ option: "agent", problem: cause.message })
+const requestError = (attempt: Attempt, cause: unknown): ConnectFailed | InvalidOption =>
+  agentErrors.has(codeOf(cause))
+    ? new InvalidOption({ option: "agent", problem: reasonOf(cause) })
     : attempt.failed(cause)
 
 // -----------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import type {
   WebSocketServer
 } from "../../WebSocketServer.ts"
 import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
-import { opensslReason } from "../runtime/opensslReason.ts"
+import { reasonOf } from "../runtime/describe.ts"
 import { Timers } from "../runtime/timers.ts"
 import { AlreadyServing } from "../server/alreadyServing.ts"
 import { serviceUnavailable, upgradeRequired } from "../server/responses.ts"
@@ -261,7 +261,7 @@ const createServer = (
   return Effect.try({
     try: () => Object.assign(create(), { maxHeadersCount: headerLinesKept }),
     // The other options are checked already.
-    catch: (error) => new InvalidOption({ option: "tls", problem: opensslReason((error as Error).message) })
+    catch: (error) => new InvalidOption({ option: "tls", problem: reasonOf(error) })
   })
 }
 

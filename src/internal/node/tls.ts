@@ -6,7 +6,7 @@ import { InvalidOption } from "../../HandshakeError.ts"
 import type { TlsOptions } from "../../WebSocketClient.ts"
 import { toSecureContextOptions } from "./tlsCredentials.ts"
 import { hostOf } from "../protocol/url.ts"
-import { opensslReason } from "../runtime/opensslReason.ts"
+import { reasonOf } from "../runtime/describe.ts"
 
 /** The name that the certificate must have. DNS names may end with a dot, those in TLS do not (RFC 6066 §3). */
 const nameOf = (host: string): string => host.replace(/\.+$/, "")
@@ -21,7 +21,7 @@ export const secureOptions = (
   const name = nameOf(tls.servername || hostOf(url))
   const read = Result.try(() => Tls.createSecureContext(toSecureContextOptions(tls)))
   return Result.mapBoth(read, {
-    onFailure: (error) => new InvalidOption({ option, problem: opensslReason((error as Error).message) }),
+    onFailure: (error) => new InvalidOption({ option, problem: reasonOf(error) }),
     onSuccess: (secureContext) => ({
       secureContext,
       // RFC 6066 §3: an address is not sent as a name. The certificate is checked for it nevertheless.

@@ -3,6 +3,7 @@ import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import { TransportError } from "../../ConnectionError.ts"
 import type { Receiver, Transport } from "../../Transport.ts"
+import { codeOf, toError } from "../runtime/describe.ts"
 import { soon } from "../runtime/turns.ts"
 import { readIntoSharedBuffer, sharedView } from "./sharedReadBuffer.ts"
 
@@ -89,8 +90,9 @@ export class DuplexTransport implements Transport {
     this.receiver!.onEnd()
   }
 
-  fail(cause: NodeJS.ErrnoException): void {
-    this.error ??= new TransportError({ code: cause.code, cause })
+  /** A program's own stream may emit anything as its error. */
+  fail(cause: unknown): void {
+    this.error ??= new TransportError({ code: codeOf(cause), cause: toError(cause) })
   }
 
   write(chunks: ReadonlyArray<Uint8Array>): boolean {
@@ -105,7 +107,7 @@ export class DuplexTransport implements Transport {
       return room
     } catch (cause) {
       // A program's own stream may throw. The caller goes on to write to other streams in this turn.
-      duplex.destroy(cause as Error)
+      duplex.destroy(toError(cause))
       return false
     }
   }
@@ -147,7 +149,7 @@ export class DuplexTransport implements Transport {
   }
 }
 
-function onError(this: Carrier, cause: NodeJS.ErrnoException): void {
+function onError(this: Carrier, cause: unknown): void {
   this[transportOf]!.fail(cause)
 }
 

@@ -168,6 +168,18 @@ describe("connect", () => {
       assert.deepStrictEqual([error._tag, error.message], ["ConnectFailed", "could not connect to ws://there/: text"])
     }))
 
+  it.effect("fails with ConnectFailed when the constructor throws a value that throws itself", () =>
+    Effect.gen(function*() {
+      const error = yield* BrowserClient.connect("ws://there/").pipe(
+        Effect.provide(throwing(Object.create(null))),
+        Effect.flip
+      )
+      assert.deepStrictEqual(
+        [error._tag, error.message],
+        ["ConnectFailed", "could not connect to ws://there/: [Object: null prototype] {}"]
+      )
+    }))
+
   it.effect("fails with InvalidOption where there is no WebSocket", () =>
     Effect.gen(function*() {
       const { WebSocket } = globalThis

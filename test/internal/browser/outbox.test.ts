@@ -6,6 +6,7 @@ import { Outbox, pollInterval } from "../../../src/internal/browser/outbox.ts"
 import { Frame, Opcode } from "../../../src/internal/protocol/frame.ts"
 import { Timers } from "../../../src/internal/runtime/timers.ts"
 import { FakeWebSocket } from "../../support/fakeWebSocket.ts"
+import { hostileValues } from "../../support/hostile.ts"
 import { settle } from "../../support/memory.ts"
 
 const closed = new ConnectionClosed({ sent: undefined, received: undefined, closedBy: undefined, cause: undefined })
@@ -91,6 +92,18 @@ describe("Outbox", () => {
       assert.deepStrictEqual(yield* Fiber.join(sending), Exit.fail(closed))
       assert.deepStrictEqual(yield* Effect.exit(outbox.send(["b"])), Exit.fail(closed))
       assert.deepStrictEqual(socket.sent, [])
+    }))
+
+  it.effect("reports an error whatever the socket throws", () =>
+    Effect.gen(function*() {
+      for (const [name, thrown] of hostileValues) {
+        const { errors, outbox, socket } = yield* open
+        socket.onSend = () => {
+          throw thrown
+        }
+        assert.deepStrictEqual(yield* Effect.exit(outbox.send(["a"])), Exit.fail(closed), name)
+        assert.deepStrictEqual(errors.map((error) => error instanceof Error), [true], name)
+      }
     }))
 
   it.effect("fails all senders when the socket throws", () =>

@@ -26,6 +26,8 @@ describe("assertMembers", () => {
       "connection: expected a Thing, got an object without b, c; use another"
     )
     assert.throws(() => assertMembers(null, "Thing", []), TypeError, "connection: expected a Thing, got null")
+    const text = Object.assign(() => {}, { toString: () => assert.fail("a function of the value was called") })
+    assert.throws(() => assertMembers(text, "Thing", []), TypeError, "connection: expected a Thing, got a function")
   })
 })
 

@@ -1,5 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Attempt } from "../../../src/internal/node/attempt.ts"
+import { hostileValues } from "../../support/hostile.ts"
 
 const nodeError = (code: string, address?: string) =>
   Object.assign(new Error(code), { code, ...address === undefined ? {} : { address, port: 80 } })
@@ -36,6 +37,14 @@ describe("Attempt.failed", () => {
       assert.deepStrictEqual([error.addresses, error.code, error.cause], [addresses, cause.code, cause])
     })
   }
+
+  it("returns an error for anything that an agent fails with", () => {
+    for (const [name, value] of hostileValues) {
+      const error = new Attempt(new URL("ws://a.example/")).failed(value)
+      assert.match(error.message, /^could not connect to ws:\/\/a.example\/: /, name)
+      assert.isTrue(error.cause === value || error.cause.cause === value, name)
+    }
+  })
 
   it("names the addresses that the attempt has tried, as they were when it failed", () => {
     const attempt = new Attempt(new URL("ws://a.example/"))

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer } from "effect"
 import { Connection, Transport } from "effect-ws"
 import { Duplex } from "node:stream"
+import { hostileValues } from "../../support/hostile.ts"
 import { settle } from "../../support/memory.ts"
 import { socketPair } from "../../support/net.ts"
 import { eventually } from "../../support/resources.ts"
@@ -19,6 +20,32 @@ describe("fromDuplex", () => {
       yield* settle
       assert.deepStrictEqual([events, error()?.code], [["close"], "ECONNRESET"])
     }))
+
+  it.live("reports anything that a stream emits as its error", () =>
+    Effect.gen(function*() {
+      for (const [name, value] of hostileValues) {
+        const duplex = new Duplex({ read() {}, write() {}, autoDestroy: false })
+        const { error } = record(Transport.fromDuplex(duplex))
+        duplex.emit("error", value)
+        duplex.destroy()
+        yield* eventually(() => error() !== undefined)
+        assert.match(error()!.message, /^the transport failed: /, name)
+      }
+    }))
+
+  it.live("a stream whose write throws no error fails its connection with what it throws", () =>
+    Effect.gen(function*() {
+      const throwing = new Duplex({
+        read() {},
+        write() {
+          throw "disk full"
+        }
+      })
+      const connection = yield* Connection.make(Transport.fromDuplex(throwing), { role: "server", keepalive: false })
+      yield* Effect.ignore(connection.send("a"))
+      const { cause } = yield* connection.closed
+      assert.deepStrictEqual([cause?._tag, cause?.message], ["TransportError", "the transport failed: disk full"])
+    }).pipe(Effect.scoped))
 
   it.live("turns the timeout and the delay of small writes off, if the stream is a socket", () =>
     Effect.gen(function*() {

@@ -4,6 +4,7 @@
  * package.json, selects one of the two. Below `internal/node`, no other module
  * imports `node:*`.
  */
+import { format } from "effect/Formatter"
 import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
 import { hash, randomFillSync } from "node:crypto"
 import { Socket } from "node:net"
@@ -16,8 +17,14 @@ import { markAsUntransferable } from "node:worker_threads"
 // Whether a value, of any realm, has a type. A Proxy has none of them.
 export { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
 
-/** Shows a value in an error message. */
-export const inspect = (value: unknown): string => inspectValue(value, { depth: 1 })
+/** Shows a value in an error message. It does not throw if the value does. */
+export const inspect = (value: unknown): string => {
+  try {
+    return inspectValue(value, { depth: 1 })
+  } catch {
+    return format(value)
+  }
+}
 
 // -----------------------------------------------------------------------------
 // Memory
