@@ -1,6 +1,6 @@
-/** Programs in processes of their own, which end with the Scope. */
+/** Programs in processes of their own, which end with the Scope, or with this process if that does not close its Scopes. */
 import { Effect, type Scope } from "effect"
-import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
+import { type ChildProcess, type ChildProcessWithoutNullStreams, spawn } from "node:child_process"
 import { basename } from "node:path"
 import { fileURLToPath } from "node:url"
 
@@ -24,6 +24,19 @@ export const runExample = (
 ): Effect.Effect<Program, never, Scope.Scope> =>
   runProgram(process.execPath, [fileURLToPath(new URL(name, build)), ...args], environment)
 
+/**
+ * Kills a process as soon as this one has ended, however it has: a shell reads from a
+ * pipe that only this process can write to. Vitest stops its workers with a signal, also
+ * one whose test has reached its timeout and does not close its Scope.
+ */
+const guard = (child: ChildProcess): void => {
+  if (child.pid === undefined) return
+  const shell = spawn("sh", ["-c", `trap "" INT TERM HUP; read -r _; kill -9 ${child.pid}`], {
+    stdio: ["pipe", "ignore", "ignore"]
+  })
+  child.once("exit", () => shell.kill("SIGKILL"))
+}
+
 /** Starts a program, and ends it with the Scope. */
 export const runProgram = (
   command: string,
@@ -35,6 +48,7 @@ export const runProgram = (
       const name = [command, ...args].map((part) => basename(part)).join(" ")
       // Not the environment of the test runner, which has variables of its own.
       const child = spawn(command, args, { env: { PATH: process.env["PATH"], ...environment } })
+      guard(child)
       let output = ""
       let end: number | string | undefined
       const watchers = new Set<() => void>()
