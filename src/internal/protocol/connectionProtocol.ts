@@ -56,7 +56,8 @@ export class Protocol {
   private readonly autoClose: boolean
   private readonly decoder: Decoder
   private readonly validator: Validator
-  private readonly closing = new ClosingHandshake()
+  /** Undefined while the connection is open. */
+  private closing: ClosingHandshake | undefined
 
   /** Whether frames may be sent: not after a close frame (§5.5.1), nor after the end. A field, because each write reads it. */
   canSend = true
@@ -80,36 +81,47 @@ export class Protocol {
   }
 
   get state(): State {
-    return this.closing.state
+    return this.closing === undefined ? "Open" : this.closing.state
   }
 
   /** Whether the program has to answer the peer's close frame (`autoClose: false`). */
   get repliesLater(): boolean {
-    return !this.autoClose && this.closing.received !== undefined && this.closing.sent === undefined
+    return !this.autoClose && this.hasReceivedClose && !this.hasSentClose
   }
 
   /** How the connection ends if nothing else happens. */
   get closed(): ConnectionClosed {
-    return this.closing.closed
+    return this.closing === undefined ? new ClosingHandshake().closed : this.closing.closed
+  }
+
+  private get hasReceivedClose(): boolean {
+    return this.closing !== undefined && this.closing.received !== undefined
+  }
+
+  private get hasSentClose(): boolean {
+    return this.closing !== undefined && this.closing.sent !== undefined
+  }
+
+  private beginClosing(): ClosingHandshake {
+    return this.closing ??= new ClosingHandshake()
   }
 
   /** Processes the next bytes. */
   receive(chunk: Uint8Array): Received {
-    const { closing } = this
     // "After receiving a Close frame, a peer discards any further data received" (§1.4). So does a failed one (§7.1.7).
-    if (closing.received !== undefined || closing.state === "Closed") return new Received([])
+    if (this.hasReceivedClose || this.state === "Closed") return new Received([])
     const { error, frames, partial } = this.decoder.decode(chunk)
     // Removes frames that are not for the program from the decoder's own array. Usually all frames are for the program.
     const received = new Received(frames)
     let delivered = 0
-    for (let i = 0; i < frames.length && closing.received === undefined; i++) {
+    for (let i = 0; i < frames.length && !this.hasReceivedClose; i++) {
       const frame = frames[i]
       const isForProgram = frame.opcode < Opcode.Close ? this.receiveData(frame) : this.receiveControl(frame, received)
       if (isForProgram === true) frames[delivered++] = frame
       else if (isForProgram !== false) return this.fail(isForProgram, received, delivered)
     }
     if (delivered < frames.length) frames.length = delivered
-    if (closing.received !== undefined) return received
+    if (this.hasReceivedClose) return received
     const broken = partial === undefined || partial.opcode >= Opcode.Close
       ? error
       : this.validator.checkPartial(partial)
@@ -150,17 +162,17 @@ export class Protocol {
     const close = readClose(payload)
     if ("_tag" in close) return close
     // The reply has the code of the peer's close frame (§5.5.1). An empty close frame is the reply to an empty one.
-    if (this.autoClose && this.closing.sent === undefined) received.close = { code: close.code, reason: "" }
-    this.closing.receive(close)
+    if (this.autoClose && !this.hasSentClose) received.close = { code: close.code, reason: "" }
+    this.beginClosing().receive(close)
     return !this.autoClose
   }
 
   /** "Fail the WebSocket Connection" (§7.1.7), because the peer broke a rule. */
   private fail(error: ProtocolError.ProtocolError, received: Received, delivered: number): Received {
     received.deliver.length = delivered
-    if (this.closing.sent === undefined) {
+    if (!this.hasSentClose) {
       received.close = { code: ProtocolError.closeCode(error), reason: error._tag }
-      this.closing.fail(error)
+      this.beginClosing().fail(error)
     } else this.cut(error)
     return received
   }
@@ -168,12 +180,12 @@ export class Protocol {
   /** A close frame is sent. With a cause, the connection fails, and no reply is awaited. */
   close(frame: CloseFrame, cause?: ClosedCause): void {
     this.canSend = false
-    this.closing.send(frame, cause)
+    this.beginClosing().send(frame, cause)
   }
 
   /** The transport is closed, or will be. */
   cut(cause: ClosedCause): void {
-    if (this.closing.cut(cause)) this.canSend = false
+    if (this.beginClosing().cut(cause)) this.canSend = false
   }
 }
 

@@ -2,13 +2,17 @@
 import type { Decoded, Decoder, DecoderOptions, PartialFrame } from "../../Frame.ts"
 import { allocate, emptyBytes, ensureCapacity, maxBytes } from "../runtime/buffers.ts"
 import { defaultMaxFrameSize, Frame, Opcode, Piece } from "./frame.ts"
-import { HeaderReader } from "./frameHeader.ts"
+import { HeaderReader, type HeaderRules } from "./frameHeader.ts"
 import { maskInto } from "./masking.ts"
 
+/** The reader of all decoders that are between two frames. A decoder that ends within a frame keeps it. */
+let idleHeader = new HeaderReader()
+
 export class FrameDecoder implements Decoder {
-  private readonly header: HeaderReader
-  private readonly masked: boolean
+  private readonly rules: HeaderRules
   private readonly pieceSize: number
+  /** Undefined between two frames, as most decoders are: thousands of connections wait for a frame. */
+  private header: HeaderReader | undefined
 
   /** The payload that continues in the next chunk: the whole payload, or its current piece. */
   private payload: Uint8Array | undefined
@@ -19,19 +23,18 @@ export class FrameDecoder implements Decoder {
   private pieceEnd = 0
 
   constructor({ maxFrameSize, pieceSize, reservedBits, role }: DecoderOptions) {
-    this.masked = role === "server"
     this.pieceSize = pieceSize ?? Number.POSITIVE_INFINITY
-    this.header = new HeaderReader({
-      masked: this.masked,
+    this.rules = {
+      masked: role === "server",
       maxFrameSize: Math.min(maxFrameSize ?? defaultMaxFrameSize, maxBytes),
       reservedBits: reservedBits ?? 0
-    })
+    }
   }
 
   decode(chunk: Uint8Array): Decoded {
     // Most chunks hold one frame. An array literal of one element takes an eighth of the memory of one that is pushed to.
     let frames: Array<Frame> | undefined
-    const { header } = this
+    const header = this.header ?? idleHeader
     const end = chunk.length
     let at = 0
     let latest = emptyBytes
@@ -39,48 +42,60 @@ export class FrameDecoder implements Decoder {
       let frame: Frame
       if (this.payload !== undefined) {
         const size = Math.min(this.pieceEnd - this.received, end - at)
-        latest = this.append(this.payload, chunk, at, size)
+        latest = this.append(header, this.payload, chunk, at, size)
         at += size
         if (this.received < this.pieceEnd) break
-        frame = this.endPiece(this.payload)
+        frame = this.endPiece(header, this.payload)
       } else {
-        at = header.read(chunk, at)
+        at = header.read(chunk, at, this.rules)
         if (at < 0) break
         if (end - at < header.length) {
           this.received = 0
-          this.beginPiece()
+          this.beginPiece(header)
           continue
         }
-        frame = this.readFrame(chunk, at)
+        frame = this.readFrame(header, chunk, at)
         at += header.length
       }
       if (frames === undefined) frames = [frame]
       else frames.push(frame)
     }
-    return { frames: frames ?? [], partial: this.partial(latest), needed: this.needed, error: header.error }
+    if (this.payload !== undefined || !header.isIdle) this.keep(header)
+    else this.header = undefined
+    return {
+      frames: frames ?? [],
+      partial: this.partial(header, latest),
+      needed: this.needed(header),
+      error: header.error
+    }
   }
 
-  private get needed(): number {
-    if (this.header.error !== undefined) return 0
-    return this.payload === undefined ? this.header.missing : this.header.length - this.received
+  /** The next chunk continues this header, or its payload. */
+  private keep(header: HeaderReader): void {
+    if (header === idleHeader) idleHeader = new HeaderReader()
+    this.header = header
   }
 
-  private partial(latest: Uint8Array): PartialFrame | undefined {
+  private needed(header: HeaderReader): number {
+    if (header.error !== undefined) return 0
+    return this.payload === undefined ? header.missing : header.length - this.received
+  }
+
+  private partial(header: HeaderReader, latest: Uint8Array): PartialFrame | undefined {
     if (this.payload === undefined) return undefined
-    const { fin, length, opcode, reserved } = this.header
+    const { fin, length, opcode, reserved } = header
     return { opcode, fin, reserved, length, received: this.received, latest }
   }
 
   /** Reads a frame. Its whole payload is in `chunk` at `at`. */
-  private readFrame(chunk: Uint8Array, at: number): Frame {
-    const { fin, length, opcode, reserved } = this.header
+  private readFrame(header: HeaderReader, chunk: Uint8Array, at: number): Frame {
+    const { fin, length, opcode, reserved } = header
     const payload = length === 0 ? emptyBytes : allocate(length)
-    this.copy(payload, 0, chunk, at, length, 0)
+    this.copy(header, payload, 0, chunk, at, length, 0)
     return new Frame(opcode, payload, fin, reserved)
   }
 
-  private beginPiece(): void {
-    const { length, opcode } = this.header
+  private beginPiece({ length, opcode }: HeaderReader): void {
     this.payload = emptyBytes
     this.pieceStart = this.received
     // Control frames are never divided.
@@ -88,11 +103,11 @@ export class FrameDecoder implements Decoder {
   }
 
   /** Returns the frame, or the piece of it, that the last byte completed. */
-  private endPiece(payload: Uint8Array): Frame {
-    const { fin, length, opcode, reserved } = this.header
+  private endPiece(header: HeaderReader, payload: Uint8Array): Frame {
+    const { fin, length, opcode, reserved } = header
     const offset = this.pieceStart
     const remaining = length - this.pieceEnd
-    if (remaining > 0) this.beginPiece()
+    if (remaining > 0) this.beginPiece(header)
     else this.payload = undefined
     if (payload.length === length) return new Frame(opcode, payload, fin, reserved)
     const position = { offset, remaining }
@@ -102,18 +117,26 @@ export class FrameDecoder implements Decoder {
   }
 
   /** Appends bytes to the payload, and returns a view of them in it. */
-  private append(payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
+  private append(header: HeaderReader, payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
     const from = this.received - this.pieceStart
     const end = from + size
     this.payload = ensureCapacity(payload, from, end, this.pieceEnd - this.pieceStart)
-    this.copy(this.payload, from, chunk, at, size, this.received)
+    this.copy(header, this.payload, from, chunk, at, size, this.received)
     this.received += size
     return this.payload.subarray(from, end)
   }
 
   /** Copies bytes unmasked. `offset` is the position of the first one in the payload of the frame. */
-  private copy(target: Uint8Array, to: number, chunk: Uint8Array, at: number, size: number, offset: number): void {
-    if (this.masked) maskInto(target, to, chunk, at, at + size, this.header.maskKey, offset)
+  private copy(
+    { maskKey }: HeaderReader,
+    target: Uint8Array,
+    to: number,
+    chunk: Uint8Array,
+    at: number,
+    size: number,
+    offset: number
+  ): void {
+    if (this.rules.masked) maskInto(target, to, chunk, at, at + size, maskKey, offset)
     else target.set(size === chunk.length ? chunk : chunk.subarray(at, at + size), to)
   }
 }

@@ -70,15 +70,15 @@ export class HeaderReader {
   /** The first rule that a header broke. */
   error: FrameError | undefined
 
-  private readonly rules: HeaderRules
   /** The bytes of a header that continues in the next chunk. */
   private buffer: Uint8Array | undefined
   private buffered = 0
   /** The size of the header, as far as it is known. */
   private size = 2
 
-  constructor(rules: HeaderRules) {
-    this.rules = rules
+  /** Whether it holds nothing that the next header needs. */
+  get isIdle(): boolean {
+    return this.buffered === 0 && this.error === undefined
   }
 
   /** The number of bytes that the header still needs, as far as it is known. */
@@ -90,12 +90,12 @@ export class HeaderReader {
    * Reads the header at `at`. Returns the offset of the payload, or -1 if the header
    * broke a rule (`error`) or continues in the next chunk.
    */
-  read(chunk: Uint8Array, at: number): number {
-    return this.buffered === 0 ? this.begin(chunk, at, chunk.length) : this.resume(chunk, at)
+  read(chunk: Uint8Array, at: number, rules: HeaderRules): number {
+    return this.buffered === 0 ? this.begin(chunk, at, chunk.length, rules) : this.resume(chunk, at, rules)
   }
 
-  private begin(bytes: Uint8Array, at: number, end: number): number {
-    const size = this.parse(bytes, at, end)
+  private begin(bytes: Uint8Array, at: number, end: number, rules: HeaderRules): number {
+    const size = this.parse(bytes, at, end, rules)
     if (size > 0) return at + size
     if (size === 0 && at < end) {
       this.buffer ??= new Uint8Array(maxHeaderSize)
@@ -105,18 +105,18 @@ export class HeaderReader {
     return -1
   }
 
-  private resume(chunk: Uint8Array, at: number): number {
+  private resume(chunk: Uint8Array, at: number, rules: HeaderRules): number {
     const buffer = this.buffer!
     const before = this.buffered
     const added = chunk.subarray(at, at + maxHeaderSize - before)
     buffer.set(added, before)
     this.buffered = 0
-    const payloadAt = this.begin(buffer, 0, before + added.length)
+    const payloadAt = this.begin(buffer, 0, before + added.length, rules)
     return payloadAt < 0 ? -1 : at + payloadAt - before
   }
 
   /** Returns the size of the header, 0 if it is incomplete, or -1 if it breaks a rule. */
-  private parse(bytes: Uint8Array, at: number, end: number): number {
+  private parse(bytes: Uint8Array, at: number, end: number, rules: HeaderRules): number {
     const available = end - at
     if (available < 2) return this.incomplete(2)
     const masked = bytes[at + 1] >= 0x80
@@ -124,7 +124,7 @@ export class HeaderReader {
     this.fin = bytes[at] >= 0x80
     this.reserved = bytes[at] >>> 4 & 0x7
     this.opcode = (bytes[at] & 0xf) as Opcode
-    const broken = this.checkFirstBytes(masked, shortLength)
+    const broken = this.checkFirstBytes(masked, shortLength, rules)
     if (broken !== undefined) return this.reject(broken)
     this.length = shortLength
     let size = 2
@@ -134,7 +134,7 @@ export class HeaderReader {
       const wrong = this.readLongLength(bytes, at)
       if (wrong !== undefined) return this.reject(wrong)
     }
-    const { maxFrameSize } = this.rules
+    const { maxFrameSize } = rules
     if (this.opcode < Opcode.Close && !(this.length <= maxFrameSize)) {
       return this.reject(new FrameTooLarge({ length: this.length, limit: maxFrameSize }))
     }
@@ -146,8 +146,8 @@ export class HeaderReader {
   }
 
   /** The rules that the first two bytes can break (RFC 6455 §5.1, §5.2, §5.5). */
-  private checkFirstBytes(masked: boolean, shortLength: number): FrameError | undefined {
-    const { opcode, reserved, rules } = this
+  private checkFirstBytes(masked: boolean, shortLength: number, rules: HeaderRules): FrameError | undefined {
+    const { opcode, reserved } = this
     if ((reserved & ~rules.reservedBits) !== 0) return new ReservedBits({ reserved, allowed: rules.reservedBits })
     if (opcode > Opcode.Pong || (opcode > Opcode.Binary && opcode < Opcode.Close)) return new ReservedOpcode({ opcode })
     if (masked !== rules.masked) return masked ? new MaskedFrame() : new UnmaskedFrame()

@@ -40,6 +40,31 @@ interface Header {
   readonly reserved: number
 }
 
+/** A message of which a part was checked, and the rest is to arrive. */
+class PartialMessage {
+  /** The maximum size on the wire. */
+  readonly limit: number
+  /** Checks text. Undefined for other bytes, such as text that an extension has encoded. */
+  private readonly text: TextValidator | undefined
+  /** The size that the headers of its frames announce. */
+  size = 0
+  fragments = 1
+  /** The number of bytes of the current frame that were checked; -1 between two frames. */
+  checked = -1
+
+  constructor(limit: number, isText: boolean) {
+    this.limit = limit
+    this.text = isText ? new TextValidator() : undefined
+  }
+
+  /** Checks the next bytes of the current frame. */
+  check(bytes: Uint8Array, isLast: boolean): MessageError | undefined {
+    this.checked += bytes.length
+    const offset = this.text === undefined ? -1 : this.text.check(bytes, isLast)
+    return offset < 0 ? undefined : invalidText(offset)
+  }
+}
+
 /**
  * Checks data frames in order: the sequence of fragments (RFC 6455 §5.4), text
  * in UTF-8 (§8.1), and the limits.
@@ -55,18 +80,7 @@ export class Validator {
   private readonly maxMessageSize: number
   private readonly maxFragments: number
   private readonly isEncoded: (reserved: number) => boolean
-
-  // The unfinished message: its kind, if there is one; its limit on the wire; its size and fragments so far.
-  private message: typeof Opcode.Text | typeof Opcode.Binary | undefined
-  private limit = 0
-  private size = 0
-  private fragments = 0
-  /** Whether its bytes are text, not text that an extension has encoded. */
-  private isText = false
-  private readonly text = new TextValidator()
-
-  /** The number of bytes of the current frame that were checked; -1 between two frames. */
-  private checked = -1
+  private message: PartialMessage | undefined
 
   /** `isEncoded` returns whether the reserved bits of a message's first frame mark it as encoded. Default: never. */
   constructor(limits?: Limits, isEncoded: (reserved: number) => boolean = constFalse) {
@@ -87,7 +101,8 @@ export class Validator {
 
   /** Checks the latest bytes of a data frame that is incomplete. */
   checkPartial(frame: PartialFrame): MessageError | undefined {
-    return this.begin(frame, frame.length) ?? this.checkBytes(frame.latest, false)
+    const message = this.begin(frame, frame.length)
+    return message instanceof PartialMessage ? message.check(frame.latest, false) : message
   }
 
   /** Checks a message of one frame, as most messages are, without state. */
@@ -104,51 +119,48 @@ export class Validator {
   /** Checks the bytes of a frame from `offset`. `remaining` bytes of the same frame follow. */
   private checkPiece(frame: Frame, offset: number, remaining: number): MessageError | undefined {
     const { fin, payload } = frame
-    const broken = this.begin(frame, payload.length + remaining)
-    if (broken !== undefined) return broken
+    const message = this.begin(frame, payload.length + remaining)
+    if (!(message instanceof PartialMessage)) return message
     const isLast = fin && remaining === 0
-    const unchecked = this.checked === offset ? payload : payload.subarray(this.checked - offset)
-    const invalid = this.checkBytes(unchecked, isLast)
+    const unchecked = message.checked === offset ? payload : payload.subarray(message.checked - offset)
+    const invalid = message.check(unchecked, isLast)
     if (invalid !== undefined) return invalid
-    if (remaining === 0) this.checked = -1
+    if (remaining === 0) message.checked = -1
     if (isLast) this.message = undefined
     return undefined
   }
 
-  /** Checks the header of a frame, unless it was checked with an earlier part: the sequence and the limits. */
-  private begin(header: Header, length: number): MessageError | undefined {
-    if (this.checked >= 0) return undefined
-    const broken = header.opcode === Opcode.Continuation ? this.continueMessage() : this.beginMessage(header)
-    if (broken !== undefined) return broken
-    this.checked = 0
-    this.size += length
-    return tooLarge(this.size, this.limit)
+  /**
+   * Returns the message that a frame belongs to. Checks the header of the frame, unless it was checked with an earlier
+   * part: the sequence and the limits.
+   */
+  private begin(header: Header, length: number): PartialMessage | MessageError {
+    if (this.message !== undefined && this.message.checked >= 0) return this.message
+    const message = header.opcode === Opcode.Continuation ? this.continueMessage() : this.beginMessage(header)
+    if (!(message instanceof PartialMessage)) return message
+    message.checked = 0
+    message.size += length
+    return tooLarge(message.size, message.limit) ?? message
   }
 
-  private continueMessage(): MessageError | undefined {
+  private continueMessage(): PartialMessage | MessageError {
     if (this.message === undefined) return new UnexpectedContinuation()
-    this.fragments++
-    return this.fragments <= this.maxFragments ? undefined : new TooManyFragments({ limit: this.maxFragments })
+    this.message.fragments++
+    return this.message.fragments <= this.maxFragments
+      ? this.message
+      : new TooManyFragments({ limit: this.maxFragments })
   }
 
-  private beginMessage({ opcode, reserved }: Header): MessageError | undefined {
+  private beginMessage({ opcode, reserved }: Header): PartialMessage | MessageError {
     if (this.message !== undefined) return new UnfinishedMessage({ opcode })
-    this.message = opcode as typeof Opcode.Text | typeof Opcode.Binary
-    this.isText = opcode === Opcode.Text && !this.isEncoded(reserved)
-    this.limit = this.limitOf(reserved)
-    this.fragments = 1
-    this.size = 0
-    return undefined
+    return this.message = new PartialMessage(
+      this.limitOf(reserved),
+      opcode === Opcode.Text && !this.isEncoded(reserved)
+    )
   }
 
   private limitOf(reserved: number): number {
     return this.isEncoded(reserved) ? encodedLimit(this.maxMessageSize) : this.maxMessageSize
-  }
-
-  private checkBytes(bytes: Uint8Array, isLast: boolean): MessageError | undefined {
-    this.checked += bytes.length
-    const offset = this.isText ? this.text.check(bytes, isLast) : -1
-    return offset < 0 ? undefined : invalidText(offset)
   }
 }
 
