@@ -15,6 +15,7 @@ const options: Handshake.RequestOptions = {
 
 const response: Handshake.RawHeaders = [
   ["Upgrade", "websocket"],
+  ["Sec-WebSocket-Accept", Handshake.acceptKey(key)],
   ["Set-Cookie", "a=\"1\""],
   ["set-cookie", "b=2"],
   ["Sec-WebSocket-Protocol", "v1"]
@@ -48,6 +49,20 @@ describe("KeptHandshake", () => {
     assert.strictEqual(kept.subprotocol, "v1")
     assert.deepStrictEqual(kept.rawResponseHeaders, response)
     assert.deepStrictEqual(kept.responseHeaders, accepted.headers)
+  })
+
+  it("returns the key of its own handshake, and the server's answer to it", () => {
+    const keys = [key, "AQIDBAUGBwgJCgsMDQ4PEC==", "AAAAAAAAAAAAAAAAAAAAAA=="]
+    const handshakes = keys.map((own) => {
+      const rawHeaders = [["Upgrade", "websocket"], ["Sec-WebSocket-Accept", Handshake.acceptKey(own)]] as const
+      const made = Result.getOrThrow(Handshake.makeRequest("ws://localhost", own))
+      return new KeptHandshake(made, { ...accepted, rawHeaders, headers: Handshake.foldHeaders(rawHeaders) })
+    })
+    for (const [i, { request, responseHeaders }] of handshakes.entries()) {
+      assert.strictEqual(request.key, keys[i])
+      assert.strictEqual(request.headers["sec-websocket-key"], keys[i])
+      assert.strictEqual(responseHeaders["sec-websocket-accept"], Handshake.acceptKey(keys[i]))
+    }
   })
 
   it("returns the same objects each time", () => {
