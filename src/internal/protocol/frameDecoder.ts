@@ -8,8 +8,10 @@ import { maskInto } from "./masking.ts"
 /** The reader of all decoders that are between two frames. A decoder that ends within a frame keeps it. */
 let idleHeader = new HeaderReader()
 
-export class FrameDecoder implements Decoder {
-  private readonly rules: HeaderRules
+export class FrameDecoder implements Decoder, HeaderRules {
+  readonly masked: boolean
+  readonly maxFrameSize: number
+  readonly reservedBits: number
   private readonly pieceSize: number
   /** Undefined between two frames, as most decoders are: thousands of connections wait for a frame. */
   private header: HeaderReader | undefined
@@ -24,11 +26,9 @@ export class FrameDecoder implements Decoder {
 
   constructor({ maxFrameSize, pieceSize, reservedBits, role }: DecoderOptions) {
     this.pieceSize = pieceSize ?? Number.POSITIVE_INFINITY
-    this.rules = {
-      masked: role === "server",
-      maxFrameSize: Math.min(maxFrameSize ?? defaultMaxFrameSize, maxBytes),
-      reservedBits: reservedBits ?? 0
-    }
+    this.masked = role === "server"
+    this.maxFrameSize = Math.min(maxFrameSize ?? defaultMaxFrameSize, maxBytes)
+    this.reservedBits = reservedBits ?? 0
   }
 
   decode(chunk: Uint8Array): Decoded {
@@ -47,7 +47,7 @@ export class FrameDecoder implements Decoder {
         if (this.received < this.pieceEnd) break
         frame = this.endPiece(header, this.payload)
       } else {
-        at = header.read(chunk, at, this.rules)
+        at = header.read(chunk, at, this)
         if (at < 0) break
         if (end - at < header.length) {
           this.received = 0
@@ -136,7 +136,7 @@ export class FrameDecoder implements Decoder {
     size: number,
     offset: number
   ): void {
-    if (this.rules.masked) maskInto(target, to, chunk, at, at + size, maskKey, offset)
+    if (this.masked) maskInto(target, to, chunk, at, at + size, maskKey, offset)
     else target.set(size === chunk.length ? chunk : chunk.subarray(at, at + size), to)
   }
 }

@@ -6,16 +6,28 @@ import {
   concat,
   decodeAll,
   facts,
+  factsOf,
   headerOf,
   hex,
   keyFor,
   lengths,
   one,
+  type Outcome,
   roles,
   singly,
   toHex
 } from "../../support/frames.ts"
-import { anyBytes, anyCuts, anyFrame, anyMaskKey, cutAt, either, integer, patterned } from "../../support/properties.ts"
+import {
+  among,
+  anyBytes,
+  anyCuts,
+  anyFrame,
+  anyMaskKey,
+  cutAt,
+  either,
+  integer,
+  patterned
+} from "../../support/properties.ts"
 
 const { Opcode } = Frame
 
@@ -283,6 +295,25 @@ describe("chunks", () => {
       Arbitrary.map(anyFrame, (frame) => Frame.encode(frame))
     )),
     (parts) => concat(...parts)
+  )
+
+  it.prop(
+    "decoders whose chunks arrive in turn decode any bytes as each does alone",
+    { wires: Arbitrary.array(anyWire, { minLength: 2, maxLength: 4 }), cuts: anyCuts, role: among(...roles) },
+    ({ cuts, role, wires }) => {
+      const options = { role, reservedBits: 7 }
+      const chunks = wires.map((wire) => cutAt(wire, cuts))
+      const decoders = wires.map(() => Frame.makeDecoder(options))
+      const outcomes = wires.map((): Outcome => ({ frames: [], error: undefined }))
+      for (const turn of chunks[0].keys()) {
+        for (const [i, decoder] of decoders.entries()) {
+          const { error, frames } = decoder.decode(chunks[i][turn])
+          outcomes[i] = { frames: [...outcomes[i].frames, ...frames.map(facts)], error: factsOf(error) }
+        }
+      }
+      assert.deepStrictEqual(outcomes, chunks.map((own) => decodeAll(options, own)))
+    },
+    { arbitrary: { runs: 200 } }
   )
 
   it.prop(
