@@ -59,6 +59,12 @@ export class Attempt implements Client.Attempt {
     return socket
   }
 
+  /** Leaves a socket to a connection, which listens to its errors from then on. */
+  release(socket: Duplex): void {
+    this.sockets.delete(socket)
+    socket.off("error", constVoid)
+  }
+
   /** Records that an address is tried; the caller sets the `code` if that fails. */
   addAddress(address: string, port: number): Writable<AddressTried> {
     const tried = { address, port, code: undefined }

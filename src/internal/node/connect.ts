@@ -46,7 +46,10 @@ const open = (
   const duration = Duration.fromInputUnsafe(options.handshakeTimeout ?? defaultHandshakeTimeout)
   const negotiation = negotiate(attempt, options, (requests, current) => exchange(attempt, requests, current, sessions))
   const connected = ({ extensions, handshake, negotiated, upgrade: { head, socket } }: Negotiated<Upgrade>) =>
-    makeScopedUnchecked(fromDuplex(socket, head), { ...options, role: "client", handshake, negotiated }, extensions)
+    Effect.tap(
+      makeScopedUnchecked(fromDuplex(socket, head), { ...options, role: "client", handshake, negotiated }, extensions),
+      () => Effect.sync(() => attempt.release(socket))
+    )
   return Effect.uninterruptibleMask((restore) =>
     restore(withDeadline(negotiation, Duration.toMillis(duration), () => attempt.timedOut(duration))).pipe(
       Effect.flatMap((agreement) =>

@@ -1,4 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
+import { PassThrough } from "node:stream"
 import { Attempt } from "../../../src/internal/node/attempt.ts"
 import { hostileValues } from "../../support/hostile.ts"
 
@@ -14,6 +15,17 @@ describe("the phase of an attempt", () => {
     assert.strictEqual(attempt.phase, "tls")
     attempt.leave("response")
     assert.deepStrictEqual([attempt.phase, other.phase], ["response", "tls"])
+  })
+})
+
+describe("Attempt.release", () => {
+  it("leaves a socket without a listener of the attempt, which destroys only the others", () => {
+    const attempt = new Attempt(new URL("ws://a.example/"))
+    const [released, owned] = [new PassThrough(), new PassThrough()].map((socket) => attempt.own(socket))
+    attempt.release(released)
+    attempt.destroy()
+    assert.strictEqual(released.listenerCount("error"), 0)
+    assert.deepStrictEqual([released.destroyed, owned.destroyed], [false, true])
   })
 })
 
