@@ -24,6 +24,9 @@ const maxCauses = 8
 
 /** The rest of the connection. */
 export interface ClosingHost {
+  readonly protocol: Protocol
+  readonly sendQueue: SendQueue
+  readonly transport: Transport
   readonly timers: Timers
   /** Closing has begun: stops pings and timeouts, and reads on up to the peer's close frame. It may be called again. */
   readonly onClosing: () => void
@@ -39,31 +42,17 @@ export const isUnanswered = ({ cause, received, sent }: ConnectionClosed): boole
 
 export class Closing {
   private readonly host: ClosingHost
-  private readonly protocol: Protocol
-  private readonly sendQueue: SendQueue
-  private readonly transport: Transport
   private readonly closeTimeout: Duration.Duration
-  /** Set when it is known how the connection ended. */
-  readonly ended = new OneShot<ConnectionClosed>()
-  /** Set when the transport is closed. */
-  readonly transportClosed = new OneShot<ConnectionClosed>()
+  private endedOnce: OneShot<ConnectionClosed> | undefined
+  private transportClosedOnce: OneShot<ConnectionClosed> | undefined
   private deadline: Timer | undefined
   /** The reply to the peer's close frame, while it waits for senders. */
   private pendingReply: CloseFrame | undefined
   private receivedEof = false
   private isSettled = false
 
-  constructor(
-    host: ClosingHost,
-    protocol: Protocol,
-    sendQueue: SendQueue,
-    transport: Transport,
-    closeTimeout: Duration.Input = defaultCloseTimeout
-  ) {
+  constructor(host: ClosingHost, closeTimeout: Duration.Input = defaultCloseTimeout) {
     this.host = host
-    this.protocol = protocol
-    this.sendQueue = sendQueue
-    this.transport = transport
     this.closeTimeout = Duration.fromInputUnsafe(closeTimeout)
   }
 
@@ -71,9 +60,10 @@ export class Closing {
 
   /** Sends a close frame, unless one was sent. With a cause, the connection fails, and no reply is awaited. */
   close(frame: CloseFrame, cause?: ClosedCause): void {
-    if (!this.protocol.canSend) return
-    this.protocol.close(frame, cause)
-    this.sendQueue.write(closeFrame(frame.code, frame.reason))
+    const { protocol, sendQueue } = this.host
+    if (!protocol.canSend) return
+    protocol.close(frame, cause)
+    sendQueue.write(closeFrame(frame.code, frame.reason))
     this.begin()
   }
 
@@ -85,12 +75,12 @@ export class Closing {
   /** Fails the connection, and closes the transport without waiting for the peer. */
   cutOff(code: number, cause: ClosedCause): void {
     this.fail(code, cause)
-    this.transport.destroy()
+    this.host.transport.destroy()
   }
 
   /** Ends the connection without a close frame. */
   abort(cause: ClosedCause): void {
-    this.protocol.cut(cause)
+    this.host.protocol.cut(cause)
     this.begin()
   }
 
@@ -106,7 +96,7 @@ export class Closing {
   get terminate(): Effect.Effect<ConnectionClosed> {
     return Effect.suspend(() => {
       this.abort(new Terminated())
-      this.transport.destroy()
+      this.host.transport.destroy()
       return this.transportClosed.await
     })
   }
@@ -128,14 +118,15 @@ export class Closing {
    * (§5.5.1): senders that waited when the peer's close frame arrived write before the reply.
    */
   reply(frame: CloseFrame): void {
-    if (!this.sendQueue.hasWaiting || this.protocol.state !== "Closing") return this.close(frame)
+    const { protocol, sendQueue } = this.host
+    if (!sendQueue.hasWaiting || protocol.state !== "Closing") return this.close(frame)
     this.pendingReply = frame
     this.begin()
   }
 
   /** A sender that was woken may write more in this turn. The reply goes behind that. */
   onNoneWaiting(): void {
-    if (this.pendingReply !== undefined) nextTurn(() => this.sendQueue.hasWaiting || this.replyNow())
+    if (this.pendingReply !== undefined) nextTurn(() => this.host.sendQueue.hasWaiting || this.replyNow())
   }
 
   private replyNow(): void {
@@ -148,7 +139,7 @@ export class Closing {
     this.receivedEof = true
     this.replyNow()
     if (this.closed === undefined) this.abort(new UnexpectedEof())
-    this.transport.end()
+    this.host.transport.end()
   }
 
   /** The transport is closed. The connection sets `transportClosed` after it has released what it holds. */
@@ -156,7 +147,7 @@ export class Closing {
     this.replyNow()
     if (this.closed === undefined) this.abort(cause ?? new UnexpectedEof())
     this.host.timers.cancel(this.deadline)
-    return this.protocol.closed
+    return this.host.protocol.closed
   }
 
   // -- from the first close frame to the end ---------------------------------
@@ -164,48 +155,59 @@ export class Closing {
   /** Begins closing, or goes on with it. */
   begin(): void {
     this.deadline ??= this.host.timers.schedule(Duration.toMillis(this.closeTimeout), () => {
-      this.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
+      this.host.protocol.cut(new CloseTimeout({ duration: this.closeTimeout }))
       this.settle()
-      this.transport.destroy()
+      this.host.transport.destroy()
     })
     this.host.onClosing()
-    if (this.protocol.state === "Closed") this.settle()
+    if (this.host.protocol.state === "Closed") this.settle()
   }
 
   /** Fails all fibers that wait, and ends the transport: over TCP the server first (§7.1.1). */
   private settle(): void {
     if (this.isSettled) return
     this.isSettled = true
-    const { closed } = this.protocol
+    const { protocol, sendQueue, transport } = this.host
+    const { closed } = protocol
     this.host.failWaiting(closed)
     this.ended.set(closed)
     // What was written in this turn, such as the close frame, goes before the end.
-    this.sendQueue.flush()
-    const endsFirst = this.protocol.role === "server" || this.transport.isMultiplexed === true
-    if (endsFirst || closed.cause !== undefined || this.receivedEof) this.transport.end()
+    sendQueue.flush()
+    const endsFirst = protocol.role === "server" || transport.isMultiplexed === true
+    if (endsFirst || closed.cause !== undefined || this.receivedEof) transport.end()
     this.host.onEnded?.()
   }
 
   // -- the result ------------------------------------------------------------
 
+  /** Set when it is known how the connection ended. */
+  get ended(): OneShot<ConnectionClosed> {
+    return this.endedOnce ??= new OneShot()
+  }
+
+  /** Set when the transport is closed. */
+  get transportClosed(): OneShot<ConnectionClosed> {
+    return this.transportClosedOnce ??= new OneShot()
+  }
+
   /** How the connection ended, once that is known. */
   get closed(): ConnectionClosed | undefined {
-    return this.protocol.state === "Closed" ? this.protocol.closed : undefined
+    return this.host.protocol.state === "Closed" ? this.host.protocol.closed : undefined
   }
 
   /** The code that the connection ends with; undefined while it is open. */
   get code(): number | undefined {
-    return this.closed?.code ?? this.protocol.closed.sent?.code
+    return this.closed?.code ?? this.host.protocol.closed.sent?.code
   }
 
   /** Whether a program has asked for, or has learned, how the connection ended. */
   get isObserved(): boolean {
-    return this.ended.isObserved || this.transportClosed.isObserved
+    return this.endedOnce?.isObserved === true || this.transportClosedOnce?.isObserved === true
   }
 
   /** Whether `error`, or one of its causes, is the closure of this connection, so that it need not be logged as a failure. */
   isExpectedEnd(error: unknown, depth = 0): boolean {
-    const { closed } = this.protocol
+    const { closed } = this.host.protocol
     if (error === closed) return true
     if (error instanceof ConnectionClosed) {
       const frame = error.sent ?? error.received

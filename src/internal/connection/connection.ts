@@ -72,19 +72,15 @@ const noExtensions: ReadonlyArray<HeaderEntry> = []
 type Agreement = Pick<Connection.MakeOptions, "handshake" | "negotiated">
 
 export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
-  readonly role: Frame.Role
   readonly extensions: ReadonlyArray<HeaderEntry>
   private readonly handshake: Connection.HandshakeInfo
   private readonly driver: Driver
   private readonly receiveQueue: ReceiveQueue
   private readonly sendQueue: SendQueue
-  private readonly pings: Pings
-  readonly closing: Closing
   /** Kept, because programs ask for it again and again. */
   private receiveEffect: Connection.Connection["receive"] | undefined
 
-  constructor(driver: Driver, role: Frame.Role, { handshake = noHandshake, negotiated }: Agreement) {
-    this.role = role
+  constructor(driver: Driver, { handshake = noHandshake, negotiated }: Agreement) {
     this.extensions = negotiated === undefined || negotiated.length === 0
       ? noExtensions
       : negotiated.map(({ entry }) => entry)
@@ -92,8 +88,18 @@ export class ConnectionImpl implements Connection.Connection, BroadcastTarget {
     this.driver = driver
     this.receiveQueue = driver.receiveQueue
     this.sendQueue = driver.sendQueue
-    this.pings = driver.pings
-    this.closing = driver.closing
+  }
+
+  get role(): Frame.Role {
+    return this.driver.protocol.role
+  }
+
+  get closing(): Closing {
+    return this.driver.closing
+  }
+
+  private get pings(): Pings {
+    return this.driver.pings
   }
 
   get request(): Handshake.Request {
@@ -406,7 +412,7 @@ export const makeUnsafe = (
     extensions,
     onEnded
   })
-  const connection = new ConnectionImpl(driver, role, agreement)
+  const connection = new ConnectionImpl(driver, agreement)
   driver.start(options)
   return connection
 }

@@ -25,7 +25,7 @@ import { Pings, type PingsHost } from "./pings.ts"
 import { ReceiveQueue } from "./receiveQueue.ts"
 import { fitReason } from "./closeRules.ts"
 import { SendQueue, type SendQueueHost } from "./sendQueue.ts"
-import { Timeouts } from "./timeouts.ts"
+import { Timeouts, type TimeoutsHost } from "./timeouts.ts"
 
 const defaultHighWaterMark = 64 * 1024
 const defaultMaxUnansweredPings = 100
@@ -47,7 +47,9 @@ export interface DriverContext {
 }
 
 /** It has more fields than most classes: they are the parts that it connects, and its place in the list of metrics. */
-export class Driver implements Receiver, SendQueueHost, PingsHost, ClosingHost, KeepaliveTarget, MetricSource {
+export class Driver
+  implements Receiver, SendQueueHost, PingsHost, ClosingHost, KeepaliveTarget, TimeoutsHost, MetricSource
+{
   readonly protocol: Protocol
   readonly receiveQueue: ReceiveQueue
   readonly sendQueue: SendQueue
@@ -58,7 +60,7 @@ export class Driver implements Receiver, SendQueueHost, PingsHost, ClosingHost, 
   readonly metrics: ConnectionMetrics
   readonly span: Tracer.Span | undefined
   readonly onEnded: (() => void) | undefined
-  private readonly transport: Transport
+  readonly transport: Transport
   private keepalive: Keepalive | undefined
   /** Whether the transport is paused because the receive queue is full. */
   isPaused = false
@@ -83,8 +85,8 @@ export class Driver implements Receiver, SendQueueHost, PingsHost, ClosingHost, 
     })
     this.receiveQueue = new ReceiveQueue(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this, this.sendQueue, options.maxUnansweredPings ?? defaultMaxUnansweredPings)
-    this.closing = new Closing(this, this.protocol, this.sendQueue, transport, options.closeTimeout)
-    this.timeouts = new Timeouts(this.sendQueue, this.closing, this.timers, options)
+    this.closing = new Closing(this, options.closeTimeout)
+    this.timeouts = new Timeouts(this, options)
   }
 
   start({ idleTimeout, keepalive }: Connection.Options): void {
@@ -96,7 +98,7 @@ export class Driver implements Receiver, SendQueueHost, PingsHost, ClosingHost, 
     if (keepalive === false) return
     const interval = Duration.toMillis(keepalive?.interval ?? defaultKeepalive)
     const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
-    this.keepalive = new Keepalive(this.pings, this.sendQueue, this.timers, this, interval, timeout)
+    this.keepalive = new Keepalive(this, interval, timeout)
     this.keepalive.start()
   }
 

@@ -1,13 +1,16 @@
 /** Pings that find dead peers. */
 import * as Duration from "effect/Duration"
 import { KeepaliveTimeout } from "../../ConnectionError.ts"
-import type { Timer, Timers } from "../runtime/timers.ts"
+import type { Timer, Timers, TimerTarget } from "../runtime/timers.ts"
 import { watchInactivity } from "./inactivity.ts"
 import type { PendingPing, Pings } from "./pings.ts"
 import type { SendQueue } from "./sendQueue.ts"
 
 /** The connection that is kept alive. */
 export interface KeepaliveTarget {
+  readonly pings: Pings
+  readonly sendQueue: SendQueue
+  readonly timers: Timers
   /** The bytes that the peer has sent, of whatever kind. */
   readonly bytesIn: number
   /** Whether this end is not reading, so that it would not see a pong. */
@@ -32,10 +35,7 @@ const timeToRead = (bytes: number): number => Math.ceil(Math.min(bytes, maxInKer
  * sends nothing for `timeout` after a ping. Any bytes of the peer are a sign of
  * life, because its pong waits while it sends a long frame.
  */
-export class Keepalive {
-  private readonly pings: Pings
-  private readonly sendQueue: SendQueue
-  private readonly timers: Timers
+export class Keepalive implements TimerTarget {
   private readonly target: KeepaliveTarget
   /** In milliseconds. */
   private readonly interval: number
@@ -47,17 +47,7 @@ export class Keepalive {
   /** The newest ping, until its pong arrives or the next ping is sent: a late pong still tells what the peer has read. */
   private ping: PendingPing | undefined
 
-  constructor(
-    pings: Pings,
-    sendQueue: SendQueue,
-    timers: Timers,
-    target: KeepaliveTarget,
-    interval: number,
-    timeout: number
-  ) {
-    this.pings = pings
-    this.sendQueue = sendQueue
-    this.timers = timers
+  constructor(target: KeepaliveTarget, interval: number, timeout: number) {
     this.target = target
     this.interval = interval
     this.timeout = timeout
@@ -65,7 +55,7 @@ export class Keepalive {
 
   start(): void {
     // Connections that begin together do not ping together.
-    this.schedule(this.interval * (1 - this.timers.nextPhase() / 2))
+    this.schedule(this.interval * (1 - this.target.timers.nextPhase() / 2))
   }
 
   stop(): void {
@@ -75,7 +65,7 @@ export class Keepalive {
 
   /** The transport has drained. */
   onDrain(): void {
-    if (this.isPingDue && this.sendQueue.closed === undefined) this.sendPing()
+    if (this.isPingDue && this.target.sendQueue.closed === undefined) this.sendPing()
   }
 
   private scheduleNext(): void {
@@ -84,24 +74,27 @@ export class Keepalive {
   }
 
   private schedule(millis: number): void {
-    this.timer = this.timers.schedule(millis, () => this.onInterval())
+    this.timer = this.target.timers.schedule(millis, this)
   }
 
-  private onInterval(): void {
+  /** A ping is due. */
+  onTimer(): void {
     this.forgetPing()
-    if (this.sendQueue.overHighWaterMark) {
+    if (this.target.sendQueue.overHighWaterMark) {
       this.isPingDue = true
       this.watchPeer()
     } else this.sendPing()
   }
 
   private sendPing(): void {
+    const { pings } = this.target
     this.isPingDue = false
-    this.ping = this.pings.newPing(this.pings.nextPayload(), (closed) => {
+    this.ping = pings.newPing(pings.nextPayload(), (closed) => {
+      this.ping = undefined
       if (closed === undefined) this.scheduleNext()
     })
     this.watchPeer()
-    this.pings.sendPing(this.ping)
+    pings.sendPing(this.ping)
   }
 
   /**
@@ -110,14 +103,14 @@ export class Keepalive {
    * leave may only move into the buffers of the kernel.
    */
   private watchPeer(): void {
-    const { ping, sendQueue, target } = this
-    const { bytesIn } = target
+    const { ping, target } = this
+    const { bytesIn, pings, sendQueue, timers } = target
     const { bytesFlushed } = sendQueue
     const bytesBefore = ping?.offset ?? sendQueue.bytesOut
-    const duration = this.timeout + timeToRead(bytesBefore - this.pings.bytesRead)
+    const duration = this.timeout + timeToRead(bytesBefore - pings.bytesRead)
     const hasLeft = () => ping !== undefined && sendQueue.bytesFlushed > ping.offset
     this.stopWatch?.()
-    this.stopWatch = watchInactivity(this.timers, duration, {
+    this.stopWatch = watchInactivity(timers, duration, {
       isInactive: () =>
         !target.isPaused && target.bytesIn === bytesIn && (hasLeft() || sendQueue.bytesFlushed === bytesFlushed),
       onTimeout: () => target.onKeepaliveTimeout(new KeepaliveTimeout({ duration: Duration.millis(duration) })),
@@ -126,14 +119,14 @@ export class Keepalive {
   }
 
   private cancel(): void {
-    this.timers.cancel(this.timer)
+    this.target.timers.cancel(this.timer)
     this.stopWatch?.()
     this.stopWatch = undefined
     this.isPingDue = false
   }
 
   private forgetPing(): void {
-    if (this.ping !== undefined) this.pings.forget(this.ping)
+    if (this.ping !== undefined) this.target.pings.forget(this.ping)
     this.ping = undefined
   }
 }

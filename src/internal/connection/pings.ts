@@ -113,7 +113,12 @@ export class Pings {
 
   /** Does not wait for a pong any more. */
   forget(ping: PendingPing): void {
-    this.pending = this.pending?.filter((other) => other !== ping)
+    if (this.pending !== undefined) this.keepPending(this.pending.filter((other) => other !== ping))
+  }
+
+  /** Keeps no empty list, because most connections are idle. */
+  private keepPending(pending: Array<PendingPing>): void {
+    this.pending = pending.length === 0 ? undefined : pending
   }
 
   /** A pong replies to its ping and to all pings before that one, because a peer may reply only to the newest. */
@@ -124,7 +129,9 @@ export class Pings {
     const { offset, sentAt } = this.pending[index]
     this.host.metrics.pong(this.host.timers.now() - sentAt)
     this.bytesRead = Math.max(this.bytesRead, offset)
-    for (const ping of this.pending.splice(0, index + 1)) ping.done(undefined)
+    const answered = this.pending.slice(0, index + 1)
+    this.keepPending(this.pending.slice(index + 1))
+    for (const ping of answered) ping.done(undefined)
   }
 
   // -- pongs -----------------------------------------------------------------

@@ -30,6 +30,9 @@ export type WriteToken = object | typeof controlToken | typeof aboveMarkToken
 
 const noOptions: SendOptions = {}
 
+/** The empty list of waiting senders, shared. Waiters are never pushed into it: the next list takes its place. */
+const noWaiters: Array<Waiter> = []
+
 /** Copies a frame, so that the program cannot change its payload. */
 const copyFrame = ({ fin, opcode, payload, reserved }: Frame): Frame =>
   new Frame(opcode, payload.slice(), fin, reserved)
@@ -80,7 +83,7 @@ export class SendQueue implements WriteBufferHost {
   /** Stands for the message of several frames that is being sent. Data of other senders waits. */
   private currentMessage: object | undefined
   /** First come, first served. */
-  private readonly waiting: Array<Waiter> = []
+  private waiting = noWaiters
   /** What is called, one after the other, once no sender waits. */
   private writableListeners: ReadonlyArray<() => void> | undefined
 
@@ -167,7 +170,8 @@ export class SendQueue implements WriteBufferHost {
       // The fiber may have yielded since the last check.
       if (!this.protocol.canSend || this.canWrite(token)) return resume(Effect.void)
       const waiter: Waiter = { token, wake: () => resume(Effect.void) }
-      this.waiting.push(waiter)
+      if (this.waiting === noWaiters) this.waiting = [waiter]
+      else this.waiting.push(waiter)
       if (this.overHighWaterMark) this.host.onBlocked()
       return Effect.sync(() => {
         const index = this.waiting.indexOf(waiter)
@@ -234,7 +238,10 @@ export class SendQueue implements WriteBufferHost {
 
   private removeWaiting(index: number): Waiter {
     const [waiter] = this.waiting.splice(index, 1)
-    if (this.waiting.length === 0) this.host.onNoneWaiting()
+    if (this.waiting.length === 0) {
+      this.waiting = noWaiters
+      this.host.onNoneWaiting()
+    }
     return waiter
   }
 
@@ -263,8 +270,10 @@ export class SendQueue implements WriteBufferHost {
   /** Nothing can be written any more: wakes the senders that wait, which then fail. */
   close(): void {
     this.host.metrics.outboundBackpressure.stop(this, this.host.timers.now())
-    if (this.waiting.length > 0) this.host.onObserved()
-    for (const waiter of this.waiting.splice(0)) waiter.wake()
+    const { waiting } = this
+    this.waiting = noWaiters
+    if (waiting.length > 0) this.host.onObserved()
+    for (const waiter of waiting) waiter.wake()
   }
 
   /**

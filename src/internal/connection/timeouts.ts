@@ -54,11 +54,16 @@ class ProgressWatch {
   }
 }
 
+/** The connection that the timeouts close. */
+export interface TimeoutsHost {
+  readonly sendQueue: SendQueue
+  readonly closing: Closing
+  readonly timers: Timers
+}
+
 /** Watches are made when they are first needed, because most connections are idle. */
 export class Timeouts {
-  private readonly sendQueue: SendQueue
-  private readonly closing: Closing
-  private readonly timers: Timers
+  private readonly host: TimeoutsHost
   private readonly writeTimeout: Duration.Input
   /** Undefined if senders wait for slow consumers. */
   private readonly slowConsumerTimeout: Duration.Input | undefined
@@ -66,10 +71,8 @@ export class Timeouts {
   private slowConsumerWatch: ProgressWatch | undefined
   private idleWatch: ProgressWatch | undefined
 
-  constructor(sendQueue: SendQueue, closing: Closing, timers: Timers, options: Connection.Options) {
-    this.sendQueue = sendQueue
-    this.closing = closing
-    this.timers = timers
+  constructor(host: TimeoutsHost, options: Connection.Options) {
+    this.host = host
     this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
     this.slowConsumerTimeout = options.slowConsumer === "close"
       ? options.slowConsumerTimeout ?? defaultSlowConsumerTimeout
@@ -78,19 +81,19 @@ export class Timeouts {
 
   /** Cuts the connection off when the peer reads nothing for `writeTimeout`, as long as the transport is above its mark. */
   onHighWaterMark(): void {
-    if (this.sendQueue.closed !== undefined) return
+    if (this.host.sendQueue.closed !== undefined) return
     this.writeWatch ??= this.makeWriteWatch(Duration.fromInputUnsafe(this.writeTimeout))
     this.writeWatch.start()
   }
 
   private makeWriteWatch(duration: Duration.Duration): ProgressWatch {
-    const { sendQueue } = this
-    return new ProgressWatch(this.timers, Duration.toMillis(duration), {
+    const { sendQueue, timers } = this.host
+    return new ProgressWatch(timers, Duration.toMillis(duration), {
       applies: () => sendQueue.overHighWaterMark,
       current: () => sendQueue.bytesFlushed,
       onTimeout: () => {
         const timeout = new WriteTimeout({ bufferedAmount: sendQueue.bufferedAmount, duration })
-        this.closing.cutOff(CloseCode.PolicyViolation, timeout)
+        this.host.closing.cutOff(CloseCode.PolicyViolation, timeout)
       }
     })
   }
@@ -103,8 +106,8 @@ export class Timeouts {
   }
 
   private makeSlowConsumerWatch(duration: Duration.Input): ProgressWatch {
-    const { sendQueue } = this
-    return new ProgressWatch(this.timers, Duration.toMillis(duration), {
+    const { sendQueue, timers } = this.host
+    return new ProgressWatch(timers, Duration.toMillis(duration), {
       applies: () => sendQueue.overHighWaterMark,
       current: () => sendQueue.congestions,
       onTimeout: () => this.closeSlowConsumer()
@@ -112,16 +115,16 @@ export class Timeouts {
   }
 
   /** Closes the connection because the peer reads too slowly. */
-  closeSlowConsumer(cause = new SlowConsumer({ bufferedAmount: this.sendQueue.bufferedAmount })): void {
-    this.closing.fail(CloseCode.PolicyViolation, cause)
+  closeSlowConsumer(cause = new SlowConsumer({ bufferedAmount: this.host.sendQueue.bufferedAmount })): void {
+    this.host.closing.fail(CloseCode.PolicyViolation, cause)
   }
 
   /** Closes the connection when `messageBytes` does not change for `duration`. */
   watchIdle(duration: Duration.Duration, messageBytes: () => number): void {
-    this.idleWatch = new ProgressWatch(this.timers, Duration.toMillis(duration), {
+    this.idleWatch = new ProgressWatch(this.host.timers, Duration.toMillis(duration), {
       applies: () => true,
       current: messageBytes,
-      onTimeout: () => this.closing.fail(CloseCode.GoingAway, new IdleTimeout({ duration }))
+      onTimeout: () => this.host.closing.fail(CloseCode.GoingAway, new IdleTimeout({ duration }))
     })
     this.idleWatch.start()
   }

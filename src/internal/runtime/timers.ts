@@ -13,17 +13,27 @@ import type * as Fiber from "effect/Fiber"
 /** The fractional part of the golden ratio: the fractional parts of its multiples are evenly distributed. */
 const golden = 0.618033988749895
 
-/** A scheduled callback. */
+/** What a timer calls. An object that has a timer can be this itself, which takes less memory than a function. */
+export interface TimerTarget {
+  readonly onTimer: () => void
+}
+
+/** A scheduled call. */
 export class Timer {
   /** In milliseconds of the monotonic time of the Clock. */
   readonly deadline: number
-  readonly callback: () => void
+  readonly target: (() => void) | TimerTarget
   /** The position in the heap, or -1 after the timer has fired or was cancelled. */
   index = -1
 
-  constructor(deadline: number, callback: () => void) {
+  constructor(deadline: number, target: (() => void) | TimerTarget) {
     this.deadline = deadline
-    this.callback = callback
+    this.target = target
+  }
+
+  fire(): void {
+    if (typeof this.target === "function") this.target()
+    else this.target.onTimer()
   }
 }
 
@@ -54,9 +64,9 @@ export class Timers {
     this.clock = clock
   }
 
-  /** Calls `callback` after a duration, in milliseconds, unless the timer is cancelled before. */
-  schedule(millis: number, callback: () => void): Timer {
-    const timer = new Timer(this.now() + millis, callback)
+  /** Calls `target` after a duration, in milliseconds, unless the timer is cancelled before. */
+  schedule(millis: number, target: (() => void) | TimerTarget): Timer {
+    const timer = new Timer(this.now() + millis, target)
     if (millis === Number.POSITIVE_INFINITY) return timer
     timer.index = this.heap.length
     this.heap.push(timer)
@@ -110,7 +120,7 @@ export class Timers {
     while (this.heap.length > 0 && this.heap[0].deadline <= now) {
       const timer = this.heap[0]
       this.remove(timer)
-      timer.callback()
+      timer.fire()
     }
     this.firing = false
   }

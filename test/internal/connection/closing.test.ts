@@ -13,6 +13,9 @@ const make = (role: Frame.Role = "server") =>
     const calls: Array<string> = []
     const closing = new Closing(
       {
+        protocol,
+        sendQueue,
+        transport: network.transport,
         timers: host.timers,
         onClosing: () => void calls.push("onClosing"),
         failWaiting: () => {
@@ -21,9 +24,6 @@ const make = (role: Frame.Role = "server") =>
         },
         onEnded: () => void calls.push("onEnded")
       },
-      protocol,
-      sendQueue,
-      network.transport,
       "3 seconds"
     )
     const receive = (frame: Frame.Frame) => {

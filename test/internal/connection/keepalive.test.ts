@@ -10,11 +10,14 @@ import { makeSendQueueWithClock } from "../../support/sendQueue.ts"
 const begin = Effect.map(makeSendQueueWithClock(), ({ host, network, pings, sendQueue, controlFrames }) => {
   const timeouts: Array<ConnectionError.KeepaliveTimeout> = []
   const target = {
+    pings,
+    sendQueue,
+    timers: host.timers,
     bytesIn: 0,
     isPaused: false,
     onKeepaliveTimeout: (timeout: ConnectionError.KeepaliveTimeout) => void timeouts.push(timeout)
   }
-  const keepalive = new Keepalive(pings, sendQueue, host.timers, target, 10_000, 5000)
+  const keepalive = new Keepalive(target, 10_000, 5000)
   keepalive.start()
   const drain = (bytes = Number.POSITIVE_INFINITY) => {
     network.drain(bytes)

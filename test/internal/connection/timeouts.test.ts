@@ -12,13 +12,16 @@ const make = (options: Connection.Options = {}) =>
   Effect.map(makeSendQueueWithClock(), (made) => {
     const { host, network, protocol, sendQueue } = made
     const closingHost = {
+      protocol,
+      sendQueue,
+      transport: network.transport,
       timers: host.timers,
       onClosing: () => timeouts.stop(),
       failWaiting: () => {},
       onEnded: undefined
     }
-    const closing = new Closing(closingHost, protocol, sendQueue, network.transport)
-    const timeouts: Timeouts = new Timeouts(sendQueue, closing, host.timers, options)
+    const closing = new Closing(closingHost)
+    const timeouts: Timeouts = new Timeouts({ sendQueue, closing, timers: host.timers }, options)
     host.onHighWaterMark = () => void timeouts.onHighWaterMark()
     host.onBlocked = () => void timeouts.onBlocked()
     const fill = () => sendQueue.write(Frame.binary(new Uint8Array(10)))

@@ -23,6 +23,15 @@ describe("Timers", () => {
       assert.deepStrictEqual(fired, ["a", "b", "c"])
     }))
 
+  it.effect("calls onTimer of an object", () =>
+    Effect.gen(function*() {
+      const timers = yield* timersOf
+      const target = { fired: 0, onTimer: () => void target.fired++ }
+      timers.schedule(1000, target)
+      yield* TestClock.adjust("1 seconds")
+      assert.strictEqual(target.fired, 1)
+    }))
+
   it.effect("fires no cancelled timer, and no timer twice", () =>
     Effect.gen(function*() {
       const timers = yield* timersOf
