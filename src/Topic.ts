@@ -348,7 +348,8 @@ const pathOf = (topic: Any): ParsedPath => {
 /**
  * Returns the name of a channel. The last parameter is written as it is; in an
  * earlier one, `%` and the first character of the literal behind it are
- * percent-encoded. So different parameters have different channels.
+ * percent-encoded. So different parameters have different channels. Throws
+ * `InvalidOption` if a parameter is not a text.
  *
  * **Example** (Two parameters)
  *

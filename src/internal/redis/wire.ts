@@ -61,17 +61,24 @@ export const decodeMember = (body: Uint8Array): Broker.Member | undefined => {
 
 const newline = 0x0a
 
+/** Returns -1 for a text that is not a number of messages or changes. */
+const parseCount = (text: string): number => {
+  const count = /^\d+$/.test(text) ? Number(text) : -1
+  return Number.isSafeInteger(count) ? count : -1
+}
+
 export const decodeEvent = (message: Uint8Array): Broker.Event | typeof unreadable => {
   const end = message.indexOf(newline)
-  const [format, kind, epoch, offset, version] = decoder.decode(message.subarray(0, Math.max(0, end))).split(" ")
-  if (format !== formatVersion || !(Number(offset) >= 0)) return unreadable
-  const position = { epoch, offset: Number(offset) }
+  const [format, kind, epoch, ...numbers] = decoder.decode(message.subarray(0, Math.max(0, end))).split(" ")
+  const [offset = -1, version = -1] = numbers.map(parseCount)
+  if (format !== formatVersion || offset < 0) return unreadable
+  const position = { epoch, offset }
   const body = message.subarray(end + 1)
   if (kind === "P") {
     const payload = decodePayload(body)
     return payload === undefined ? unreadable : { _tag: "Publication", ...position, ...payload }
   }
   const member = decodeMember(body)
-  if (member === undefined || !(Number(version) >= 1) || kind !== "J" && kind !== "L") return unreadable
-  return { _tag: kind === "J" ? "Joined" : "Left", ...position, ...member, version: Number(version) }
+  if (member === undefined || version < 1 || kind !== "J" && kind !== "L") return unreadable
+  return { _tag: kind === "J" ? "Joined" : "Left", ...position, ...member, version }
 }

@@ -58,11 +58,17 @@ const isWellFormed = (text: string): boolean => !/\p{Surrogate}/u.test(text)
 /** Replaces what UTF-8 cannot encode, as an encoder would. */
 const toWellFormed = (text: string): string => text.replace(/\p{Surrogate}/gu, "\ufffd")
 
+/** A program without types may leave a parameter out, or pass a number. */
+const textOf = (name: string, param: unknown): string => {
+  if (typeof param !== "string") throw invalidOption(`params.${name}`, "a text", param)
+  return param
+}
+
 /** Returns the name of the channel for the values of the parameters. */
 export const formatPath = ({ escapes, literals, names }: Path, params: Readonly<Record<string, string>>): string => {
   let channel = literals[0]
   for (let i = 0; i < names.length; i++) {
-    const value = toWellFormed(params[names[i]])
+    const value = toWellFormed(textOf(names[i], params[names[i]]))
     channel += (i < escapes.length ? escape(value, escapes[i]) : value) + literals[i + 1]
   }
   return channel

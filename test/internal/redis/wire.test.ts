@@ -57,6 +57,13 @@ describe("the events that Redis transports", () => {
       "1 P e 7",
       "1 J e 7\n",
       "1 J e 7 0\n",
+      "1 P e \n",
+      "1 P e -1\n",
+      "1 P e 1.5\n",
+      "1 P e Infinity\n",
+      "1 P e 9007199254740992\n",
+      "1 J e 7 \n",
+      "1 J e 7 1.5\n",
       ""
     ]
     for (const head of heads) assert.strictEqual(decodeEvent(event(head, payload)), unreadable)

@@ -70,6 +70,16 @@ describe("channels", () => {
   it("replaces lone surrogates, which UTF-8 cannot encode", () => {
     assert.strictEqual(Topic.channel(topic("a/:x"), { x: "b\udc00" }), "a/b\ufffd")
   })
+
+  it("throws InvalidOption for a parameter that is missing or no text, and names it", () => {
+    for (const [params, got] of [[{ x: "1" }, "undefined"], [{ x: "1", y: 2 }, "2"], [{ x: "1", y: null }, "null"]]) {
+      assert.throws(
+        () => Topic.channel(topic("a/:x/:y"), params as never),
+        HandshakeError.InvalidOption,
+        `invalid option "params.y": expected a text, got ${got}`
+      )
+    }
+  })
 })
 
 describe("paths", () => {
