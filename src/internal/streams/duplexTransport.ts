@@ -5,6 +5,7 @@ import { TransportError } from "../../ConnectionError.ts"
 import type { Receiver, Transport } from "../../Transport.ts"
 import { codeOf, toError } from "../runtime/describe.ts"
 import { soon } from "../runtime/turns.ts"
+import { type Handle, handleOf, writeError, writeTo } from "./directWrites.ts"
 import { readIntoSharedBuffer, sharedView } from "./sharedReadBuffer.ts"
 
 /** The property of a stream that holds its transport, so that all streams share their listeners. */
@@ -19,12 +20,18 @@ type Carrier = Duplex & {
 }
 
 export class DuplexTransport implements Transport {
-  private readonly duplex: Carrier
-  private head: Uint8Array | undefined
   receiver: Receiver | undefined
+  private readonly duplex: Carrier
+  /** Takes writes as long as no bytes wait in the stream. Undefined if all writes go to the stream. */
+  private handle: Handle | undefined
+  /** Whether bytes may wait for the system: in the stream, or of a write to the handle. */
+  private mayWait = true
+  /** Whether the handle waits for the system to take the rest of a write. */
+  private isWriting = false
   paused = false
   /** Whether the stream may still have bytes from before it read into the shared buffer: later reads go behind them. */
   hasEarlierBytes = true
+  private head: Uint8Array | undefined
   private closed = false
   /** Delivers what the stream had before `start`, if that is still to be done. */
   private deliverRest: (() => void) | undefined
@@ -59,6 +66,7 @@ export class DuplexTransport implements Transport {
       duplex.setTimeout(0)
       duplex.setNoDelay(true)
     }
+    this.handle = handleOf(duplex)
   }
 
   /** Delivers the head, the end and the close of a stream, because nothing else will. */
@@ -96,15 +104,26 @@ export class DuplexTransport implements Transport {
   }
 
   write(chunks: ReadonlyArray<Uint8Array>): boolean {
+    const { handle } = this
+    if (handle === undefined || this.hasWaiting()) return this.writeToStream(chunks)
+    const written = writeTo(handle, chunks)
+    if (written === true) return true
+    if (written === false) return this.writeToStream(chunks)
+    this.mayWait = this.isWriting = true
+    written.oncomplete = (status) => this.onWritten(status)
+    return false
+  }
+
+  private writeToStream(chunks: ReadonlyArray<Uint8Array>): boolean {
     const { duplex } = this
     if (!duplex.writable) return false
+    this.mayWait = true
     try {
-      if (chunks.length === 1) return duplex.write(chunks[0])
-      duplex.cork()
       let room = true
+      if (chunks.length > 1) duplex.cork()
       for (const chunk of chunks) room = duplex.write(chunk)
-      duplex.uncork()
-      return room
+      if (chunks.length > 1) duplex.uncork()
+      return room && !this.isWriting
     } catch (cause) {
       // A program's own stream may throw. The caller goes on to write to other streams in this turn.
       duplex.destroy(toError(cause))
@@ -112,10 +131,25 @@ export class DuplexTransport implements Transport {
     }
   }
 
+  /** Bytes go to the stream while others wait, so that they stay in order. */
+  private hasWaiting(): boolean {
+    return this.mayWait &&= this.isWriting || this.duplex.writableLength > 0
+  }
+
+  /** The system has taken the rest of a write to the handle, or has failed. */
+  private onWritten(status: number): void {
+    const { duplex } = this
+    this.isWriting = false
+    if (duplex.destroyed) return
+    if (status < 0) duplex.destroy(writeError(status))
+    // Otherwise the stream drains later.
+    else if (!duplex.writableNeedDrain) this.receiver!.onDrain()
+  }
+
   /** A socket with an empty queue hands bytes to the system at once. Otherwise a stream keeps views of them. */
   immediate(): boolean {
     const { duplex } = this
-    return isSocket(duplex) && duplex.writableLength === 0 && !duplex.connecting
+    return isSocket(duplex) && !this.hasWaiting() && !duplex.connecting
   }
 
   eager(): boolean {
@@ -142,10 +176,13 @@ export class DuplexTransport implements Transport {
 
   bufferedAmount(): number {
     const { _handle: handle, _writableState: state, connecting, writableLength } = this.duplex
-    // Node counts a write until all of it has left. The handle of a socket knows how much of it has.
-    return connecting === true || handle?.writeQueueSize === undefined || state?.writelen === undefined
-      ? writableLength
-      : Math.min(writableLength, writableLength - state.writelen + handle.writeQueueSize)
+    if (connecting === true || handle?.writeQueueSize === undefined || state?.writelen === undefined) {
+      return writableLength
+    }
+    // The stream counts a write until all of it has left. The handle of a socket knows how much of it has.
+    const amount = writableLength - state.writelen + handle.writeQueueSize
+    // The handle of a TLS socket counts what encryption adds.
+    return this.isWriting ? amount : Math.min(writableLength, amount)
   }
 }
 

@@ -185,6 +185,11 @@ export const nextTurn = (step: () => void): void => {
 export const hasIdled = (): boolean => false
 
 export const NetSocket: typeof Socket | undefined = undefined
+export const NodeSocket: typeof Socket | undefined = undefined
+
+/** A browser has no system calls. */
+export const systemError = (status: number, syscall: string): NodeJS.ErrnoException =>
+  Object.assign(new Error(`${syscall} ${status}`), { errno: status, syscall })
 
 /** A browser has no such streams. */
 export const abortStream: (stream: Duplex) => void = () => {}

@@ -11,7 +11,7 @@ import { Socket } from "node:net"
 import { addAbortSignal, type Duplex } from "node:stream"
 import { performance } from "node:perf_hooks"
 import { setImmediate } from "node:timers"
-import { inspect as inspectValue } from "node:util"
+import { getSystemErrorName, inspect as inspectValue } from "node:util"
 import { markAsUntransferable } from "node:worker_threads"
 
 // Whether a value, of any realm, has a type. A Proxy has none of them.
@@ -114,6 +114,17 @@ export const hasIdled = (): boolean => {
 
 /** The class of TCP sockets, if the host has any. */
 export const NetSocket: typeof Socket | undefined = Socket
+
+/** The same on Node, undefined in other runtimes. The sockets of Node have undocumented parts. */
+export const NodeSocket: typeof Socket | undefined = "bun" in process.versions || "deno" in process.versions
+  ? undefined
+  : Socket
+
+/** The error of a system call that has failed, from the negative number of the error. */
+export const systemError = (status: number, syscall: string): NodeJS.ErrnoException => {
+  const code = getSystemErrorName(status)
+  return Object.assign(new Error(`${syscall} ${code}`), { errno: status, code, syscall })
+}
 
 /** Destroys a stream with the error of an abort, which an HTTP/2 stream sends as CANCEL. No other error does that. */
 export const abortStream = (stream: Duplex): void => void addAbortSignal(AbortSignal.abort(), stream)

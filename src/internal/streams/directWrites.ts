@@ -1,0 +1,86 @@
+/**
+ * Writes to TCP and Unix sockets past their streams.
+ *
+ * For each write, a stream makes a request, changes its state and runs a step in the
+ * next tick. The handle of the socket takes the same bytes in one call, and if the
+ * system takes all of them, nothing remains to be done. That saves a tenth of the
+ * CPU time of a small message, and a sixth of that of a broadcast. Node does not
+ * document handles. Where one is not as expected, and in Bun and Deno, bytes are
+ * written to the stream.
+ */
+import { NodeSocket, systemError } from "#platform"
+import type { Duplex } from "node:stream"
+
+/** Undocumented: a write that the system has not finished. The handle accepts no other class than Node's own. */
+interface Request {
+  oncomplete?: (status: number) => void
+  /** Keeps the memory until the system has taken it. */
+  chunks?: ReadonlyArray<Uint8Array>
+}
+
+/** Undocumented: the system's end of a socket. */
+export interface Handle {
+  /** Both functions return 0, or the negative number of an error if they have written nothing. */
+  readonly writeBuffer: (request: Request, bytes: Uint8Array) => number
+  readonly writev: (request: Request, chunks: ReadonlyArray<Uint8Array>, areAllBytes: true) => number
+  /** The number of bytes that were written and that the system has not taken. */
+  readonly writeQueueSize: number
+}
+
+/** Finds Node's class of requests: a socket writes to a handle that keeps the request. */
+const findRequestClass = (): (new() => Request) | undefined => {
+  if (NodeSocket === undefined) return undefined
+  let found: (new() => Request) | undefined
+  const handle = {
+    writeBuffer: (request: Request) => {
+      found = request.constructor as new() => Request
+      return 0
+    },
+    close: () => {}
+  }
+  try {
+    const socket = new NodeSocket({ handle, manualStart: true } as {})
+    socket.write(new Uint8Array(1))
+    socket.destroy()
+  } catch {
+    // This Node uses handles in another way.
+  }
+  return found
+}
+
+const RequestClass = findRequestClass()
+
+/** The request of the next write. It is used up only by a write that the system does not finish at once. */
+let spare = RequestClass && new RequestClass()
+
+/** Returns the handle of a connected socket. Undefined if bytes must be written to the stream. */
+export const handleOf = (duplex: Duplex): Handle | undefined => {
+  if (spare === undefined || NodeSocket === undefined) return undefined
+  // A TLS socket encrypts in its handle. A program may have replaced the function of one socket.
+  if (Object.getPrototypeOf(duplex) !== NodeSocket.prototype || Object.hasOwn(duplex, "write")) return undefined
+  if (Reflect.get(duplex, "connecting") === true) return undefined
+  const handle: Partial<Handle> | null | undefined = Reflect.get(duplex, "_handle")
+  return handle && isComplete(handle) ? handle : undefined
+}
+
+const isComplete = (handle: Partial<Handle>): handle is Handle =>
+  typeof handle.writeBuffer === "function" && typeof handle.writev === "function" &&
+  typeof handle.writeQueueSize === "number"
+
+/**
+ * Writes. Returns true if the system has taken all bytes, and false if it has taken
+ * none because of an error, which the stream finds as well. Otherwise it returns
+ * the request. Node calls its `oncomplete` once the system has taken the rest.
+ */
+export const writeTo = (handle: Handle, chunks: ReadonlyArray<Uint8Array>): boolean | Request => {
+  const request = spare!
+  const status = chunks.length === 1 ? handle.writeBuffer(request, chunks[0]) : handle.writev(request, chunks, true)
+  if (status !== 0) return false
+  if (handle.writeQueueSize === 0) return true
+  spare = new RequestClass!()
+  request.chunks = chunks
+  return request
+}
+
+/** Returns the error of a write that the system could not finish, as a stream would report it. */
+export const writeError = (status: number): NodeJS.ErrnoException => systemError(status, "write")
