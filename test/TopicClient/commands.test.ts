@@ -194,6 +194,15 @@ describe("a client of topics", () => {
       assert.deepStrictEqual(got, [[{ a: 1 }]])
     }).pipe(Effect.provide(layer)))
 
+  it.effect("connects with data for the server", () =>
+    Effect.gen(function*() {
+      const seen: Array<Readonly<Record<string, unknown>>> = []
+      const server = yield* played(() => ({ connect: {} }), seen)
+      yield* TopicClient.make(server.connect, { data: { room: 1 } })
+      yield* settle
+      assert.deepInclude(seen[0]["connect"] as object, { data: { room: 1 } })
+    }))
+
   it.effect("fails with Unanswered if the connection is lost while it sends data", () =>
     Effect.gen(function*() {
       const server = yield* played(accept)

@@ -94,6 +94,33 @@ describe("a subscription at another server", () => {
       assert.deepStrictEqual(events.map(short), ["Subscribed 5 Ada", "Joined Bob", "Joined Bobby", "Left a"])
     }))
 
+  it.effect("tells that a member has left if the server leaves its value out", () =>
+    Effect.gen(function*() {
+      const members = { a: { client: "a", chan_info: { name: "Ada" } } }
+      const { client, push } = yield* setUp({
+        subscribe: () => ({ subscribe: position }),
+        presence: () => ({ presence: { presence: members } })
+      })
+      const { events } = yield* follow(client.subscribe(Room, lobby))
+      yield* push({ channel: "room:lobby", leave: { info: { client: "a" } } })
+      yield* push({ channel: "room:lobby", leave: { info: { client: "a" } } })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5 Ada", "Left Ada"])
+    }))
+
+  it.effect("ignores members of a topic that has none", () =>
+    Effect.gen(function*() {
+      const info = { client: "a", chan_info: { name: "Ada" } }
+      const { client, push } = yield* setUp({
+        subscribe: () => ({ subscribe: position }),
+        presence: () => ({ presence: { presence: { a: info } } })
+      })
+      const { events } = yield* follow(client.subscribe(Feed, lobby))
+      yield* push({ channel, join: { info } })
+      yield* push({ channel, leave: { info } })
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5"])
+      assert.deepStrictEqual(yield* client.members(Feed as never, lobby as never), [])
+    }))
+
   it.effect("repeats if the members cannot be read now, and fails if they never can", () =>
     Effect.gen(function*() {
       const codes = [100, 103]
@@ -193,6 +220,39 @@ describe("a subscription at another server", () => {
       assert.deepStrictEqual(sent(), ["t2", "t3", "t4"])
     }))
 
+  it.effect("ignores the reply to a token that it sent on a connection that is lost", () =>
+    Effect.gen(function*() {
+      const { client, seen, server } = yield* setUp({
+        subscribe: () => ({ subscribe: { ...position, recovered: true, expires: true, ttl: 10 } })
+      })
+      const { events, fiber } = yield* follow(client.subscribe(Feed, lobby, { token: Effect.succeed("t") }))
+      const refreshes = () => seen.filter((command) => "sub_refresh" in command).length
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      assert.strictEqual(refreshes(), 1)
+      yield* cut(server)
+      yield* second
+      assert.deepStrictEqual(events.map(short), ["Subscribed 5", "Subscribed 5"])
+      assert.isUndefined(fiber.pollUnsafe())
+      yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+      assert.strictEqual(refreshes(), 2)
+    }))
+
+  it.effect("sends no token for an earlier subscription of the channel", () =>
+    Effect.gen(function*() {
+      const { client, seen, server } = yield* setUp({
+        subscribe: () => ({ subscribe: { ...position, recovered: true, expires: true, ttl: 10 } }),
+        sub_refresh: () => ({ sub_refresh: {} })
+      })
+      yield* follow(client.subscribe(Feed, lobby, { token: Effect.succeed("t") }))
+      yield* Effect.andThen(TestClock.adjust("9 seconds"), settle)
+      yield* cut(server)
+      yield* second
+      yield* Effect.andThen(TestClock.adjust("9 seconds"), settle)
+      assert.lengthOf(seen.filter((command) => "sub_refresh" in command), 0)
+      yield* second
+      assert.lengthOf(seen.filter((command) => "sub_refresh" in command), 1)
+    }))
+
   it.effect("drops a token that is late", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<string>()
@@ -212,7 +272,8 @@ describe("a subscription at another server", () => {
         subscribe: () => ({ subscribe: {} }),
         presence: () => ({ presence: {} }),
         history: () => ({ history: { publications: [{ data: { text: "a" } }] } }),
-        publish: () => ({ publish: {} }),
+        publish: ({ publish }) =>
+          (publish as { readonly data: { readonly text: string } }).data.text === "a" ? { publish: {} } : {},
         rpc: () => ({ rpc: {} })
       })
       const { events } = yield* follow(client.subscribe(Room, lobby))
@@ -223,6 +284,7 @@ describe("a subscription at another server", () => {
       assert.deepStrictEqual(yield* client.members(Room, lobby), [])
       assert.deepStrictEqual((yield* client.history(Room, lobby)).messages[0]?.position, { epoch: "", offset: 0 })
       assert.isUndefined(yield* client.publish(Room, lobby, { text: "a" }))
+      assert.isUndefined(yield* client.publish(Room, lobby, { text: "b" }))
       assert.isUndefined(yield* client.rpc("a", 1))
       assert.deepStrictEqual(yield* client.members(Feed as never, lobby as never), [])
     }))
@@ -237,6 +299,26 @@ describe("a subscription at another server", () => {
       yield* server.servers[0].send(JSON.stringify({ id: 99, rpc: {} }))
       yield* settle
       assert.deepStrictEqual(events, [])
+    }))
+
+  it.effect("closes the connection with the code of a disconnect push, and reconnects if that allows it", () =>
+    Effect.gen(function*() {
+      const { push, server } = yield* setUp({})
+      yield* push({ disconnect: { code: 3001, reason: "shutdown" } })
+      const { code, reason } = yield* server.servers[0].closed
+      assert.deepStrictEqual([code, reason], [3001, "shutdown"])
+      yield* second
+      yield* push({ disconnect: {} })
+      assert.strictEqual((yield* server.servers[1].closed).code, 3000)
+      yield* second
+      assert.lengthOf(server.servers, 3)
+    }))
+
+  it.effect("ignores data from the server if the program does not handle it", () =>
+    Effect.gen(function*() {
+      const { client, push } = yield* setUp({ rpc: () => ({ rpc: { data: 1 } }) })
+      yield* push({ message: { data: 1 } })
+      assert.strictEqual(yield* client.rpc("a"), 1)
     }))
 
   it.effect("closes the connection for a message that is not of the protocol", () =>
@@ -278,6 +360,17 @@ describe("a connection token at another server", () => {
       yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
       yield* Effect.andThen(TestClock.adjust("20 seconds"), settle)
       assert.deepStrictEqual(refreshes(), [{ token: "t2" }, { token: "t3" }])
+    }))
+
+  it.effect("gets no successor if the server does not say that the last one expires", () =>
+    Effect.gen(function*() {
+      for (const reply of [{}, { refresh: {} }]) {
+        const { refreshes, server } = yield* expiring({ refresh: () => reply })
+        yield* Effect.andThen(TestClock.adjust("10 seconds"), settle)
+        yield* Effect.andThen(TestClock.adjust("1 hour"), settle)
+        assert.deepStrictEqual(refreshes(), [{ token: "t2" }])
+        assert.lengthOf(server.servers, 1)
+      }
     }))
 
   it.effect("gets another successor after a temporary error", () =>

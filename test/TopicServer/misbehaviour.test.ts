@@ -73,6 +73,16 @@ describe("a topic server", () => {
       assert.deepStrictEqual((yield* Topics.history(Room, lobby)).messages, [])
     }).pipe(Effect.provide(layer)))
 
+  it.effect("handles no message that follows one which ends the connection", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(open())
+      const publish = JSON.stringify({ id: 8, publish: { channel: "room:lobby", data: { text: "late" } } })
+      yield* Effect.ignore(client.connection.sendAll(["garbage", publish]))
+      yield* settle
+      assert.strictEqual(client.ended(), "3501 bad request")
+      assert.deepStrictEqual((yield* Topics.history(Room, lobby)).messages, [])
+    }).pipe(Effect.provide(layer)))
+
   it.effect("disconnects a client that does not connect in time", () =>
     Effect.gen(function*() {
       const client = yield* rawClient(open({ connectTimeout: "3 seconds" }))

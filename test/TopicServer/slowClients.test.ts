@@ -2,6 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, Schema } from "effect"
 import { Broker, Connection, Topic, Topics } from "effect-ws"
+import { TestClock } from "effect/testing"
 import { makePair, settle } from "../support/memory.ts"
 import { layer, lobby, open, type Reply } from "../support/topicSession.ts"
 
@@ -10,18 +11,23 @@ const Skip = Topic.make("skip::name", {
   history: { size: 100, ttl: "1 minute" },
   slowConsumer: "skip"
 })
+const SkipRoom = Topic.make("skiproom::name", {
+  message: Schema.Struct({ text: Schema.String }),
+  member: Schema.Struct({ name: Schema.String }),
+  slowConsumer: "skip"
+})
 const Catch = Topic.make("catch::name", {
   message: Schema.Struct({ text: Schema.String }),
   history: { size: 100, ttl: "1 minute" }
 })
 
 /** A client that reads when it is told to. */
-const stalledClient = (channels: ReadonlyArray<string> = []) =>
+const stalledClient = (channels: ReadonlyArray<string> = [], ...more: ReadonlyArray<typeof SkipRoom>) =>
   Effect.gen(function*() {
     const { client, server } = yield* makePair()
     const handler = open({
-      topics: [Skip, Catch],
-      subscribe: () => Effect.void,
+      topics: [Skip, Catch, ...more],
+      subscribe: ({ topic }) => topic.member === undefined ? Effect.void : Effect.succeed({ member: { name: "ada" } }),
       connect: () => Effect.succeed({ channels })
     })
     yield* Effect.forkScoped(Effect.provideService(handler, Connection.Connection, server))
@@ -51,7 +57,7 @@ const stalledClient = (channels: ReadonlyArray<string> = []) =>
   })
 
 /** More than the connection has room for. */
-const publishMuch = (topic: typeof Skip, count = 40) =>
+const publishMuch = (topic: typeof Skip | typeof SkipRoom, count = 40) =>
   Effect.forEach(
     Array.from({ length: count }, (_, i) => i),
     () => Effect.andThen(Topics.publish(topic, lobby, { text: "x".repeat(32 * 1024) }), settle),
@@ -103,6 +109,21 @@ describe("a client that reads slowly", () => {
         [...seen, ...publications.map(({ offset }) => offset)],
         Array.from({ length: 40 }, (_, i) => i + 1)
       )
+    }).pipe(Effect.provide(layer)))
+
+  it.effect("remains a member for ten seconds after 2500, so that it can subscribe again", () =>
+    Effect.gen(function*() {
+      const client = yield* stalledClient([], SkipRoom)
+      yield* client.send({ id: 1, connect: {} })
+      yield* client.send({ id: 2, subscribe: { channel: "skiproom:lobby" } })
+      yield* publishMuch(SkipRoom)
+      yield* client.read
+      assert.deepNestedInclude(client.received.at(-1), { "push.unsubscribe.code": 2500 })
+      const names = Effect.map(Topics.members(SkipRoom, lobby), (members) => members.map(({ member }) => member.name))
+      yield* Effect.andThen(TestClock.adjust("9999 millis"), settle)
+      assert.deepStrictEqual(yield* names, ["ada"])
+      yield* Effect.andThen(TestClock.adjust("1 millis"), settle)
+      assert.deepStrictEqual(yield* names, [])
     }).pipe(Effect.provide(layer)))
 
   it.effect("loses its connection with 3010 if it has missed messages of a channel that the server chose", () =>

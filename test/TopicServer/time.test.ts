@@ -58,6 +58,12 @@ describe("connection tokens", () => {
       assert.isUndefined(client.ended())
     }).pipe(Effect.provide(layer)))
 
+  it.effect("may be of no user, as those that they replace", () =>
+    Effect.gen(function*() {
+      const client = yield* connected(open({ connect: () => Effect.succeed({ expiresIn: "10 seconds" }) }), {})
+      assert.deepInclude((yield* client.ask({ refresh: { token: "t" } }))["refresh"] as object, { expires: true })
+    }).pipe(Effect.provide(layer)))
+
   it.effect("must not be of another user, nor have expired, nor be rejected", () =>
     Effect.gen(function*() {
       const client = yield* connected(handler, { token: "t" })
@@ -71,6 +77,31 @@ describe("connection tokens", () => {
 })
 
 describe("a connection that has ended", () => {
+  for (
+    const [what, decisions] of [
+      ["the server decides about the connection", (gate: Effect.Effect<void>) => ({
+        connect: () => Effect.as(gate, { user: "ada", channels: [channel] })
+      })],
+      ["the server decides about a channel", (gate: Effect.Effect<void>) => ({
+        connect: () => Effect.succeed({ user: "ada", channels: [channel] }),
+        subscribe: () => Effect.as(gate, { member: { name: "ada" } })
+      })]
+    ] as const
+  ) {
+    it.effect(`has no subscription if it ended while ${what}`, () =>
+      Effect.gen(function*() {
+        const gate = yield* Deferred.make<void>()
+        const client = yield* connected(open({ connectTimeout: "3 seconds", ...decisions(Deferred.await(gate)) }))
+        yield* after("3 seconds")
+        assert.strictEqual(client.ended(), "3502 stale")
+        yield* Deferred.succeed(gate, undefined)
+        yield* settle
+        assert.deepStrictEqual(client.received, [])
+        assert.deepStrictEqual(yield* Topics.members(Room, lobby), [])
+        assert.isTrue(client.done())
+      }).pipe(Effect.provide(layer)))
+  }
+
   it.effect("handles what the client sent before its connection ended, even after its token has expired", () =>
     Effect.gen(function*() {
       const gate = yield* Deferred.make<void>()

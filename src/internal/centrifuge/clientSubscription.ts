@@ -53,8 +53,8 @@ export class ClientSubscription {
   /** Grows with each attempt, so that replies to earlier ones are ignored. */
   private attempt = 0
   private failures = 0
-  /** The values of members in JSON, by id. */
-  private readonly presence = new Map<string, string>()
+  /** The members, by id, with their values in JSON. */
+  private readonly presence = new Map<string, { readonly member: unknown; readonly json: string | undefined }>()
   /** The server's confirmation, while its members are missing. */
   private confirmed: SubscribeResult = {}
   /** Pushes that arrived before the members. */
@@ -308,16 +308,18 @@ export class ClientSubscription {
   private deliverJoin(link: Link, info: ClientInfo): void {
     const known = this.presence.get(info.client ?? "")
     const member = this.learn(link, info)
-    if (member === undefined || known === this.presence.get(member.id)) return
+    if (member === undefined || known?.json === this.presence.get(member.id)?.json) return
     this.emit({ _tag: "Joined", ...member }, this.position!)
   }
 
+  /** A server may leave out the value of a member that leaves. */
   private deliverLeave(link: Link, info: ClientInfo): void {
-    if (!this.presence.has(info.client ?? "")) return
-    const member = this.learn(link, info)
-    if (member === undefined) return
-    this.presence.delete(member.id)
-    this.emit({ _tag: "Left", ...member }, this.position!)
+    const { client: id = "" } = info
+    const known = this.presence.get(id)
+    if (known === undefined) return
+    const { member } = this.learn(link, info) ?? known
+    this.presence.delete(id)
+    this.emit({ _tag: "Left", id, member }, this.position!)
   }
 
   /** Remembers a member. A value that the schema cannot decode is not one of the topic. */
@@ -325,7 +327,8 @@ export class ClientSubscription {
     const { member: codec } = codecOf(this.topic)
     const member = codec === undefined ? Option.none() : link.decode(codec, chan_info)
     if (Option.isNone(member)) return undefined
-    this.presence.set(id, JSON.stringify(Result.getOrUndefined(link.payload(chan_info))))
+    const json: string | undefined = JSON.stringify(Result.getOrUndefined(link.payload(chan_info)))
+    this.presence.set(id, { member: member.value, json })
     return { id, member: member.value }
   }
 }

@@ -1,5 +1,22 @@
 import { assert, describe, it } from "@effect/vitest"
-import { rejectionOf } from "../../../src/internal/centrifuge/clientLink.ts"
+import { Effect, Option } from "effect"
+import { Link, rejectionOf } from "../../../src/internal/centrifuge/clientLink.ts"
+import { protobufCodec } from "../../../src/internal/centrifuge/protobufCodec.ts"
+import { codecOf } from "../../../src/internal/topics/codec.ts"
+import { makePair } from "../../support/memory.ts"
+import { Feed } from "../../support/topicSession.ts"
+
+describe("Link.decode", () => {
+  it.effect("returns no value for a payload that is not JSON", () =>
+    Effect.gen(function*() {
+      const { client } = yield* makePair()
+      const link = new Link(client, protobufCodec)
+      const decode = (text: string) => link.decode(codecOf(Feed).message, new TextEncoder().encode(text))
+      assert.deepStrictEqual(decode(`{"text":"a"}`), Option.some({ text: "a" }))
+      assert.deepStrictEqual(decode("{"), Option.none())
+      assert.deepStrictEqual(decode("1"), Option.none())
+    }))
+})
 
 describe("rejectionOf", () => {
   it("fills in what the server leaves out of an error", () => {

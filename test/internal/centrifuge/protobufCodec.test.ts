@@ -40,7 +40,8 @@ describe("reading commands in Protobuf", () => {
       ["rejects half a map's entry", "06 2204 3205 0a01", "Syntax"],
       ["reads a map's entry without a key or a value", "04 2202 3200", [{ connect: { headers: { "": "" } } }]],
       ["skips unknown fields of a map's entry", "06 2204 3202 1801", [{ connect: { headers: { "": "" } } }]],
-      ["rejects a field beyond the end of a map's entry", "06 2204 3201 0a01", "Syntax"]
+      ["rejects a field beyond the end of a map's entry", "06 2204 3201 0a01", "Syntax"],
+      ["rejects a number that ends behind its map's entry", "07 2205 3202 1880 01", "Syntax"]
     ] as const
   ) {
     it(name, () => assert.deepStrictEqual(decode(hex(input)), expected))
