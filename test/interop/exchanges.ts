@@ -18,7 +18,7 @@
  * Connections have names: the paths of their URLs.
  */
 import { assert, describe, layer } from "@effect/vitest"
-import { Context, Deferred, Effect, Layer, type Scope, Stream } from "effect"
+import { Context, Deferred, type Duration, Effect, Layer, type Scope, Stream } from "effect"
 import {
   CloseCode,
   Connection,
@@ -53,6 +53,8 @@ export interface Running {
   readonly connect?: (url: string, protocols: ReadonlyArray<string>) => Effect.Effect<void, unknown, Scope.Scope>
   /** Whether its client connects over HTTP/2, with or without TLS. Default: over HTTP/1.1. */
   readonly http2?: "tls" | "cleartext" | undefined
+  /** How long our server waits for the end of the transport, if its client leaves that open after the close frames. */
+  readonly closeTimeout?: Duration.Input | undefined
   /** Waits for the end of the connection with the given path. */
   readonly ended: (path: string) => Effect.Effect<Ended>
 }
@@ -404,7 +406,7 @@ const connect = (
     // A page of the server behind the relay is one of another host.
     const server = yield* serve(handler, {
       ...peer.http2 === "tls" ? { http2: true, tls } : { cleartextHttp2: peer.http2 === "cleartext" },
-      serve: { protocols: ["v3", "v2"], origin: "any", extensions }
+      serve: { protocols: ["v3", "v2"], origin: "any", extensions, closeTimeout: peer.closeTimeout }
     })
     const { cut, url } = yield* via(server.url)
     yield* peer.connect(peer.http2 === "tls" ? url.replace("ws://127.0.0.1", "wss://localhost") : url, protocols)

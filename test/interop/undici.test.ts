@@ -30,6 +30,8 @@ const webSocketOver = (http2: "tls" | undefined) => ({
     return {
       ended,
       http2,
+      // It does not end its side of an HTTP/2 stream.
+      closeTimeout: http2 === undefined ? undefined : "2 seconds" as const,
       connect: (url: string, protocols: ReadonlyArray<string>) =>
         Effect.acquireRelease(
           Effect.sync(() => {
