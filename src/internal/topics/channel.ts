@@ -133,7 +133,7 @@ export class Channel implements Feeder {
     if (behind.size === 0) log.trim(options.historySize)
     else if (options.slowConsumer === "latest") this.newest.add(entry)
     this.deliver(entry)
-    if (options.slowConsumer === "close" && behind.size > 0) this.closeSlow()
+    if (options.slowConsumer === "close") this.closeSlow()
     if (this.ahead.size > 0) this.wakeAhead()
   }
 

@@ -35,9 +35,12 @@ describe("Inbox", () => {
     assert.isTrue(inbox.push(new Binary(new Uint8Array(36))))
     assert.isTrue(inbox.push(new Binary(new Uint8Array(10_000))))
     assert.isFalse(inbox.push(new Text("")))
+    assert.strictEqual(inbox.unreadAmount, 10_164)
     inbox.dropReady()
+    assert.strictEqual(inbox.unreadAmount, 10_064)
     assert.isFalse(inbox.push(new Text("")))
     inbox.dropReady()
+    assert.strictEqual(inbox.unreadAmount, 0)
     assert.isTrue(inbox.push(new Text("")))
   })
 

@@ -39,6 +39,6 @@ describe("a rate limit", () => {
 
   it("allows everything with an infinite burst", () => {
     const { take } = setUp(Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY)
-    assert.notInclude(take(5000), "reject")
+    assert.deepStrictEqual(new Set(take(5000)), new Set(["allow"]))
   })
 })

@@ -3,12 +3,30 @@ import { Effect } from "effect"
 import { Frame } from "effect-ws"
 import { SharedMessage } from "../../../src/internal/connection/sharedMessage.ts"
 import { controlToken } from "../../../src/internal/connection/sendQueue.ts"
+import { WriteBuffer } from "../../../src/internal/connection/writeBuffer.ts"
 import { makeSendQueue } from "../../support/sendQueue.ts"
 
 const microtask = Effect.promise(() => Promise.resolve())
 
-/** The event loop waits for a timer, and this goes on in its turn. */
-const idle = Effect.promise(() => new Promise<void>((resolve) => setTimeout(resolve, 5)))
+/** The event loop waits for a timer, and this goes on in its turn. On a busy machine, it may have nothing to wait for. */
+const idle = Effect.promise(async () => {
+  const before = performance.nodeTiming.idleTime
+  do await new Promise((resolve) => setTimeout(resolve, 5))
+  while (performance.nodeTiming.idleTime === before)
+})
+
+/** A write buffer, and the chunks of each write to its transport. */
+const makeWriteBuffer = () => {
+  const writes: Array<ReadonlyArray<Uint8Array>> = []
+  const transport = {
+    bufferedAmount: () => 0,
+    write: (chunks: ReadonlyArray<Uint8Array>) => {
+      writes.push(chunks)
+      return true
+    }
+  }
+  return { writes, buffer: new WriteBuffer({ onFull: () => {} }, transport as never, { coalesce: true }) }
+}
 
 describe("WriteBuffer", () => {
   for (const role of ["server", "client"] as const) {
@@ -116,4 +134,24 @@ describe("WriteBuffer", () => {
       yield* microtask
       assert.deepStrictEqual(made.map(({ wire }) => wire()), [["a", "b"], ["a", "b", "own"], ["a", "b"]])
     }))
+
+  it("hands small chunks of a turn to the transport as one, which connections with the same chunks share", () => {
+    const made = [makeWriteBuffer(), makeWriteBuffer()]
+    const chunks = [1, 2, 3].map((byte) => new Uint8Array(100).fill(byte))
+    for (const chunk of chunks) for (const { buffer } of made) buffer.appendEncoded(chunk, 1)
+    for (const { buffer } of made) buffer.flush()
+    const [[[first]], [[second]]] = made.map(({ writes }) => writes)
+    assert.deepStrictEqual(first, Uint8Array.from(Buffer.concat(chunks)))
+    assert.strictEqual(second, first)
+    assert.deepStrictEqual(made.map(({ writes }) => writes.map((write) => write.length)), [[1], [1]])
+  })
+
+  it("hands chunks above 4 KiB to the transport as they are", () => {
+    const { buffer, writes } = makeWriteBuffer()
+    const chunks = [new Uint8Array(4000), new Uint8Array(97)]
+    for (const chunk of chunks) buffer.appendEncoded(chunk, 1)
+    buffer.flush()
+    assert.lengthOf(writes[0], 2)
+    for (const i of [0, 1]) assert.strictEqual(writes[0][i], chunks[i])
+  })
 })

@@ -1,6 +1,6 @@
 /** Proxies: the tunnel that CONNECT opens, and what a proxy answers that opens none. */
 import { assert, describe, it } from "@effect/vitest"
-import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, type Scope } from "effect"
+import { Config, ConfigProvider, Effect, Fiber, Layer, Redacted, Result, type Scope } from "effect"
 import { Handshake, HandshakeError, Reconnecting, WebSocketClient } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { HttpsProxyAgent } from "https-proxy-agent"
@@ -8,6 +8,7 @@ import * as Http from "node:http"
 import * as Https from "node:https"
 import * as Net from "node:net"
 import * as Tls from "node:tls"
+import { parseProxy } from "../../../src/internal/node/proxy.ts"
 import { ca, tls } from "../../support/certificates.ts"
 import { contentOf } from "../../support/memory.ts"
 import { headEnd, rawServer, type RawSocket, sampleKey, serve } from "../../support/net.ts"
@@ -15,6 +16,29 @@ import { httpProxy } from "../../support/proxies.ts"
 import { eventually } from "../../support/resources.ts"
 import { interruptAtEachStep } from "../../support/interruptAtEachStep.ts"
 import { echo } from "../../support/serving.ts"
+
+describe("parseProxy", () => {
+  const problems: ReadonlyArray<readonly [url: string, problem: string]> = [
+    ["proxy", `expected an absolute URL, got "proxy"`],
+    ["ada:secret@proxy", `expected http or https, got "***@proxy"; for SOCKS, use an agent`],
+    ["socks5://ada:secret@proxy:1", `expected http or https, got "***@proxy:1"; for SOCKS, use an agent`],
+    ["http://ad%a:secret@proxy", "expected a percent-encoded user name and password; write % as %25"]
+  ]
+  for (const [url, problem] of problems) {
+    it(`rejects ${url}, and shows no credentials`, () => {
+      const parsed = parseProxy({ url })
+      assert.deepInclude(Result.isFailure(parsed) ? parsed.failure : {}, { option: "proxy.url", problem })
+    })
+  }
+
+  it("accepts texts, secrets and URLs with http or https", () => {
+    for (const url of ["http://ad%25a:secret@proxy:1/", "https://proxy/"]) {
+      for (const form of [url, Redacted.make(url), new URL(url)]) {
+        assert.strictEqual(Result.getOrThrow(parseProxy({ url: form })).href, url)
+      }
+    }
+  })
+})
 
 const connect = (url: string, options?: WebSocketClient.ConnectOptions) =>
   WebSocketClient.connect(url, { keepalive: false, closeTimeout: "1 milli", ...options }).pipe(

@@ -62,6 +62,18 @@ describe("what is received", () => {
     assert.isTrue(protocol.canSend)
   })
 
+  it("repliesLater holds from the peer's close frame to that of this end, if the program replies", () => {
+    const { protocol, receive } = make({ autoClose: false })
+    assert.isFalse(protocol.repliesLater)
+    receive(Frame.close(1000))
+    assert.isTrue(protocol.repliesLater)
+    protocol.close({ code: 1000, reason: "" })
+    assert.isFalse(protocol.repliesLater)
+    const automatic = make()
+    automatic.receive(Frame.close(1000))
+    assert.isFalse(automatic.protocol.repliesLater)
+  })
+
   it("ignores bytes behind a close frame, whether they are frames or not (§1.4)", () => {
     for (const rest of [[0x83, 0x80], [0xff], [0x81, 0x05]]) {
       const { protocol } = make()

@@ -47,6 +47,13 @@ describe("Epochs", () => {
     assert.isUndefined(epochs.translate(at("old", 57)))
   })
 
+  it("continues an epoch that has no message up to its beginning", () => {
+    const { epochs } = makeEpochs()
+    epochs.continue(at("old", 0))
+    assert.deepStrictEqual(epochs.translate(at("old", 0)), at("new", 0))
+    assert.isUndefined(epochs.translate(at("old", 1)))
+  })
+
   it.effect("asks the broker once for all that resume from one position, whether it is continued or not", () =>
     Effect.gen(function*() {
       for (const [position, expected] of [[at("old", 57), at("new", 57)], [at("old", 58), at("old", 58)]]) {
