@@ -161,6 +161,24 @@ describe("writes to a Socket", () => {
       assert.strictEqual(contentOf(yield* servers[1].connection.receive), "a")
     }))
 
+  it.effect("a reader that writes between two pulls receives the end, and what it wrote after the end is lost", () =>
+    Effect.gen(function*() {
+      const { counts, servers, socket, writer } = yield* dialling()
+      const { pull } = yield* readIn(socket)
+      yield* servers[0].connection.send("a")
+      yield* settle
+      servers[0].transport.destroy()
+      yield* settle
+      const reading = yield* Effect.forkChild(
+        Effect.flip(Effect.forever(Effect.andThen(pull, writer.write("b")))),
+        { startImmediately: true }
+      )
+      yield* settle
+      assert.isDefined(reading.pollUnsafe())
+      assert.strictEqual((yield* Fiber.join(reading)).reason._tag, "SocketCloseError")
+      assert.strictEqual(counts.sends, 1)
+    }))
+
   it.effect("a write uses the connection of the latest reader after an earlier one is released or ends", () =>
     Effect.gen(function*() {
       for (const late of ["released", "ended"]) {

@@ -7,6 +7,7 @@ import * as Cause from "effect/Cause"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
 import * as Predicate from "effect/Predicate"
 import * as Scope from "effect/Scope"
@@ -43,6 +44,8 @@ class ConnectionSlot {
   private readonly fixed: MessageConnection | undefined
   private current: MessageConnection | undefined
   private readonly available: Latch.Latch
+  /** The fiber that pulled last from the current connection. */
+  private puller: Fiber.Fiber<unknown, unknown> | undefined
 
   constructor(fixed: MessageConnection | undefined) {
     this.fixed = fixed
@@ -59,10 +62,24 @@ class ConnectionSlot {
   clear(connection: MessageConnection): void {
     if (this.fixed !== undefined || this.current !== connection) return
     this.current = undefined
+    this.puller = undefined
     this.available.closeUnsafe()
   }
 
-  /** Writes to the current connection. If it has ended, nothing was written, and the next connection is used. */
+  /** Remembers the fiber that pulls from a connection, if there may be another one after it. */
+  pullWith<A, E>(connection: MessageConnection, pull: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    if (this.fixed !== undefined) return pull
+    return Effect.withFiber((fiber) => {
+      if (this.current === connection) this.puller = fiber
+      return pull
+    })
+  }
+
+  /**
+   * Writes to the current connection. If it has ended, nothing was written, and the next connection is used. Only what
+   * its reader writes between two pulls is lost with it, as if it had been under way: the reader would wait for a
+   * connection that it has to make.
+   */
   use(
     write: (connection: MessageConnection) => Effect.Effect<unknown, unknown>
   ): Effect.Effect<void, Socket.SocketError> {
@@ -74,6 +91,7 @@ class ConnectionSlot {
         onFailure: (error) => {
           if (!(isClosed(error))) return Effect.fail(writeError(error))
           if (this.fixed !== undefined) return Effect.fail(closeError(error))
+          if (this.current === connection && this.puller === Fiber.getCurrent()) return Effect.void
           this.clear(connection)
           return attempt
         }
@@ -110,7 +128,7 @@ const makeReader = (dial: Dial, slot: ConnectionSlot): Effect.Effect<Socket.Read
         return Effect.fail(isClosed(ended) ? closeError(ended) : ended)
       }
     )
-    return { pull, upgrade: Socket.SocketUpgradeError.unsupported }
+    return { pull: slot.pullWith(connection, pull), upgrade: Socket.SocketUpgradeError.unsupported }
   })
 
 /** Dials in a Scope. When that closes, the connection is closed in the background, and its own Scope after that. */
