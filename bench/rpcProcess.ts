@@ -5,7 +5,8 @@
  */
 import { NodeHttpServer, NodeWS } from "@effect/platform-node"
 import { Context, Effect, Layer, Schema, Scope, Stream } from "effect"
-import { Socket, SocketServer, WebSocketClient, WebSocketServer } from "effect-ws"
+import { Socket, WebSocketClient, WebSocketServer } from "effect-ws"
+import * as RpcServerProtocol from "effect-ws/RpcServerProtocol"
 import * as HttpRouter from "effect/http/HttpRouter"
 import * as HttpServer from "effect/http/HttpServer"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
@@ -38,8 +39,8 @@ const Service = RpcServer.layer(Calls).pipe(Layer.provide(Handlers))
 const oursServer = Effect.gen(function*() {
   const context = yield* Layer.build(
     Service.pipe(
-      Layer.provide(RpcServer.layerProtocolSocketServer),
-      Layer.provide([SocketServer.layer(), RpcSerialization.layerJson]),
+      Layer.provide(RpcServerProtocol.layer()),
+      Layer.provide(RpcSerialization.layerJson),
       Layer.provideMerge(WebSocketServer.layer({ port: 0, host }))
     )
   )

@@ -30,13 +30,17 @@ const groups = {
     "MessageConnection",
     "TypedConnection",
     "Socket",
-    "SocketServer"
+    "SocketServer",
+    "RpcServerProtocol"
   ],
   "Topics": ["Topic", "Topics", "TopicServer", "TopicClient", "TopicProtobuf", "Broker", "RedisBroker"],
   "Around them": ["PerMessageDeflate", "Extension", "Telemetry", "Testing", "Transport"],
   "The protocol, without I/O": ["Frame", "Message", "Handshake", "CloseCode"],
   "Errors": ["ConnectionError", "HandshakeError", "ProtocolError", "TopicError"]
 }
+
+/** The modules that `index.ts` does not export. */
+const byPath = new Set(["RedisBroker", "RpcServerProtocol", "Testing", "TopicProtobuf"])
 
 // -- Reading ------------------------------------------------------------------
 
@@ -234,7 +238,7 @@ const makePages = () => {
           seeAlso(entry, name)
         ).join("")
     )
-    const path = name === "Testing" || name === "RedisBroker" || name === "TopicProtobuf"
+    const path = byPath.has(name)
       ? `import * as ${name} from "effect-ws/${name}"`
       : `import { ${name} } from "effect-ws"`
     return `# ${name}\n\n\`\`\`ts\n${path}\n\`\`\`\n\nStability: ${stability}.\n\n${linked(description, name)}\n\n${

@@ -66,6 +66,17 @@ const heavyImports = (entry: string): Map<string, string> => {
 const allowed: Record<string, ReadonlyArray<string>> = {
   PerMessageDeflate: ["node:zlib"],
   RedisBroker: ["redis"],
+  RpcServerProtocol: [
+    "effect/Schema",
+    "effect/http/HttpClient",
+    "effect/http/HttpEffect",
+    "effect/http/HttpRouter",
+    "effect/http/HttpServerRequest",
+    "effect/http/HttpServerResponse",
+    "effect/socket/Socket",
+    "node:http",
+    "node:https"
+  ],
   Socket: ["effect/Schema", "effect/socket/Socket"],
   SocketServer: ["effect/Schema", "effect/socket/Socket", "node:http", "node:https"],
   Testing: ["effect/Schema", "effect/http/HttpClient", "node:http", "node:https", "node:tls"],

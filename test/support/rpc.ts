@@ -1,9 +1,11 @@
 /** RPC servers and clients of Effect over the sockets of this library. */
+import { NodeWS } from "@effect/platform-node"
 import { Context, Effect, Layer, Logger, Ref, Schedule, Schema, Scope, Stream } from "effect"
 import { HttpRouter } from "effect/http"
 import { Rpc, RpcClient, RpcGroup, RpcSerialization, RpcServer } from "effect/rpc"
-import { Socket as EffectSocket, SocketServer as EffectSocketServer } from "effect/socket"
+import { Socket as EffectSocket } from "effect/socket"
 import { Socket, SocketServer, WebSocketClient, WebSocketServer } from "effect-ws"
+import * as RpcServerProtocol from "effect-ws/RpcServerProtocol"
 import { application } from "./application.ts"
 
 export class Calls extends RpcGroup.make(
@@ -50,39 +52,70 @@ export interface RpcEndpoint {
 
 export type Server = (options?: WebSocketServer.ServeOptions) => Effect.Effect<RpcEndpoint, unknown, Scope.Scope>
 
-/** RpcServer over a SocketServer of its own. */
-export const standalone: Server = (options) =>
-  Effect.gen(function*() {
-    const seen = yield* makeSeen
-    const context = yield* Layer.build(
-      RpcServer.layer(Calls).pipe(
-        Layer.provide([Handlers, RpcServer.layerProtocolSocketServer]),
-        Layer.provideMerge(SocketServer.layer(options)),
-        Layer.provide([
-          WebSocketServer.layer({ host: "127.0.0.1" }),
-          RpcSerialization.layerJson,
-          Layer.succeed(Seen, seen)
-        ])
+const portOf = (address: WebSocketServer.Address): number => address._tag === "Tcp" ? address.port : 0
+
+/** RpcServer over a WebSocketServer of its own. */
+const standaloneOver =
+  (protocol: (options?: WebSocketServer.ServeOptions) => Layer.Layer<RpcServer.Protocol, unknown, Needs>): Server =>
+  (options) =>
+    Effect.gen(function*() {
+      const seen = yield* makeSeen
+      const context = yield* Layer.build(
+        RpcServer.layer(Calls).pipe(
+          Layer.provide([Handlers, protocol(options)]),
+          Layer.provideMerge(WebSocketServer.layer({ host: "127.0.0.1" })),
+          Layer.provide([RpcSerialization.layerJson, Layer.succeed(Seen, seen)])
+        )
       )
-    )
-    const { address } = Context.get(context, EffectSocketServer.SocketServer)
-    const port = address._tag === "UnixPathAddress" ? 0 : address.port
-    return { url: `ws://127.0.0.1:${port}/`, port, seen }
-  })
+      const port = portOf(Context.get(context, WebSocketServer.WebSocketServer).address)
+      return { url: `ws://127.0.0.1:${port}/`, port, seen }
+    })
+
+type Needs = RpcSerialization.RpcSerialization | WebSocketServer.WebSocketServer
+
+/** RpcServer over a SocketServer. */
+export const standalone = standaloneOver((options) =>
+  Layer.provide(RpcServer.layerProtocolSocketServer, SocketServer.layer(options))
+)
+
+/** RpcServer over the connections of a WebSocketServer. */
+export const direct = standaloneOver((options) => RpcServerProtocol.layer(options))
 
 /** RpcServer at a route of an application. */
-export const routed: Server = (options) =>
+const routedOver = (
+  route: (
+    options?: WebSocketServer.UpgradeOptions
+  ) => Layer.Layer<never, unknown, HttpRouter.HttpRouter | RpcSerialization.RpcSerialization | Handled>
+): Server =>
+(options) =>
   Effect.gen(function*() {
     const seen = yield* makeSeen
-    const route = HttpRouter.use((router) =>
-      Effect.flatMap(
-        RpcServer.toHttpEffectWebsocket(Calls),
-        (rpcs) => router.add("GET", "/rpc", SocketServer.upgrade(rpcs, options))
+    const { port, url } = yield* application(
+      route(options).pipe(
+        Layer.provide([Handlers, RpcSerialization.layerJson]),
+        Layer.provide(Layer.succeed(Seen, seen)),
+        Layer.orDie
       )
-    ).pipe(Layer.provide([Handlers, RpcSerialization.layerJson]), Layer.provide(Layer.succeed(Seen, seen)))
-    const { port, url } = yield* application(route)
+    )
     return { url: `${url}/rpc`, port, seen }
   })
+
+type Handled = Layer.Success<typeof Handlers>
+
+/** RpcServer at a route that upgrades a request to a Socket. */
+export const routed = routedOver((options) =>
+  HttpRouter.use((router) =>
+    Effect.flatMap(
+      RpcServer.toHttpEffectWebsocket(Calls),
+      (rpcs) => router.add("GET", "/rpc", SocketServer.upgrade(rpcs, options))
+    )
+  )
+)
+
+/** RpcServer over the connections of a route. */
+export const directRouted = routedOver((options) =>
+  Layer.provide(RpcServer.layer(Calls), RpcServerProtocol.layerRoute({ path: "/rpc", ...options }))
+)
 
 export const clientOver = (socket: Layer.Layer<EffectSocket.Socket>) =>
   Effect.gen(function*() {
@@ -93,6 +126,10 @@ export const clientOver = (socket: Layer.Layer<EffectSocket.Socket>) =>
     )
     return yield* Effect.provideContext(RpcClient.make(Calls), context)
   })
+
+/** Effect's own client, over ws. */
+export const ownClient = (url: string) =>
+  Layer.provide(EffectSocket.layerWebSocket(url), NodeWS.layerWebSocketConstructor)
 
 export const clients = {
   "Socket.layer": (url: string) => Socket.layer(WebSocketClient.connect(url, { keepalive: false })),
