@@ -134,6 +134,7 @@ export const pong = (payload: Uint8Array = emptyBytes): Frame => new Frame(Opcod
  */
 export const close = (code: number = CloseCode.NoStatusReceived, reason = ""): Frame => {
   if (code === CloseCode.NoStatusReceived) return new Frame(Opcode.Close, emptyBytes)
+  if (reason === "") return new Frame(Opcode.Close, Uint8Array.of(code >>> 8, code))
   const payload = new Uint8Array(maxControlPayload)
   payload[0] = code >>> 8
   payload[1] = code

@@ -18,11 +18,13 @@ import {
 } from "../../HandshakeError.ts"
 import type { ConnectOptions } from "../../WebSocketClient.ts"
 import { type Extensions, start as startExtensions } from "../connection/extensionPipeline.ts"
+import { makeUpgradeRequest } from "../handshake/makeRequest.ts"
 import { KeptHandshake } from "./keptHandshake.ts"
 import { type Next, redirectTo } from "./redirects.ts"
 
 /** What the handshake knows of an attempt to connect; the platform adds its sockets. */
 export interface Attempt {
+  /** As `parseUrl` has returned it. */
   url: URL
   phase: Phase
   /** The rejection, with the part of its body that was read, while the rest of the body is awaited. */
@@ -72,7 +74,8 @@ export const negotiate = <Upgrade>(
       const requests = makeRequests(attempt.url, makeKey, current)
       if (Result.isFailure(requests)) return Effect.fail(requests.failure)
       return Effect.flatMap(exchange(requests.success, current), (response) => {
-        const verdict = Handshake.readResponse(response.request, { ...response, url: attempt.url })
+        const { httpVersion, rawHeaders, status } = response
+        const verdict = Handshake.readResponse(response.request, { status, httpVersion, rawHeaders, url: attempt.url })
         if (Result.isFailure(verdict)) return Effect.fail(verdict.failure)
         if (verdict.success._tag === "Accepted") return accept(attempt, options, response, verdict.success)
         if (verdict.success._tag === "Rejected") return reject(attempt, response, verdict.success)
@@ -91,7 +94,7 @@ const makeRequests = (
   { extensions = [], headers, http2, protocols }: ConnectOptions
 ): Result.Result<Requests, OptionsError> => {
   const offer = { protocols, headers, extensions: Extension.offer(extensions) }
-  const upgrade = Handshake.makeRequest(url, makeKey(), offer)
+  const upgrade = makeUpgradeRequest(url, makeKey(), offer)
   if (Result.isFailure(upgrade)) return Result.fail(upgrade.failure)
   const http1 = upgrade.success
   return http2 === undefined

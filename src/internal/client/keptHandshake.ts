@@ -3,20 +3,23 @@ import type { HandshakeInfo } from "../../Connection.ts"
 import * as Handshake from "../../Handshake.ts"
 import { httpVersion } from "../connection/hooks.ts"
 
-/** What the text holds: the request without what its headers say, and both lists of headers. */
+/** What the text holds: the request without its key and what its headers say, and both lists of headers. */
 type Kept = readonly [
-  request: Omit<Handshake.Request, "headers" | "origin" | "query" | "rawHeaders" | "remoteAddress">,
+  request: Omit<Handshake.Request, "headers" | "key" | "origin" | "query" | "rawHeaders" | "remoteAddress">,
   query: string,
   requestHeaders: Handshake.RawHeaders,
   responseHeaders: Handshake.RawHeaders
 ]
 
-/** Stand in the text for the key of the request and for the server's answer to it. JSON has no control characters. */
-const keyMark = "\u0001"
-const acceptMark = "\u0002"
+/** A handshake, and its text without the key and the server's answer to it. */
+interface Latest {
+  readonly request: Handshake.Request
+  readonly response: Handshake.Accepted
+  readonly text: string
+}
 
-/** The text of the last handshake. The others of a client differ from it only in their keys, and share it. */
-let lastText = ""
+/** The others of a client differ from it only in their keys, and share its text. */
+let latest: Latest | undefined
 
 /**
  * A handshake that is kept as one text, and read when a program asks for it. Few
@@ -29,18 +32,14 @@ export class KeptHandshake implements HandshakeInfo {
   private readonly text: string
   private read: Pick<HandshakeInfo, "request" | "rawResponseHeaders"> | undefined
 
-  constructor(request: Handshake.Request, { headers, protocol, rawHeaders }: Handshake.Accepted) {
-    const { extensions, host, httpVersion: version, key, path, protocols, query, secure } = request
-    const plain = { path, httpVersion: version, host, key, protocols, extensions, secure }
-    this.subprotocol = protocol
-    this.version = version
-    this.key = key
-    const text = JSON.stringify([plain, query.toString(), request.rawHeaders, rawHeaders] satisfies Kept)
-    // HTTP/2 has neither.
-    const accept = headers["sec-websocket-accept"]
-    const marked = accept === undefined ? text : text.replaceAll(key, keyMark).replaceAll(accept, acceptMark)
-    if (marked !== lastText) lastText = marked
-    this.text = lastText
+  constructor(request: Handshake.Request, response: Handshake.Accepted) {
+    if (latest === undefined || !isLike(latest, request, response)) {
+      latest = { request, response, text: textOf(request, response) }
+    }
+    this.subprotocol = response.protocol
+    this.version = request.httpVersion
+    this.key = request.key
+    this.text = latest.text
   }
 
   get [httpVersion](): string {
@@ -62,11 +61,13 @@ export class KeptHandshake implements HandshakeInfo {
   private get all(): Pick<HandshakeInfo, "request" | "rawResponseHeaders"> {
     if (this.read !== undefined) return this.read
     const { key } = this
-    const text = this.text.replaceAll(keyMark, key).replaceAll(acceptMark, () => Handshake.acceptKey(key))
-    const [plain, query, rawHeaders, rawResponseHeaders]: Kept = JSON.parse(text)
+    const [plain, query, ownHeaders, responseHeaders]: Kept = JSON.parse(this.text)
+    const rawHeaders = withValue(ownHeaders, mark, key)
+    const rawResponseHeaders = withValue(responseHeaders, mark, Handshake.acceptKey(key))
     const headers = Handshake.foldHeaders(rawHeaders)
     const request = {
       ...plain,
+      key,
       query: new URLSearchParams(query),
       origin: headers["origin"],
       headers,
@@ -76,3 +77,46 @@ export class KeptHandshake implements HandshakeInfo {
     return this.read = { request, rawResponseHeaders }
   }
 }
+
+/** Whether a handshake differs from the latest one only in the key and the answer. Its other parts are in its headers. */
+const isLike = (last: Latest, request: Handshake.Request, response: Handshake.Accepted): boolean =>
+  request.httpVersion === last.request.httpVersion &&
+  request.secure === last.request.secure &&
+  request.host === last.request.host &&
+  request.path === last.request.path &&
+  request.query.toString() === last.request.query.toString() &&
+  haveSameHeaders(request.rawHeaders, request.key, last.request.rawHeaders, last.request.key) &&
+  haveSameHeaders(response.rawHeaders, acceptOf(response), last.response.rawHeaders, acceptOf(last.response))
+
+/** Whether two lists of headers are equal, except that each has its own value in the same place. */
+const haveSameHeaders = (
+  headers: Handshake.RawHeaders,
+  own: string | undefined,
+  others: Handshake.RawHeaders,
+  otherOwn: string | undefined
+): boolean =>
+  headers.length === others.length &&
+  headers.every(([name, value], i) => {
+    const [otherName, otherValue] = others[i]
+    return name === otherName && (otherValue === otherOwn ? value === own : value === otherValue)
+  })
+
+/** The server's answer to the key. HTTP/2 has none. */
+const acceptOf = ({ headers }: Handshake.Accepted): string | undefined => headers["sec-websocket-accept"]
+
+const textOf = (request: Handshake.Request, response: Handshake.Accepted): string => {
+  const { extensions, host, httpVersion: version, key, path, protocols, query, rawHeaders, secure } = request
+  const kept: Kept = [
+    { path, httpVersion: version, host, protocols, extensions, secure },
+    query.toString(),
+    withValue(rawHeaders, key, mark),
+    withValue(response.rawHeaders, acceptOf(response), mark)
+  ]
+  return JSON.stringify(kept)
+}
+
+/** Stands for the key and for the answer. No header has this value, because it is a control character. */
+const mark = "\u0001"
+
+const withValue = (headers: Handshake.RawHeaders, from: string | undefined, to: string): Handshake.RawHeaders =>
+  headers.map(([name, value]) => [name, value === from ? to : value])

@@ -12,12 +12,20 @@ import { handshakeHeaders, http2, isConnectionSpecific, isKey } from "./rules.ts
 export const makeRequest = (
   url: string | URL,
   key: string,
+  options?: RequestOptions
+): Result.Result<Request, OptionsError> =>
+  Result.flatMap(parseUrl(url), (target) => makeUpgradeRequest(target, key, options))
+
+/** `makeRequest` for a URL that `parseUrl` has returned. */
+export const makeUpgradeRequest = (
+  target: URL,
+  key: string,
   options: RequestOptions = {}
 ): Result.Result<Request, OptionsError> => {
-  const checked = check(url, options, keyProblem(key))
+  const checked = check(options, target, keyProblem(key))
   return Result.map(
     checked,
-    ({ authority, headers, isOwnAuthority, offers, url: target }) =>
+    ({ authority, headers, isOwnAuthority, offers }) =>
       requestOf(target, authority, options, { httpVersion: "1.1", key }, [
         ...isOwnAuthority ? [] : [["Host", authority]] as const,
         ["Upgrade", "websocket"],
@@ -38,17 +46,20 @@ export const makeConnectRequest = (
     const problem = "expected no connection-specific header, because HTTP/2 has none (RFC 9113 §8.2.2)"
     return Result.fail(new InvalidHeader({ header, problem }))
   }
-  return Result.map(check(url, options), ({ authority, headers, offers, url: target }) => {
-    const rawHeaders = [...offers, ...headers].flatMap(([name, value]) => {
-      const lowerCase = name.toLowerCase()
-      return lowerCase === "host" ? [] : [[lowerCase, value] as const]
-    })
-    return requestOf(target, authority, options, { httpVersion: http2, key: "" }, rawHeaders)
-  })
+  return Result.flatMap(
+    parseUrl(url),
+    (target) =>
+      Result.map(check(options, target), ({ authority, headers, offers }) => {
+        const rawHeaders = [...offers, ...headers].flatMap(([name, value]) => {
+          const lowerCase = name.toLowerCase()
+          return lowerCase === "host" ? [] : [[lowerCase, value] as const]
+        })
+        return requestOf(target, authority, options, { httpVersion: http2, key: "" }, rawHeaders)
+      })
+  )
 }
 
 interface Checked {
-  readonly url: URL
   /** The program's own Host header, or that of the URL. */
   readonly authority: string
   readonly isOwnAuthority: boolean
@@ -58,12 +69,10 @@ interface Checked {
 }
 
 const check = (
-  url: string | URL,
   { extensions = [], headers: ownHeaders, protocols = [] }: RequestOptions,
+  target: URL,
   invalidKey?: InvalidHeader
 ): Result.Result<Checked, OptionsError> => {
-  const target = parseUrl(url)
-  if (Result.isFailure(target)) return Result.fail(target.failure)
   const problem = offerProblem(protocols) ?? invalidKey
   if (problem !== undefined) return Result.fail(problem)
   const offered = extensionHeader(extensions)
@@ -73,15 +82,14 @@ const check = (
     if (invalidHost !== undefined) return Result.fail(invalidHost)
     const given = combineHeaders(own)
     return Result.succeed({
-      url: target.success,
-      authority: given["host"] ?? target.success.host,
+      authority: given["host"] ?? target.host,
       isOwnAuthority: given["host"] !== undefined,
       offers: [
         ["Sec-WebSocket-Version", "13"],
         ...protocols.length === 0 ? [] : [["Sec-WebSocket-Protocol", protocols.join(", ")]] as const,
         ...offered.success
       ],
-      headers: [...credentialsOf(target.success, given), ...own]
+      headers: [...credentialsOf(target, given), ...own]
     })
   })
 }

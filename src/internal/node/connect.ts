@@ -67,6 +67,7 @@ const open = (
 
 /** Adds the trace, unless the program sets such a header itself. */
 const withTraceHeaders = (options: ConnectOptions, trace: Readonly<Record<string, string>>): ConnectOptions => {
+  if (Object.keys(trace).length === 0) return options
   const { headers = {} } = options
   const own = new Set(Object.keys(headers).map((name) => name.toLowerCase()))
   const added = Object.entries(trace).filter(([name]) => !own.has(name))

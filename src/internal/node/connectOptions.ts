@@ -24,13 +24,15 @@ export const checkConnect = (options: ConnectOptions): Checked =>
     nonNegativeDuration("connectionAttemptDelay", options.connectionAttemptDelay) ??
     checkConnection(options)
 
+/** The options that are ways to the server. */
+const routes = ["agent", "duplex", "proxy", "socketPath"] as const
+
 /** Allows one way to the server. */
-const checkRoute = ({ agent, duplex, proxy, socketPath }: ConnectOptions): Checked => {
-  const routes = Object.entries({ agent, duplex, proxy, socketPath }).flatMap(([name, route]) =>
-    route === undefined ? [] : [name]
-  )
-  const problem = `expected at most one of agent, duplex, proxy and socketPath, got ${routes.join(" and ")}`
-  return routes.length > 1 ? new InvalidOption({ option: routes[0], problem }) : undefined
+const checkRoute = (options: ConnectOptions): Checked => {
+  const given = routes.filter((name) => options[name] !== undefined)
+  if (given.length <= 1) return undefined
+  const problem = `expected at most one of agent, duplex, proxy and socketPath, got ${given.join(" and ")}`
+  return new InvalidOption({ option: given[0], problem })
 }
 
 const checkHttp2 = ({ agent, http2 }: ConnectOptions): Checked => {

@@ -65,6 +65,33 @@ describe("KeptHandshake", () => {
     }
   })
 
+  it("returns what it has of its own, also next to a handshake that differs in one part", () => {
+    const [first, second] = ["AAAAAAAAAAAAAAAAAAAAAA==", key]
+    const answer = (own: string, ...more: Handshake.RawHeaders) =>
+      [["Upgrade", "websocket"], ["Sec-WebSocket-Accept", Handshake.acceptKey(own)], ...more] as const
+    const variants = [
+      ["ws://localhost", first, {}, answer(first)],
+      ["ws://localhost", second, {}, answer(second)],
+      ["ws://localhost/", second, { headers: { "X-Key": first } }, answer(second)],
+      ["ws://localhost/", first, { headers: { "X-Key": first } }, answer(first)],
+      ["ws://localhost/", second, { headers: { "X-Key": first } }, answer(second, ["X", Handshake.acceptKey(first)])],
+      ["ws://localhost/?a", second, {}, answer(second)],
+      ["ws://localhost/b", second, {}, answer(second)],
+      ["wss://localhost/b", second, {}, answer(second)],
+      ["wss://localhost/b", second, { protocols: ["c"] }, answer(second)],
+      ["wss://localhost/b", second, { headers: { Host: "d" } }, answer(second)],
+      ["wss://localhost/b", second, { headers: { Host: "d" } }, answer(second, ["Date", "e"])],
+      ["wss://localhost/b", second, { headers: { Host: "d" } }, answer(second, ["Date", "f"])]
+    ] as const
+    for (const [i, [target, own, request, rawHeaders]] of variants.entries()) {
+      const made = Result.getOrThrow(Handshake.makeRequest(target, own, request))
+      const headers = Handshake.foldHeaders(rawHeaders)
+      const kept = new KeptHandshake(made, { ...accepted, headers, rawHeaders })
+      assert.deepStrictEqual(kept.request, made, `request ${i}`)
+      assert.deepStrictEqual(kept.rawResponseHeaders, rawHeaders, `response ${i}`)
+    }
+  })
+
   it("returns the same objects each time", () => {
     const kept = new KeptHandshake(requests["1.1"], accepted)
     assert.strictEqual(kept.request, kept.request)
