@@ -55,8 +55,7 @@ export default defineConfig({
       // Topics over real Redis servers.
       project("redis", "test/redis/*.test.ts", {
         globalSetup: "test/support/setup.e2e.ts",
-        testTimeout: 120_000,
-        fileParallelism: false
+        testTimeout: 120_000
       }),
       // Peers that npm does not provide.
       project("peers", "test/interop/*.peer.test.ts", {

@@ -41,7 +41,10 @@ export const unusedPort: Effect.Effect<number> = Effect.suspend(() => {
   return Effect.flatMap(both, ([free, alsoFree]) => free && alsoFree ? Effect.succeed(port) : unusedPort)
 })
 
-let lastPort = ports.first + process.pid % 27 * 100
+/** Workers that run at once have ranges of their own. */
+const range = Number(process.env["VITEST_POOL_ID"] ?? 0) % 3 * 9 + process.pid % 9
+
+let lastPort = ports.first + range * 100
 
 const isFree = (port: number): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
