@@ -1,8 +1,10 @@
 /**
  * Packs the library and uses it from a project of its own: types resolve, ESM
- * imports and CommonJS requires work, and what is internal stays so.
+ * imports and CommonJS requires work, what is internal stays so, and a process
+ * has one copy of each class. Node gets chunks, and bundlers for browsers get modules.
  */
 import { execFileSync } from "node:child_process"
+import { build } from "esbuild"
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
@@ -79,9 +81,42 @@ if (require("effect-ws/Frame").encode !== Frame.encode) throw new Error("the sub
 console.log(Frame.makeDecoder({ role: "client" }).decode(Frame.encode(Frame.text("required"))).frames.length)
 `,
   "internal.mjs": `
-const refused = await import("effect-ws/internal/protocol/masking").then(() => false, (error) => error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED")
-console.log(refused)
+const paths = ["internal/protocol/masking", "internal/connection", "node/Frame", "node/internal/connection"]
+const refused = (path) => import("effect-ws/" + path).then(() => false, (error) => error.code === "ERR_PACKAGE_PATH_NOT_EXPORTED")
+console.log((await Promise.all(paths.map(refused))).join(" "))
+`,
+  "copies.mjs": `
+import * as index from "effect-ws"
+const different = []
+for (const [name, members] of Object.entries(index)) {
+  const module = await import("effect-ws/" + name)
+  const names = new Set([...Object.keys(module), ...Object.keys(members)])
+  for (const member of names) if (module[member] !== members[member]) different.push(name + "." + member)
+}
+console.log(Object.keys(index).length, import.meta.resolve("effect-ws").replace(/.*effect-ws\\//, ""), different.join(" "))
+`,
+  "page.js": `
+export { connect } from "effect-ws/BrowserClient"
+export { Connection } from "effect-ws"
 `
+}
+
+/** Bundles the page, and returns the files of the library in it. */
+const bundledFiles = async (options) => {
+  const { metafile } = await build({
+    absWorkingDir: consumer,
+    entryPoints: ["page.js"],
+    bundle: true,
+    write: false,
+    format: "esm",
+    metafile: true,
+    tsconfigRaw: {},
+    ...options
+  })
+  const [{ inputs }] = Object.values(metafile.outputs)
+  return Object.keys(inputs).filter((path) =>
+    path.includes("node_modules/effect-ws/") && inputs[path].bytesInOutput > 0
+  )
 }
 
 const expect = (what, actual, expected) => {
@@ -118,7 +153,22 @@ try {
   expect("types resolve", run("npx", "tsc", "--project", "tsconfig.json").trim(), "")
   expect("ESM imports", run(process.execPath, "esm.mjs").trim(), "hello, consumer")
   expect("CommonJS requires", run(process.execPath, "--no-warnings", "cjs.cjs").trim(), "1")
-  expect("internal modules stay internal", run(process.execPath, "internal.mjs").trim(), "true")
+  expect("internal modules stay internal", run(process.execPath, "internal.mjs").trim(), "true true true true")
+  const count = readFileSync(join(root, "src/index.ts"), "utf8").match(/^export \* as/gm).length
+  expect(
+    "each class has one copy, in the chunks",
+    run(process.execPath, "copies.mjs").trim(),
+    `${count} dist/node/index.js`
+  )
+  const page = await bundledFiles({ platform: "browser" })
+  expect("a bundler for browsers gets modules", page.filter((path) => path.includes("/dist/node/")).join(" "), "")
+  expect(
+    "a bundler for browsers gets no module of Node",
+    page.filter((path) => path.endsWith("builtins.js")).join(" "),
+    ""
+  )
+  const program = await bundledFiles({ platform: "node" })
+  expect("a bundler for Node gets chunks", program.filter((path) => !path.includes("/dist/node/")).join(" "), "")
 } finally {
   rmSync(consumer, { recursive: true, force: true })
 }

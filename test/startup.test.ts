@@ -1,8 +1,9 @@
 /** What an import of a public module loads: modules that take long to load, only where a program needs them. */
 import { existsSync, readdirSync } from "node:fs"
-import { dirname, join, relative } from "node:path"
+import { dirname, join, posix, relative } from "node:path"
 import { fileURLToPath } from "node:url"
-import { assert, it } from "vitest"
+import { assert, beforeAll, describe, it } from "vitest"
+import { bundleNode, type OutputFile } from "../scripts/bundle-node.mjs"
 import { importsOf } from "./support/imports.ts"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
@@ -19,11 +20,6 @@ const heavy = new Set([
   "effect/http/HttpServerRequest",
   "effect/http/HttpServerResponse",
   "effect/socket/Socket",
-  "node:http",
-  "node:http2",
-  "node:https",
-  "node:tls",
-  "node:zlib",
   "protobufjs/minimal.js",
   "redis"
 ])
@@ -54,7 +50,8 @@ const heavyImports = (entry: string): Map<string, string> => {
       const next = resolve(specifier, file)
       const name = nameOf(specifier, next)
       const longer = `${chain} > ${specifier}`
-      if (heavy.has(name) && !found.has(name)) found.set(name, longer)
+      // An import of one reads each name that it exports: `internal/runtime/builtins` loads them without.
+      if ((heavy.has(name) || specifier.startsWith("node:")) && !found.has(name)) found.set(name, longer)
       if (next !== undefined) walk(next, longer)
     }
   }
@@ -64,7 +61,6 @@ const heavyImports = (entry: string): Map<string, string> => {
 
 /** The heavy modules that the import of an entry loads. Any other entry loads none. */
 const allowed: Record<string, ReadonlyArray<string>> = {
-  PerMessageDeflate: ["node:zlib"],
   RedisBroker: ["redis"],
   RpcServerProtocol: [
     "effect/Schema",
@@ -73,22 +69,18 @@ const allowed: Record<string, ReadonlyArray<string>> = {
     "effect/http/HttpRouter",
     "effect/http/HttpServerRequest",
     "effect/http/HttpServerResponse",
-    "effect/socket/Socket",
-    "node:http",
-    "node:https"
+    "effect/socket/Socket"
   ],
   Socket: ["effect/Schema", "effect/socket/Socket"],
-  SocketServer: ["effect/Schema", "effect/socket/Socket", "node:http", "node:https"],
-  Testing: ["effect/Schema", "effect/http/HttpClient", "node:http", "node:https", "node:tls"],
+  SocketServer: ["effect/Schema", "effect/socket/Socket"],
+  Testing: ["effect/Schema", "effect/http/HttpClient"],
   Topic: ["effect/Schema"],
   TopicClient: ["effect/Schema"],
   TopicProtobuf: ["protobufjs/minimal.js"],
   TopicServer: ["effect/Schema"],
   Topics: ["effect/Schema"],
   TypedConnection: ["effect/Schema"],
-  WebSocketClient: ["node:http", "node:https", "node:tls"],
-  WebSocketServer: ["node:http", "node:https"],
-  index: ["effect/Schema", "effect/socket/Socket", "node:http", "node:https", "node:tls", "node:zlib"]
+  index: ["effect/Schema", "effect/socket/Socket"]
 }
 
 for (const file of readdirSync(join(root, "src")).filter((name) => name.endsWith(".ts"))) {
@@ -104,4 +96,103 @@ for (const file of readdirSync(join(root, "src")).filter((name) => name.endsWith
 it("finds a heavy module that a module loads over others", () => {
   const chains = heavyImports(join(root, "src/internal/node/httpRoute.ts"))
   assert.include([...chains.keys()], "effect/Schema")
+})
+
+describe("the bundle for Node", () => {
+  const files = new Map<string, OutputFile>()
+  beforeAll(async () => {
+    for (const file of await bundleNode()) if (file.type === "chunk") files.set(file.fileName, file)
+  })
+
+  /** The files that an import of one loads, in `internal`, and the other modules that they import. */
+  const load = (entry: string): { readonly chunks: Array<string>; readonly others: Array<string> } => {
+    const seen = new Set<string>()
+    const others: Array<string> = []
+    const walk = (name: string): void => {
+      if (seen.has(name)) return
+      seen.add(name)
+      for (const [, next] of files.get(name)!.code!.matchAll(/^(?:import|export) .* from "([^"]+)";$/gm)) {
+        if (next.startsWith(".")) walk(posix.join(posix.dirname(name), next))
+        else others.push(next)
+      }
+    }
+    walk(entry)
+    const chunks = [...seen].filter((name) => name !== entry).map((name) =>
+      name.slice("internal/".length, -".js".length)
+    )
+    return { chunks: chunks.filter((name) => name !== "rolldown-runtime").toSorted(), others }
+  }
+
+  const connection = ["connection"]
+  const handshake = ["connection", "handshake"]
+  const reconnecting = ["connection", "reconnecting"]
+  const server = ["connection", "handshake", "server"]
+  const client = ["client", "connection", "handshake", "reconnecting"]
+  const topics = ["connection", "topics"]
+  const centrifuge = ["centrifuge", "connection", "reconnecting", "topics"]
+  const loaded: Record<string, ReadonlyArray<string>> = {
+    Broker: topics,
+    BrowserClient: ["browser", "connection", "handshake", "reconnecting"],
+    CloseCode: connection,
+    Connection: connection,
+    ConnectionError: connection,
+    Extension: handshake,
+    Frame: connection,
+    Handshake: handshake,
+    HandshakeError: connection,
+    Heartbeat: reconnecting,
+    Message: connection,
+    MessageClient: reconnecting,
+    MessageConnection: connection,
+    PerMessageDeflate: ["connection", "deflate"],
+    ProtocolError: connection,
+    Reconnecting: reconnecting,
+    RedisBroker: ["connection", "handshake", "reconnecting", "redis", "topics"],
+    Resume: reconnecting,
+    RpcServerProtocol: [...server, "rpc", "topics"],
+    Socket: [...server, "socket"],
+    SocketServer: [...server, "socket"],
+    Telemetry: connection,
+    Testing: [...client, "server", "testing"],
+    Topic: topics,
+    TopicClient: centrifuge,
+    TopicError: centrifuge,
+    TopicProtobuf: [...centrifuge, "protobuf"],
+    TopicServer: centrifuge,
+    Topics: topics,
+    Transport: connection,
+    TypedConnection: topics,
+    Wake: reconnecting,
+    WebSocketClient: client,
+    WebSocketServer: server,
+    index: ["browser", "centrifuge", ...client, "deflate", "server", "socket", "topics"]
+  }
+
+  for (const [entry, chunks] of Object.entries(loaded)) {
+    it(`${entry} loads ${chunks.length === 1 ? "one chunk" : `${chunks.length} chunks`}`, () => {
+      assert.deepStrictEqual(load(`${entry}.js`).chunks, chunks.toSorted())
+    })
+  }
+
+  it("writes one file for each public module", () => {
+    const names = [...files.values()].filter(({ isEntry }) => isEntry).map(({ fileName }) => fileName.slice(0, -3))
+    assert.sameMembers(names, Object.keys(loaded))
+  })
+
+  it("imports each namespace of effect in one chunk only", () => {
+    const namespaces = [...files.values()].flatMap(({ code }) =>
+      code!.match(/^import \* as \S+ from "effect\/.*$/gm) ?? []
+    )
+    assert.isAbove(namespaces.length, 30)
+    assert.sameMembers([...new Set(namespaces)], namespaces)
+  })
+
+  it("imports no module of Node, in any chunk of the index", () => {
+    const { others } = load("index.js")
+    assert.deepStrictEqual(others.filter((name) => !name.startsWith("effect/")), [])
+  })
+
+  it("keeps the names of functions, for stack traces", () => {
+    assert.match(files.get("internal/connection.js")!.code!, /^const ping = /m)
+  })
 })

@@ -24,9 +24,8 @@
  * at once take 1.4 times as long on two cores. Slices need no queue, and the
  * memory that they hold is known.
  */
-import { Buffer } from "node:buffer"
-import * as Zlib from "node:zlib"
 import { allocate } from "../runtime/buffers.ts"
+import { buffer, zlib } from "../runtime/builtins.ts"
 
 /** The private parts of Node's streams that this module uses. They are the same in Node 20, 22 and 24. */
 export interface Internals {
@@ -51,7 +50,7 @@ export interface Internals {
 export const sliceSize = 64 * 1024
 
 /** The output of the last step of any stream. The caller copies it before the next step. */
-const outputBuffer = Buffer.allocUnsafeSlow(sliceSize).buffer
+const outputBuffer = buffer().Buffer.allocUnsafeSlow(sliceSize).buffer
 const output = new Uint8Array(outputBuffer)
 
 /** Copies the first `size` bytes of the last step's output. */
@@ -61,10 +60,12 @@ export const copyOutput = (size: number): Uint8Array => {
   return copy
 }
 
-export const noFlush = Zlib.constants.Z_NO_FLUSH
-export const syncFlush = Zlib.constants.Z_SYNC_FLUSH
-/** Stops an inflater behind each block. */
-const stopBehindBlock = Zlib.constants.Z_BLOCK
+/** `Z_NO_FLUSH` of zlib. */
+export const noFlush = 0
+/** `Z_SYNC_FLUSH`. */
+export const syncFlush = 2
+/** `Z_BLOCK`: stops an inflater behind each block. */
+const stopBehindBlock = 5
 
 /** The last bytes of a flush. A sender removes them from a message (RFC 7692 §7.2.1), a receiver appends them (§7.2.2). */
 export const flushMarker = Uint8Array.of(0x00, 0x00, 0xff, 0xff)
@@ -195,9 +196,9 @@ const backReferenceBlock = (distance: number): Uint8Array => {
 /** Makes Node's streams. Their own buffers are unused, so they have the smallest size that Node allows. */
 const streams = {
   deflate: (windowBits: number, level: number, memLevel: number): unknown =>
-    Zlib.createDeflateRaw({ windowBits, level, memLevel, chunkSize: 64 }),
+    zlib().createDeflateRaw({ windowBits, level, memLevel, chunkSize: 64 }),
   inflate: (windowBits: number, dictionary: Uint8Array | undefined): unknown =>
-    Zlib.createInflateRaw(
+    zlib().createInflateRaw(
       dictionary === undefined ? { windowBits, chunkSize: 64 } : {
         windowBits,
         dictionary,
@@ -229,7 +230,7 @@ export const makeInflate = (windowBits: number, dictionary?: Uint8Array, from = 
 /** Compresses and decompresses a sample. Returns whether the private parts of this Node's streams work as expected. */
 export const selfTest = (from = streams): boolean => {
   try {
-    const sample = Buffer.from("a sample, a sample that repeats")
+    const sample = buffer().Buffer.from("a sample, a sample that repeats")
     const deflate = makeDeflate(15, 6, 8, from)
     const compressed = [1, 2].map(() =>
       copyOutput(deflate.step(syncFlush, sample, 0, sample.length) - flushMarker.length)

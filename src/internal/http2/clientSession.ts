@@ -6,6 +6,7 @@ import { constVoid } from "effect/Function"
 import * as Scope from "effect/Scope"
 import type * as Http2 from "node:http2"
 import type { Duplex } from "node:stream"
+import * as builtins from "../runtime/builtins.ts"
 import type { Timer, Timers } from "../runtime/timers.ts"
 import { nextTurn, soon } from "../runtime/turns.ts"
 import { cancel } from "../streams/http2StreamTransport.ts"
@@ -45,26 +46,24 @@ const lost = (): NodeJS.ErrnoException =>
 
 /** Starts HTTP/2 on a socket, and waits for the settings of the server. The session owns the socket. */
 export const startSession = (socket: Duplex, context: SessionContext): Effect.Effect<ClientSession, Error> =>
-  // A program that does not use HTTP/2 does not load it.
-  Effect.flatMap(Effect.promise(() => import("node:http2")), ({ connect }) =>
-    Effect.callback((resume) => {
-      if (socket.destroyed) return resume(Effect.fail(socket.errored ?? lost()))
-      // Requests name their own authority.
-      const http2 = connect("http://localhost", {
-        createConnection: () => socket,
-        maxHeaderListPairs,
-        maxSessionMemory,
-        settings: { enablePush: false, initialWindowSize: streamWindow }
-      })
-      let failure: Error | undefined
-      http2.on("error", (error) => (failure ??= error))
-      http2.once("close", () => resume(Effect.fail(failure ?? lost())))
-      http2.once("remoteSettings", () => {
-        raiseSessionWindow(http2)
-        resume(Effect.succeed(new ClientSession(http2, socket, context)))
-      })
-      return Effect.sync(() => http2.destroy())
-    }))
+  Effect.callback((resume) => {
+    if (socket.destroyed) return resume(Effect.fail(socket.errored ?? lost()))
+    // Requests name their own authority.
+    const http2 = builtins.http2().connect("http://localhost", {
+      createConnection: () => socket,
+      maxHeaderListPairs,
+      maxSessionMemory,
+      settings: { enablePush: false, initialWindowSize: streamWindow }
+    })
+    let failure: Error | undefined
+    http2.on("error", (error) => (failure ??= error))
+    http2.once("close", () => resume(Effect.fail(failure ?? lost())))
+    http2.once("remoteSettings", () => {
+      raiseSessionWindow(http2)
+      resume(Effect.succeed(new ClientSession(http2, socket, context)))
+    })
+    return Effect.sync(() => http2.destroy())
+  })
 
 export class ClientSession {
   private readonly http2: Http2.ClientHttp2Session

@@ -4,11 +4,11 @@ import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
 // Programs that replace functions of this module replace them in the default export.
-import dns from "node:dns"
-import * as Net from "node:net"
+import type * as Net from "node:net"
 import type { Duplex } from "node:stream"
-import * as Tls from "node:tls"
+import type * as Tls from "node:tls"
 import type { ConnectOptions } from "../../WebSocketClient.ts"
+import { dns, net, tls } from "../runtime/builtins.ts"
 import type { Attempt } from "./attempt.ts"
 
 // -----------------------------------------------------------------------------
@@ -35,7 +35,7 @@ export const dial = (
         ? connectTo(attempt, addresses[0], port, constVoid)
         : connectToFirst(attempt, addresses, port, connectionAttemptDelay)
     }
-    if (Net.isIP(host) !== 0) return connect([host])
+    if (net().isIP(host) !== 0) return connect([host])
     attempt.phase = phase ?? "lookup"
     return lookup(host).pipe(
       Effect.flatMap((found) => checkAddresses(host, found)),
@@ -52,7 +52,7 @@ const connectTo = (
 ): Effect.Effect<Net.Socket, NodeJS.ErrnoException> =>
   Effect.suspend(() => {
     const tried = attempt.addAddress(address, port)
-    const socket = attempt.own(Net.connect({ host: address, port, noDelay: true }))
+    const socket = attempt.own(net().connect({ host: address, port, noDelay: true }))
     onSocket(socket)
     return Effect.mapError(ready(socket), (error) => {
       tried.code = error.code
@@ -84,14 +84,14 @@ const connectToFirst = (
 export const dialPath = (attempt: Attempt, path: string): Effect.Effect<Net.Socket, Error> =>
   Effect.suspend(() => {
     attempt.phase = "connect"
-    return ready(attempt.own(Net.connect({ path })))
+    return ready(attempt.own(net().connect({ path })))
   })
 
 /** Looks a host up as Node does for its own sockets. */
 const systemLookup = (host: string): Effect.Effect<ReadonlyArray<string>, Error> =>
   Effect.callback((resume) => {
-    const hints = process.platform === "win32" ? 0 : dns.ADDRCONFIG
-    dns.lookup(host, { all: true, hints }, (error, found) =>
+    const hints = process.platform === "win32" ? 0 : dns().ADDRCONFIG
+    dns().lookup(host, { all: true, hints }, (error, found) =>
       resume(
         error === null
           ? Effect.succeed(found.map(({ address }) => address))
@@ -103,16 +103,16 @@ const systemLookup = (host: string): Effect.Effect<ReadonlyArray<string>, Error>
 const checkAddresses = (host: string, found: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<string>, Error> => {
   const failed = (problem: string, code: string) =>
     Effect.fail(Object.assign(new Error(`lookup of ${host}: ${problem}`), { code }))
-  const other = found.find((address) => Net.isIP(address) === 0)
+  const other = found.find((address) => net().isIP(address) === 0)
   if (other !== undefined) return failed(`expected IP addresses, got "${other}"`, "ERR_INVALID_IP_ADDRESS")
   return found.length === 0 ? failed("expected IP addresses, got none", "ENOTFOUND") : Effect.succeed(found)
 }
 
 /** Alternates the address families, beginning with that of the first address (RFC 8305 §4). */
 const interleaved = (addresses: ReadonlyArray<string>): ReadonlyArray<string> => {
-  const family = Net.isIP(addresses[0])
-  const preferred = addresses.filter((address) => Net.isIP(address) === family)
-  const others = addresses.filter((address) => Net.isIP(address) !== family)
+  const family = net().isIP(addresses[0])
+  const preferred = addresses.filter((address) => net().isIP(address) === family)
+  const others = addresses.filter((address) => net().isIP(address) !== family)
   return [
     ...preferred.flatMap((address, i) => [address, ...others.slice(i, i + 1)]),
     ...others.slice(preferred.length)
@@ -150,7 +150,8 @@ export const secure = (
   attempt: Attempt,
   socket: Duplex,
   options: Tls.ConnectionOptions
-): Effect.Effect<Tls.TLSSocket, Error> => Effect.suspend(() => ready(attempt.own(Tls.connect({ ...options, socket }))))
+): Effect.Effect<Tls.TLSSocket, Error> =>
+  Effect.suspend(() => ready(attempt.own(tls().connect({ ...options, socket }))))
 
 /** Waits until a socket is connected and its TLS handshake is complete. Any other stream is ready at once. */
 export const ready = <S extends Duplex>(socket: S): Effect.Effect<S, NodeJS.ErrnoException> =>

@@ -1,14 +1,14 @@
 /** One exchange over Node's HTTP client: a request, and the response to it. */
 import * as Effect from "effect/Effect"
-import * as Http from "node:http"
-import * as Https from "node:https"
-import { isIP, type Socket } from "node:net"
+import type * as Http from "node:http"
+import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Tls from "node:tls"
 import * as Handshake from "../../Handshake.ts"
 import { type ConnectFailed, InvalidOption, type Phase, ProxyRejected } from "../../HandshakeError.ts"
 import type { Response } from "../client/handshake.ts"
 import { hostOf, portOf, shown } from "../protocol/url.ts"
+import * as builtins from "../runtime/builtins.ts"
 import { codeOf, reasonOf } from "../runtime/describe.ts"
 import type { Attempt } from "./attempt.ts"
 import { closeError, readyEvent } from "./dial.ts"
@@ -70,7 +70,7 @@ export const sendRequest = (
   })
 
 const makeRequest = (url: URL, { rawHeaders, secure }: Handshake.Request, carrier: Carrier): Http.ClientRequest =>
-  (carrier.agent !== undefined && secure ? Https : Http).request({
+  (carrier.agent !== undefined && secure ? builtins.https() : builtins.http()).request({
     host: hostOf(url),
     port: portOf(url),
     path: url.pathname + url.search,
@@ -117,7 +117,7 @@ const trackPhase = (attempt: Attempt, socket: Socket, secured: boolean): void =>
   socket.once("lookup", enter("connect"))
   socket.once("connect", enter(secured ? "tls" : "response"))
   socket.once("secureConnect", enter("response"))
-  if (socket.connecting) attempt.phase = isIP(hostOf(attempt.url)) === 0 ? "lookup" : "connect"
+  if (socket.connecting) attempt.phase = builtins.net().isIP(hostOf(attempt.url)) === 0 ? "lookup" : "connect"
   else attempt.phase = readyEvent(socket) === undefined ? "response" : "tls"
 }
 

@@ -4,8 +4,7 @@
  * file every second.
  */
 import * as Effect from "effect/Effect"
-import { closeSync, openSync } from "node:fs"
-import { devNull } from "node:os"
+import { fs, os } from "../runtime/builtins.ts"
 import type { Timer, Timers } from "../runtime/timers.ts"
 
 /** In milliseconds. */
@@ -14,7 +13,7 @@ const interval = 1000
 /** Returns the error if no file can be opened. */
 const probeDescriptor = (): Error | undefined => {
   try {
-    closeSync(openSync(devNull, "r"))
+    fs().closeSync(fs().openSync(os().devNull, "r"))
     return undefined
   } catch (error) {
     return error as Error

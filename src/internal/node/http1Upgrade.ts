@@ -1,10 +1,12 @@
 /** Upgrade requests over HTTP/1.1 (RFC 9110 §7.8), from Node's HTTP server. */
 import { constVoid } from "effect/Function"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import type * as Handshake from "../../Handshake.ts"
 import type { Transport } from "../../Transport.ts"
 import { listIncludes } from "../protocol/headerSyntax.ts"
+import * as builtins from "../runtime/builtins.ts"
+import { once } from "../runtime/loadOnce.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { serviceUnavailable } from "../server/responses.ts"
 import type { RequestHead } from "../server/upgrade.ts"
@@ -14,24 +16,27 @@ import { StreamUpgrade } from "./streamUpgrade.ts"
 import { limitResponse } from "./upgradeSocket.ts"
 
 /**
- * A request that Node emits as an upgrade only if it asks for WebSocket, or may
+ * Returns the class of requests that Node emits as upgrades only if they ask for WebSocket, or may
  * have lost the header that does. A server ignores offers of other protocols, such
  * as h2c, and answers the request as any other (RFC 9110 §7.8). Node sets `upgrade`
  * while it parses the request, and reads it to choose the event.
  */
-export class ServerRequest extends Http.IncomingMessage {
-  private asksForUpgrade: boolean | null = null
+export const serverRequest: () => typeof Http.IncomingMessage = once(() =>
+  class ServerRequest extends builtins.http().IncomingMessage {
+    private asksForUpgrade: boolean | null = null
 
-  get upgrade(): boolean | null {
-    return this.asksForUpgrade && (
-      this.method === "CONNECT" || listIncludes(this.headers.upgrade, "websocket") || isTruncated(this, serverOf(this))
-    )
-  }
+    get upgrade(): boolean | null {
+      return this.asksForUpgrade && (
+        this.method === "CONNECT" || listIncludes(this.headers.upgrade, "websocket") ||
+        isTruncated(this, serverOf(this))
+      )
+    }
 
-  set upgrade(asked: boolean | null) {
-    this.asksForUpgrade = asked
+    set upgrade(asked: boolean | null) {
+      this.asksForUpgrade = asked
+    }
   }
-}
+)
 
 /** The head of a request without Node's objects, which a connection would otherwise keep in memory. */
 export class Http1RequestHead implements RequestHead {
@@ -102,7 +107,7 @@ const writeResponse = (socket: Duplex, response: Handshake.HttpResponse): void =
 
 /** Formats the status line and the headers, which were validated when the response was made. */
 const formatHead = ({ rawHeaders, status }: Handshake.HttpResponse): string => {
-  let head = `HTTP/1.1 ${status} ${Http.STATUS_CODES[status] ?? ""}\r\n`
+  let head = `HTTP/1.1 ${status} ${builtins.http().STATUS_CODES[status] ?? ""}\r\n`
   for (const [name, value] of rawHeaders) head += `${name}: ${value}\r\n`
   return head + "\r\n"
 }

@@ -4,11 +4,11 @@
  * cost little to open and reset.
  */
 import * as Duration from "effect/Duration"
-import * as Http from "node:http"
-import * as Http2 from "node:http2"
-import * as Net from "node:net"
+import type * as Http from "node:http"
+import type * as Http2 from "node:http2"
 import type { Duplex } from "node:stream"
 import type { Http2Limits } from "../../WebSocketServer.ts"
+import * as builtins from "../runtime/builtins.ts"
 import type { Timers } from "../runtime/timers.ts"
 import { destroySession } from "../streams/destroySession.ts"
 import { raiseSessionWindow, streamWindow } from "../streams/http2Windows.ts"
@@ -45,14 +45,14 @@ const http1Api = (
   rawHeaders: ReadonlyArray<string>
 ): Parameters<Http.RequestListener> => {
   // Node's types of the two APIs differ, their members do not.
-  const request: unknown = new Http2.Http2ServerRequest(stream, headers, {}, rawHeaders)
-  const response: unknown = new Http2.Http2ServerResponse(stream)
+  const request: unknown = new (builtins.http2()).Http2ServerRequest(stream, headers, {}, rawHeaders)
+  const response: unknown = new (builtins.http2()).Http2ServerResponse(stream)
   return [request as Http.IncomingMessage, response as Parameters<Http.RequestListener>[1]]
 }
 
 /** The settings that the server announces to its clients. */
 const settingsOf = (
-  { maxHeaderSize = Http.maxHeaderSize, maxStreams = defaultMaxStreams }: Http2SessionLimits
+  { maxHeaderSize = builtins.http().maxHeaderSize, maxStreams = defaultMaxStreams }: Http2SessionLimits
 ): Http2.Settings => ({
   enableConnectProtocol: true,
   initialWindowSize: streamWindow,
@@ -73,7 +73,7 @@ export class Http2Sessions {
     const idleTimeout = Duration.toMillis(limits.idleTimeout ?? defaultIdleTimeout)
     this.idle = new PendingSockets(limits.maxIdle, idleTimeout, timers, "")
     // It does not listen: another server accepts its sockets.
-    this.server = Http2.createServer({
+    this.server = builtins.http2().createServer({
       settings: settingsOf(limits),
       maxHeaderListPairs: headerLinesKept,
       maxSessionMemory
@@ -84,7 +84,7 @@ export class Http2Sessions {
   accept(socket: Duplex): void {
     // Node's server for HTTP/1.1 lets clients end their side first. A session is lost then. Streams that are not
     // sockets must keep it: Node's adapter for them would fail with an error that ends the process (nodejs/node#46094).
-    if (socket instanceof Net.Socket) socket.allowHalfOpen = false
+    if (socket instanceof builtins.net().Socket) socket.allowHalfOpen = false
     this.server.once("session", (session) => this.supervise(session, socket))
     this.server.emit("connection", socket)
   }

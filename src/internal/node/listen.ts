@@ -3,9 +3,9 @@ import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type * as Http2 from "node:http2"
-import * as Https from "node:https"
+import type * as Https from "node:https"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
 import type { Connection } from "../../Connection.ts"
@@ -18,6 +18,7 @@ import type {
   TlsOptions,
   WebSocketServer
 } from "../../WebSocketServer.ts"
+import * as builtins from "../runtime/builtins.ts"
 import { defaultHandshakeTimeout } from "../runtime/defaults.ts"
 import { reasonOf } from "../runtime/describe.ts"
 import { Timers } from "../runtime/timers.ts"
@@ -33,7 +34,7 @@ import {
   Http1Upgrade,
   respond,
   respondUnavailable,
-  ServerRequest,
+  serverRequest,
   trackResponses
 } from "./http1Upgrade.ts"
 import { headerLinesKept, isTruncated } from "./httpMessage.ts"
@@ -247,7 +248,7 @@ const createServer = (
     // `PendingSockets` has the deadline: Node's also counts the time during which this process was blocked.
     headersTimeout: 0,
     requestTimeout: Math.max(millis, 300_000),
-    IncomingMessage: ServerRequest,
+    IncomingMessage: serverRequest(),
     noDelay: true,
     highWaterMark: socketHighWaterMark,
     ...maxHeaderSize === undefined
@@ -256,8 +257,8 @@ const createServer = (
   }
   const create = () =>
     tls === undefined
-      ? Http.createServer(httpOptions)
-      : Https.createServer({ ...httpOptions, ...tlsOptions(tls, http2) })
+      ? builtins.http().createServer(httpOptions)
+      : builtins.https().createServer({ ...httpOptions, ...tlsOptions(tls, http2) })
   return Effect.try({
     try: () => Object.assign(create(), { maxHeadersCount: headerLinesKept }),
     // The other options are checked already.

@@ -3,9 +3,10 @@ import * as Effect from "effect/Effect"
 import * as FetchHttpClient from "effect/http/FetchHttpClient"
 import type * as HttpClient from "effect/http/HttpClient"
 import * as Layer from "effect/Layer"
-import * as Http from "node:http"
-import { type Duplex, Readable } from "node:stream"
+import type * as Http from "node:http"
+import type { Duplex } from "node:stream"
 import type { ReadableStream } from "node:stream/web"
+import * as builtins from "../runtime/builtins.ts"
 import { toHeaderPairs } from "./httpMessage.ts"
 
 /** Responses with these statuses have no body (Fetch Standard, "null body status"). Node reports 101 and 103 otherwise. */
@@ -30,7 +31,7 @@ const makeFetch =
     const { body, method, signal } = request
     const url = new URL(request.url)
     const socket = await open(url, signal)
-    const http = Http.request({
+    const http = builtins.http().request({
       createConnection: () => socket,
       method,
       path: `${url.pathname}${url.search}`,
@@ -42,7 +43,9 @@ const makeFetch =
       http.once("response", (message) => resolve(toResponse(message)))
     })
     if (body === null) http.end()
-    else Readable.fromWeb(body as ReadableStream).on("error", (error) => http.destroy(error)).pipe(http)
+    else {builtins.stream().Readable.fromWeb(body as ReadableStream).on("error", (error) => http.destroy(error)).pipe(
+        http
+      )}
     return response
   }
 
@@ -62,7 +65,9 @@ const toResponse = (message: Http.IncomingMessage): Response => {
     statusText,
     headers: toHeaderPairs(rawHeaders).map(([name, value]): [string, string] => [name, value])
   }
-  if (!nullBodyStatuses.has(status)) return new Response(Readable.toWeb(message) as ReadableStream<Uint8Array>, init)
+  if (!nullBodyStatuses.has(status)) {
+    return new Response(builtins.stream().Readable.toWeb(message) as ReadableStream<Uint8Array>, init)
+  }
   message.resume()
   return new Response(null, init)
 }

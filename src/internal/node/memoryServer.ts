@@ -1,13 +1,13 @@
 /** A Node server that accepts streams in place of the sockets of a port. */
-import * as Http from "node:http"
 import type { AddressInfo } from "node:net"
 import type { Duplex } from "node:stream"
+import { http } from "../runtime/builtins.ts"
 
 /** An address for documentation (RFC 5737): servers in memory have one as well, because programs print it. */
 export const memoryAddress = { host: "192.0.2.1", port: 80 } as const
 
 /** Its `listen` binds no port, and does not fail. Everything else is Node's own HTTP server. */
-export class MemoryServer extends Http.Server {
+export class MemoryServer extends http().Server {
   override listening = false
   private readonly sockets = new Set<Duplex>()
 

@@ -4,9 +4,9 @@
  * preface of HTTP/2 (RFC 9113 §3.3 and §3.4).
  */
 import type * as Http from "node:http"
-import { Buffer } from "node:buffer"
 import type { Duplex } from "node:stream"
 import type { TLSSocket } from "node:tls"
+import * as builtins from "../runtime/builtins.ts"
 
 /** No request of HTTP/1.1 begins with these bytes: the preface was chosen so (RFC 9113 §3.4). */
 const preface = "PRI"
@@ -37,7 +37,7 @@ const readPreface = (
   serveHttp1: (socket: Duplex) => void,
   serveHttp2: (socket: Duplex) => void
 ): void => {
-  let read = Buffer.alloc(0)
+  let read = builtins.buffer().Buffer.alloc(0)
   const stop = () => {
     socket.off("data", onData)
     socket.off("end", destroy)
@@ -45,7 +45,7 @@ const readPreface = (
   }
   const destroy = () => void socket.destroy()
   const onData = (chunk: Uint8Array) => {
-    read = Buffer.concat([read, chunk])
+    read = builtins.buffer().Buffer.concat([read, chunk])
     const start = read.toString("latin1", 0, preface.length)
     if (start.length < preface.length && preface.startsWith(start)) return
     stop()

@@ -2,11 +2,12 @@
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
 import type { Buffer } from "node:buffer"
-import * as Http from "node:http"
+import type * as Http from "node:http"
 import type { Duplex } from "node:stream"
 import * as Handshake from "../../Handshake.ts"
 import { type ConnectFailed, type InvalidHeader, InvalidOption, ProxyRejected } from "../../HandshakeError.ts"
 import type { ConnectOptions, ProxyOptions } from "../../WebSocketClient.ts"
+import * as builtins from "../runtime/builtins.ts"
 import type { Attempt } from "./attempt.ts"
 import { closeError, dial, secure } from "./dial.ts"
 import { checkedHeaders } from "../protocol/headerSyntax.ts"
@@ -98,7 +99,7 @@ const sendConnect = (
 ): Effect.Effect<ConnectResponse, Error> =>
   Effect.callback((resume) => {
     if (socket.destroyed) return resume(Effect.fail(closeError(socket)))
-    attempt.http = Http.request({ ...options, createConnection: () => socket })
+    attempt.http = builtins.http().request({ ...options, createConnection: () => socket })
     attempt.http.on("error", (error) => resume(Effect.fail(error)))
     attempt.http.on("connect", (response, _, head) => resume(Effect.succeed({ response, head })))
     attempt.http.end()

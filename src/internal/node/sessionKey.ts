@@ -1,7 +1,7 @@
 /** Which connections of a client may share an HTTP/2 session. */
-import { createHash } from "node:crypto"
 import type { ConnectOptions, ProxyOptions, TlsOptions } from "../../WebSocketClient.ts"
 import { hostOf, portOf } from "../protocol/url.ts"
+import { crypto } from "../runtime/builtins.ts"
 import { unredact } from "./tlsCredentials.ts"
 
 const ids = new WeakMap<object, number>()
@@ -22,7 +22,7 @@ const idOf = (value: object | undefined): number => {
  * have secrets.
  */
 export const sessionKey = (url: URL, { duplex, lookup, proxy, socketPath, tls }: ConnectOptions): string =>
-  createHash("sha256").update(JSON.stringify([
+  crypto().createHash("sha256").update(JSON.stringify([
     url.protocol,
     hostOf(url),
     portOf(url),

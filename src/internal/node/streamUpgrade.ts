@@ -1,11 +1,11 @@
 /** An upgrade request over a stream of Node: what the HTTP versions have in common. */
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
-import { Buffer } from "node:buffer"
-import { type Duplex, finished } from "node:stream"
+import type { Duplex } from "node:stream"
 import type * as Handshake from "../../Handshake.ts"
 import type { Transport } from "../../Transport.ts"
 import { emptyBytes } from "../runtime/buffers.ts"
+import * as builtins from "../runtime/builtins.ts"
 import type { Timers } from "../runtime/timers.ts"
 import type { RequestHead, Upgrade } from "../server/upgrade.ts"
 import { readEarly } from "./upgradeSocket.ts"
@@ -41,7 +41,7 @@ export abstract class StreamUpgrade<S extends Duplex = Duplex> implements Upgrad
     return () => {
       stream.off("close", onLeft)
       const read = stopReading()
-      if (read.length > 0) this.early = Buffer.concat([this.early, read])
+      if (read.length > 0) this.early = builtins.buffer().Buffer.concat([this.early, read])
     }
   }
 
@@ -63,7 +63,7 @@ export abstract class StreamUpgrade<S extends Duplex = Duplex> implements Upgrad
 
   get flushed(): Effect.Effect<void> {
     return Effect.callback((resume) => {
-      const stop = finished(this.stream, { readable: false }, () => resume(Effect.void))
+      const stop = builtins.stream().finished(this.stream, { readable: false }, () => resume(Effect.void))
       return Effect.sync(stop)
     })
   }

@@ -1,9 +1,9 @@
 /** Converts a client's TLS options to Node's. */
 import * as Result from "effect/Result"
-import { isIP } from "node:net"
-import * as Tls from "node:tls"
+import type * as Tls from "node:tls"
 import { InvalidOption } from "../../HandshakeError.ts"
 import type { TlsOptions } from "../../WebSocketClient.ts"
+import * as builtins from "../runtime/builtins.ts"
 import { toSecureContextOptions } from "./tlsCredentials.ts"
 import { hostOf } from "../protocol/url.ts"
 import { reasonOf } from "../runtime/describe.ts"
@@ -19,14 +19,14 @@ export const secureOptions = (
   protocols: ReadonlyArray<"h2" | "http/1.1"> = ["http/1.1"]
 ): Result.Result<Tls.ConnectionOptions, InvalidOption> => {
   const name = nameOf(tls.servername || hostOf(url))
-  const read = Result.try(() => Tls.createSecureContext(toSecureContextOptions(tls)))
+  const read = Result.try(() => builtins.tls().createSecureContext(toSecureContextOptions(tls)))
   return Result.mapBoth(read, {
     onFailure: (error) => new InvalidOption({ option, problem: reasonOf(error) }),
     onSuccess: (secureContext) => ({
       secureContext,
       // RFC 6066 §3: an address is not sent as a name. The certificate is checked for it nevertheless.
-      servername: tls.servername === "" || isIP(name) !== 0 ? "" : name,
-      checkServerIdentity: (_, certificate) => Tls.checkServerIdentity(name, certificate),
+      servername: tls.servername === "" || builtins.net().isIP(name) !== 0 ? "" : name,
+      checkServerIdentity: (_, certificate) => builtins.tls().checkServerIdentity(name, certificate),
       rejectUnauthorized: tls.rejectUnauthorized ?? true,
       ALPNProtocols: [...protocols]
     })

@@ -1,11 +1,12 @@
 /** A Node stream over a transport, for the HTTP of a handshake in memory. */
 import { constVoid } from "effect/Function"
-import { Duplex } from "node:stream"
+import type { Duplex } from "node:stream"
 import type { Transport } from "../../Transport.ts"
+import { stream } from "../runtime/builtins.ts"
 
 export const transportDuplex = (transport: Transport): Duplex => {
   let onDrain: () => void = constVoid
-  const duplex = new Duplex({
+  const duplex = new (stream().Duplex)({
     read: () => transport.resume(),
     write: (chunk: Uint8Array, _encoding, callback) => {
       if (transport.write([chunk])) callback()

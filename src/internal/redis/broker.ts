@@ -7,9 +7,9 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as SubscriptionRef from "effect/SubscriptionRef"
-import { randomBytes } from "node:crypto"
 import * as Broker from "../../Broker.ts"
 import type { Position } from "../../Topic.ts"
+import { crypto } from "../runtime/builtins.ts"
 import { Commands, type NoReply, type NotSent } from "./commands.ts"
 import { Keys } from "./keys.ts"
 import { type MakeHost, makeNodes, type Nodes, type NodesOptions } from "./nodes.ts"
@@ -38,7 +38,7 @@ const checkConcurrency = 32
 
 /** Makes names that no process has had. Each script gets one, so only the first part is random. */
 const makeNames = (): () => string => {
-  const first = randomBytes(9).toString("base64url")
+  const first = crypto().randomBytes(9).toString("base64url")
   let count = 0
   return () => `${first}.${(count++).toString(36)}`
 }

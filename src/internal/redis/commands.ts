@@ -1,8 +1,9 @@
 /** Runs scripts on the server of a partition. */
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
-import { Buffer } from "node:buffer"
+import type { Buffer } from "node:buffer"
 import { ClientClosedError, ClientOfflineError, ErrorReply } from "redis"
+import { buffer } from "../runtime/builtins.ts"
 import { attempt, type Client, type Reply } from "./client.ts"
 import type { Nodes } from "./nodes.ts"
 import type { Script } from "./scripts.ts"
@@ -105,4 +106,6 @@ const addressOf = (cause: unknown): string => String((cause as Error).message).s
 
 /** `redis` takes no other bytes than a Buffer. */
 const toArgument = (argument: string | Uint8Array): string | Buffer =>
-  typeof argument === "string" ? argument : Buffer.from(argument.buffer, argument.byteOffset, argument.byteLength)
+  typeof argument === "string"
+    ? argument
+    : buffer().Buffer.from(argument.buffer, argument.byteOffset, argument.byteLength)

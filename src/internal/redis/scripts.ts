@@ -7,7 +7,7 @@
  * remembers up to which offset the earlier epoch is part of this one. A subscriber
  * that has seen no more than that continues without loss.
  */
-import { createHash } from "node:crypto"
+import { crypto } from "../runtime/builtins.ts"
 
 export interface Script {
   readonly source: string
@@ -21,7 +21,7 @@ export interface Script {
  */
 const script = (lua: string, kind: "adds" | "reads" = "reads"): Script => {
   const source = (kind === "adds" ? "#!lua\n" : "#!lua flags=allow-oom\n") + lua
-  return { source, sha: createHash("sha1").update(source).digest("hex") }
+  return { source, sha: crypto().createHash("sha1").update(source).digest("hex") }
 }
 
 /** How many earlier epochs a channel remembers. */

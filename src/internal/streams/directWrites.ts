@@ -8,8 +8,10 @@
  * document handles. Where one is not as expected, and in Bun and Deno, bytes are
  * written to the stream.
  */
-import { NodeSocket, systemError } from "#platform"
+import { nodeSocket, systemError } from "#platform"
+import type { Socket } from "node:net"
 import type { Duplex } from "node:stream"
+import { once } from "../runtime/loadOnce.ts"
 
 /** Undocumented: a write that the system has not finished. The handle accepts no other class than Node's own. */
 interface Request {
@@ -28,8 +30,7 @@ export interface Handle {
 }
 
 /** Finds Node's class of requests: a socket writes to a handle that keeps the request. */
-const findRequestClass = (): (new() => Request) | undefined => {
-  if (NodeSocket === undefined) return undefined
+const findRequestClass = (NodeSocket: typeof Socket): (new() => Request) | undefined => {
   let found: (new() => Request) | undefined
   const handle = {
     writeBuffer: (request: Request) => {
@@ -48,16 +49,22 @@ const findRequestClass = (): (new() => Request) | undefined => {
   return found
 }
 
-const RequestClass = findRequestClass()
+/** Node's classes of sockets and of requests, looked for when the first socket is there. */
+const classes = once(() => {
+  const NodeSocket = nodeSocket()
+  const RequestClass = NodeSocket && findRequestClass(NodeSocket)
+  return NodeSocket && RequestClass && { NodeSocket, RequestClass }
+})
 
 /** The request of the next write. It is used up only by a write that the system does not finish at once. */
-let spare = RequestClass && new RequestClass()
+let spare: Request | undefined
 
 /** Returns the handle of a connected socket. Undefined if bytes must be written to the stream. */
 export const handleOf = (duplex: Duplex): Handle | undefined => {
-  if (spare === undefined || NodeSocket === undefined) return undefined
+  const found = classes()
+  if (found === undefined) return undefined
   // A TLS socket encrypts in its handle. A program may have replaced the function of one socket.
-  if (Object.getPrototypeOf(duplex) !== NodeSocket.prototype || Object.hasOwn(duplex, "write")) return undefined
+  if (Object.getPrototypeOf(duplex) !== found.NodeSocket.prototype || Object.hasOwn(duplex, "write")) return undefined
   if (Reflect.get(duplex, "connecting") === true) return undefined
   const handle: Partial<Handle> | null | undefined = Reflect.get(duplex, "_handle")
   return handle && isComplete(handle) ? handle : undefined
@@ -73,11 +80,11 @@ const isComplete = (handle: Partial<Handle>): handle is Handle =>
  * the request. Node calls its `oncomplete` once the system has taken the rest.
  */
 export const writeTo = (handle: Handle, chunks: ReadonlyArray<Uint8Array>): boolean | Request => {
-  const request = spare!
+  const request = spare ??= new (classes()!.RequestClass)()
   const status = chunks.length === 1 ? handle.writeBuffer(request, chunks[0]) : handle.writev(request, chunks, true)
   if (status !== 0) return false
   if (handle.writeQueueSize === 0) return true
-  spare = new RequestClass!()
+  spare = undefined
   request.chunks = chunks
   return request
 }

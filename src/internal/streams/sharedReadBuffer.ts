@@ -9,9 +9,10 @@
  * later. Node does not document that. If it is not possible, a socket delivers its
  * data through its stream: it is possible on Node and in Deno 2.9, not in Bun 1.4.
  */
-import { allocateUnpooled, NetSocket } from "#platform"
+import { allocateUnpooled, netSocket } from "#platform"
 import type { OnReadOpts } from "node:net"
 import type { Duplex } from "node:stream"
+import { once } from "../runtime/loadOnce.ts"
 
 /** Receives the number of bytes that were read. If it returns false, the socket stops reading. */
 type Callback = OnReadOpts["callback"]
@@ -28,18 +29,24 @@ const memory = buffer.buffer
 /** The bytes that were read. The next read of any socket overwrites them. */
 export const sharedView = (size: number): Uint8Array => new Uint8Array(memory, 0, size)
 
-/** Finds the symbols under which a socket keeps the option, in a socket that was constructed with it. */
-const findKeys = (): { readonly buffer: symbol; readonly callback: symbol } | undefined => {
-  if (NetSocket === undefined) return undefined
+/** The class of sockets, and the symbols under which a socket keeps the option. */
+interface Sockets {
+  readonly NetSocket: abstract new(...args: never) => Duplex
+  readonly buffer: symbol
+  readonly callback: symbol
+}
+
+/** Finds the symbols in a socket that was constructed with the option. */
+const sockets = once((): Sockets | null => {
+  const NetSocket = netSocket()
+  if (NetSocket === undefined) return null
   const onread: OnReadOpts = { buffer, callback: () => true }
   const socket = new NetSocket({ onread })
   const keyOf = (value: unknown) =>
     Object.getOwnPropertySymbols(socket).find((key) => Reflect.get(socket, key) === value)
   const found = { buffer: keyOf(onread.buffer), callback: keyOf(onread.callback) }
-  return found.buffer && found.callback && { buffer: found.buffer, callback: found.callback }
-}
-
-const keys = findKeys()
+  return found.buffer && found.callback ? { NetSocket, buffer: found.buffer, callback: found.callback } : null
+})
 
 /**
  * Makes a socket pass what it reads from now on to `callback`, with the socket as
@@ -47,7 +54,8 @@ const keys = findKeys()
  * whether that is possible.
  */
 export const readIntoSharedBuffer = (duplex: Duplex, callback: Callback): boolean => {
-  if (keys === undefined || NetSocket === undefined || !(duplex instanceof NetSocket)) return false
+  const keys = sockets()
+  if (keys === null || !(duplex instanceof keys.NetSocket)) return false
   const handle: Handle | null | undefined = Reflect.get(duplex, "_handle")
   if (handle?.useUserBuffer === undefined) return false
   try {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Fiber } from "effect"
-import { loadOnce } from "../../../src/internal/runtime/loadOnce.ts"
+import { loadOnce, once } from "../../../src/internal/runtime/loadOnce.ts"
 
 describe("loadOnce", () => {
   it.effect("runs its load with the first run, and only then", () =>
@@ -45,4 +45,20 @@ describe("loadOnce", () => {
       assert.isTrue(Exit.isFailure(exit))
       if (Exit.isFailure(exit)) assert.strictEqual(Cause.squash(exit.cause), error)
     }))
+})
+
+describe("once", () => {
+  it("makes its value with the first call, and only then", () => {
+    let made = 0
+    const value = once(() => ({ made: ++made }))
+    assert.strictEqual(made, 0)
+    assert.strictEqual(value(), value())
+    assert.deepStrictEqual(value(), { made: 1 })
+  })
+
+  it("makes null, too, only once", () => {
+    let made = 0
+    const value = once(() => (made++, null))
+    assert.deepStrictEqual([value(), value(), made], [null, null, 1])
+  })
 })

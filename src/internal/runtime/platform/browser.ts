@@ -184,8 +184,8 @@ export const nextTurn = (step: () => void): void => {
 /** A browser does not tell. */
 export const hasIdled = (): boolean => false
 
-export const NetSocket: typeof Socket | undefined = undefined
-export const NodeSocket: typeof Socket | undefined = undefined
+export const netSocket = (): typeof Socket | undefined => undefined
+export const nodeSocket: typeof netSocket = netSocket
 
 /** A browser has no system calls. */
 export const systemError = (status: number, syscall: string): NodeJS.ErrnoException =>

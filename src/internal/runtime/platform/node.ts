@@ -5,17 +5,17 @@
  * imports `node:*`.
  */
 import { format } from "effect/Formatter"
-import { Buffer, constants, isUtf8 as isValidUtf8 } from "node:buffer"
-import { hash, randomFillSync } from "node:crypto"
-import { Socket } from "node:net"
-import { addAbortSignal, type Duplex } from "node:stream"
-import { performance } from "node:perf_hooks"
-import { setImmediate } from "node:timers"
-import { getSystemErrorName, inspect as inspectValue } from "node:util"
-import { markAsUntransferable } from "node:worker_threads"
+import type { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import * as builtins from "../builtins.ts"
+
+// What Node loads when it starts.
+const { Buffer, constants, isUtf8: isValidUtf8 } = builtins.buffer()
+const { setImmediate } = builtins.timers()
+const { getSystemErrorName, inspect: inspectValue, types } = builtins.util()
 
 // Whether a value, of any realm, has a type. A Proxy has none of them.
-export { isProxy, isSharedArrayBuffer, isUint8Array } from "node:util/types"
+export const { isProxy, isSharedArrayBuffer, isUint8Array } = types
 
 /** Shows a value in an error message. It does not throw if the value does. */
 export const inspect = (value: unknown): string => {
@@ -52,7 +52,7 @@ export const allocateUnpooled = (size: number): Uint8Array<ArrayBuffer> =>
 /** Prevents a transfer to another thread, which would detach all views of the buffer. */
 export const markUntransferable = (buffer: ArrayBuffer): void => {
   try {
-    markAsUntransferable(buffer)
+    builtins.workerThreads().markAsUntransferable(buffer)
   } catch {
     // Other runtimes export the function without implementing it.
   }
@@ -95,10 +95,11 @@ export const toBase64 = (bytes: Uint8Array): string =>
 // -----------------------------------------------------------------------------
 
 /** Fills an array of at most 64 KiB with random bytes that no peer can predict. */
-export const fillRandom = (array: Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer>): void => void randomFillSync(array)
+export const fillRandom = (array: Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer>): void =>
+  void builtins.crypto().randomFillSync(array)
 
 /** The SHA-1 hash of a text in ASCII, in base64. */
-export const sha1Base64 = (text: string): string => hash("sha1", text, "base64")
+export const sha1Base64 = (text: string): string => builtins.crypto().hash("sha1", text, "base64")
 
 /** Runs `step` in the next turn of the event loop, after the sockets were read. */
 export const nextTurn: (step: () => void) => void = setImmediate
@@ -108,17 +109,16 @@ let idleTime = 0
 /** Whether the event loop has waited for events since the last call. */
 export const hasIdled = (): boolean => {
   const before = idleTime
-  idleTime = performance.nodeTiming.idleTime
+  idleTime = builtins.perfHooks().performance.nodeTiming.idleTime
   return idleTime > before
 }
 
-/** The class of TCP sockets, if the host has any. */
-export const NetSocket: typeof Socket | undefined = Socket
+/** Returns the class of TCP sockets, if the host has any. */
+export const netSocket = (): typeof Socket | undefined => builtins.net().Socket
 
 /** The same on Node, undefined in other runtimes. The sockets of Node have undocumented parts. */
-export const NodeSocket: typeof Socket | undefined = "bun" in process.versions || "deno" in process.versions
-  ? undefined
-  : Socket
+export const nodeSocket = (): typeof Socket | undefined =>
+  "bun" in process.versions || "deno" in process.versions ? undefined : builtins.net().Socket
 
 /** The error of a system call that has failed, from the negative number of the error. */
 export const systemError = (status: number, syscall: string): NodeJS.ErrnoException => {
@@ -127,4 +127,4 @@ export const systemError = (status: number, syscall: string): NodeJS.ErrnoExcept
 }
 
 /** Destroys a stream with the error of an abort, which an HTTP/2 stream sends as CANCEL. No other error does that. */
-export const abortStream = (stream: Duplex): void => void addAbortSignal(AbortSignal.abort(), stream)
+export const abortStream = (stream: Duplex): void => void builtins.stream().addAbortSignal(AbortSignal.abort(), stream)
