@@ -12,10 +12,19 @@ export class Child {
   private readonly process: ChildProcess
   private readonly name: string
 
-  constructor(script: string, args: ReadonlyArray<string>, execArgv: ReadonlyArray<string> = []) {
+  constructor(
+    script: string,
+    args: ReadonlyArray<string>,
+    execArgv: ReadonlyArray<string> = [],
+    execPath: string = process.execPath
+  ) {
     this.name = script
     const path = fileURLToPath(new URL(`${script}.js`, import.meta.url))
-    this.process = fork(path, args, { execArgv: [...execArgv], stdio: ["ignore", "inherit", "inherit", "ipc"] })
+    this.process = fork(path, args, {
+      execPath,
+      execArgv: [...execArgv],
+      stdio: ["ignore", "inherit", "inherit", "ipc"]
+    })
     running.add(this.process)
     this.process.on("error", () => {})
     this.process.on("exit", () => running.delete(this.process))

@@ -38,7 +38,7 @@ const chunkSize = 64 * 1024
 
 /** Masked frames, cut into chunks that own their memory, as a socket gives them. */
 const chunksOf = (size: number): { readonly chunks: ReadonlyArray<Buffer>; readonly frames: number } => {
-  const { request } = Wire.message(size, false)
+  const { request } = Wire.message(size, "bytes")
   const frames = Math.max(1, Math.floor(1024 * 1024 / request.length))
   const stream = Buffer.alloc(frames * request.length, request)
   const chunks: Array<Buffer> = []

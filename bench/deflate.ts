@@ -5,6 +5,7 @@ import { Buffer } from "node:buffer"
 import { execFileSync } from "node:child_process"
 import { fileURLToPath } from "node:url"
 import * as Ws from "ws"
+import { json } from "./json.ts"
 import { figure, median, type Table } from "./table.ts"
 
 // What ws exports without declaring it.
@@ -18,24 +19,6 @@ const { PerMessageDeflate: WsPerMessageDeflate } = Ws as unknown as {
   readonly PerMessageDeflate: new(
     options: { readonly isServer: boolean; readonly zlibDeflateOptions?: object }
   ) => WsDeflate
-}
-
-/** Orders of a market, as JSON of about a given size. */
-export const json = (seed: number, size: number): Buffer => {
-  const items: Array<object> = []
-  for (let length = 40, i = 0; length < size - 80; i++) {
-    const key = (seed * 7919 + i * 104_729) % 1_000_003
-    const item = {
-      id: key,
-      user: `user-${key % 977}`,
-      price: key % 10_007 / 100,
-      side: key % 2 === 0 ? "sell" : "buy",
-      at: 1_700_000_000_000 + key * 13
-    }
-    items.push(item)
-    length += JSON.stringify(item).length + 1
-  }
-  return Buffer.from(JSON.stringify({ type: "update", seq: seed, items }))
 }
 
 /** Takes one message through compression and back; some do it at once. */

@@ -2,7 +2,7 @@
 import { Effect, Scope } from "effect"
 import { type Extension, Frame, PerMessageDeflate } from "effect-ws"
 import { setImmediate as turn } from "node:timers/promises"
-import { json } from "./deflate.ts"
+import { json } from "./json.ts"
 
 const [direction, bits, level] = process.argv.slice(2)
 const size = 1024

@@ -1,5 +1,6 @@
 /** How the cost of a message grows with connections, with its size, and with how many are under way at once. */
 import { measure, type Throughput } from "./measure.ts"
+import { openFilesLimit, tooManyConnections } from "./openFiles.ts"
 import type { Arguments } from "./options.ts"
 import type { Peer, Scenario } from "./scenarios.ts"
 import { drawing } from "./svg.ts"
@@ -54,6 +55,9 @@ export type Line = typeof lines[number]
 export type Growth = ReadonlyArray<ReadonlyArray<Readonly<Record<Line, Throughput>>>>
 
 export const measureGrowth = async (options: Arguments, progress: (text: string) => void): Promise<Growth> => {
+  const most = Math.max(...axes.flatMap(({ scenario, values }) => values.map((value) => scenario(value).connections)))
+  const problem = tooManyConnections(most, openFilesLimit())
+  if (problem !== undefined) throw new Error(problem)
   const growth: Array<Array<Record<Line, Throughput>>> = []
   for (const axis of axes) {
     const points: Array<Record<Line, Throughput>> = []

@@ -12,7 +12,7 @@ import { setImmediate as turn, setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import * as Zlib from "node:zlib"
 import { WebSocketServer as WsServer } from "ws"
-import { json } from "./deflate.ts"
+import { json } from "./json.ts"
 
 const connections = 5000
 const idleSeconds = 60

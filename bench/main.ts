@@ -10,21 +10,29 @@ import { benchHttp2 } from "./http2.ts"
 import { idleMemory } from "./idleMemory.ts"
 import { machine } from "./machine.ts"
 import { measure, type Measurement } from "./measure.ts"
+import { openFilesLimit, tooManyConnections } from "./openFiles.ts"
 import { type Arguments, readArguments } from "./options.ts"
 import { benchProfile } from "./profile.ts"
 import { benchRedis } from "./redis.ts"
 import { benchRpc } from "./rpc.ts"
 import { Printer, readRun } from "./run.ts"
 import { notes, type Results, toTable } from "./report.ts"
-import { type Peer, scenarios } from "./scenarios.ts"
+import { type Peer, peersOf, scenarios } from "./scenarios.ts"
+import { benchStartup } from "./startup.ts"
 import { benchTopics } from "./topics.ts"
 
 /** All scenarios; peers take turns, so that a machine that changes its pace does so for all. */
 const benchServers = async (options: Arguments): Promise<Results> => {
+  const limit = openFilesLimit()
   const results = new Map<string, Map<Peer, Array<Measurement | undefined>>>()
   for (const name of options.scenarios) {
     const scenario = scenarios[name]
-    const peers = options.peers.filter((peer) => scenario.except?.includes(peer) !== true)
+    const problem = tooManyConnections(scenario.connections, limit)
+    if (problem !== undefined) {
+      console.error(`${name} is left out: ${problem}`)
+      continue
+    }
+    const peers = options.peers.filter((peer) => peersOf(scenario).includes(peer))
     const rounds = new Map(peers.map((peer) => [peer, new Array<Measurement | undefined>()]))
     results.set(name, rounds)
     for (let round = 1; round <= options.rounds; round++) {
@@ -78,7 +86,13 @@ const benchAlone = async (alone: NonNullable<Arguments["alone"]>): Promise<void>
       return
     }
     default: {
-      const bench = { clients: benchClients, topics: benchTopics, redis: benchRedis, rpc: benchRpc }[alone]
+      const bench = {
+        clients: benchClients,
+        topics: benchTopics,
+        redis: benchRedis,
+        rpc: benchRpc,
+        startup: benchStartup
+      }[alone]
       out.lines([...machine(), `rounds ${rounds}, seconds ${seconds}`])
       for (const table of await bench(options, progress)) out.table(table)
     }

@@ -1,8 +1,9 @@
 /** One measurement: one scenario, one peer, both ends started for it. */
 import { setTimeout as sleep } from "node:timers/promises"
+import { bunPath } from "./bun.ts"
 import { Child } from "./children.ts"
 import type { LoadJob, LoadSample } from "./load.ts"
-import type { Mode, Peer, Scenario } from "./scenarios.ts"
+import { type Mode, type Peer, protocolOf, type Scenario, serviceOf } from "./scenarios.ts"
 import type { ServerSample } from "./server.ts"
 
 export interface Throughput {
@@ -40,16 +41,24 @@ const loadBoundFrom = 0.95
 const warmConnections = 100
 
 export const loadJob = (scenario: Scenario, peer: Peer, port: number): LoadJob => {
-  const { connections, inFlight, kind, size, text = false } = scenario
-  return { connections, inFlight, kind, size, text, port, raw: peer === "net" }
+  const { connections, content = "bytes", deflate, inFlight, kind, size } = scenario
+  return { connections, content, deflate, inFlight, kind, size, port, protocol: protocolOf(peer) }
 }
 
+/** Starts a server for a scenario. Its first answer is its port. */
+export const startServer = (scenario: Scenario, peer: Peer, mode: Mode): Child =>
+  new Child(
+    "server",
+    [peer, mode, serviceOf(scenario), scenario.deflate ?? ""],
+    scenario.kind === "idle" ? ["--expose-gc"] : [],
+    peer === "bun" ? bunPath : undefined
+  )
+
 export const measure = async (scenario: Scenario, peer: Peer, options: Options): Promise<Measurement> => {
-  const memory = scenario.kind === "idle"
-  const server = new Child("server", [peer, options.mode, scenario.kind], memory ? ["--expose-gc"] : [])
+  const server = startServer(scenario, peer, options.mode)
   try {
     const job = loadJob(scenario, peer, await server.next<number>())
-    return memory
+    return scenario.kind === "idle"
       ? await measureMemory(server, job, options.idle)
       : await measureThroughput(server, job, options.seconds)
   } finally {

@@ -1,17 +1,16 @@
 /** The command line. */
 import { parseArgs } from "node:util"
+import { bunPath } from "./bun.ts"
 import { type Mode, modes, type Peer, peers, scenarios } from "./scenarios.ts"
 
 const list = (record: object): string => Object.keys(record).join(" ")
 
-const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--peers ws,effect,net] [--mode ${
-  modes.join("|")
-}]
+const usage = `npm run bench -- [SCENARIO ...] [--rounds 3] [--seconds 2] [--peers ws,bun] [--mode ${modes.join("|")}]
                 [--idle 2000] [--markdown] [--json FILE] [--svg FILE]
 npm run bench -- codec|deflate|deflate-memory [--rounds 3] [--markdown]
 npm run bench -- growth [--rounds 3] [--seconds 2] [--mode stream] [--markdown] [--svg FILE]
 npm run bench -- clients|topics|redis|rpc [--rounds 3] [--seconds 2] [--markdown]
-npm run bench -- http2 [--rounds 3] [--markdown]
+npm run bench -- http2|startup [--rounds 3] [--markdown]
 npm run bench -- profile [--seconds 2] [--mode stream] [--markdown]
 npm run bench -- compare FILE FILE [--markdown]
 
@@ -20,13 +19,15 @@ clients    connects, closes and idle connections of clients, beside those of ws 
 growth     how the cost of a message grows with connections, size and rate, beside ws
 topics     deliveries of topics beside Socket.IO's rooms, a loop over ws, and Bun's publish if BUN is its path
 redis      topics of two processes through Redis, beside Socket.IO's adapters; needs redis-server in PATH
+startup    imports, and the time until a server listens, beside ws
 rpc        calls of effect/rpc beside Effect's own server and client
 profile    where the time of a message goes, in our server
 compare    the second of two files of --json, each figure with its ratio to that of the first
 
 scenarios: ${list(scenarios)};
-           all of them where none is named, which takes about eight minutes
-peers:     ${list(peers)}
+           all of them where none is named, which takes about a quarter of an hour
+peers:     ${list(peers)};
+           all of them where none is named, each in the scenarios in which it means something; Bun if BUN is its path
 --rounds   how often each peer is measured; the table has medians
 --seconds  how long each measurement takes, after a second to warm up
 --mode     how our server echoes: message by message, or all that have come at once
@@ -35,20 +36,23 @@ peers:     ${list(peers)}
 --json     writes the tables to a file as well
 --svg      draws a chart of the ratios to ws`
 
+const aloneNames = [
+  "clients",
+  "codec",
+  "deflate",
+  "deflate-memory",
+  "growth",
+  "http2",
+  "profile",
+  "redis",
+  "rpc",
+  "startup",
+  "topics"
+] as const
+
 export interface Arguments {
   /** What is measured by itself: the codec and compression without a network, growth and profile with one. */
-  readonly alone:
-    | "clients"
-    | "codec"
-    | "deflate"
-    | "deflate-memory"
-    | "growth"
-    | "http2"
-    | "profile"
-    | "redis"
-    | "rpc"
-    | "topics"
-    | undefined
+  readonly alone: typeof aloneNames[number] | undefined
   readonly scenarios: ReadonlyArray<string>
   readonly peers: ReadonlyArray<Peer>
   readonly rounds: number
@@ -74,13 +78,23 @@ const number = (name: string, value: string, least: number, most: number): numbe
 const oneOf = <A extends string>(what: string, value: string, allowed: ReadonlyArray<A>): A =>
   allowed.find((one) => one === value) ?? fail(`there is no ${what} "${value}", only ${allowed.join(", ")}`)
 
+const peersIn = (names: string | undefined): ReadonlyArray<Peer> => {
+  const all = Object.keys(peers) as Array<Peer>
+  if (names === undefined) return all.filter((peer) => peer !== "bun" || bunPath !== undefined)
+  const named = names.split(",").map((name) => oneOf("peer", name, all))
+  if (named.includes("bun") && bunPath === undefined) {
+    fail("expected the path of Bun's binary in the environment variable BUN, got none: npm install bun, and set it")
+  }
+  return named
+}
+
 const parse = (): Arguments => {
   const { positionals, values } = parseArgs({
     allowPositionals: true,
     options: {
       rounds: { type: "string", default: "3" },
       seconds: { type: "string", default: "2" },
-      peers: { type: "string", default: "ws,effect,net" },
+      peers: { type: "string" },
       mode: { type: "string", default: "stream" },
       idle: { type: "string", default: "2000" },
       markdown: { type: "boolean", default: false },
@@ -96,13 +110,9 @@ const parse = (): Arguments => {
   const names = Object.keys(scenarios)
   const isComparison = positionals[0] === "compare"
   if (isComparison && positionals.length !== 3) fail("compare takes two files of --json")
-  const alone =
-    (["clients", "codec", "deflate", "deflate-memory", "growth", "http2", "profile", "redis", "rpc", "topics"] as const)
-      .find(
-        (one) => positionals.includes(one)
-      )
+  const alone = aloneNames.find((one) => positionals.includes(one))
   if (alone !== undefined && positionals.length > 1) fail(`${alone} is measured alone`)
-  const others = values.peers.split(",").map((name) => oneOf("peer", name, Object.keys(peers) as Array<Peer>))
+  const others = peersIn(values.peers)
   if (values.svg !== undefined && !others.includes("ws")) fail("the chart shows ratios to ws: add ws to the peers")
   return {
     alone,

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises"
 import type { Profiler } from "node:inspector"
 import { Child } from "./children.ts"
 import type { LoadSample } from "./load.ts"
-import { loadJob } from "./measure.ts"
+import { loadJob, startServer } from "./measure.ts"
 import type { Arguments } from "./options.ts"
 import { scenarios } from "./scenarios.ts"
 import type { ServerSample } from "./server.ts"
@@ -53,7 +53,7 @@ const shares = ({ nodes, samples = [], timeDeltas = [] }: Profiler.Profile): Rea
 /** Microseconds of CPU a message, part by part. */
 const profile = async (name: string, options: Arguments): Promise<ReadonlyMap<Part | "all", number>> => {
   const scenario = scenarios[name]
-  const server = new Child("server", ["ours", options.mode, scenario.kind])
+  const server = startServer(scenario, "ours", options.mode)
   const load = new Child("load", [JSON.stringify(loadJob(scenario, "ours", await server.next<number>()))])
   try {
     await load.next()

@@ -1,11 +1,12 @@
 /**
- * A server under test, a process of its own: `server.js PEER MODE KIND`.
+ * A server under test, a process of its own: `server.js PEER MODE SERVICE [DEFLATE]`.
  *
  * Says which port it listens on; then answers each message of its parent with a
  * `ServerSample`, or, where it asks for a profile, begins one and then gives it.
  */
 import { Session } from "node:inspector/promises"
-import type { Mode, Peer, Scenario } from "./scenarios.ts"
+import { type Mode, type Peer, services, type Serving } from "./scenarios.ts"
+import type { Deflate } from "./wire.ts"
 
 export interface ServerSample {
   /** CPU time so far, of all threads, in microseconds. */
@@ -14,11 +15,13 @@ export interface ServerSample {
   readonly rss: number
 }
 
-const load: Record<Peer, () => Promise<{ readonly listen: (mode: Mode, broadcast: boolean) => Promise<number> }>> = {
+const load: Record<Peer, () => Promise<{ readonly listen: (serving: Serving) => Promise<number> }>> = {
   ours: () => import("./peers/ours.ts"),
   ws: () => import("./peers/ws.ts"),
   effect: () => import("./peers/effect.ts"),
-  net: () => import("./peers/net.ts")
+  net: () => import("./peers/net.ts"),
+  "socket.io": () => import("./peers/socketIo.ts"),
+  bun: () => import("./peers/bun.ts")
 }
 
 const sample = (): ServerSample => {
@@ -41,6 +44,12 @@ const profile = async (): Promise<unknown> => {
 
 process.on("disconnect", () => process.exit())
 process.on("message", async (what) => process.send?.(what === "profile" ? await profile() : sample()))
-const [peer, mode, kind] = process.argv.slice(2) as [Peer, Mode, Scenario["kind"]]
+const [peer, mode, service, deflate = ""] = process.argv.slice(2) as [Peer, Mode, string, (Deflate | "")?]
 const { listen } = await load[peer]()
-process.send?.(await listen(mode, kind === "broadcast"))
+process.send?.(
+  await listen({
+    mode,
+    service: services.find((one) => one === service) ?? "echo",
+    deflate: deflate === "" ? undefined : deflate
+  })
+)

@@ -1,20 +1,18 @@
 /** Topics beside their peers: deliveries, CPU, latency, and the memory of subscribers that stall, by fan-out. */
-import { existsSync } from "node:fs"
 import { setTimeout as sleep } from "node:timers/promises"
+import { bunPath } from "./bun.ts"
 import { Child } from "./children.ts"
 import { type Process, startServer } from "./processes.ts"
 import { measureInTurn } from "./rounds.ts"
 import { figure, median, type Table } from "./table.ts"
 import type { TopicsJob, TopicsSample } from "./topicsLoad.ts"
 
-const bun = process.env["BUN"]
-
 /** The systems, and the text frames that their subscribers get first. */
 const systems = { ours: 1, ws: 0, "socket.io": 2, bun: 0 } as const
 type System = keyof typeof systems
 
 const present = (): ReadonlyArray<System> =>
-  (Object.keys(systems) as Array<System>).filter((system) => system !== "bun" || (bun !== undefined && existsSync(bun)))
+  (Object.keys(systems) as Array<System>).filter((system) => system !== "bun" || bunPath !== undefined)
 
 const shapes = [
   { about: "1 topic, fan-out 1", topics: 1, subscribers: 1, inFlight: 4 },
@@ -36,7 +34,7 @@ const withLoad = async <A>(
   job: Omit<TopicsJob, "port" | "publishPort" | "isSocketIo" | "greetings">,
   use: (server: Process, load: Child) => Promise<A>
 ): Promise<A> => {
-  const server = await startServer(system, system === "bun" ? bun! : process.execPath)
+  const server = await startServer(system, system === "bun" ? bunPath! : process.execPath)
   const { port } = server
   const whole: TopicsJob = {
     ...job,

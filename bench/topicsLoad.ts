@@ -46,39 +46,6 @@ const fail = (problem: string): never => {
   process.exit(1)
 }
 
-const upgrade = (query: string): Buffer => {
-  const target = job.isSocketIo ? `/socket.io/?EIO=4&transport=websocket&${query}` : `/?${query}`
-  return Buffer.from(Wire.upgrade.toString("latin1").replace("GET / ", `GET ${target} `), "latin1")
-}
-
-/** Calls `onFrame` for each frame of a server. Its frames have no mask, and less than 64 KiB. */
-const makeReader = (onFrame: () => void): (chunk: Buffer) => void => {
-  /** Bytes of the current frame that are still to come, and the bytes of a header that was cut. */
-  let rest = 0
-  let head: Buffer = Buffer.alloc(0)
-  return (chunk) => {
-    let at = 0
-    while (at < chunk.length) {
-      if (rest > 0) {
-        const taken = Math.min(rest, chunk.length - at)
-        at += taken
-        rest -= taken
-        if (rest === 0) onFrame()
-        continue
-      }
-      const bytes = head.length === 0 ? chunk.subarray(at) : Buffer.concat([head, chunk.subarray(at)])
-      const size = bytes.length < 2 || (bytes[1] === 126 && bytes.length < 4) ? 0 : bytes[1] === 126 ? 4 : 2
-      if (size === 0) {
-        head = bytes
-        return
-      }
-      at += size - head.length
-      head = Buffer.alloc(0)
-      rest = size === 4 ? bytes.readUInt16BE(2) : bytes[1]
-    }
-  }
-}
-
 /** Opens a connection. It is ready when its greetings have come. */
 const open = (port: number, query: string, greetings: number, onMessage: () => void): Promise<Net.Socket> =>
   new Promise((resolve) => {
@@ -87,10 +54,10 @@ const open = (port: number, query: string, greetings: number, onMessage: () => v
     socket.on("close", () => fail("the server closed a connection"))
     let upgraded = false
     let greeted = 0
-    const read = makeReader(() => {
+    const read = Wire.makeReader(() => {
       if (greeted === greetings) return onMessage()
       // Engine.IO has opened; this connects to the namespace of Socket.IO.
-      if (job.isSocketIo && greeted === 0) socket.write(Wire.textFrame("40"))
+      if (job.isSocketIo && greeted === 0) socket.write(Wire.socketIoConnect())
       if (++greeted === greetings) resolve(socket)
     })
     let head = Buffer.alloc(0)
@@ -104,7 +71,7 @@ const open = (port: number, query: string, greetings: number, onMessage: () => v
       if (greetings === 0) resolve(socket)
       read(head.subarray(end + 4))
     })
-    socket.write(upgrade(query))
+    socket.write(Wire.upgrade({ query, isSocketIo: job.isSocketIo }))
   })
 
 let count = 0
@@ -136,7 +103,7 @@ const sample = (): TopicsSample => {
 const text = "x".repeat(job.size)
 const frames = Array.from(
   { length: job.topics },
-  (_, topic) => Wire.textFrame(job.isSocketIo ? `42${JSON.stringify(["p", `${topic}:${text}`])}` : `${topic}:${text}`)
+  (_, topic) => Wire.textFrame(job.isSocketIo ? Wire.socketIoEvent(`${topic}:${text}`) : `${topic}:${text}`)
 )
 
 const topicsOf = (subscriber: number): string =>
@@ -165,7 +132,7 @@ const start = async (): Promise<void> => {
     if (i < job.stalled) stalled.push(socket)
   }
   for (const socket of stalled) socket.pause()
-  publisher = await open(job.publishPort, "p=1", job.isSocketIo ? 2 : 0, () => {})
+  publisher = await open(job.publishPort, "p=1", job.isSocketIo ? Wire.socketIoGreetings : 0, () => {})
   publish()
 }
 

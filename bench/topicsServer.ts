@@ -7,18 +7,10 @@ import { setTimeout as sleep } from "node:timers/promises"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import type { AddressInfo } from "node:net"
+import type { BunRuntime, BunSocket } from "./bun.ts"
 
-/** The parts of Bun that are used here. Its types are not installed. */
-interface BunSocket {
-  readonly data: { readonly topics: ReadonlyArray<string> }
-  readonly subscribe: (topic: string) => void
-}
-interface BunServer {
-  readonly port: number
-  readonly publish: (topic: string, text: string) => void
-  readonly upgrade: (request: Request, options: { readonly data: BunSocket["data"] }) => boolean
-}
-declare const Bun: { readonly serve: (options: object) => BunServer }
+type TopicsSocket = BunSocket<{ readonly topics: ReadonlyArray<string> }>
+declare const Bun: BunRuntime
 
 const queryOf = (url: string | undefined): URLSearchParams => new URL(url ?? "/", "http://localhost").searchParams
 
@@ -155,17 +147,17 @@ const systems = {
     return (server.address() as AddressInfo).port
   },
   bun: (): Promise<number> => {
-    const server: BunServer = Bun.serve({
+    const server = Bun.serve({
       port: 0,
       hostname: "127.0.0.1",
       fetch: (request: Request) => {
         server.upgrade(request, { data: { topics: namesIn(queryOf(request.url).get("t")) } })
       },
       websocket: {
-        open: (socket: BunSocket) => {
+        open: (socket: TopicsSocket) => {
           for (const topic of socket.data.topics) socket.subscribe(topic)
         },
-        message: (_: BunSocket, data: string) => {
+        message: (_: TopicsSocket, data: string) => {
           server.publish(...split(data))
         }
       }
