@@ -7,7 +7,7 @@
 import * as Cause from "effect/Cause"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import type * as Tracer from "effect/Tracer"
 import * as CloseCode from "../../CloseCode.ts"
@@ -445,9 +445,10 @@ export const makeScopedUnchecked = (
   options: Connection.MakeOptions,
   extensions: Extensions | undefined
 ): Effect.Effect<ConnectionImpl, never, Scope.Scope> =>
-  Effect.acquireRelease(
-    Effect.contextWith((context: Context.Context<never>) =>
-      Effect.sync(() => makeUnsafe(transport, options, options, context, extensions))
-    ),
-    (connection, exit) => connection.closing.closeOnExit(exit)
-  )
+  Effect.uninterruptible(Effect.contextWith((context: Context.Context<Scope.Scope>) => {
+    const connection = makeUnsafe(transport, options, options, context, extensions)
+    const { closing } = connection
+    // It retains nothing but the connection. The finalizer of `Effect.acquireRelease` would take a kilobyte.
+    const finalizer = closing.closeOnExit.bind(closing)
+    return Effect.as(Scope.addFinalizerExit(Context.get(context, Scope.Scope), finalizer), connection)
+  }))

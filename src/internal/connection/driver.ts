@@ -25,7 +25,7 @@ import { Pings, type PingsHost } from "./pings.ts"
 import { ReceiveQueue } from "./receiveQueue.ts"
 import { fitReason } from "./closeRules.ts"
 import { SendQueue, type SendQueueHost } from "./sendQueue.ts"
-import { Timeouts, type TimeoutsHost } from "./timeouts.ts"
+import { type TimeLimits, timeLimitsOf, Timeouts, type TimeoutsHost } from "./timeouts.ts"
 
 const defaultHighWaterMark = 64 * 1024
 const defaultMaxUnansweredPings = 100
@@ -55,7 +55,8 @@ export class Driver
   readonly sendQueue: SendQueue
   readonly pings: Pings
   readonly closing: Closing
-  readonly timeouts: Timeouts
+  private readonly timeLimits: TimeLimits
+  private madeTimeouts: Timeouts | undefined
   readonly timers: Timers
   readonly metrics: ConnectionMetrics
   readonly span: Tracer.Span | undefined
@@ -86,7 +87,7 @@ export class Driver
     this.receiveQueue = new ReceiveQueue(options.inboundHighWaterMark ?? defaultHighWaterMark, this, extensions)
     this.pings = new Pings(this, this.sendQueue, options.maxUnansweredPings ?? defaultMaxUnansweredPings)
     this.closing = new Closing(this, options.closeTimeout)
-    this.timeouts = new Timeouts(this, options)
+    this.timeLimits = timeLimitsOf(options)
   }
 
   start({ idleTimeout, keepalive }: Connection.Options): void {
@@ -100,6 +101,10 @@ export class Driver
     const timeout = Duration.toMillis(keepalive?.timeout ?? defaultKeepalive)
     this.keepalive = new Keepalive(this, interval, timeout)
     this.keepalive.start()
+  }
+
+  get timeouts(): Timeouts {
+    return this.madeTimeouts ??= new Timeouts(this, this.timeLimits)
   }
 
   // -- the transport ---------------------------------------------------------
@@ -203,7 +208,7 @@ export class Driver
   onClosing(): void {
     // No ping may follow a close frame (§5.5.1), and closing has a timeout of its own.
     this.keepalive?.stop()
-    this.timeouts.stop()
+    this.madeTimeouts?.stop()
     // The peer's close frame must be read even if no program reads messages.
     this.resume()
   }

@@ -63,22 +63,37 @@ export interface SendQueueOptions extends WriteBufferOptions {
   readonly extensions?: Extensions | undefined
 }
 
-/** It has more fields than most classes, for its counters and for what `isBehind` remembers. */
+/** The time while the transport is above its high-water mark. */
+class Congestion {
+  /** The number of bytes that had been written when it began. */
+  readonly bytesBefore: number
+  private isSampled = false
+  private outlastsTurn = false
+
+  constructor(bytesBefore: number) {
+    this.bytesBefore = bytesBefore
+  }
+
+  /** Whether it has outlasted the turn of the first call: within a turn, the peer has no time to read. */
+  isLasting(): boolean {
+    if (!this.isSampled) {
+      this.isSampled = true
+      nextTurn(() => {
+        this.outlastsTurn = true
+      })
+    }
+    return this.outlastsTurn
+  }
+}
+
 export class SendQueue implements WriteBufferHost {
   private readonly host: SendQueueHost
   private readonly protocol: Protocol
   private readonly extensions: Extensions | undefined
   private readonly buffer: WriteBuffer
 
-  /** Whether the transport is above its high-water mark: only control frames that are owed should be written. */
-  overHighWaterMark = false
-  /** How many times the transport rose above its mark. */
-  congestions = 0
-  /** The congestion that `isBehind` saw last, and the last one that it found to outlast a turn. */
-  private sampledCongestion = 0
-  private lastingCongestion = 0
-  /** The number of bytes that had been written when the transport last rose above its mark. */
-  private bytesOutAtMark = 0
+  /** Undefined while the transport is below its high-water mark. */
+  congestion: Congestion | undefined
 
   /** Stands for the message of several frames that is being sent. Data of other senders waits. */
   private currentMessage: object | undefined
@@ -114,6 +129,11 @@ export class SendQueue implements WriteBufferHost {
   /** The number of bytes that were written and have not left this process. */
   get bufferedAmount(): number {
     return this.buffer.bufferedAmount
+  }
+
+  /** Whether the transport is above its high-water mark: only control frames that are owed should be written. */
+  get overHighWaterMark(): boolean {
+    return this.congestion !== undefined
   }
 
   // -- turns -----------------------------------------------------------------
@@ -249,11 +269,7 @@ export class SendQueue implements WriteBufferHost {
 
   /** A flush has filled the transport. */
   onFull(): void {
-    if (!this.overHighWaterMark) {
-      this.congestions++
-      this.bytesOutAtMark = this.bytesOut
-    }
-    this.overHighWaterMark = true
+    this.congestion ??= new Congestion(this.bytesOut)
     this.host.onHighWaterMark()
     if (this.protocol.state !== "Closed") {
       this.host.metrics.outboundBackpressure.start(this, this.host.timers.now())
@@ -262,7 +278,7 @@ export class SendQueue implements WriteBufferHost {
 
   /** The transport has drained. */
   onDrain(): void {
-    this.overHighWaterMark = false
+    this.congestion = undefined
     this.host.metrics.outboundBackpressure.stop(this, this.host.timers.now())
     this.wakeWaiting()
   }
@@ -281,15 +297,9 @@ export class SendQueue implements WriteBufferHost {
    * The bytes of this turn do not count, because the peer had no time to read them.
    */
   isBehind(limit: number): boolean {
-    if (!this.overHighWaterMark) return false
-    if (this.sampledCongestion !== this.congestions) {
-      const sampled = this.sampledCongestion = this.congestions
-      nextTurn(() => {
-        this.lastingCongestion = sampled
-      })
-    }
-    if (this.lastingCongestion !== this.congestions) return false
-    return Math.min(this.bufferedAmount, this.bytesOut - this.bytesOutAtMark) >= limit
+    const { congestion } = this
+    if (congestion === undefined || !congestion.isLasting()) return false
+    return Math.min(this.bufferedAmount, this.bytesOut - congestion.bytesBefore) >= limit
   }
 
   // -- writing ---------------------------------------------------------------

@@ -14,8 +14,8 @@ const defaultWriteTimeout = Duration.seconds(30)
 interface Progress {
   /** Whether there is a reason to watch. */
   readonly applies: () => boolean
-  /** A number that changes with each progress. */
-  readonly current: () => number
+  /** A value that changes with each progress. */
+  readonly current: () => unknown
   readonly onTimeout: () => void
 }
 
@@ -61,28 +61,39 @@ export interface TimeoutsHost {
   readonly timers: Timers
 }
 
-/** Watches are made when they are first needed, because most connections are idle. */
+/** The time limits for peers that read too slowly. */
+export interface TimeLimits {
+  readonly writeTimeout: Duration.Input
+  /** Undefined if senders wait for slow consumers. */
+  readonly slowConsumerTimeout: Duration.Input | undefined
+}
+
+const defaultLimits: TimeLimits = { writeTimeout: defaultWriteTimeout, slowConsumerTimeout: undefined }
+
+/** Most connections have the default, and share it. */
+export const timeLimitsOf = ({ slowConsumer, slowConsumerTimeout, writeTimeout }: Connection.Options): TimeLimits =>
+  slowConsumer !== "close" && writeTimeout === undefined ? defaultLimits : {
+    writeTimeout: writeTimeout ?? defaultWriteTimeout,
+    slowConsumerTimeout: slowConsumer === "close" ? slowConsumerTimeout ?? defaultSlowConsumerTimeout : undefined
+  }
+
+/** It and its watches are made when they are first needed, because most connections are idle. */
 export class Timeouts {
   private readonly host: TimeoutsHost
-  private readonly writeTimeout: Duration.Input
-  /** Undefined if senders wait for slow consumers. */
-  private readonly slowConsumerTimeout: Duration.Input | undefined
+  private readonly limits: TimeLimits
   private writeWatch: ProgressWatch | undefined
   private slowConsumerWatch: ProgressWatch | undefined
   private idleWatch: ProgressWatch | undefined
 
-  constructor(host: TimeoutsHost, options: Connection.Options) {
+  constructor(host: TimeoutsHost, limits: TimeLimits) {
     this.host = host
-    this.writeTimeout = options.writeTimeout ?? defaultWriteTimeout
-    this.slowConsumerTimeout = options.slowConsumer === "close"
-      ? options.slowConsumerTimeout ?? defaultSlowConsumerTimeout
-      : undefined
+    this.limits = limits
   }
 
   /** Cuts the connection off when the peer reads nothing for `writeTimeout`, as long as the transport is above its mark. */
   onHighWaterMark(): void {
     if (this.host.sendQueue.closed !== undefined) return
-    this.writeWatch ??= this.makeWriteWatch(Duration.fromInputUnsafe(this.writeTimeout))
+    this.writeWatch ??= this.makeWriteWatch(Duration.fromInputUnsafe(this.limits.writeTimeout))
     this.writeWatch.start()
   }
 
@@ -100,8 +111,9 @@ export class Timeouts {
 
   /** Closes the connection when the transport does not drain for `slowConsumerTimeout` while a sender waits. */
   onBlocked(): void {
-    if (this.slowConsumerTimeout === undefined) return
-    this.slowConsumerWatch ??= this.makeSlowConsumerWatch(this.slowConsumerTimeout)
+    const { slowConsumerTimeout } = this.limits
+    if (slowConsumerTimeout === undefined) return
+    this.slowConsumerWatch ??= this.makeSlowConsumerWatch(slowConsumerTimeout)
     this.slowConsumerWatch.start()
   }
 
@@ -109,7 +121,7 @@ export class Timeouts {
     const { sendQueue, timers } = this.host
     return new ProgressWatch(timers, Duration.toMillis(duration), {
       applies: () => sendQueue.overHighWaterMark,
-      current: () => sendQueue.congestions,
+      current: () => sendQueue.congestion,
       onTimeout: () => this.closeSlowConsumer()
     })
   }

@@ -5,6 +5,14 @@ import { Frame, Opcode, Piece } from "./frame.ts"
 import { Binary, Text } from "./message.ts"
 import { tooLarge } from "./messageValidator.ts"
 
+/** The frames of an unfinished message that were collected. */
+interface Collected {
+  readonly firstOpcode: Opcode
+  readonly reserved: number
+  readonly bytes: ByteBuilder
+  withinFrame: boolean
+}
+
 /**
  * Joins checked data frames into messages, up to the maximum size of one value.
  *
@@ -13,24 +21,21 @@ import { tooLarge } from "./messageValidator.ts"
  * @since 0.1.0
  */
 export class Assembler {
-  private firstOpcode: Opcode | undefined
-  private reserved = 0
-  private builder: ByteBuilder | undefined
-  private withinFrame = false
+  private collected: Collected | undefined
 
   /** The opcode of the first collected frame, if there is one. */
   get opcode(): Opcode | undefined {
-    return this.firstOpcode
+    return this.collected?.firstOpcode
   }
 
   /** Whether part of a message is collected. */
   get unfinished(): boolean {
-    return this.builder !== undefined
+    return this.collected !== undefined
   }
 
   /** Whether the collected bytes end within a frame. */
   get isWithinFrame(): boolean {
-    return this.withinFrame
+    return this.collected !== undefined && this.collected.withinFrame
   }
 
   /**
@@ -39,12 +44,12 @@ export class Assembler {
    * a message that did not begin here.
    */
   push(frame: Frame): Text | Binary | MessageTooLarge | undefined {
-    if (this.firstOpcode === Opcode.Continuation) this.clear()
-    if (this.builder === undefined) {
+    if (this.opcode === Opcode.Continuation) this.clear()
+    if (this.collected === undefined) {
       if (frame.opcode === Opcode.Continuation) return undefined
       if (frame.fin) return toMessage(frame)
     }
-    const error = this.add(frame, this.firstOpcode ?? frame.opcode)
+    const error = this.add(frame, this.opcode ?? frame.opcode)
     if (error !== undefined) return error
     return frame.fin ? toMessage(this.take(true)) : undefined
   }
@@ -53,38 +58,33 @@ export class Assembler {
   pushPiece(piece: Piece): Frame | MessageTooLarge | undefined {
     const error = this.add(piece, Opcode.Binary)
     if (error !== undefined) return error
-    return this.withinFrame ? undefined : this.take(piece.fin)
+    return this.isWithinFrame ? undefined : this.take(piece.fin)
   }
 
   /** Removes the collected bytes, and returns them as the beginning of a message in one frame. */
   giveBack(): Frame | undefined {
-    return this.builder === undefined ? undefined : this.take(false)
+    return this.collected === undefined ? undefined : this.take(false)
   }
 
   /** Drops the collected bytes. */
   clear(): void {
-    this.firstOpcode = undefined
-    this.builder = undefined
-    this.withinFrame = false
+    this.collected = undefined
   }
 
   private add(frame: Frame, kind: Opcode): MessageTooLarge | undefined {
-    if (this.builder === undefined) {
-      this.firstOpcode = frame.opcode
-      this.reserved = frame.reserved
-      this.builder = new ByteBuilder()
-    }
-    const error = tooLarge(this.builder.length + frame.payload.length, maxSizeOf(kind))
+    const { opcode: firstOpcode, payload, reserved } = frame
+    const collected = this.collected ??= { firstOpcode, reserved, bytes: new ByteBuilder(), withinFrame: false }
+    const error = tooLarge(collected.bytes.length + payload.length, maxSizeOf(kind))
     if (error !== undefined) return error
-    this.builder.push(frame.payload)
-    this.withinFrame = frame instanceof Piece && frame.remaining > 0
+    collected.bytes.push(payload)
+    collected.withinFrame = frame instanceof Piece && frame.remaining > 0
     return undefined
   }
 
   private take(fin: boolean): Frame {
-    const frame = new Frame(this.firstOpcode!, this.builder!.concat(), fin, this.reserved)
+    const { bytes, firstOpcode, reserved } = this.collected!
     this.clear()
-    return frame
+    return new Frame(firstOpcode, bytes.concat(), fin, reserved)
   }
 }
 

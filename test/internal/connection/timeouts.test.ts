@@ -3,7 +3,7 @@ import { Duration, Effect } from "effect"
 import { type Connection, type ConnectionError, Frame } from "effect-ws"
 import { TestClock } from "effect/testing"
 import { Closing } from "../../../src/internal/connection/closing.ts"
-import { Timeouts } from "../../../src/internal/connection/timeouts.ts"
+import { timeLimitsOf, Timeouts } from "../../../src/internal/connection/timeouts.ts"
 import { turn } from "../../support/memory.ts"
 import { makeSendQueueWithClock } from "../../support/sendQueue.ts"
 
@@ -21,7 +21,7 @@ const make = (options: Connection.Options = {}) =>
       onEnded: undefined
     }
     const closing = new Closing(closingHost)
-    const timeouts: Timeouts = new Timeouts({ sendQueue, closing, timers: host.timers }, options)
+    const timeouts: Timeouts = new Timeouts({ sendQueue, closing, timers: host.timers }, timeLimitsOf(options))
     host.onHighWaterMark = () => void timeouts.onHighWaterMark()
     host.onBlocked = () => void timeouts.onBlocked()
     const fill = () => sendQueue.write(Frame.binary(new Uint8Array(10)))
