@@ -11,14 +11,20 @@ type Kept = readonly [
   responseHeaders: Handshake.RawHeaders
 ]
 
-/** A handshake, and its text without the key and the server's answer to it. */
-interface Latest {
-  readonly request: Handshake.Request
-  readonly response: Handshake.Accepted
+/** What the handshakes of a client have in common: all but the key and the server's answer to it. */
+interface Common {
+  readonly subprotocol: string | undefined
+  readonly version: string
   readonly text: string
 }
 
-/** The others of a client differ from it only in their keys, and share its text. */
+/** The handshake that was compared last, and what the next ones may have in common with it. */
+interface Latest {
+  readonly request: Handshake.Request
+  readonly response: Handshake.Accepted
+  readonly common: Common
+}
+
 let latest: Latest | undefined
 
 /**
@@ -26,24 +32,29 @@ let latest: Latest | undefined
  * programs do, and the objects would take half of the memory of an idle connection.
  */
 export class KeptHandshake implements HandshakeInfo {
-  readonly subprotocol: string | undefined
-  private readonly version: string
   private readonly key: string
-  private readonly text: string
+  private readonly common: Common
   private read: Pick<HandshakeInfo, "request" | "rawResponseHeaders"> | undefined
 
   constructor(request: Handshake.Request, response: Handshake.Accepted) {
     if (latest === undefined || !isLike(latest, request, response)) {
-      latest = { request, response, text: textOf(request, response) }
+      const { httpVersion: version } = request
+      latest = {
+        request,
+        response,
+        common: { subprotocol: response.protocol, version, text: textOf(request, response) }
+      }
     }
-    this.subprotocol = response.protocol
-    this.version = request.httpVersion
     this.key = request.key
-    this.text = latest.text
+    this.common = latest.common
+  }
+
+  get subprotocol(): string | undefined {
+    return this.common.subprotocol
   }
 
   get [httpVersion](): string {
-    return this.version
+    return this.common.version
   }
 
   get request(): Handshake.Request {
@@ -61,7 +72,7 @@ export class KeptHandshake implements HandshakeInfo {
   private get all(): Pick<HandshakeInfo, "request" | "rawResponseHeaders"> {
     if (this.read !== undefined) return this.read
     const { key } = this
-    const [plain, query, ownHeaders, responseHeaders]: Kept = JSON.parse(this.text)
+    const [plain, query, ownHeaders, responseHeaders]: Kept = JSON.parse(this.common.text)
     const rawHeaders = withValue(ownHeaders, mark, key)
     const rawResponseHeaders = withValue(responseHeaders, mark, Handshake.acceptKey(key))
     const headers = Handshake.foldHeaders(rawHeaders)

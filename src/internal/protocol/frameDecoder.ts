@@ -5,8 +5,24 @@ import { defaultMaxFrameSize, Frame, Opcode, Piece } from "./frame.ts"
 import { HeaderReader, type HeaderRules } from "./frameHeader.ts"
 import { maskInto } from "./masking.ts"
 
-/** The reader of all decoders that are between two frames. A decoder that ends within a frame keeps it. */
-let idleHeader = new HeaderReader()
+/** Where a decoder is: the header that it has read last, and the payload behind it. */
+class Progress extends HeaderReader {
+  /** The payload that continues in the next chunk: the whole payload, or its current piece. */
+  payload: Uint8Array | undefined
+  /** The number of bytes of the payload so far, with all its pieces. */
+  received = 0
+  /** Where in the payload the current piece begins and ends. */
+  pieceStart = 0
+  pieceEnd = 0
+
+  /** Whether the next chunk begins a frame. */
+  get isBetweenFrames(): boolean {
+    return this.payload === undefined && this.isIdle
+  }
+}
+
+/** The progress of all decoders that are between two frames. A decoder that ends within a frame keeps it. */
+let idle = new Progress()
 
 export class FrameDecoder implements Decoder, HeaderRules {
   readonly masked: boolean
@@ -14,15 +30,7 @@ export class FrameDecoder implements Decoder, HeaderRules {
   readonly reservedBits: number
   private readonly pieceSize: number
   /** Undefined between two frames, as most decoders are: thousands of connections wait for a frame. */
-  private header: HeaderReader | undefined
-
-  /** The payload that continues in the next chunk: the whole payload, or its current piece. */
-  private payload: Uint8Array | undefined
-  /** The number of bytes of the payload so far, with all its pieces. */
-  private received = 0
-  /** Where in the payload the current piece begins and ends. */
-  private pieceStart = 0
-  private pieceEnd = 0
+  private progress: Progress | undefined
 
   constructor({ maxFrameSize, pieceSize, reservedBits, role }: DecoderOptions) {
     this.pieceSize = pieceSize ?? Number.POSITIVE_INFINITY
@@ -34,81 +42,84 @@ export class FrameDecoder implements Decoder, HeaderRules {
   decode(chunk: Uint8Array): Decoded {
     // Most chunks hold one frame. An array literal of one element takes an eighth of the memory of one that is pushed to.
     let frames: Array<Frame> | undefined
-    const header = this.header ?? idleHeader
+    const progress = this.progress ?? idle
     const end = chunk.length
     let at = 0
     let latest = emptyBytes
-    while (header.error === undefined) {
+    while (progress.error === undefined) {
       let frame: Frame
-      if (this.payload !== undefined) {
-        const size = Math.min(this.pieceEnd - this.received, end - at)
-        latest = this.append(header, this.payload, chunk, at, size)
+      if (progress.payload !== undefined) {
+        const size = Math.min(progress.pieceEnd - progress.received, end - at)
+        latest = this.append(progress, progress.payload, chunk, at, size)
         at += size
-        if (this.received < this.pieceEnd) break
-        frame = this.endPiece(header, this.payload)
+        if (progress.received < progress.pieceEnd) break
+        frame = this.endPiece(progress, progress.payload)
       } else {
-        at = header.read(chunk, at, this)
+        at = progress.read(chunk, at, this)
         if (at < 0) break
-        if (end - at < header.length) {
-          this.received = 0
-          this.beginPiece(header)
+        if (end - at < progress.length) {
+          // Before anything can throw, such as an allocation: other decoders use it next.
+          this.keep(progress)
+          progress.received = 0
+          this.beginPiece(progress)
           continue
         }
-        frame = this.readFrame(header, chunk, at)
-        at += header.length
+        frame = this.readFrame(progress, chunk, at)
+        at += progress.length
       }
       if (frames === undefined) frames = [frame]
       else frames.push(frame)
     }
-    if (this.payload !== undefined || !header.isIdle) this.keep(header)
-    else this.header = undefined
+    if (progress.isBetweenFrames) this.progress = undefined
+    else this.keep(progress)
     return {
       frames: frames ?? [],
-      partial: this.partial(header, latest),
-      needed: this.needed(header),
-      error: header.error
+      partial: this.partial(progress, latest),
+      needed: this.needed(progress),
+      error: progress.error
     }
   }
 
-  /** The next chunk continues this header, or its payload. */
-  private keep(header: HeaderReader): void {
-    if (header === idleHeader) idleHeader = new HeaderReader()
-    this.header = header
+  /** Keeps the progress from the other decoders, because it is within a frame, or at an error. */
+  private keep(progress: Progress): void {
+    if (progress === idle) idle = new Progress()
+    this.progress = progress
   }
 
-  private needed(header: HeaderReader): number {
-    if (header.error !== undefined) return 0
-    return this.payload === undefined ? header.missing : header.length - this.received
+  private needed(progress: Progress): number {
+    if (progress.error !== undefined) return 0
+    return progress.payload === undefined ? progress.missing : progress.length - progress.received
   }
 
-  private partial(header: HeaderReader, latest: Uint8Array): PartialFrame | undefined {
-    if (this.payload === undefined) return undefined
-    const { fin, length, opcode, reserved } = header
-    return { opcode, fin, reserved, length, received: this.received, latest }
+  private partial(progress: Progress, latest: Uint8Array): PartialFrame | undefined {
+    if (progress.payload === undefined) return undefined
+    const { fin, length, opcode, reserved } = progress
+    return { opcode, fin, reserved, length, received: progress.received, latest }
   }
 
   /** Reads a frame. Its whole payload is in `chunk` at `at`. */
-  private readFrame(header: HeaderReader, chunk: Uint8Array, at: number): Frame {
-    const { fin, length, opcode, reserved } = header
+  private readFrame(progress: Progress, chunk: Uint8Array, at: number): Frame {
+    const { fin, length, opcode, reserved } = progress
     const payload = length === 0 ? emptyBytes : allocate(length)
-    this.copy(header, payload, 0, chunk, at, length, 0)
+    this.copy(progress, payload, 0, chunk, at, length, 0)
     return new Frame(opcode, payload, fin, reserved)
   }
 
-  private beginPiece({ length, opcode }: HeaderReader): void {
-    this.payload = emptyBytes
-    this.pieceStart = this.received
+  private beginPiece(progress: Progress): void {
+    const { length, opcode } = progress
+    progress.payload = emptyBytes
+    progress.pieceStart = progress.received
     // Control frames are never divided.
-    this.pieceEnd = opcode < Opcode.Close ? Math.min(length, this.received + this.pieceSize) : length
+    progress.pieceEnd = opcode < Opcode.Close ? Math.min(length, progress.received + this.pieceSize) : length
   }
 
   /** Returns the frame, or the piece of it, that the last byte completed. */
-  private endPiece(header: HeaderReader, payload: Uint8Array): Frame {
-    const { fin, length, opcode, reserved } = header
-    const offset = this.pieceStart
-    const remaining = length - this.pieceEnd
-    if (remaining > 0) this.beginPiece(header)
-    else this.payload = undefined
+  private endPiece(progress: Progress, payload: Uint8Array): Frame {
+    const { fin, length, opcode, reserved } = progress
+    const offset = progress.pieceStart
+    const remaining = length - progress.pieceEnd
+    if (remaining > 0) this.beginPiece(progress)
+    else progress.payload = undefined
     if (payload.length === length) return new Frame(opcode, payload, fin, reserved)
     const position = { offset, remaining }
     return offset === 0
@@ -117,18 +128,18 @@ export class FrameDecoder implements Decoder, HeaderRules {
   }
 
   /** Appends bytes to the payload, and returns a view of them in it. */
-  private append(header: HeaderReader, payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
-    const from = this.received - this.pieceStart
+  private append(progress: Progress, payload: Uint8Array, chunk: Uint8Array, at: number, size: number): Uint8Array {
+    const from = progress.received - progress.pieceStart
     const end = from + size
-    this.payload = ensureCapacity(payload, from, end, this.pieceEnd - this.pieceStart)
-    this.copy(header, this.payload, from, chunk, at, size, this.received)
-    this.received += size
-    return this.payload.subarray(from, end)
+    progress.payload = ensureCapacity(payload, from, end, progress.pieceEnd - progress.pieceStart)
+    this.copy(progress, progress.payload, from, chunk, at, size, progress.received)
+    progress.received += size
+    return progress.payload.subarray(from, end)
   }
 
   /** Copies bytes unmasked. `offset` is the position of the first one in the payload of the frame. */
   private copy(
-    { maskKey }: HeaderReader,
+    { maskKey }: Progress,
     target: Uint8Array,
     to: number,
     chunk: Uint8Array,
