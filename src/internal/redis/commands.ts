@@ -50,14 +50,14 @@ export class Commands {
       }
       return Effect.catch(evaluate(client, script, rest), (cause) => {
         if (!isRefused(cause)) return Effect.fail(new NoReply({ cause }))
-        const code = codeOf(cause)
+        const [code = "", , address = ""] = wordsOf(cause)
         // A replica, since a failover: another connection finds the master.
         if (code === "READONLY") node.commands.reset(cause)
         const again = waited + retryDelay
         if (!redirects.has(code) || again + retryDelay > this.timeout) return Effect.fail(new NotSent({ cause }))
         if (code === "MOVED") this.nodes.refresh()
         const retry = Effect.andThen(Effect.sleep(retryDelay), this.send(tag, script, rest, again))
-        const target = code === "ASK" ? this.nodes.at(addressOf(cause))?.commands.client : undefined
+        const target = code === "ASK" ? this.nodes.at(address)?.commands.client : undefined
         if (target === undefined) return retry
         return Effect.catch(
           askTo(target, script, rest),
@@ -76,7 +76,7 @@ const evaluate = (client: Client, script: Script, rest: Arguments): Effect.Effec
   Effect.catch(
     command(client, ["EVALSHA", script.sha, ...rest]),
     (cause) =>
-      codeOf(cause) === "NOSCRIPT"
+      wordsOf(cause)[0] === "NOSCRIPT"
         ? command(client, ["EVAL", script.source, ...rest])
         : Effect.fail(cause)
   )
@@ -98,11 +98,8 @@ const isRefused = (cause: unknown): boolean =>
   cause instanceof ErrorReply || cause instanceof ClientOfflineError || cause instanceof ClientClosedError ||
   cause instanceof Error && cause.message === "The queue is full"
 
-/** The first word of an error reply. */
-const codeOf = (cause: unknown): string => cause instanceof ErrorReply ? cause.message.split(" ", 1)[0] : ""
-
-/** The address in a redirect, such as `ASK 3999 127.0.0.1:6381`. */
-const addressOf = (cause: unknown): string => String((cause as Error).message).split(" ")[2] ?? ""
+/** The words of an error reply: a code, and in a redirect the slot and the address, such as `ASK 3999 127.0.0.1:6381`. */
+const wordsOf = (cause: unknown): ReadonlyArray<string> => cause instanceof ErrorReply ? cause.message.split(" ") : []
 
 /** `redis` takes no other bytes than a Buffer. */
 const toArgument = (argument: string | Uint8Array): string | Buffer =>
