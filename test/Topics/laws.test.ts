@@ -401,5 +401,7 @@ describe("layer", () => {
         const exit = yield* Effect.exit(makeProcess(options))
         assert.include(String(exit), "InvalidOption")
       }
+      const overlapping = yield* Effect.flip(Effect.sandbox(makeProcess({ topics: [Room, Other] })))
+      assert.include(String(overlapping), `invalid option "topics": expected topics without common channels, got`)
     }).pipe(Effect.scoped))
 })

@@ -53,7 +53,11 @@ const serving: ReadonlyArray<
 > = [
   ...connection,
   ["maxConnections", [{ maxConnections: -1 }, { maxConnections: NaN }], [{ maxConnections: 0 }]],
-  ["maxConnectionsPerAddress", [{ maxConnectionsPerAddress: NaN }], [{ maxConnectionsPerAddress: Infinity }]],
+  [
+    "maxConnectionsPerAddress",
+    [{ maxConnectionsPerAddress: NaN }, { maxConnectionsPerAddress: -1 }],
+    [{ maxConnectionsPerAddress: Infinity }, { maxConnectionsPerAddress: 0 }]
+  ],
   ["handlerTimeout", [{ handlerTimeout: -1 }], [{ handlerTimeout: 0 }]],
   ["shutdownTimeout", [{ shutdownTimeout: "soon" as "1 second" }], [{ shutdownTimeout: 0 }]],
   ["shutdownClose", [

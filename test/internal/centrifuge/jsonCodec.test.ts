@@ -43,6 +43,7 @@ describe("reading commands in JSON", () => {
       ["rejects a number as a boolean", `{"subscribe":{"recover":1}}`, "Syntax"],
       ["rejects an array as a map", `{"connect":{"headers":[]}}`, "Syntax"],
       ["rejects a map with a number for a text", `{"connect":{"headers":{"a":1}}}`, "Syntax"],
+      ["rejects a map with a text and a number", `{"connect":{"headers":{"a":"b","c":1}}}`, "Syntax"],
       ["rejects half a value", `{"id":1`, "Syntax"],
       ["rejects two values in a line", `{}{}`, "Syntax"],
       ["rejects an empty message", "", "Syntax"],
