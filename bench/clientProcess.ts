@@ -1,8 +1,9 @@
 /**
- * Clients, in a process of their own: `clientProcess.js SYSTEM PORT`. It reports that it has warmed up. Asked to "churn", it
- * connects and closes; asked for a number, it opens that many connections. It replies with what that took.
+ * Clients, in a process of their own: `clientProcess.js SYSTEM PORT`. It reports that it has started. Asked to "churn", it
+ * connects and closes; asked for a number, it opens that many connections. It replies with what that took. A process is
+ * asked once: closed connections leave room in the heap, in which open ones would seem to take no memory.
  */
-import { Effect, type Scope } from "effect"
+import { Effect, Scope } from "effect"
 import { WebSocketClient } from "effect-ws"
 import { setTimeout as sleep } from "node:timers/promises"
 import { WebSocket as Undici } from "undici"
@@ -19,6 +20,7 @@ export interface ChurnSample {
 
 /** Bytes for each connection. */
 export interface IdleSample {
+  /** Of objects, and of buffers beside them. */
   readonly heap: number
   readonly rss: number
 }
@@ -28,8 +30,8 @@ const batch = 50
 const churned = 4000
 /** Connections until the code is compiled. */
 const warmUp = 3000
-/** Connections before the measurement of memory, so that what is made once does not count. */
-const warmConnections = 50
+/** Connections before the measurement of memory, so that compiled code does not count. */
+const warmConnections = 2000
 
 const [system, port] = process.argv.slice(2)
 const url = `ws://127.0.0.1:${port}`
@@ -45,18 +47,21 @@ type Connected = Effect.Effect<unknown, unknown, Scope.Scope>
 
 const ours = (connect: Connected): ClientOf => ({
   visit: () => Effect.runPromise(Effect.scoped(connect)),
-  stay: () =>
-    new Promise((resolve, reject) => {
-      const kept = Effect.tap(connect, (connection) => Effect.sync(() => resolve(connection)))
-      Effect.runFork(
-        Effect.scoped(Effect.andThen(Effect.tapError(kept, (error) => Effect.sync(() => reject(error))), Effect.never))
-      )
-    })
+  // The Scope retains the connection. A fiber that waits for nothing would be collected, with all that it has.
+  stay: async () => {
+    const scope = Scope.makeUnsafe()
+    await Effect.runPromise(Scope.provide(connect, scope))
+    return scope
+  }
 })
 
 /** What the WebSockets of ws and undici have in common. */
 interface EventSocket {
-  readonly addEventListener: (name: "close" | "error" | "open", listener: () => void) => void
+  readonly addEventListener: (
+    name: "close" | "error" | "open",
+    listener: () => void,
+    options?: { readonly once: boolean }
+  ) => void
   readonly close: () => void
 }
 
@@ -70,7 +75,7 @@ const events = (open: () => EventSocket): ClientOf => {
   const opened = () =>
     new Promise<EventSocket>((resolve, reject) => {
       const socket = open()
-      socket.addEventListener("open", () => resolve(socket))
+      socket.addEventListener("open", () => resolve(socket), { once: true })
       socket.addEventListener("error", () => reject(new Error("not connected")))
     })
   return { visit: () => opened().then(closed), stay: opened }
@@ -119,12 +124,13 @@ const idle = async (connections: number): Promise<IdleSample> => {
   const before = await memory()
   await stay(connections)
   const after = await memory()
-  return { heap: (after.heapUsed - before.heapUsed) / connections, rss: (after.rss - before.rss) / connections }
+  const heap = after.heapUsed + after.external - before.heapUsed - before.external
+  return { heap: heap / connections, rss: (after.rss - before.rss) / connections }
 }
 
 process.on("message", async (order: string) => {
+  if (order === "churn") await churn(warmUp)
   process.send!(order === "churn" ? await churn(churned) : await idle(Number(order)))
 })
 
-await churn(warmUp)
 process.send!("ready")

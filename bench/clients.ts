@@ -18,16 +18,21 @@ interface Row {
 
 const idleConnections = 3000
 
-const measure = async (system: ClientSystem, port: number): Promise<Row> => {
+/** Asks a new process. */
+const ask = async <A>(system: ClientSystem, port: number, what: string): Promise<A> => {
   const client = new Child("clientProcess", [system, String(port)], ["--expose-gc"])
   try {
     await client.next()
-    const { cpu, rate } = await client.ask<ChurnSample>("churn")
-    const { heap, rss } = await client.ask<IdleSample>(String(idleConnections))
-    return { rate, cpu, heap: heap / 1024, rss: rss / 1024 }
+    return await client.ask<A>(what)
   } finally {
     await client.stop()
   }
+}
+
+const measure = async (system: ClientSystem, port: number): Promise<Row> => {
+  const { cpu, rate } = await ask<ChurnSample>(system, port, "churn")
+  const { heap, rss } = await ask<IdleSample>(system, port, String(idleConnections))
+  return { rate, cpu, heap: heap / 1024, rss: rss / 1024 }
 }
 
 /** Measures the clients in turn, round by round, against one server of ws. */
