@@ -48,8 +48,8 @@ import * as WebSocketServer from "./WebSocketServer.ts"
 export interface Options {
   /**
    * The number of bytes that a stream sends before it waits for its client to acknowledge a chunk. Characters count as
-   * one byte. Default 64 KiB. 0 or more; 0 waits after each chunk, as `effect/rpc` does over a `Socket`. Infinity relies on
-   * the backpressure of the connection alone.
+   * one byte. Default 64 KiB. 0 or more, or Infinity. 0 waits after each chunk, as `effect/rpc` does over a `Socket`; Infinity
+   * relies on the backpressure of the connection alone.
    */
   readonly streamWindow?: number | undefined
 }

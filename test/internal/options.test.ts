@@ -1,6 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Layer, Schedule, Schema } from "effect"
 import { HttpRouter } from "effect/http"
+import { RpcSerialization } from "effect/rpc"
 import {
   Broker,
   BrowserClient,
@@ -19,6 +20,7 @@ import {
   WebSocketServer
 } from "effect-ws"
 import { tmpdir } from "node:os"
+import * as RpcServerProtocol from "effect-ws/RpcServerProtocol"
 import * as Testing from "effect-ws/Testing"
 import { readdirSync, readFileSync } from "node:fs"
 import { inspect } from "node:util"
@@ -329,6 +331,8 @@ const topicClient = (options: object) =>
   TopicClient.make(() => Effect.fail(noSocket), { schedule: Schedule.recurs(0), ...options })
 const topicClientMade = (options: object) => Effect.scoped(Effect.asVoid(topicClient(options)))
 const topicsServed = called((options) => TopicServer.handler({ topics: [], ...options }))
+const rpcServed = (options: object) =>
+  Effect.asVoid(Effect.provide(RpcServerProtocol.make(options), RpcSerialization.layerJson))
 const redis = called((options) => assertValid(checkRedis(options)))
 
 type Use = (options: object) => Effect.Effect<unknown, unknown>
@@ -387,6 +391,9 @@ const table: Record<string, Record<string, readonly [Rule, ...ReadonlyArray<Use>
     threshold: [atLeast0, called(PerMessageDeflate.make)],
     releaseAfter: [wait, called(PerMessageDeflate.make)],
     memoryLimit: [atLeast0, called(PerMessageDeflate.make)]
+  },
+  RpcServerProtocol: {
+    streamWindow: [atLeast0, rpcServed]
   },
   Testing: {
     latency: [duration, linked],
