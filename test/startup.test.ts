@@ -192,6 +192,10 @@ describe("the bundle for Node", () => {
     assert.deepStrictEqual(others.filter((name) => !name.startsWith("effect/")), [])
   })
 
+  it("writes only ASCII, which V8 keeps in one byte a character", () => {
+    for (const [name, { code }] of files) assert.notMatch(code!, /[^\0-\x7F]/, name)
+  })
+
   it("keeps the names of functions, for stack traces", () => {
     assert.match(files.get("internal/connection.js")!.code!, /^const ping = /m)
   })
