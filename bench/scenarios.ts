@@ -18,8 +18,11 @@ export const protocolOf = (peer: Peer): Protocol =>
 export const modes = ["stream", "batch"] as const
 export type Mode = typeof modes[number]
 
-/** What a server does with a message: sends it back, as it is or decoded and encoded as JSON, or sends it to all others. */
-export const services = ["echo", "typed", "broadcast"] as const
+/**
+ * What a server does with a message: sends it back, as it is or decoded and encoded as JSON, or sends it to all others.
+ * "compiled" is "typed" with Effect's compiler of schemas.
+ */
+export const services = ["echo", "typed", "compiled", "broadcast"] as const
 export type Service = typeof services[number]
 
 /** What a server is told of a scenario. */
@@ -44,16 +47,15 @@ export interface Scenario {
   readonly size: number
   /** Default "bytes". */
   readonly content?: Content
-  /** Whether the server decodes and encodes each message. */
-  readonly typed?: boolean
+  /** Default "echo", and "broadcast" for that kind. */
+  readonly service?: Exclude<Service, "broadcast">
   /** Default: no compression. */
   readonly deflate?: Deflate
   /** For which it means something. Default: `echoing`. */
   readonly peers?: ReadonlyArray<Peer>
 }
 
-export const serviceOf = ({ kind, typed = false }: Scenario): Service =>
-  kind === "broadcast" ? "broadcast" : typed ? "typed" : "echo"
+export const serviceOf = ({ kind, service = "echo" }: Scenario): Service => kind === "broadcast" ? kind : service
 
 const echoing: ReadonlyArray<Peer> = ["ours", "ws", "effect", "net"]
 export const peersOf = (scenario: Scenario): ReadonlyArray<Peer> => scenario.peers ?? echoing
@@ -65,7 +67,7 @@ const broadcast = (inFlight: number, size: number) => ({ ...traffic(1000, inFlig
 
 const small = { ...broadcast(4, 64), peers: ["ours", "ws", "socket.io", "bun"] } as const
 const compressed = { ...broadcast(4, 1024), content: "json", peers: ["ours", "ws", "bun"] } as const
-const typed = { content: "json", typed: true, peers: ["ours", "ws"] } as const
+const typed = { content: "json", service: "typed", peers: ["ours", "ws"] } as const
 
 export const scenarios: Readonly<Record<string, Scenario>> = {
   pingpong: { about: "64 connections, 1 message of 32 B under way on each", ...traffic(64, 1, 32) },
@@ -85,6 +87,13 @@ export const scenarios: Readonly<Record<string, Scenario>> = {
     ...typed
   },
   typed1: { about: "the same, 1 message under way on each", ...traffic(16, 1, 125), ...typed },
+  typedjit: {
+    about: "as typed, ours with effect/schema/SchemaJITCompiler/enable",
+    ...traffic(16, 16, 125),
+    ...typed,
+    service: "compiled"
+  },
+  typedjit1: { about: "the same, 1 message under way on each", ...traffic(16, 1, 125), ...typed, service: "compiled" },
   broadcast: {
     about: "from one connection to 999 others, 64 B, 4 under way; each delivery counts as a message",
     ...small

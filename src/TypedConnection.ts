@@ -468,26 +468,36 @@ export const decoder = <I extends Schema.ConstraintDecoder<unknown>>(
 const decoderOf = <S extends Schema.ConstraintDecoder<unknown>>(schema: S, encoding: Encoding = json) => {
   const decodeValue = Schema.decodeUnknownResult(encoding.codec(schema))
   return (received: Message.Message): Result.Result<S["Type"], InvalidMessage> => {
-    const invalid = (reason: InvalidMessage["reason"], problem: string, cause: unknown) =>
-      Result.fail(new InvalidMessage({ reason, problem, received, cause }))
     const { _tag } = received
     if (_tag !== encoding.accepts) {
       const problem = `Expected a ${encoding.accepts.toLowerCase()} message, got ${_tag.toLowerCase()}`
-      return invalid("Type", problem, new Error(problem))
+      return invalid(received, "Type", problem, new Error(problem))
     }
     let value: unknown
     try {
       value = encoding.decode(received)
     } catch (cause) {
       // What the decoder says may quote the message.
-      return invalid("Encoding", encoding === json ? "Expected valid JSON" : "Expected another encoding", cause)
+      return invalid(
+        received,
+        "Encoding",
+        encoding === json ? "Expected valid JSON" : "Expected another encoding",
+        cause
+      )
     }
     const decoded = decodeValue(value)
     return Result.isSuccess(decoded)
-      ? Result.succeed(decoded.success)
-      : invalid("Value", problemOf(decoded.failure), decoded.failure)
+      ? decoded as Result.Success<S["Type"], never>
+      : invalid(received, "Value", problemOf(decoded.failure), decoded.failure)
   }
 }
+
+const invalid = (
+  received: Message.Message,
+  reason: InvalidMessage["reason"],
+  problem: string,
+  cause: unknown
+): Result.Result<never, InvalidMessage> => Result.fail(new InvalidMessage({ reason, problem, received, cause }))
 
 /** Where a value is not what the schema allows, and what would be, in words of the schema alone. */
 const problemOf = ({ issue }: Schema.SchemaError): string => {

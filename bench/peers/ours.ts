@@ -58,10 +58,12 @@ const broadcaster = Effect.gen(function*() {
 const handlers = {
   echo: echoes,
   typed: typedEchoes,
+  compiled: typedEchoes,
   broadcast: { stream: broadcaster, batch: broadcaster }
 } satisfies Record<Service, unknown>
 
-export const listen = ({ deflate, mode, service }: Serving): Promise<number> => {
+export const listen = async ({ deflate, mode, service }: Serving): Promise<number> => {
+  if (service === "compiled") await import("effect/schema/SchemaJITCompiler/enable")
   const server = WebSocketServer.layer({ port: 0, host: "127.0.0.1", backlog: 4096 })
   const extensions = deflate === undefined ? [] : [PerMessageDeflate.make()]
   const serving = Layer.provideMerge(WebSocketServer.serve(handlers[service][mode], { extensions }), server)

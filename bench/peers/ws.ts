@@ -4,9 +4,12 @@ import type { Service, Serving } from "../scenarios.ts"
 
 type Handler = (socket: WebSocket, data: RawData, binary: boolean, server: WebSocketServer) => void
 
+const typed: Handler = (socket, data) => socket.send(JSON.stringify(JSON.parse((data as Buffer).toString())))
+
 const handlers: Record<Service, Handler> = {
   echo: (socket, data, binary) => socket.send(data, { binary }),
-  typed: (socket, data) => socket.send(JSON.stringify(JSON.parse((data as Buffer).toString()))),
+  typed,
+  compiled: typed,
   broadcast: (socket, data, binary, { clients }) => {
     for (const client of clients) if (client !== socket) client.send(data, { binary })
   }
