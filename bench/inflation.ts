@@ -34,6 +34,11 @@ export class Inflation {
     this.stream.write(deflated)
   }
 
+  /** How many messages are being inflated. */
+  get pending(): number {
+    return this.expected.length
+  }
+
   private compare(part: Buffer): void {
     for (let at = 0; at < part.length;) {
       const message = this.expected[0] ?? Buffer.alloc(0)

@@ -1,4 +1,4 @@
-import { assert, describe, it } from "@effect/vitest"
+import { assert, describe, it, vi } from "@effect/vitest"
 import { Buffer } from "node:buffer"
 import { createDeflateRaw, deflateRawSync } from "node:zlib"
 import { Inflation } from "../bench/inflation.ts"
@@ -10,7 +10,6 @@ import * as Wire from "../bench/wire.ts"
 const plain = 0x81
 const compressed = 0xc1
 const withoutTail = (bytes: Buffer) => bytes.subarray(0, -Wire.flushTail.length)
-const settled = () => new Promise((resolve) => setImmediate(resolve))
 
 describe("makeReader", () => {
   const frames = [
@@ -56,7 +55,7 @@ describe("Inflation", () => {
       inflation.accept(plain, payloads[1])
       inflation.accept(compressed, alone[2])
       inflation.accept(compressed, alone[0])
-      await settled()
+      await vi.waitUntil(() => inflation.pending === 0)
       assert.deepStrictEqual(problems, [])
     }
   )
@@ -64,9 +63,13 @@ describe("Inflation", () => {
   it.each(["noTakeover", "takeover"] as const)("reports a message that is out of turn, with %s", async (deflate) => {
     const { inflation, problems } = make(deflate)
     inflation.accept(compressed, alone[1])
-    await settled()
-    await new Promise((resolve) => setTimeout(resolve, 20))
-    assert.isNotEmpty(problems)
+    await vi.waitUntil(() => problems.length > 0)
+  })
+
+  it("reports an uncompressed message that is out of turn", () => {
+    const { inflation, problems } = make("takeover")
+    inflation.accept(plain, payloads[1])
+    assert.lengthOf(problems, 1)
   })
 
   it("accepts a message that ends its compressed data without context takeover", () => {
@@ -83,7 +86,7 @@ describe("Inflation", () => {
       await new Promise<void>((resolve) => deflater.flush(2, resolve))
       inflation.accept(compressed, withoutTail(deflater.read() as Buffer))
     }
-    await settled()
+    await vi.waitUntil(() => inflation.pending === 0)
     assert.deepStrictEqual(problems, [])
   })
 })
