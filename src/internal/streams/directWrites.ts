@@ -15,6 +15,8 @@ import { once } from "../runtime/loadOnce.ts"
 
 /** Undocumented: a write that the system has not finished. The handle accepts no other class than Node's own. */
 interface Request {
+  /** Returns a number above 0 from when a write has to wait, and -1 before. */
+  readonly getAsyncId: () => number
   oncomplete?: (status: number) => void
   /** Keeps the memory until the system has taken it. */
   chunks?: ReadonlyArray<Uint8Array>
@@ -25,8 +27,6 @@ export interface Handle {
   /** Both functions return 0, or the negative number of an error if they have written nothing. */
   readonly writeBuffer: (request: Request, bytes: Uint8Array) => number
   readonly writev: (request: Request, chunks: ReadonlyArray<Uint8Array>, areAllBytes: true) => number
-  /** The number of bytes that were written and that the system has not taken. */
-  readonly writeQueueSize: number
 }
 
 /** Finds Node's class of requests: a socket writes to a handle that keeps the request. */
@@ -43,11 +43,18 @@ const findRequestClass = (NodeSocket: typeof Socket): (new() => Request) | undef
     const socket = new NodeSocket({ handle, manualStart: true } as {})
     socket.write(new Uint8Array(1))
     socket.destroy()
+    return found && isWaiting(new found()) ? undefined : found
   } catch {
     // This Node uses handles in another way.
+    return undefined
   }
-  return found
 }
+
+/**
+ * Whether the system did not take all bytes in the call that wrote them to the handle. The size of the handle's queue
+ * does not tell: the rest may leave before the call returns, but the request completes later.
+ */
+const isWaiting = (request: Request): boolean => request.getAsyncId() > 0
 
 /** Node's classes of sockets and of requests, looked for when the first socket is there. */
 const classes = once(() => {
@@ -56,7 +63,7 @@ const classes = once(() => {
   return NodeSocket && RequestClass && { NodeSocket, RequestClass }
 })
 
-/** The request of the next write. It is used up only by a write that the system does not finish at once. */
+/** The request of the next write, unless a write had to wait with it or failed: Node aborts if a request is used twice. */
 let spare: Request | undefined
 
 /** Returns the handle of a connected socket. Undefined if bytes must be written to the stream. */
@@ -71,8 +78,7 @@ export const handleOf = (duplex: Duplex): Handle | undefined => {
 }
 
 const isComplete = (handle: Partial<Handle>): handle is Handle =>
-  typeof handle.writeBuffer === "function" && typeof handle.writev === "function" &&
-  typeof handle.writeQueueSize === "number"
+  typeof handle.writeBuffer === "function" && typeof handle.writev === "function"
 
 /**
  * Writes. Returns true if the system has taken all bytes, and false if it has taken
@@ -82,9 +88,9 @@ const isComplete = (handle: Partial<Handle>): handle is Handle =>
 export const writeTo = (handle: Handle, chunks: ReadonlyArray<Uint8Array>): boolean | Request => {
   const request = spare ??= new (classes()!.RequestClass)()
   const status = chunks.length === 1 ? handle.writeBuffer(request, chunks[0]) : handle.writev(request, chunks, true)
-  if (status !== 0) return false
-  if (handle.writeQueueSize === 0) return true
+  if (status === 0 && !isWaiting(request)) return true
   spare = undefined
+  if (status !== 0) return false
   request.chunks = chunks
   return request
 }

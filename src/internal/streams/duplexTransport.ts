@@ -167,10 +167,13 @@ export class DuplexTransport implements Transport {
   }
 
   end(): void {
+    // The stream drops what is written from now on. The handle learns of the end later.
+    this.handle = undefined
     if (!this.duplex.writableEnded) this.duplex.end()
   }
 
   destroy(): void {
+    this.handle = undefined
     this.duplex.destroy()
   }
 
