@@ -3,7 +3,6 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { constVoid } from "effect/Function"
 import * as Latch from "effect/Latch"
-// Programs that replace functions of this module replace them in the default export.
 import type * as Net from "node:net"
 import type { Duplex } from "node:stream"
 import type * as Tls from "node:tls"

@@ -131,13 +131,7 @@ class Client {
   // -- Receiving ---------------------------------------------------------------
 
   receive(messages: ReadonlyArray<Message>): Effect.Effect<void> {
-    if (messages.length === 1) return this.receiveMessage(messages[0])
-    let next = 0
-    return Effect.whileLoop({
-      while: () => next < messages.length,
-      body: () => this.receiveMessage(messages[next++]),
-      step: constVoid
-    })
+    return inOrder(messages, (message) => this.receiveMessage(message))
   }
 
   private receiveMessage(message: Message): Effect.Effect<void> {
@@ -149,13 +143,7 @@ class Client {
       const reason = fitReason(reasonOf(cause))
       return Effect.orDie(Effect.asVoid(this.connection.close(CloseCode.MessageTooBig, reason)))
     }
-    if (requests.length === 1) return this.receiveRequest(requests[0])
-    let next = 0
-    return Effect.whileLoop({
-      while: () => next < requests.length,
-      body: () => this.receiveRequest(requests[next++]),
-      step: constVoid
-    })
+    return inOrder(requests, (request) => this.receiveRequest(request))
   }
 
   /** The RPC server throws if a part of the message is not of the type that the protocol defines. */
@@ -204,4 +192,15 @@ class Client {
           : Effect.void
     )
   }
+}
+
+/** Runs an effect for each item, one after the other. Nearly always there is one item, which takes no loop. */
+const inOrder = <A>(items: ReadonlyArray<A>, run: (item: A) => Effect.Effect<void>): Effect.Effect<void> => {
+  if (items.length === 1) return run(items[0])
+  let next = 0
+  return Effect.whileLoop({
+    while: () => next < items.length,
+    body: () => run(items[next++]),
+    step: constVoid
+  })
 }

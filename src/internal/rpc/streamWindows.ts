@@ -26,6 +26,8 @@ export class StreamWindows {
 
   /** Counts a chunk that is sent. */
   send(requestId: RequestId, size: number): void {
+    // Without a limit no stream waits, and a client that acknowledges nothing would let the list grow.
+    if (this.limit === Infinity) return
     const stream = this.streams.get(requestId)
     if (stream === undefined) this.streams.set(requestId, { sizes: [size], total: size, isWaiting: false })
     else {

@@ -1,6 +1,7 @@
 /**
  * Modules of Node, each loaded when it is first used. An import would load them with this library, and also read each name
  * that they export: for that, `node:http` of Node 24 loads all of `fetch`, and `node:process` opens the standard input.
+ * These are the default exports, in which programs replace functions such as `dns.lookup`.
  */
 import { once } from "./loadOnce.ts"
 

@@ -1,5 +1,7 @@
+import { Effect } from "effect"
 import { assert, describe, it } from "vitest"
 import { StreamWindows } from "../../../src/internal/rpc/streamWindows.ts"
+import { memoryInUse } from "../../support/resources.ts"
 
 /** A generator of numbers below `n` that repeats for a seed. */
 const generator = (seed: number) => (n: number): number => {
@@ -61,6 +63,15 @@ describe("StreamWindows", () => {
     windows.send(1, 20)
     assert.isFalse(windows.acknowledge(1))
     assert.isTrue(windows.hasRoom(1))
+  })
+
+  it("keeps nothing of a stream without a limit, whose client acknowledges nothing", async () => {
+    const windows = new StreamWindows(Infinity)
+    const before = await Effect.runPromise(memoryInUse)
+    for (let i = 0; i < 2_000_000; i++) windows.send(1, 10)
+    assert.isTrue(windows.hasRoom(1))
+    assert.isBelow(await Effect.runPromise(memoryInUse) - before, 4_000_000)
+    assert.isFalse(windows.acknowledge(1))
   })
 
   it("behaves as a list of unacknowledged sizes does, for random streams", () => {
